@@ -1,0 +1,75 @@
+# Everything is built into .venv from the locks, with hashes; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
+# More arguments for the program behind a target: make test ARGS='-k queue', make run ARGS=--debug
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help dev run demo test check format bench chaos soak lock dist clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1 \t/p' Makefile | expand -t 10
+
+# Two stamps: what it takes to run, and on top of it what it takes to develop. The package itself is
+# installed editable by the backend that the lock names, so that nothing is fetched without a hash.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "sessiond needs Python 3.11 or newer: make PYTHON=python3.12 …" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: $(VENV)/bin/python requirements.lock pyproject.toml
+	$(PIP) install --require-hashes --requirement requirements.lock
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.lock
+	$(PIP) install --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+dev: $(VENV)/.dev ## .venv with all that tests and checks need
+
+run: $(VENV)/.run ## the daemon in the foreground
+	@exec $(BIN)/sessiond run $(ARGS)
+
+demo: $(VENV)/.run ## a session saved, pushed to a fake GitHub, lost and restored
+	@$(BIN)/python -m tests.demo $(ARGS)
+
+test: $(VENV)/.dev ## every test but bench, chaos and soak
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## format, lint, types, direction of imports
+	$(BIN)/ruff format --check --diff --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.dev ## write what check would ask for
+	$(BIN)/ruff check --quiet --fix .
+	$(BIN)/ruff format --quiet .
+
+bench: $(VENV)/.dev ## measure
+	$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: $(VENV)/.dev ## kills and faults at random for minutes
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+soak: $(VENV)/.dev ## traffic for hours
+	$(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
+
+# The development lock is compiled on top of the other, so both name the same versions.
+COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
+  --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
+  --resolver=backtracking pyproject.toml
+
+lock: $(VENV)/.dev ## requirements*.lock from pyproject.toml; ARGS=--upgrade for the newest of everything
+	$(COMPILE) --build-deps-for editable --output-file requirements.lock $(ARGS)
+	$(COMPILE) --build-deps-for editable --constraint requirements.lock --extra dev --output-file requirements-dev.lock $(ARGS)
+
+dist: $(VENV)/.dev ## wheel and source archive in dist/
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+clean: ## away with .venv, caches and dist/
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src daemon tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,93 @@
+"""What every test gets: a home of its own, no token, no network but loopback, chance with a seed."""
+
+import csv
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+# No deadline: two cores are shared with real processes. No database: a run depends on its seed alone.
+settings.register_profile(
+    "dev",
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, print_blob=True)
+settings.register_profile("soak", settings.get_profile("dev"), max_examples=10_000, phases=list(Phase))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+# What the machine, a CI run, a service manager or an agent around the tests may have set
+FOREIGN = ("CI", "CLAUDE", "GH_", "GITHUB_", "GIT_", "RUNNER_", "SESSIOND_", "SSH_", "XDG_")
+SERVICE = ("CREDENTIALS_", "INVOCATION_", "JOURNAL_", "LISTEN_", "NOTIFY_", "WATCHDOG_")
+OURS = "SESSIOND_NODE_CACHE"  # where tests/contract/install.sh puts what it fetched
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the empty home folder the test, and every process it starts, lives in."""
+    for name in os.environ:
+        if name.startswith((*FOREIGN, *SERVICE)) and name != OURS:
+            monkeypatch.delenv(name)
+    folder = tmp_path / "home"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(folder / ".claude"))
+    monkeypatch.setenv("SESSIOND_HOME", str(tmp_path / "s"))  # short: a socket has 103 bytes for its path
+    for kind in ("CACHE", "CONFIG", "DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{kind}_HOME", str(folder / "xdg" / kind.lower()))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_TERMINAL_PROMPT", "0")
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Test")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "test@localhost")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Return the folder `shared` beside the repository, which a clone need not have."""
+    if not (SHARED / "data" / "MANIFEST.tsv").is_file():
+        pytest.skip(f"no sample data: {SHARED.name}/data is not beside the repository")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def transcripts(shared: Path) -> list[Path]:
+    """Return every real Claude Code transcript there is, without subagents', in the manifest's order."""
+    return [
+        file
+        for file in samples(shared, "claude-code-transcript")
+        if file.suffix == ".jsonl" and file.stat().st_size
+    ]
+
+
+def samples(shared: Path, *formats: str) -> list[Path]:
+    """Return the sample files of these formats (column `format` of the manifest), in its order."""
+    with (shared / "data" / "MANIFEST.tsv").open(encoding="utf-8", newline="") as manifest:
+        rows = list(csv.DictReader(manifest, delimiter="\t", quoting=csv.QUOTE_NONE))
+    files = [shared / "data" / "transcripts" / row["file"] for row in rows if row["format"] in formats]
+    missing = [file for file in files if not file.is_file()]
+    assert not missing, f"in the manifest, not on disk: {missing}"
+    return files
+
+
+def poll(predicate: Callable[[], object], timeout_s: float = 10, interval_s: float = 0.01) -> None:
+    """Return when `predicate` holds; fail after `timeout_s` seconds, saying what it last answered."""
+    end = time.monotonic() + timeout_s
+    while not (answer := predicate()):
+        assert time.monotonic() < end, f"still {answer!r} after {timeout_s} s"
+        time.sleep(interval_s)
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """Return `wait_until(predicate, timeout_s)`, which polls a condition with a bound."""
+    return poll
