@@ -1,0 +1,1 @@
+"""The process around `sessionsync`: clock, threads, sockets, signals, command line."""

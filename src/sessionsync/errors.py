@@ -1,0 +1,247 @@
+"""Everything that can go wrong, as one tree.
+
+The class decides what happens next, never the text.  Every error has a stable `code`, a message
+(what happened, to what) and a `hint` (what to do next).
+
+    SessiondError
+    ├── ConfigError            a setting is wrong; nothing starts until it is mended
+    ├── NotAllowed             the state belongs to another user
+    ├── AlreadyRunning         another daemon holds the lock
+    ├── NoSuchSession          no session has this id
+    │   └── AmbiguousSession   several have it
+    ├── NoSuchCheckpoint       the session has no such checkpoint
+    ├── StoreError             the state file cannot be used
+    │   ├── StoreCorrupt       its content is broken: it is set aside and rebuilt
+    │   ├── StoreTooNew        a newer sessiond wrote it: refused
+    │   └── StoreFull          its disk is full or read-only: capture stops
+    ├── CopyError              a local copy could not be made or verified
+    │   ├── DiskFull           no space, or read-only: capture stops, pushing goes on
+    │   └── CopyMismatch       source and copy disagree, or stored bytes are not what was stored
+    ├── RecordError            a comment is not a record of ours, or not a whole one
+    ├── RedactionFailed        the privacy gate failed: this item stops, nothing is sent
+    └── RemoteError            GitHub did not do what was asked
+        ├── Unreachable        no answer, or a cut one: retried for ever, the write may have happened
+        ├── ServerFailed       5xx: retried for ever, the write may have happened
+        ├── Limited            a rate limit: nobody's fault, wait until `retry_at`
+        ├── TokenRefused       401: pushing pauses until the token is replaced
+        ├── NotPermitted       403 for want of a right, or an archived repository: pushing pauses
+        │   └── RepositoryPublic   readable by everyone, and nobody said that this is meant
+        ├── RepositoryMissing  404 or 410 for the repository itself: pushing pauses
+        ├── Missing            404 or 410 for an issue or a comment: looked up anew
+        ├── Lagging            a list is older than what it lists: read again later
+        ├── IssueFull          the issue takes no more comments: the next issue is used
+        ├── IssueLocked        the issue takes no comment from this token
+        └── Refused            4xx for good: the item is buried with its bytes
+"""
+
+from __future__ import annotations
+
+
+class SessiondError(Exception):
+    """The root.  `str()` is the message; `hint` says what to do next."""
+
+    code = "internal"
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class ConfigError(SessiondError):
+    """A setting is unknown or has a value that is not allowed."""
+
+    code = "config_invalid"
+    exit_code = 78
+
+
+class NotAllowed(SessiondError):
+    """The state folder, socket or backup belongs to another user."""
+
+    code = "not_allowed"
+    exit_code = 77
+
+
+class AlreadyRunning(SessiondError):
+    """Another daemon holds the lock of the state or of the vault."""
+
+    code = "already_running"
+    exit_code = 75
+
+
+class NoSuchSession(SessiondError):
+    """No session has this id."""
+
+    code = "no_such_session"
+    exit_code = 4
+
+
+class AmbiguousSession(NoSuchSession):
+    """More than one session has this id; the message lists them."""
+
+    code = "ambiguous_session"
+    exit_code = 2
+
+
+class NoSuchCheckpoint(SessiondError):
+    """The session has no checkpoint of that id, alias or time."""
+
+    code = "no_such_checkpoint"
+    exit_code = 4
+
+
+class StoreError(SessiondError):
+    """The state file cannot be used."""
+
+    code = "state_unusable"
+
+
+class StoreCorrupt(StoreError):
+    """The state file's content is broken."""
+
+    code = "state_corrupt"
+
+
+class StoreTooNew(StoreError):
+    """The state file was written by a newer sessiond."""
+
+    code = "state_too_new"
+    exit_code = 78
+
+
+class StoreFull(StoreError):
+    """The state file cannot be written: its disk is full or read-only."""
+
+    code = "state_disk_full"
+
+
+class CopyError(SessiondError):
+    """A local copy could not be made or verified."""
+
+    code = "copy_failed"
+
+
+class DiskFull(CopyError):
+    """A backup folder's disk is full or read-only."""
+
+    code = "backup_disk_full"
+
+
+class CopyMismatch(CopyError):
+    """Stored bytes are not the bytes that were to be stored."""
+
+    code = "copy_mismatch"
+
+
+class RecordError(SessiondError):
+    """A comment is not a record of ours, or its parts do not make a whole one."""
+
+    code = "record_invalid"
+
+
+class RedactionFailed(SessiondError):
+    """The privacy gate could not judge a text; nothing of it is sent."""
+
+    code = "redaction_failed"
+
+
+class RemoteError(SessiondError):
+    """GitHub did not do what was asked.
+
+    `status` is the HTTP status, 0 where there was no answer.  `retry_at` (Unix seconds) is when the
+    server wants to be asked again, None where it did not say.
+    """
+
+    code = "github_failed"
+
+    def __init__(
+        self, message: str, *, hint: str = "", status: int = 0, retry_at: float | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.retry_at = retry_at
+
+
+class Unreachable(RemoteError):
+    """No answer came, or only a part of one; a write may have happened."""
+
+    code = "github_unreachable"
+
+
+class ServerFailed(RemoteError):
+    """GitHub answered 5xx; a write may have happened (probot#921: 500, but created)."""
+
+    code = "github_server_error"
+
+
+class Limited(RemoteError):
+    """A rate limit is exhausted; `retry_at` (Unix seconds) is when to ask again.
+
+    `kind` is `primary` or `secondary`.
+    """
+
+    code = "github_rate_limited"
+    retry_at: float
+
+    def __init__(
+        self, message: str, *, retry_at: float, kind: str, hint: str = "", status: int = 403
+    ) -> None:
+        super().__init__(message, hint=hint, status=status, retry_at=retry_at)
+        self.kind = kind
+
+
+class TokenRefused(RemoteError):
+    """The token is wrong, expired or revoked.
+
+    Asking again with it makes GitHub refuse valid ones too, so the first 401 stops everything.
+    """
+
+    code = "github_token_refused"
+
+
+class NotPermitted(RemoteError):
+    """The token lacks a right, or the repository does not take writes."""
+
+    code = "github_not_permitted"
+
+
+class RepositoryPublic(NotPermitted):
+    """The repository is readable by everyone, and `github.allow_public` is not set."""
+
+    code = "github_repository_public"
+
+
+class RepositoryMissing(RemoteError):
+    """The repository does not exist for this token, or has its issues turned off."""
+
+    code = "github_repository_missing"
+
+
+class Missing(RemoteError):
+    """An issue or a comment is gone."""
+
+    code = "github_missing"
+
+
+class Lagging(RemoteError):
+    """A list does not show everything that is known to be there; GitHub promises no read after write."""
+
+    code = "github_lagging"
+
+
+class IssueFull(RemoteError):
+    """The issue has reached GitHub's cap of 2,500 comments, which is permanent."""
+
+    code = "github_issue_full"
+
+
+class IssueLocked(RemoteError):
+    """The issue is locked and the token may not comment on it."""
+
+    code = "github_issue_locked"
+
+
+class Refused(RemoteError):
+    """GitHub refuses this request for good."""
+
+    code = "github_refused"

@@ -1,0 +1,79 @@
+"""What the program tells of itself: one name an event, in the past tense, all of them here.
+
+A step is given an `Emit` and calls it as `emit("session_captured", session=str(ref), bytes=12)`.
+The process logs it, keeps it for `ctl events` and counts it for `/metrics`.  Levels are those of a
+log: `error` wants a person, `warning` may become one's business, `debug` is not kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Emit(Protocol):
+    """Tell that `event` has happened; fields are plain values, `session` is `str(Ref)`."""
+
+    def __call__(self, event: str, **fields: Any) -> None: ...
+
+
+def silent(event: str, **fields: Any) -> None:
+    """An `Emit` for those who do not listen."""
+
+
+EVENTS: dict[str, str] = {
+    # capture
+    "session_found": "info",
+    "session_captured": "debug",
+    "session_rewritten": "warning",
+    "session_deleted": "warning",
+    "checkpoint_completed": "info",
+    "tier_promoted": "info",
+    "project_found": "info",
+    "rescan_completed": "debug",
+    "file_skipped": "warning",
+    "capture_stopped": "error",
+    "capture_resumed": "info",
+    "source_unreadable": "error",
+    # vault
+    "vault_tail_cut": "warning",
+    "copy_set_aside": "info",
+    # queue and push
+    "item_enqueued": "debug",
+    "push_started": "debug",
+    "push_completed": "info",
+    "push_unchanged": "debug",
+    "push_failed": "warning",
+    "push_buried": "error",
+    "push_paused": "error",
+    "push_resumed": "info",
+    "github_requested": "debug",
+    "github_limited": "warning",
+    "github_unreachable": "warning",
+    "github_reached": "info",
+    "repository_moved": "warning",
+    "repository_checked": "debug",
+    "issue_created": "info",
+    "issue_missed": "warning",
+    "issue_filled": "info",
+    "index_written": "debug",
+    "comment_created": "info",
+    "comment_edited": "debug",
+    "comment_deleted": "info",
+    "comment_missed": "warning",
+    "comment_changed_by_person": "warning",
+    "secret_redacted": "info",
+    # process
+    "daemon_started": "info",
+    "daemon_stopped": "info",
+    "state_set_aside": "error",
+    "state_rebuilt": "info",
+    "config_reloaded": "info",
+    "config_refused": "error",
+    "watch_overflowed": "warning",
+    "watcher_restarted": "warning",
+    "loop_failed": "error",
+    "clock_jumped": "warning",
+    "mode_changed": "info",
+    "http_failed": "error",
+    "command_received": "debug",
+}
