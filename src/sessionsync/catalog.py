@@ -1,0 +1,356 @@
+"""What this machine knows of its sessions: read positions, checkpoints, what was last pushed.
+
+Rows in and out of the store; no file is touched here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sessionsync.errors import AmbiguousSession, NoSuchCheckpoint, NoSuchSession
+from sessionsync.model import Ref, Role, Summary, Tier, unix_seconds
+from sessionsync.store import Store
+
+
+@dataclass(slots=True)
+class Session:
+    """A session's row.  `id` is 0 until it is saved.
+
+    `key` is its name in copies, commands and on GitHub: its session id, or, where another session
+    of this machine has that name already, the id with `-` and 6 hex digits of its scope.
+    `fingerprint` is of all files' stat at the last capture: a rescan compares it and nothing else.
+    `dirty_since` is when it first changed after its newest checkpoint, None when nothing did.
+    `look_at` is when a file must be looked at again although nothing may change until then.
+    `commented` says that the session's checkpoints go to GitHub: it was changed after sessiond
+    first saw this machine, or the user asked for everything.
+    """
+
+    id: int
+    ref: Ref
+    root: Path
+    location: Path
+    summary: Summary
+    modified_at: float
+    changed_at: float
+    key: str = ""
+    project_key: str | None = None
+    project_root: str | None = None
+    project: str | None = None
+    tier: Tier | None = None
+    size: int = 0
+    captured_bytes: int = 0
+    fingerprint: int = 0
+    dirty_since: float | None = None
+    look_at: float | None = None
+    commented: bool = False
+    checkpoint: str | None = None
+    checkpoint_at: float | None = None
+    pushed_checkpoint: str | None = None
+    pushed_at: float | None = None
+    pushed_bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """`source:key`, as messages and commands name it."""
+        return f"{self.ref.source}:{self.key}"
+
+    @property
+    def stored_as(self) -> Ref:
+        """What the copies are kept under."""
+        return Ref(self.ref.source, self.key)
+
+
+@dataclass(slots=True)
+class File:
+    """A file's read position.
+
+    `length` bytes of `generation` are in the plain copy, `read_to` of them have been read for the
+    summary, `stored` of them are in the vault.  `size`, `mtime_ns` and `inode` are what stat said.
+    `head` and `tail` are SHA-256 of the first 4 KB and of the 64 KB before `length`: a changed
+    prefix shows there.  `peaks` continue the root.  `snapped` is what the newest snapshot says of it.
+    """
+
+    name: str
+    role: Role
+    generation: int = 0
+    length: int = 0
+    read_to: int = 0
+    stored: int = 0
+    size: int = 0
+    mtime_ns: int = 0
+    inode: int = 0
+    head: str = ""
+    tail: str = ""
+    peaks: list[str] = field(default_factory=list)
+    changed_at: float = 0.0
+    unstored_since: float | None = None
+    deleted_at: float | None = None
+    snapped: str = ""
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """A checkpoint's row; only the newest of a session keeps its `summary`."""
+
+    id: str
+    at: float
+    trigger: str
+    size: int
+    alias: str = ""
+    summary: Summary | None = None
+
+
+_SESSION = [f.name for f in fields(Session) if f.name not in {"id", "ref"}]
+_SESSION_COLUMNS = ", ".join(["id", "source", "session_id", "scope", *_SESSION])
+_FILE = [f.name for f in fields(File)]
+_FILE_COLUMNS = ", ".join(_FILE)
+_encode = msgspec.json.Encoder().encode
+_decode_summary = msgspec.json.Decoder(Summary).decode
+_decode_peaks = msgspec.json.Decoder(list[str]).decode
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Summary():
+            return _encode(value)
+        case list():
+            return _encode(value).decode()
+        case Path():
+            return str(value)
+        case bool():
+            return int(value)
+        case _:
+            return value
+
+
+def _session(row: tuple[Any, ...]) -> Session:
+    number, source, session_id, scope, *rest = row
+    values = dict(zip(_SESSION, rest, strict=True))
+    values["root"], values["location"] = Path(values["root"]), Path(values["location"])
+    values["summary"] = _decode_summary(values["summary"])
+    values["tier"] = Tier(values["tier"]) if values["tier"] else None
+    values["commented"] = bool(values["commented"])
+    return Session(id=number, ref=Ref(source, session_id, scope), **values)
+
+
+class Catalog:
+    """Sessions, files and checkpoints in the store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    # --- sessions
+
+    def key_for(self, ref: Ref, taken: Collection[str] = ()) -> str:
+        """The name a new session gets on this machine; `taken` are names not saved yet."""
+        known = self.store.row("SELECT 1 FROM sessions WHERE key = ?", (ref.session_id,))
+        if known is None and ref.session_id not in taken:
+            return ref.session_id
+        return f"{ref.session_id}-{hashlib.sha256(f'{ref.source}:{ref.scope}'.encode()).hexdigest()[:6]}"
+
+    def project_roots(self, limit: int = 200) -> list[Path]:
+        """Folders of the projects that sessions were seen in, the most recently used first."""
+        return [
+            Path(row[0])
+            for row in self.store.rows(
+                "SELECT project_root FROM sessions WHERE project_root IS NOT NULL"
+                " GROUP BY project_root ORDER BY max(modified_at) DESC LIMIT ?",
+                (limit,),
+            )
+        ]
+
+    def find(self, ref: Ref) -> Session | None:
+        """The session of this name."""
+        row = self.store.row(
+            f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE source = ? AND session_id = ? AND scope = ?",  # noqa: S608 - own names
+            (ref.source, ref.session_id, ref.scope),
+        )
+        return _session(row) if row else None
+
+    def session(self, number: int) -> Session:
+        """The session of this row number; NoSuchSession where it is gone."""
+        row = self.store.row(f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE id = ?", (number,))  # noqa: S608 - own names
+        if row is None:
+            raise NoSuchSession(f"Session number {number} is gone.")
+        return _session(row)
+
+    def resolve(self, text: str) -> Session:
+        """The session a person means by `text`: an id, `source:id`, or the beginning of an id.
+
+        Raises:
+            NoSuchSession: none matches.
+            AmbiguousSession: several do; the message lists them.
+        """
+        source, _, rest = text.partition(":")
+        conditions: list[tuple[str, tuple[str, ...]]] = [
+            ("source = ? AND key = ?", (source, rest)),
+            ("key = ?", (text,)),
+            ("substr(key, 1, length(?)) = ?", (text, text)),
+            ("source = ? AND substr(key, 1, length(?)) = ?", (source, rest, rest)),
+        ]
+        for condition, parameters in conditions:
+            rows = self.store.rows(
+                f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE {condition} ORDER BY modified_at DESC LIMIT 20",  # noqa: S608
+                parameters,
+            )
+            if len(rows) == 1:
+                return _session(rows[0])
+            if rows and text:
+                names = ", ".join(_session(row).name for row in rows)
+                raise AmbiguousSession(
+                    f"{text!r} is more than one session: {names}.", hint="Name one as source:id."
+                )
+        raise NoSuchSession(
+            f"No session {text!r} is known here.", hint="`sessiond list` shows the known ones."
+        )
+
+    def sessions(self) -> list[Session]:
+        """Every session, newest first."""
+        return [
+            _session(row)
+            for row in self.store.rows(
+                f"SELECT {_SESSION_COLUMNS} FROM sessions ORDER BY modified_at DESC, id"
+            )  # noqa: S608
+        ]
+
+    def fingerprints(self) -> dict[Ref, int]:
+        """What a rescan compares: the fingerprint of every session."""
+        return {
+            Ref(source, session_id, scope): fingerprint
+            for source, session_id, scope, fingerprint in self.store.rows(
+                "SELECT source, session_id, scope, fingerprint FROM sessions"
+            )
+        }
+
+    def save(self, session: Session) -> None:
+        """Insert or update the row; gives a new session its number."""
+        if session.id:
+            # what was pushed is the pusher's to say: it runs beside the one that captures
+            names = [name for name in _SESSION if not name.startswith("pushed_")]
+            values = [_plain(getattr(session, name)) for name in names]
+            assignments = ", ".join(f"{name} = ?" for name in names)
+            self.store.execute(f"UPDATE sessions SET {assignments} WHERE id = ?", (*values, session.id))  # noqa: S608
+        else:
+            values = [_plain(getattr(session, name)) for name in _SESSION]
+            marks = ", ".join("?" * (len(_SESSION) + 3))
+            session.id = self.store.insert(
+                f"INSERT INTO sessions (source, session_id, scope, {', '.join(_SESSION)}) VALUES ({marks})",  # noqa: S608
+                (session.ref.source, session.ref.session_id, session.ref.scope, *values),
+            )
+
+    def mark_pushed(self, session: int, checkpoint: Checkpoint, at: float) -> None:
+        """The checkpoint has reached GitHub."""
+        self.store.execute(
+            "UPDATE sessions SET pushed_checkpoint = ?, pushed_at = ?, pushed_bytes = ? WHERE id = ?",
+            (checkpoint.id, at, checkpoint.size, session),
+        )
+
+    def due(self, *, dirty_before: float, quiet_before: float, now: float) -> list[Ref]:
+        """Sessions that need a look although no file has changed: quiet ones, long dirty ones, appointed ones."""
+        return [
+            Ref(*row)
+            for row in self.store.rows(
+                "SELECT source, session_id, scope FROM sessions WHERE dirty_since IS NOT NULL"
+                " AND (dirty_since <= ? OR changed_at <= ?)"
+                " UNION SELECT source, session_id, scope FROM sessions WHERE look_at IS NOT NULL AND look_at <= ?",
+                (dirty_before, quiet_before, now),
+            )
+        ]
+
+    def next_due(self, *, dirty_s: float, quiet_s: float) -> float | None:
+        """When `due` will next name a session; None when nothing is waiting."""
+        row = self.store.row(
+            "SELECT min(at) FROM (SELECT min(dirty_since + ?, changed_at + ?) AS at FROM sessions"
+            " WHERE dirty_since IS NOT NULL UNION ALL SELECT look_at FROM sessions WHERE look_at IS NOT NULL)",
+            (dirty_s, quiet_s),
+        )
+        return row[0] if row else None
+
+    def clamp(self, now: float) -> None:
+        """After a clock has jumped back: nothing was changed, or is appointed, far in the future."""
+        with self.store.transaction():
+            self.store.execute("UPDATE sessions SET changed_at = ? WHERE changed_at > ?", (now, now))
+            self.store.execute("UPDATE sessions SET dirty_since = ? WHERE dirty_since > ?", (now, now))
+            self.store.execute("UPDATE sessions SET look_at = ? WHERE look_at > ? + 60", (now, now))
+
+    # --- files
+
+    def files(self, session: int) -> dict[str, File]:
+        """Every file ever seen in the session, by name."""
+        found = {}
+        for row in self.store.rows(
+            f"SELECT {_FILE_COLUMNS} FROM files WHERE session = ? ORDER BY name", (session,)
+        ):  # noqa: S608
+            values = dict(zip(_FILE, row, strict=True))
+            values["role"] = Role(values["role"])
+            values["peaks"] = _decode_peaks(values["peaks"])
+            found[values["name"]] = File(**values)
+        return found
+
+    def save_file(self, session: int, file: File) -> None:
+        """Insert or update a file's row."""
+        marks = ", ".join("?" * (len(_FILE) + 1))
+        self.store.execute(
+            f"INSERT OR REPLACE INTO files (session, {_FILE_COLUMNS}) VALUES ({marks})",  # noqa: S608 - own names
+            (session, *(_plain(getattr(file, name)) for name in _FILE)),
+        )
+
+    # --- checkpoints
+
+    def add_checkpoint(self, session: int, checkpoint: Checkpoint) -> None:
+        """Add the newest checkpoint; older ones give up their summary."""
+        with self.store.transaction():
+            self.store.execute("UPDATE checkpoints SET summary = NULL WHERE session = ?", (session,))
+            self.store.execute(
+                "INSERT OR REPLACE INTO checkpoints (session, id, alias, at, trigger, size, summary)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    session,
+                    checkpoint.id,
+                    checkpoint.alias,
+                    checkpoint.at,
+                    checkpoint.trigger,
+                    checkpoint.size,
+                    _plain(checkpoint.summary),
+                ),
+            )
+
+    def checkpoints(self, session: int) -> list[Checkpoint]:
+        """The session's checkpoints, oldest first."""
+        return [
+            Checkpoint(number, at, trigger, size, alias, _decode_summary(summary) if summary else None)
+            for number, at, trigger, size, alias, summary in self.store.rows(
+                "SELECT id, at, trigger, size, alias, summary FROM checkpoints WHERE session = ?"
+                " ORDER BY at, length(id), id",
+                (session,),
+            )
+        ]
+
+    def checkpoint(self, session: Session, text: str) -> Checkpoint:
+        """The checkpoint named `text`: an id, an alias, or an RFC 3339 time (the newest at or before it).
+
+        Raises:
+            NoSuchCheckpoint: there is none.
+        """
+        known = self.checkpoints(session.id)
+        for checkpoint in reversed(known):
+            if text in {checkpoint.id, checkpoint.alias}:
+                return checkpoint
+        try:
+            moment = unix_seconds(text)
+        except ValueError:
+            moment = float("-inf")
+        # an id has whole seconds: 12:00:00 names what was made within that second
+        before = [checkpoint for checkpoint in known if int(checkpoint.at) <= moment]
+        if before:
+            return before[-1]
+        raise NoSuchCheckpoint(
+            f"Session {session.name} has no checkpoint {text!r}.",
+            hint=f"`sessiond ctl show {session.name}` lists its checkpoints.",
+        )

@@ -1,0 +1,213 @@
+"""What waits to be sent: one row an operation and subject, so that waiting checkpoints coalesce.
+
+A `comment` item's subject is a session, an `index` item's an issue.  The row stays until the other
+side's answer is committed:
+
+    pending ──lease──▶ in_flight ──done──▶ (gone, or pending again if a newer checkpoint came meanwhile)
+       ▲                  ├─ retry ──▶ retrying    an answer is missing or 5xx: again later, for ever
+       └── a new ─────────┤
+           checkpoint     ├─ release ▶ paused      a limit or the token: no attempt is burnt
+                          └─ bury ───▶ buried      refused for good: kept with its bytes until `retry`
+
+The attempt is committed before the request leaves, so `attempts > 1` at a lease means: an earlier
+write may have happened, look before writing.  A lease found at start is stale by definition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sessionsync.store import Store
+
+
+class State(StrEnum):
+    """An item's state, as the queue metric and `ctl queue` name it."""
+
+    PENDING = "pending"
+    IN_FLIGHT = "in_flight"
+    RETRYING = "retrying"
+    PAUSED = "paused"
+    BURIED = "buried"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item as leased or listed.  `failures` counts retries since the last success."""
+
+    operation: str
+    subject: int
+    checkpoint: str
+    state: State
+    attempts: int
+    failures: int
+    enqueued_at: float
+    next_attempt_at: float
+    last_error: str
+    last_code: str
+
+    @property
+    def in_doubt(self) -> bool:
+        """An earlier attempt may have written: look for it before writing again."""
+        return self.attempts > 1
+
+
+_COLUMNS = "operation, subject, checkpoint, state, attempts, failures, enqueued_at, next_attempt_at, last_error, last_code"
+_WAITING = "state IN ('pending', 'retrying', 'paused')"
+
+
+def _item(row: tuple[object, ...]) -> Item:
+    operation, subject, checkpoint, state, *rest = row
+    return Item(operation, subject, checkpoint, State(str(state)), *rest)  # type: ignore[arg-type]
+
+
+class Queue:
+    """The persistent queue.  Call `recover` once at start, before the first lease."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def recover(self, now: float, longest_wait_s: float = 3600.0) -> int:
+        """Take back leases of a process that died; returns how many there were.
+
+        A time of the next attempt that lies further off than any schedule of ours is the work of a
+        clock that jumped: such items are due now.
+        """
+        with self.store.transaction():
+            stale = self.store.execute(
+                "UPDATE items SET state = 'retrying', leased = NULL, next_attempt_at = min(next_attempt_at, ?)"
+                " WHERE state = 'in_flight'",
+                (now,),
+            )
+            self.clamp(now, longest_wait_s)
+        return stale
+
+    def clamp(self, now: float, longest_wait_s: float = 3600.0) -> None:
+        """After a clock has jumped back: nothing waits longer than any schedule of ours."""
+        with self.store.transaction():
+            self.store.execute(
+                f"UPDATE items SET next_attempt_at = ? WHERE {_WAITING} AND next_attempt_at > ?",  # noqa: S608 - constants
+                (now, now + longest_wait_s),
+            )
+            self.store.execute("UPDATE items SET enqueued_at = ? WHERE enqueued_at > ?", (now, now))
+
+    def enqueue(
+        self, operation: str, subject: int, checkpoint: str, now: float, *, delay_s: float = 0.0
+    ) -> None:
+        """Ask for `checkpoint` to be sent; replaces an older one that still waits.
+
+        A buried item comes back to life: the newer checkpoint holds what the older one held.  The
+        schedule of an item that is being retried stays: a busy session does not hammer a sick GitHub.
+        """
+        self.store.execute(
+            f"INSERT INTO items ({_COLUMNS}) VALUES (?, ?, ?, 'pending', 0, 0, ?, ?, '', '')"  # noqa: S608 - constants
+            " ON CONFLICT (operation, subject) DO UPDATE SET checkpoint = excluded.checkpoint,"
+            " enqueued_at = CASE state WHEN 'buried' THEN excluded.enqueued_at ELSE enqueued_at END,"
+            " next_attempt_at = CASE state WHEN 'buried' THEN excluded.next_attempt_at ELSE next_attempt_at END,"
+            " failures = CASE state WHEN 'buried' THEN 0 ELSE failures END,"
+            " state = CASE state WHEN 'buried' THEN 'retrying' ELSE state END",
+            (operation, subject, checkpoint, now, now + delay_s),
+        )
+
+    def lease(self, now: float) -> Item | None:
+        """The item that has been due longest, its attempt committed; None when none is due."""
+        with self.store.transaction():
+            row = self.store.row(
+                f"SELECT {_COLUMNS} FROM items WHERE {_WAITING} AND next_attempt_at <= ?"  # noqa: S608 - constants
+                " ORDER BY next_attempt_at, enqueued_at, operation, subject LIMIT 1",
+                (now,),
+            )
+            if row is None:
+                return None
+            self.store.execute(
+                "UPDATE items SET state = 'in_flight', leased = checkpoint, attempts = attempts + 1"
+                " WHERE operation = ? AND subject = ?",
+                (row[0], row[1]),
+            )
+            return self.get(str(row[0]), int(row[1]))
+
+    def get(self, operation: str, subject: int) -> Item | None:
+        """One item, whatever its state."""
+        row = self.store.row(
+            f"SELECT {_COLUMNS} FROM items WHERE operation = ? AND subject = ?",  # noqa: S608 - constants
+            (operation, subject),
+        )
+        return _item(row) if row else None
+
+    def done(self, item: Item, now: float) -> bool:
+        """GitHub's answer is known: the item goes, unless a newer checkpoint came meanwhile.
+
+        Returns whether the item is gone.  Call it in the transaction that commits the answer.
+        """
+        with self.store.transaction():
+            gone = self.store.execute(
+                "DELETE FROM items WHERE operation = ? AND subject = ? AND checkpoint = leased",
+                (item.operation, item.subject),
+            )
+            if not gone:
+                self.store.execute(
+                    "UPDATE items SET state = 'pending', leased = NULL, attempts = 0, failures = 0,"
+                    " enqueued_at = ?, next_attempt_at = ?, last_error = '', last_code = ''"
+                    " WHERE operation = ? AND subject = ?",
+                    (now, now, item.operation, item.subject),
+                )
+            return bool(gone)
+
+    def retry(self, item: Item, at: float, error: str, code: str) -> None:
+        """The attempt failed and may have written; try again at `at`."""
+        self._end(item, State.RETRYING, at, error, code, "failures = failures + 1")
+
+    def release(self, item: Item, at: float, error: str, code: str) -> None:
+        """The attempt certainly wrote nothing and is not the item's fault: it does not count."""
+        self._end(item, State.PAUSED, at, error, code, "attempts = max(attempts - 1, 0)")
+
+    def bury(self, item: Item, error: str, code: str) -> None:
+        """GitHub refuses it for good: out of the line, kept, shown."""
+        self._end(item, State.BURIED, item.next_attempt_at, error, code, "failures = failures + 1")
+
+    def _end(self, item: Item, state: State, at: float, error: str, code: str, count: str) -> None:
+        self.store.execute(
+            f"UPDATE items SET state = ?, leased = NULL, next_attempt_at = ?, last_error = ?, last_code = ?, {count}"  # noqa: S608 - constants
+            " WHERE operation = ? AND subject = ?",
+            (state.value, at, error, code, item.operation, item.subject),
+        )
+
+    def make_due(self, now: float, subject: int | None = None, *, buried: bool = False) -> int:
+        """Make waiting items due now, of one subject or of all, `buried` ones too; returns how many."""
+        states = f"({_WAITING} OR state = 'buried')" if buried else _WAITING
+        mine = "" if subject is None else " AND operation <> 'index' AND subject = ?"
+        return self.store.execute(
+            "UPDATE items SET next_attempt_at = min(next_attempt_at, ?),"  # noqa: S608 - constants
+            " state = CASE state WHEN 'buried' THEN 'retrying' ELSE state END"
+            f" WHERE {states}{mine}",
+            (now,) if subject is None else (now, subject),
+        )
+
+    def items(self, *, buried: bool = False) -> list[Item]:
+        """What waits, or what is buried; the next to go first."""
+        condition = "state = 'buried'" if buried else "state <> 'buried'"
+        return [
+            _item(row)
+            for row in self.store.rows(
+                f"SELECT {_COLUMNS} FROM items WHERE {condition} ORDER BY next_attempt_at, enqueued_at"  # noqa: S608 - constants
+            )
+        ]
+
+    def next_attempt_at(self) -> float | None:
+        """When the next item is due; None when nothing waits."""
+        row = self.store.row(f"SELECT min(next_attempt_at) FROM items WHERE {_WAITING}")  # noqa: S608 - constants
+        return row[0] if row else None
+
+    def depth(self) -> dict[State, int]:
+        """How many items are in each state."""
+        counts = dict.fromkeys(State, 0)
+        for state, number in self.store.rows("SELECT state, count(*) FROM items GROUP BY state"):
+            counts[State(state)] = number
+        return counts
+
+    def oldest_at(self) -> float | None:
+        """When the oldest checkpoint that still waits was queued; None when none does."""
+        row = self.store.row(
+            "SELECT min(enqueued_at) FROM items WHERE state <> 'buried' AND operation = 'comment'"
+        )
+        return row[0] if row else None
