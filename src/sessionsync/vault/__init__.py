@@ -1,0 +1,66 @@
+"""The two local copies of every session: the plain one (layer 1) and the vault (layer 3).
+
+    live file ──bytes──▶ Mirror: <PROJECT>/<SESSION_ID>.jsonl     plain, at once
+        │                   └─ set aside: what a shrink took
+        └───segments──▶ Vault:  <PROJECT>/<source>.<session_id>/  compressed, every checkpoint
+                            ├─ pack      zstd frames, one a segment, only ever appended
+                            └─ journal   lines that say what the frames are, only ever appended
+
+A vault reads without this program.  `pack` is plain zstd (`zstd -dc -D ../../.sessiond/dictionary-* pack`
+shows every byte ever stored); each line of `journal` is `<CRC-32, 8 hex digits> <JSON>`:
+
+    {"do":"session","source":…,"session_id":…,"project":…,"project_key":…,"first_seen":…,"meta":{}}
+    {"do":"segment","file":…,"generation":0,"offset":0,"length":10,"sha256":…,"at":0,"packed":9}
+    {"do":"snapshot","id":…,"at":…,"trigger":…,"alias":…,"meta":{},
+                     "files":[{"name":…,"generation":0,"length":10,"root":…,"deleted_at":…}]}
+    {"do":"fork","file":…,"generation":1,"parent":0,"shared":4}
+    {"do":"remove","file":…,"at":…}
+
+Times are Unix seconds; `at` of a segment is where its frame begins in the pack.  A file's bytes at a
+snapshot are those of its generation before `length`:
+
+    generation 0   ████████████████████   segments, in order
+    generation 1   ▒▒▒▒▒▒▒▒▒▒████████      what it shares with 0 is not stored again
+                             └─ shared
+
+Rules of reading: where segments cover the same bytes, the later line counts; a fork of a generation
+that exists begins it anew; a segment whose frame is not wholly in the pack is not stored, and neither
+is one whose place a later line gives to another.  So a process may die anywhere and go on from an
+older state by writing the same again, or something else.
+
+Order of writes: frames into the pack · (flush:) pack durable · lines into the journal · journal durable
+· only then may anybody rely on it.  A line never names bytes that a power cut could take.
+
+What protects what: CRC-32 each line, SHA-256 each segment (of the unpacked bytes), the root each file
+in a snapshot, zstd's own checksum each frame.  A damaged line or frame costs what it said, nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sessionsync.vault.journal import Snapshot, StoredFile
+    from sessionsync.vault.mirror import Mirror
+    from sessionsync.vault.root import Root
+    from sessionsync.vault.session import SessionVault
+    from sessionsync.vault.vault import Vault
+
+__all__ = ["Mirror", "Root", "SessionVault", "Snapshot", "StoredFile", "Vault"]
+
+_HOMES = {
+    "Mirror": "mirror",
+    "Root": "root",
+    "SessionVault": "session",
+    "Snapshot": "journal",
+    "StoredFile": "journal",
+    "Vault": "vault",
+}
+
+
+def __getattr__(name: str) -> object:
+    # the hook wants the mirror alone, and not to wait for zstandard
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,171 @@
+"""What is written to the vault between two flushes, and how it becomes durable all at once.
+
+A frame goes into its pack at once, the line that names it is held back.  `commit` makes the packs
+durable, and only then writes the lines and makes them durable.  Killed before, none of it was ever
+there: bytes in a pack that no line names are dead weight.  A torn last line, and nothing else, is cut
+off before the next line is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sessionsync.errors import CopyError, CopyMismatch
+from sessionsync.events import Emit
+from sessionsync.vault import journal
+from sessionsync.vault.folder import Folder, read_at, sync, translated, write_at
+from sessionsync.vault.journal import Entry
+from sessionsync.vault.pack import Damaged, Dictionaries, Packer, Unpacker
+
+# How much of a journal is read at a time.
+BLOCK_BYTES = 64 * 1024
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """What was written of one session: its lines are not in the journal yet.
+
+    `begin` is where in the journal they are being written: a reader stops there and takes them from here.
+    """
+
+    session: str
+    begin: int | None = None
+    lines: list[bytes] = field(default_factory=list)
+    packed: bool = False
+
+
+class Batch:
+    """Everything written since the last commit.  For one thread, but `pending` is anybody's."""
+
+    def __init__(self, tree: Folder, dictionaries: Dictionaries, emit: Emit) -> None:
+        self._tree = tree
+        self._dictionaries = dictionaries
+        self._emit = emit
+        self._packer: Packer | None = None
+        self._sessions: dict[Path, Pending] = {}
+        self.locked = False
+
+    def pending(self, folder: Path) -> Pending | None:
+        """What the session in `folder` has not committed yet."""
+        return self._sessions.get(folder)
+
+    def add(self, folder: Path, session: str, entry: Entry) -> None:
+        """Hold a line of the journal in `folder`."""
+        self._of(folder, session).lines.append(journal.encode(entry))
+
+    def pack(self, folder: Path, session: str, data: bytes) -> tuple[int, int]:
+        """Append `data` as a frame to the pack in `folder`; returns where it lies and its length.
+
+        Raises:
+            CopyError: it could not be written or verified; the pack is as it was.
+        """
+        pending = self._of(folder, session)
+        self._packer = self._packer or Packer()
+        frame = self._packer.pack(data)
+        file = folder / "pack"
+        with translated(file), self._tree.writing(file) as descriptor:
+            at = os.fstat(descriptor).st_size
+            try:
+                write_at(descriptor, at, frame)
+                self._check(file, read_at(descriptor, at, at + len(frame)), data)
+            except BaseException:
+                with contextlib.suppress(OSError):  # what no line names does no harm
+                    os.ftruncate(descriptor, at)
+                raise
+        pending.packed = True
+        return at, len(frame)
+
+    def commit(self) -> int:
+        """Make it all durable; returns the number of sessions.
+
+        Raises:
+            CopyError: some sessions could not be committed: of them it is as if nothing had been
+                written.  The others are committed.
+        """
+        failed: CopyError | None = None
+        try:
+            for step in (self._sync_pack, self._write_journal):
+                for folder, pending in list(self._sessions.items()):
+                    try:
+                        with translated(folder):
+                            step(folder, pending)
+                    except CopyError as problem:
+                        failed = failed or problem
+                        del self._sessions[folder]
+            with translated(self._tree.path):
+                self._tree.flush()
+            committed = len(self._sessions)
+        finally:
+            self.drop()
+        if failed is not None:
+            raise failed
+        return committed
+
+    def drop(self) -> None:
+        """Forget what is not committed."""
+        self._sessions = {}
+
+    def _of(self, folder: Path, session: str) -> Pending:
+        if not self.locked:
+            raise RuntimeError("the vault is written without its lock")
+        return self._sessions.setdefault(folder, Pending(session))
+
+    def _check(self, file: Path, frame: bytes, data: bytes) -> None:
+        with contextlib.suppress(Damaged):
+            if Unpacker(self._dictionaries).unpack(frame, len(data)) == data:
+                return
+        raise CopyMismatch(
+            f"What was packed into {file} does not unpack to the same bytes.",
+            hint="It is tried again; if it stays, test this machine's memory.",
+        )
+
+    def _sync_pack(self, folder: Path, pending: Pending) -> None:
+        if pending.packed:
+            with self._tree.reading(folder / "pack") as descriptor:
+                sync(descriptor)
+
+    def _write_journal(self, folder: Path, pending: Pending) -> None:
+        if not pending.lines:
+            return
+        with self._tree.writing(folder / "journal") as descriptor:
+            size = os.fstat(descriptor).st_size
+            end, closed = _end_of_lines(descriptor, size)
+            if end < size:
+                os.ftruncate(descriptor, end)
+                self._emit("vault_tail_cut", session=pending.session, bytes=size - end)
+            pending.begin = end
+            try:
+                write_at(descriptor, end, b"".join(pending.lines if closed else [b"\n", *pending.lines]))
+                sync(descriptor)
+            except BaseException:
+                with contextlib.suppress(OSError):  # else the next commit cuts what is torn
+                    os.ftruncate(descriptor, end)
+                raise
+
+
+def lines(descriptor: int, end: int) -> Iterator[bytes]:
+    """The journal's lines before `end`, without their newlines; a torn last one is left out."""
+    rest, position = b"", 0
+    while block := read_at(descriptor, position, min(position + BLOCK_BYTES, end)):
+        position += len(block)
+        *whole, rest = (rest + block).split(b"\n")
+        yield from whole
+    if sound := journal.sound_length(rest):
+        yield rest[:sound]
+
+
+def _end_of_lines(descriptor: int, size: int) -> tuple[int, bool]:
+    """Where the journal's sound lines end, and whether with a newline.  Costs one read of one byte."""
+    if not size or read_at(descriptor, size - 1, size) == b"\n":
+        return size, True
+    start, tail = size, b""
+    while start and b"\n" not in tail:
+        begin = max(0, start - BLOCK_BYTES)
+        start, tail = begin, read_at(descriptor, begin, start) + tail
+    rest = tail[tail.rfind(b"\n") + 1 :]
+    sound = journal.sound_length(rest)
+    return size - len(rest) + sound, not sound

@@ -1,0 +1,304 @@
+"""A folder of copies on disk: private, never through a link, one place where `OSError` becomes ours.
+
+What lies in the user's sessions is nobody else's business, so folders are 0700 and files 0600
+whatever the umask.  Paths below the folder are walked name by name without following links: a link
+that somebody placed there cannot make us write, or read, outside.  The folder itself may be reached
+through links.  No descriptor is kept, so ten thousand sessions cost none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sessionsync.errors import CopyError, CopyMismatch, DiskFull
+
+# What file systems take for one name.
+NAME_BYTES = 255
+# What is held in memory of a file at once.
+BLOCK_BYTES = 1024 * 1024
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# O_NONBLOCK: a FIFO that nobody writes to must not hold us up
+_FILE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Folder:
+    """The tree of ours below `path`.  Paths in and out are absolute.
+
+    Call what writes from one thread; reading is free.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._changed: dict[Path, None] = {}
+
+    @contextmanager
+    def directory(self, path: Path, *, create: bool = False) -> Iterator[int]:
+        """The folder `path` as a descriptor, made where it is missing if `create`.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            OSError: anything else, also for a link (ELOOP or ENOTDIR).
+        """
+        descriptor = self._open_root(create=create)
+        try:
+            here = self.path
+            for name in self.names(path):
+                if create:
+                    self._make(name, descriptor, here)
+                below = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = below
+                here /= name
+                if create:
+                    _restrict(descriptor, 0o700)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def reading(self, path: Path) -> Iterator[int]:
+        """A regular file, open for reading.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            OSError: anything else.
+            CopyError: it is not a regular file.
+        """
+        with self.directory(path.parent) as parent:
+            descriptor = open_regular(path, parent, os.O_RDONLY)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[int]:
+        """A regular file, open for reading and writing, made where it is missing.
+
+        Raises:
+            OSError: it cannot be opened.
+            CopyError: it is not a regular file.
+        """
+        with self.directory(path.parent, create=True) as parent:
+            try:
+                descriptor = open_regular(path, parent, os.O_RDWR)
+            except FileNotFoundError:
+                descriptor = open_regular(path, parent, os.O_RDWR | os.O_CREAT)
+                self.changed(path.parent)
+        try:
+            _restrict(descriptor, 0o600)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def folders(self, path: Path) -> list[Path]:
+        """The folders in `path`, sorted, without links; none where it is not there.
+
+        Raises:
+            OSError: it cannot be listed.
+        """
+        try:
+            with self.directory(path) as descriptor, os.scandir(descriptor) as entries:
+                return sorted(path / entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+        except FileNotFoundError:
+            return []
+
+    def changed(self, directory: Path) -> None:
+        """Remember that the names in `directory` are not durable yet."""
+        self._changed[directory] = None
+
+    def flush(self) -> None:
+        """Make the names of new files and folders durable.
+
+        Raises:
+            OSError: they could not be.
+        """
+        for path in list(self._changed):
+            with contextlib.suppress(FileNotFoundError):  # gone with all that was in it
+                if path == self.path or path in self.path.parents:
+                    sync_folder(path)
+                else:
+                    with self.directory(path) as descriptor:
+                        sync(descriptor)
+            del self._changed[path]
+
+    def names(self, path: Path) -> tuple[str, ...]:
+        """The names that lead from the folder to `path`.
+
+        Raises:
+            CopyError: `path` is not below the folder.
+        """
+        try:
+            names = path.relative_to(self.path).parts
+        except ValueError:
+            names = ("..",)
+        if ".." in names or any("\0" in name for name in names):
+            raise CopyError(
+                f"{str(path)!r} is not below {self.path}.", hint="This is a bug: please report it."
+            )
+        return names
+
+    def _open_root(self, *, create: bool) -> int:
+        try:
+            return os.open(self.path, _FOLDER_FLAGS)
+        except FileNotFoundError:
+            if not create:
+                raise
+        missing = [self.path, *self.path.parents]
+        missing = missing[: next(n for n, ancestor in enumerate(missing) if ancestor.exists())]
+        for ancestor in reversed(missing):
+            self._make(str(ancestor), None, ancestor.parent)
+        return os.open(self.path, _FOLDER_FLAGS)
+
+    def _make(self, name: str, parent: int | None, place: Path) -> None:
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+        except FileExistsError:
+            return
+        os.chmod(name, 0o700, dir_fd=parent)  # a umask may have taken the owner's bits as well
+        self.changed(place)
+
+
+def open_regular(path: Path, parent: int, flags: int) -> int:
+    """Open the last name of `path` in the folder `parent`; the caller closes it.
+
+    Raises:
+        OSError: it cannot be opened; ELOOP for a link.
+        CopyError: it is not a regular file.
+    """
+    try:
+        descriptor = os.open(path.name, flags | _FILE_FLAGS, 0o600, dir_fd=parent)
+    except OSError as problem:
+        if problem.errno == errno.ENXIO:  # a socket, or a FIFO without a reader
+            raise _special(path) from problem
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _special(path)
+    return descriptor
+
+
+def _special(path: Path) -> CopyError:
+    return CopyError(f"{path} is no regular file.", hint="Move it away: a copy belongs there.")
+
+
+def _restrict(descriptor: int, mode: int) -> None:
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+        with contextlib.suppress(PermissionError):  # file systems without modes say so
+            os.fchmod(descriptor, mode)
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what the system says of `path` into our errors."""
+    try:
+        yield
+    except OSError as problem:
+        said = f"{path}: {problem.strerror or problem}."
+        if problem.errno in FULL:
+            raise DiskFull(
+                said,
+                hint="Free space on that disk, or move the folder (backup.mirror_dir, backup.vault_dir).",
+            ) from problem
+        if problem.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
+            hint = "Something else lies where a copy belongs: move it away."
+        elif problem.errno in {errno.EACCES, errno.EPERM}:
+            hint = "The folder and what is in it must belong to this user."
+        elif problem.errno == errno.EIO:
+            hint = "The disk fails: look at the system's log, and move the backup to another disk."
+        else:
+            hint = "It is tried again; `sessiond doctor` checks the folder."
+        raise CopyError(said, hint=hint) from problem
+
+
+def component(text: str, *, ending: str = "") -> str:
+    """`text` and `ending` as one name in a folder: as they are, or cut and told apart by a hash.
+
+    Raises:
+        CopyError: no file can have this name.
+    """
+    if text in {"", ".", ".."} or "/" in text or "\0" in text:
+        raise CopyError(f"{text!r} cannot be a file's name.", hint="This is a bug: please report it.")
+    room = NAME_BYTES - len(os.fsencode(ending))
+    raw = os.fsencode(text)
+    if len(raw) <= room:
+        return text + ending
+    mark = "~" + hashlib.sha256(raw).hexdigest()[:16]
+    return raw[: room - len(mark)].decode("utf-8", "ignore") + mark + ending
+
+
+def read_at(descriptor: int, start: int, end: int) -> bytes:
+    """The bytes of [start, end), fewer where the file ends before."""
+    first = os.pread(descriptor, end - start, start) if end > start else b""
+    if len(first) == end - start or not first:
+        return first
+    parts = [first]
+    position = start + len(first)
+    while position < end and (part := os.pread(descriptor, end - position, position)):
+        parts.append(part)
+        position += len(part)
+    return b"".join(parts)
+
+
+def blocks(start: int, end: int) -> Iterator[tuple[int, int]]:
+    """[start, end) in pieces that fit into memory."""
+    for begin in range(start, end, BLOCK_BYTES):
+        yield begin, min(begin + BLOCK_BYTES, end)
+
+
+def write_at(descriptor: int, offset: int, data: bytes | memoryview) -> None:
+    """Write all of `data` at `offset`, then read it back and compare.
+
+    Raises:
+        OSError: it could not be written; a part of it may have been.
+        CopyMismatch: what is there now is something else.
+    """
+    view = memoryview(data)
+    position = offset
+    while view:
+        written = os.pwrite(descriptor, view, position)
+        view = view[written:]
+        position += written
+    if not holds(descriptor, offset, data):
+        raise CopyMismatch(
+            f"What was written at byte {offset} is not what is there.",
+            hint="Another program writes there, or the disk fails.",
+        )
+
+
+def holds(descriptor: int, offset: int, data: bytes | memoryview) -> bool:
+    """Whether the file has exactly `data` at `offset`."""
+    view = memoryview(data)
+    return all(
+        read_at(descriptor, offset + begin, offset + end) == bytes(view[begin:end])
+        for begin, end in blocks(0, len(view))
+    )
+
+
+def sync(descriptor: int) -> None:
+    """Make a file or a folder durable."""
+    if hasattr(fcntl, "F_FULLFSYNC"):  # on macOS fsync alone stops at the disk's own memory
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, _FOLDER_FLAGS)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)

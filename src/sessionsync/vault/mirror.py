@@ -1,0 +1,291 @@
+"""Layer 1: plain copies that can be read without this program.
+
+`<folder>/<PROJECT>/<SESSION_ID>.jsonl` follows the live transcript byte by byte; everything else of
+a session lies in `<folder>/<PROJECT>/<SESSION_ID>/`.  No byte is ever lost here: a write that would
+change what is there is refused, and what a shrink or a rewrite of the live file takes away is first
+set aside as `<SESSION_ID>.<UTC time>.<offset>.jsonl`, the old bytes from that offset on.
+
+Bytes are written at their own offset, never "at the end": the hook and the daemon may both copy the
+same bytes at the same time.  After a power cut a copy may be shorter than it was, or end in zeros;
+what was there at the last `flush` is there.
+
+The hook comes through here before it does anything else, so only the standard library is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from sessionsync.errors import CopyError, CopyMismatch
+from sessionsync.vault.folder import (
+    Folder,
+    blocks,
+    component,
+    holds,
+    open_regular,
+    read_at,
+    sync,
+    translated,
+    write_at,
+)
+
+if TYPE_CHECKING:
+    from sessionsync.model import Ref
+
+# Folders that a Claude session has beside `<sid>/`.
+_BESIDE = frozenset({"projects", "todos", "tasks", "file-history"})
+# How often a copy may grow while it is set aside before that is given up.
+_GROWTHS = 20
+
+
+class Mirror:
+    """The plain copies below `folder`.
+
+    Paths are those of `path_of`.  Writing and `flush` belong to one thread; reading is free.
+    Everything raises `CopyError` for what cannot be a copy of ours: a link, a special file, a path
+    outside; and `DiskFull` where the disk is full or read-only.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._tree = Folder(folder)
+        self._unsynced: dict[Path, None] = {}
+
+    def path_of(self, project: str, ref: Ref, name: str) -> Path:
+        """Where the copy of a session's file lies; two names never share a path.
+
+        Raises:
+            CopyError: no copy can have that name.
+        """
+        project_folder = self._tree.path / component(project)
+        inside = PurePosixPath(name)
+        if not inside.parts or inside.is_absolute() or str(inside) != name:
+            raise CopyError(f"{name!r} cannot be a file's name.", hint="This is a bug: please report it.")
+        names = inside.parts
+        if ref.source == "claude":
+            if len(names) == 1 and inside.suffix == ".jsonl" and _is_of(ref, inside.stem):
+                return project_folder / component(ref.session_id, ending=".jsonl")
+            if _is_of(ref, names[0]) and not _is_taken(names):
+                names = names[1:]
+        return project_folder.joinpath(component(ref.session_id), *map(component, names))
+
+    def size(self, path: Path) -> int:
+        """How many bytes the copy has; 0 where there is none."""
+        with translated(path):
+            try:
+                with self._tree.reading(path) as copy:
+                    return os.fstat(copy).st_size
+            except FileNotFoundError:
+                return 0
+
+    def read(self, path: Path, start: int, end: int) -> bytes:
+        """The bytes of [start, end): fewer where the copy ends before, none where there is no copy."""
+        with translated(path):
+            try:
+                with self._tree.reading(path) as copy:
+                    return read_at(copy, start, end)
+            except FileNotFoundError:
+                return b""
+
+    def write(self, path: Path, offset: int, data: bytes) -> None:
+        """Put `data` at `offset`, read it back and compare.  What is there already must be the same.
+
+        Raises:
+            CopyMismatch: other bytes are there (set them aside first), or fewer than `offset`.
+        """
+        with self._writing(path) as copy:
+            size = os.fstat(copy).st_size
+            if offset > size:
+                raise CopyMismatch(
+                    f"{path} ends at byte {size}: writing at {offset} would leave a hole.",
+                    hint="Something else cut it; it is made again from the session's file.",
+                )
+            view = memoryview(data)
+            there, new = view[: size - offset], view[size - offset :]
+            if not holds(copy, offset, there):
+                raise CopyMismatch(
+                    f"{path} already has other bytes behind {offset}.",
+                    hint="They are set aside before the new ones are written.",
+                )
+            self._unsynced[path] = None
+            write_at(copy, offset + len(there), new)
+
+    def common_prefix(self, path: Path, live: int | Path, *, start: int = 0) -> int:
+        """Up to which byte the copy and the live file agree, the bytes before `start` taken as read.
+
+        `live` is a descriptor, or a path that must be a regular file.  Memory is bounded.
+        """
+        if not self.size(path):
+            return 0
+        with translated(path), self._tree.reading(path) as copy, _live(live) as other:
+            return _agree(copy, other, start)
+
+    def set_aside(self, path: Path, offset: int, at: float) -> Path | None:
+        """Keep the copy's bytes behind `offset` in a file beside it, and only then cut them off.
+
+        `at` (Unix seconds) goes into the new file's name, which is never one that is taken.
+        Returns its path, None where nothing was behind `offset`.
+        """
+        if self.size(path) <= offset:
+            return None
+        draft = _draft(path)
+        with self._writing(path) as copy, self._tree.directory(path.parent) as parent:
+            for _ in range(_GROWTHS):
+                size = os.fstat(copy).st_size
+                _copy_to(draft, parent, copy, offset, size)
+                if os.fstat(copy).st_size == size:  # no hook has added to it meanwhile
+                    break
+            else:
+                raise CopyError(f"{path} grows while it is set aside.", hint="It is tried again.")
+            aside = _publish(draft, parent, path, offset, at)
+            os.ftruncate(copy, offset)
+            self._unsynced[path] = None
+            return aside
+
+    def flush(self) -> int:
+        """Make everything written since the last flush durable; returns the number of files.
+
+        Raises:
+            CopyError: some of it could not be.  What was written since the last flush is then in
+                doubt and must be compared with the live files again; the rest was made durable.
+        """
+        count, failed = len(self._unsynced), None
+        while self._unsynced:
+            path, _ = self._unsynced.popitem()
+            try:
+                with translated(path), self._tree.reading(path) as copy:
+                    sync(copy)
+            except CopyError as problem:
+                failed = failed or problem
+        with translated(self._tree.path):
+            self._tree.flush()
+        if failed is not None:
+            raise failed
+        return count
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[int]:
+        with translated(path), self._tree.writing(path) as copy:
+            if os.fstat(copy).st_nlink == 1:
+                yield copy
+                return
+        # Another name for the same bytes, as a backup by hard links makes it, must not change with the copy.
+        with translated(path):
+            with self._tree.reading(path) as shared, self._tree.directory(path.parent) as parent:
+                draft = _draft(path)
+                _copy_to(draft, parent, shared, 0, os.fstat(shared).st_size)
+                os.replace(draft.name, path.name, src_dir_fd=parent, dst_dir_fd=parent)
+                self._tree.changed(path.parent)
+            with self._tree.writing(path) as copy:
+                yield copy
+
+
+@contextmanager
+def _live(live: int | Path) -> Iterator[int]:
+    if isinstance(live, int):
+        yield live
+        return
+    parent = os.open(live.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        descriptor = open_regular(live, parent, os.O_RDONLY)
+    finally:
+        os.close(parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _agree(one: int, other: int, start: int) -> int:
+    """Up to which byte two open files are the same."""
+    end = min(os.fstat(one).st_size, os.fstat(other).st_size)
+    for begin, stop in blocks(start, end):
+        left, right = read_at(one, begin, stop), read_at(other, begin, stop)
+        if left != right:
+            return begin + _first_difference(left, right)
+    return end
+
+
+def _first_difference(left: bytes, right: bytes) -> int:
+    low, high = 0, min(len(left), len(right))
+    while low < high:  # left[:low] is the same; the difference is before or at high
+        middle = (low + high + 1) // 2
+        if left[low:middle] == right[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _is_of(ref: Ref, name: str) -> bool:
+    """Whether `name` is the session's id, which `ref` may have made unique by a hyphen and more."""
+    return ref.session_id == name or ref.session_id.startswith(f"{name}-")
+
+
+def _is_taken(names: tuple[str, ...]) -> bool:
+    """Whether a file `<sid>/…` would take the place of one beside that folder, were it named without."""
+    sid, *rest = names
+    return not rest or rest[0] in {sid, *_BESIDE} or (len(rest) == 1 and rest[0].startswith("agent-"))
+
+
+def _draft(path: Path) -> Path:
+    """Where a copy is written before it gets its name; one a file, so that kills leave no heap of them."""
+    return path.with_name(component(f".{path.name}", ending=".part"))
+
+
+def _copy_to(draft: Path, parent: int, source: int, start: int, end: int) -> None:
+    """Write [start, end) of `source` to a new file, compare, and make it durable."""
+    with contextlib.suppress(
+        FileNotFoundError
+    ):  # it may be another name of a finished one: never write into it
+        os.unlink(draft.name, dir_fd=parent)
+    descriptor = open_regular(draft, parent, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    try:
+        os.fchmod(descriptor, 0o600)
+        for begin, stop in blocks(start, end):
+            write_at(descriptor, begin - start, read_at(source, begin, stop))
+        sync(descriptor)
+    except BaseException:
+        os.unlink(draft.name, dir_fd=parent)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _publish(draft: Path, parent: int, path: Path, offset: int, at: float) -> Path:
+    """Give the draft the first free name of a file set aside, durably."""
+    time = datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
+    suffix = path.suffix if len(path.suffix) < 32 else ""
+    for number in itertools.count(1):
+        again = f"-{number}" if number > 1 else ""
+        aside = path.with_name(component(path.stem, ending=f".{time}{again}.{offset}{suffix}"))
+        try:
+            _name(draft, aside, parent)
+        except FileExistsError:
+            continue
+        sync(parent)
+        return aside
+    raise AssertionError  # count does not end
+
+
+def _name(draft: Path, path: Path, parent: int) -> None:
+    """Rename `draft` to `path`, which must not exist."""
+    try:
+        os.link(draft.name, path.name, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links; nobody but this daemon sets aside
+        try:
+            os.stat(path.name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            os.rename(draft.name, path.name, src_dir_fd=parent, dst_dir_fd=parent)
+        else:
+            raise FileExistsError(path) from None
+    else:
+        os.unlink(draft.name, dir_fd=parent)

@@ -1,0 +1,100 @@
+"""The identity of a file that grows: a Merkle tree whose state can be stored.
+
+The tree is that of RFC 6962, section 2.1, over leaves of 64 KiB: a leaf hashes to
+`SHA-256(00 | bytes)`, a node to `SHA-256(01 | left | right)`, the left subtree is the largest full
+one, and the root of nothing is `SHA-256("")`.  Only the last leaf may be shorter.
+
+A running SHA-256 cannot be stored and continued; this can.  The state is the size and the roots of
+the full subtrees, the *peaks*, one for each bit set in the number of whole leaves:
+
+                    o  peak of 4 leaves
+                ┌───┴───┐
+                o       o           o  peak of 2
+              ┌─┴─┐   ┌─┴─┐       ┌─┴─┐
+              ▒   ▒   ▒   ▒       ▒   ▒   ░  the partial leaf, read again to continue
+
+So the cost of an append is that of its bytes and of at most one leaf, whatever the size, and two
+versions of a file have the same root exactly when they are the same bytes.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+
+class Root:
+    """The root of the bytes fed so far, however they were split."""
+
+    LEAF_BYTES = 64 * 1024
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []
+        self._leaf = hashlib.sha256(b"\0")
+
+    @classmethod
+    def resume(cls, size: int, peaks: Iterable[str], partial: bytes) -> Self:
+        """Continue at `size`: `peaks` as stored, `partial` the bytes behind the last whole leaf.
+
+        Raises:
+            ValueError: they do not belong together.
+        """
+        root = cls()
+        root._peaks = [bytes.fromhex(peak) for peak in peaks]
+        leaves, rest = divmod(size, cls.LEAF_BYTES)
+        if len(root._peaks) != leaves.bit_count() or len(partial) != rest:
+            raise ValueError(f"{len(root._peaks)} peaks and {len(partial)} bytes are no state at size {size}")
+        root._leaf.update(partial)
+        root.size = size
+        return root
+
+    @property
+    def peaks(self) -> list[str]:
+        """The roots of the full subtrees, largest first, in hex: what to store beside `size`."""
+        return [peak.hex() for peak in self._peaks]
+
+    def update(self, data: bytes) -> None:
+        """Take in the next bytes."""
+        view = memoryview(data)
+        while view:
+            part = view[: self.LEAF_BYTES - self.size % self.LEAF_BYTES]
+            self._leaf.update(part)
+            self.size += len(part)
+            view = view[len(part) :]
+            if self.size % self.LEAF_BYTES == 0:
+                self._close_leaf()
+
+    def hexdigest(self) -> str:
+        """The root of everything fed so far."""
+        if not self.size:
+            return hashlib.sha256().hexdigest()
+        subtrees = list(self._peaks)
+        if self.size % self.LEAF_BYTES:
+            subtrees.append(self._leaf.digest())
+        return _joined(subtrees).hex()
+
+    def copy(self) -> Self:
+        """An independent root that goes on from here."""
+        other = copy.copy(self)
+        other._peaks, other._leaf = self._peaks.copy(), self._leaf.copy()  # noqa: SLF001 - its own kind
+        return other
+
+    def _close_leaf(self) -> None:
+        # like a carry in binary: two subtrees of the same height become one
+        whole = self.size // self.LEAF_BYTES
+        merging = (whole & -whole).bit_length() - 1
+        subtrees = self._peaks[len(self._peaks) - merging :]
+        del self._peaks[len(self._peaks) - merging :]
+        self._peaks.append(_joined([*subtrees, self._leaf.digest()]))
+        self._leaf = hashlib.sha256(b"\0")
+
+
+def _joined(subtrees: Sequence[bytes]) -> bytes:
+    """The root above subtrees of falling height."""
+    *others, root = subtrees
+    for left in reversed(others):
+        root = hashlib.sha256(b"\1" + left + root).digest()
+    return root

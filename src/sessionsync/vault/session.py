@@ -1,0 +1,250 @@
+"""What the vault holds of one session: written piece by piece, read back byte by byte."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from sessionsync.errors import CopyError, CopyMismatch, NoSuchCheckpoint
+from sessionsync.model import Ref
+from sessionsync.vault.batch import Batch, lines
+from sessionsync.vault.folder import Folder, read_at, translated
+from sessionsync.vault.journal import (
+    Description,
+    Entry,
+    Fold,
+    Fork,
+    Generation,
+    Removal,
+    Segment,
+    Snapshot,
+    StoredFile,
+)
+from sessionsync.vault.pack import Damaged, Dictionaries, Unpacker
+from sessionsync.vault.root import Root
+
+# What must be in memory to read any byte.
+SEGMENT_BYTES = 1024 * 1024
+# How often a reader looks again because the writer has just flushed.
+_LOOKS = 100
+
+
+class SessionVault:
+    """What is stored of one session; made by `Vault.open`.
+
+    Writing takes effect with `Vault.flush`.  Reading shows what is flushed, and through the `Vault`
+    that writes also what is not.  A handle belongs to one thread and keeps what it has read of the
+    journal, so let it go after use.
+    """
+
+    def __init__(
+        self, tree: Folder, batch: Batch, dictionaries: Dictionaries, folder: Path, project: str, ref: Ref
+    ) -> None:
+        self.ref = ref
+        self.project = project
+        self._tree = tree
+        self._batch = batch
+        self._folder = folder
+        self._unpacker = Unpacker(dictionaries)
+        self._known: tuple[object, Fold] | None = None
+
+    # --- writing
+
+    def describe(self, *, first_seen: float, project_key: str, meta: dict[str, Any]) -> None:
+        """Say once, before anything else, whose vault this is; `first_seen` in Unix seconds."""
+        self._write(
+            Description(
+                source=self.ref.source,
+                session_id=self.ref.session_id,
+                project=self.project,
+                project_key=project_key,
+                first_seen=first_seen,
+                meta=meta,
+            )
+        )
+
+    def append(self, name: str, generation: int, offset: int, data: bytes) -> None:
+        """Store `data`, the bytes of a file's generation from `offset` on, as one segment.
+
+        More than 1 MiB becomes several.  The cost is that of `data`, whatever is stored already;
+        what is stored already may be stored again.
+
+        Raises:
+            DiskFull: the disk is full or read-only.
+            CopyError: it could not be written or verified.
+        """
+        for begin in range(0, len(data), SEGMENT_BYTES):
+            part = data[begin : begin + SEGMENT_BYTES]
+            at, packed = self._batch.pack(self._folder, str(self.ref), part)
+            digest = hashlib.sha256(part).hexdigest()
+            self._write(Segment(name, generation, offset + begin, len(part), digest, at, packed))
+
+    def fork(self, name: str, generation: int, parent: int, shared: int) -> None:
+        """Begin a generation of a file: its first `shared` bytes are those of the generation `parent`."""
+        self._write(Fork(name, generation, parent, shared))
+
+    def remove(self, name: str, at: float) -> None:
+        """Say that the session dropped a file at `at` (Unix seconds).  Its bytes stay."""
+        self._write(Removal(name, at))
+
+    def snapshot(
+        self,
+        *,
+        id: str,  # noqa: A002 - it has no other name
+        at: float,
+        trigger: str,
+        alias: str,
+        files: Sequence[StoredFile],
+        meta: dict[str, Any],
+    ) -> None:
+        """Make a snapshot.  `files` must name those that differ from the one before, and may name others."""
+        self._write(Snapshot(id=id, at=at, trigger=trigger, alias=alias, files=list(files), meta=meta))
+
+    def _write(self, entry: Entry) -> None:
+        self._batch.add(self._folder, str(self.ref), entry)
+
+    # --- reading
+
+    def is_new(self) -> bool:
+        """Whether nothing is stored of the session nor about to be; reads nothing."""
+        return self._batch.pending(self._folder) is None and not os.path.lexists(self._folder / "journal")
+
+    def first_seen(self) -> float | None:
+        """When this session was first seen (Unix seconds); None where the vault does not say."""
+        description = self._fold().description
+        return None if description is None else description.first_seen
+
+    def snapshots(self) -> list[Snapshot]:
+        """Every snapshot in the order in which they were made."""
+        return self._fold().snapshots()
+
+    def files(self, at_snapshot: str | None = None) -> dict[str, StoredFile]:
+        """The session's files by name, as they were at a snapshot, or are now.
+
+        Raises:
+            NoSuchCheckpoint: there is no such snapshot.
+        """
+        files = self._fold().files(at_snapshot)
+        if files is None:
+            raise NoSuchCheckpoint(
+                f"Session {self.ref} has no checkpoint {at_snapshot} in the vault.",
+                hint=f"`sessiond restore {self.ref.session_id} --list` shows those it has.",
+            )
+        return files
+
+    def stored(self, name: str) -> tuple[int, int]:
+        """A file's newest generation, and how many bytes of it are stored without a gap."""
+        fold = self._fold()
+        generation = fold.newest.get(name, 0)
+        life = fold.generations.get((name, generation))
+        return generation, 0 if life is None else life.reach(fold.line)
+
+    def damaged_lines(self) -> int:
+        """How many of the journal's lines are not what was written: 0 in a sound vault."""
+        return self._fold().damaged
+
+    def read(
+        self, name: str, generation: int, length: int, start: int = 0, *, root: str = ""
+    ) -> Iterator[bytes]:
+        """Bytes [start, length) of a generation, as they were when a snapshot stated them, else as they are.
+
+        Each segment is checked before it is given out, and the whole, where it is read from its start,
+        against the root in the snapshot.  `root` chooses between snapshots that state the same length.
+
+        Raises:
+            CopyMismatch: what is stored is not what was; the message names session, file and offset.
+        """
+        life, line, root = self._fold().as_stated(name, generation, length, root)
+        position, whole = start, Root()
+        with ExitStack() as held:
+            with translated(self._folder):
+                pack = self._open(held, "pack")
+            for end, segment in _pieces(life, length, line):
+                while position < end:
+                    data = self._bytes(pack, name, life, segment, position, end)
+                    position += len(data)
+                    if not start:
+                        whole.update(data)
+                    yield data
+        if root and not start and whole.hexdigest() != root:
+            raise self._mismatch(name, 0, f"up to {length} are not those of the checkpoint")
+
+    def _bytes(
+        self,
+        pack: int | None,
+        name: str,
+        life: Generation | None,
+        segment: Segment | None,
+        position: int,
+        end: int,
+    ) -> bytes:
+        """Verified bytes from `position` on: those of `segment`, or else of any that holds them."""
+        candidates = [] if segment is None else [(segment, end)]
+        candidates += [] if life is None else life.covering(position)
+        for candidate, limit in candidates:
+            data = None if pack is None else self._unpacked(pack, candidate)
+            if data is not None:
+                return data[position - candidate.offset : min(limit, end) - candidate.offset]
+        raise self._mismatch(name, position, "are damaged" if candidates else "are not there")
+
+    def _unpacked(self, pack: int, segment: Segment) -> bytes | None:
+        try:
+            frame = read_at(pack, segment.at, segment.packed_end)
+            data = self._unpacker.unpack(frame, segment.length)
+        except (Damaged, OSError):
+            return None
+        return data if hashlib.sha256(data).hexdigest() == segment.sha256 else None
+
+    def _mismatch(self, name: str, offset: int, what: str) -> CopyMismatch:
+        return CopyMismatch(
+            f"Session {self.ref}: in the vault, the bytes of {name} from {offset} {what}.",
+            hint=f"`sessiond ctl repair {self.ref.session_id}` mends it from another copy.",
+        )
+
+    def _fold(self) -> Fold:
+        """What the journal says, read again only when it has changed."""
+        for _ in range(_LOOKS):
+            pending = self._batch.pending(self._folder)
+            begin, held = (None, []) if pending is None else (pending.begin, pending.lines[:])
+            with ExitStack() as files, translated(self._folder):
+                journal = self._open(files, "journal")
+                state = (pending, len(held), None if journal is None else _identity(journal))
+                if self._known is not None and self._known[0] == state:
+                    return self._known[1]
+                end = sys.maxsize if begin is None else begin
+                written = [] if journal is None else list(lines(journal, end))
+                pack = self._open(files, "pack")  # after the journal: what that names is in it
+                fold = Fold(0 if pack is None else os.fstat(pack).st_size)
+            # else the writer has begun, or ended, to write meanwhile what it held
+            if self._batch.pending(self._folder) is pending and begin == (pending and pending.begin):
+                fold.feed(chain(written, (line[:-1] for line in held)))
+                self._known = state, fold
+                return fold
+        raise CopyError(
+            f"The vault of session {self.ref} changes while it is read.", hint="It is tried again."
+        )
+
+    def _open(self, files: ExitStack, name: str) -> int | None:
+        try:
+            return files.enter_context(self._tree.reading(self._folder / name))
+        except FileNotFoundError:
+            return None
+
+
+def _pieces(life: Generation | None, length: int, line: int) -> Iterator[tuple[int, Segment | None]]:
+    """Up to where to read, and which segment should hold it: None in a gap."""
+    for extent in [] if life is None else life.extents(length, line):
+        yield extent.start, None
+        yield extent.end, extent.segment
+    yield length, None
+
+
+def _identity(descriptor: int) -> tuple[int, int, int]:
+    status = os.fstat(descriptor)
+    return status.st_ino, status.st_size, status.st_mtime_ns

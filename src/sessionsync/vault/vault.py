@@ -1,0 +1,132 @@
+"""Layer 3: every kept checkpoint of every session, compressed and verified."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from sessionsync.errors import AlreadyRunning, CopyError, NotAllowed
+from sessionsync.events import Emit, silent
+from sessionsync.model import Ref
+from sessionsync.vault import journal
+from sessionsync.vault.batch import BLOCK_BYTES, Batch
+from sessionsync.vault.folder import Folder, component, read_at, translated, write_at
+from sessionsync.vault.journal import Description
+from sessionsync.vault.pack import Dictionaries
+from sessionsync.vault.session import SessionVault
+
+# Where the vault keeps what belongs to no project.
+OWN = ".sessiond"
+
+
+class Vault:
+    """The vault in `folder`.
+
+    All that writes, `lock` and `flush` belong to one thread.  Any thread, and any process, may `open`
+    a session of its own to read it.
+    """
+
+    def __init__(self, folder: Path, emit: Emit = silent) -> None:
+        self._tree = Folder(folder)
+        self._dictionaries = Dictionaries(self._tree, folder / OWN)
+        self._batch = Batch(self._tree, self._dictionaries, emit)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the vault for writing; nothing can be written without.  Leaving it in peace flushes.
+
+        Raises:
+            AlreadyRunning: another process, or another `Vault` in this one, holds it.
+            NotAllowed: the folder belongs to another user.
+            CopyError: it cannot be used.
+        """
+        with ExitStack() as held:
+            with translated(self._tree.path):
+                self._check_owner()
+                self._take_lock(held)
+                self._dictionaries.lay()
+            self._batch.locked = True
+            try:
+                yield
+                self.flush()
+            finally:
+                self._batch.locked = False
+                self._batch.drop()
+
+    def first_used(self, now: float) -> float:
+        """When this vault was first used (Unix seconds): now, where it is new.  It outlives a lost state.
+
+        Raises:
+            CopyError: it cannot be read or kept.
+        """
+        file = self._tree.path / OWN / "first-used"
+        with translated(file), self._tree.writing(file) as descriptor:
+            said = read_at(descriptor, 0, 100)
+            with contextlib.suppress(ValueError):
+                return float(said)
+            os.ftruncate(descriptor, 0)
+            write_at(descriptor, 0, repr(now).encode())
+        return now
+
+    def open(self, project: str, ref: Ref) -> SessionVault:
+        """The vault of one session, which need not exist yet.  Touches no disk, holds nothing open."""
+        above = component(project) if project != OWN else component(OWN, ending="~")
+        folder = self._tree.path / above / component(f"{ref.source}.{ref.session_id}")
+        return SessionVault(self._tree, self._batch, self._dictionaries, folder, project, ref)
+
+    def flush(self) -> int:
+        """Commit what was written since the last flush; returns the number of sessions.
+
+        Raises:
+            CopyError: some sessions could not be committed.  Of them nothing since the last flush is
+                stored, and it must be written again; the others are committed.
+        """
+        return self._batch.commit()
+
+    def sessions(self) -> Iterator[tuple[str, Ref]]:
+        """Every session in the vault with its project, as far as they can be read."""
+        with translated(self._tree.path):
+            projects = [path for path in self._tree.folders(self._tree.path) if path.name != OWN]
+        for project in projects:
+            with translated(project):
+                folders = self._tree.folders(project)
+            for folder in folders:
+                with contextlib.suppress(CopyError, OSError):
+                    if (found := self._identify(folder)) is not None:
+                        yield found
+
+    def _check_owner(self) -> None:
+        with self._tree.directory(self._tree.path, create=True) as folder:
+            if os.fstat(folder).st_uid != os.geteuid():
+                raise NotAllowed(
+                    f"The vault {self._tree.path} belongs to another user.",
+                    hint="Run sessiond as its owner, or set backup.vault_dir to a folder of your own.",
+                )
+
+    def _take_lock(self, held: ExitStack) -> None:
+        descriptor = held.enter_context(self._tree.writing(self._tree.path / OWN / "lock"))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as problem:
+            if problem.errno not in {errno.EWOULDBLOCK, errno.EACCES}:
+                raise
+            raise AlreadyRunning(
+                f"Another sessiond writes to the vault {self._tree.path}.",
+                hint="Stop it, or give this one another backup.vault_dir.",
+            ) from problem
+
+    def _identify(self, folder: Path) -> tuple[str, Ref] | None:
+        """Whose vault a folder is: as it says itself, else by its name; None where it is none."""
+        with self._tree.reading(folder / "journal") as descriptor:
+            beginning = read_at(descriptor, 0, BLOCK_BYTES)
+        entries = [entry for line in beginning.split(b"\n") if (entry := journal.decode(line)) is not None]
+        for entry in entries:
+            if isinstance(entry, Description):
+                return entry.project, Ref(entry.source, entry.session_id)
+        source, _, session_id = folder.name.partition(".")
+        return (folder.parent.name, Ref(source, session_id)) if entries and session_id else None
