@@ -1,0 +1,315 @@
+"""Which project a folder belongs to, and under which name this machine keeps it.
+
+Of the standard library alone: a hook starts here.  The repository is not trusted: git is only asked
+for settings, which runs nothing the repository brings along, with an environment of our own.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import stat
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from sessionsync.errors import CopyError, DiskFull
+
+TIMEOUT_S = 2.0
+NAME_BYTES = 80  # of a project's name; a folder's may have 255
+SCHEMA = 1
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+# The environment git gets.  Its own configuration stays, as the user's `insteadOf` and credentials of
+# `includeIf` are meant; GIT_DIR and the like, which a git hook leaves behind, do not.
+_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "XDG_CONFIG_HOME", "TMPDIR")
+_KEPT_OF_GIT = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_CEILING_DIRECTORIES")
+_SAFE = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat"}
+_OPTIONS = (
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    "core.hooksPath=/dev/null",
+    "-c",
+    "safe.bareRepository=explicit",
+)
+
+# Hosts under which a service takes ssh on port 443.
+_ALIASES = {
+    "ssh.github.com": "github.com",
+    "www.github.com": "github.com",
+    "altssh.gitlab.com": "gitlab.com",
+    "altssh.bitbucket.org": "bitbucket.org",
+}
+_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[^/?#]*)(?P<path>[^?#]*)", re.IGNORECASE)
+_FULL = re.compile(r"(?:https?|ssh|git|git\+ssh|ssh\+git|file)://", re.IGNORECASE)
+_PORT = re.compile(r"(.*):\d*")
+_ACCOUNT = re.compile(r"(github\.com|gitlab\.com|bitbucket\.org)-[\w.-]+")  # an ssh alias for a second login
+_SCP = re.compile(r"(?:[^@/:]+@)?(?P<host>\[[^\]]+\]|[^/:\[\]]{2,}):(?!:)(?P<path>.*)", re.DOTALL)
+_HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9+.-]*::")
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\:*?\"<>|\ud800-\udfff\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
+
+
+class ProjectIdentity(NamedTuple):
+    """`key` is the same on every machine with this repository; `root` is a path of this machine.
+
+    `name_hint` is what the project would be called if no other had that name.
+    """
+
+    key: str
+    root: str
+    name_hint: str
+
+
+def identify(cwd: str, *, timeout_s: float = TIMEOUT_S) -> ProjectIdentity:
+    """Return the project of a folder that a session was started in; nothing about it need exist.
+
+    In a work tree with a remote `origin` the key is that remote's address, and all work trees of the
+    repository are one project.  Without one it is the real path of the main work tree, else of the
+    folder.  A home folder that is itself a work tree is not the project of everything below it.
+
+    `insteadOf` is followed only where the address as written names no full host (`gh:owner/name`):
+    elsewhere a rewriting for this machine alone, to a mirror or to ssh, would give two people with the
+    same repository two projects.
+    """
+    # Of another system, or nonsense: never taken relative to where we run.
+    if not cwd.startswith("/") or "\0" in cwd:
+        return ProjectIdentity(cwd, cwd, _last(cwd))
+    real = os.path.realpath(cwd)
+    if not Path(real).is_dir():
+        return ProjectIdentity(real, real, _last(real))
+    asked = ["rev-parse", "--show-toplevel", "--git-dir", "--git-common-dir"]
+    found = _git(real, asked, timeout_s).split("\n")
+    top = found[0]
+    in_tree = len(found) == 3 and top.startswith("/")
+    if not in_tree or (top != real and top == os.path.realpath(os.environ.get("HOME") or "/")):
+        return ProjectIdentity(real, real, _last(real))
+    own, common = (Path(os.path.realpath(Path(real, path))) for path in found[1:])
+    main = top
+    if own != common:  # a linked work tree
+        main = str(common.parent if common.name in {".git", ".bare"} else common)
+    remote = _origin(top, timeout_s)
+    key = normalise(remote, main) if remote else os.path.realpath(main)
+    return ProjectIdentity(key, top, _last(main).removesuffix(".git"))
+
+
+def normalise(remote: str, tree: str) -> str:
+    """Return a remote's address without what differs from person to person: scheme, login, port, `.git`.
+
+    A path, also as `file://`, becomes a real path; a relative one is taken from the work tree `tree`.
+
+    >>> normalise("git@github.com:Owner/Name.git", "/")
+    'github.com/owner/name'
+    >>> normalise("https://user:secret@Git.Example:8443/Group/Name/", "/")
+    'git.example/Group/Name'
+    """
+    remote = remote.strip()
+    if _HELPER.match(remote):  # a remote helper: `codecommit::region://name`, `ext::command`
+        return re.sub(r"//[^/@]*@", "//", remote)
+    if url := _URL.match(remote):
+        if url["scheme"].lower() == "file":
+            return os.path.realpath(unquote(url["path"]))
+        return _address(url["host"].rpartition("@")[2], url["path"])
+    if scp := _SCP.fullmatch(remote):
+        return _address(scp["host"], scp["path"])
+    return os.path.realpath(Path(tree, remote))
+
+
+def _address(host: str, path: str) -> str:
+    if port := _PORT.fullmatch(host):
+        host = port[1]
+    host = host.lower().rstrip(".")
+    host = _ALIASES.get(host, host)
+    if alias := _ACCOUNT.fullmatch(host):
+        host = alias[1]
+    path = "/".join(part for part in unquote(path).split("/") if part).removesuffix(".git").rstrip("/")
+    return f"{host}/{path.lower() if host == 'github.com' else path}"
+
+
+def _origin(tree: str, timeout_s: float) -> str:
+    """The address of `origin`, '' without one."""
+    written = _git(tree, ["config", "--null", "--get-all", "remote.origin.url"], timeout_s).split("\0")[0]
+    scp = _SCP.fullmatch(written)
+    is_short = scp is not None and "." not in scp["host"]
+    if is_short and not _FULL.match(written):
+        return _git(tree, ["ls-remote", "--get-url", "origin"], timeout_s) or written
+    return written
+
+
+def _git(folder: str, arguments: list[str], timeout_s: float) -> str:
+    """What git says about a folder; '' where it refuses, is missing or takes too long."""
+    import subprocess  # noqa: PLC0415 - 5 ms that a hook in a known project does without
+
+    environ = {name: os.environ[name] for name in (*_KEPT, *_KEPT_OF_GIT) if name in os.environ}
+    try:
+        done = subprocess.run(
+            ["git", *_OPTIONS, "-C", folder, *arguments],
+            env=environ | _SAFE,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=timeout_s,
+            check=False,
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return ""
+    return os.fsdecode(done.stdout).removesuffix("\n") if done.returncode == 0 else ""
+
+
+def _last(path: str) -> str:
+    separators = r"[\\/]" if _WINDOWS.match(path) else "/"
+    return next((part for part in reversed(re.split(separators, path)) if part), "")
+
+
+def watchable(folder: Path) -> bool:
+    """Whether a project seen in a transcript may be watched: it exists, is the user's, not world-writable."""
+    try:
+        status = folder.stat()
+    except (OSError, ValueError):
+        return False
+    return (
+        stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & stat.S_IWOTH
+    )
+
+
+def folder_name(hint: str) -> str:
+    """Return `hint` as the name of a folder that every system takes; `project` if nothing is left of it."""
+    name = unicodedata.normalize("NFC", _UNSAFE.sub("-", hint)).strip(" .-")
+    name = name.encode()[:NAME_BYTES].decode(errors="ignore").rstrip(" .")
+    return name or "project"
+
+
+class Names:
+    """The names of this machine's projects, in `<mirror_dir>/.projects.json`, for hook and daemon.
+
+    A name once given stays: folders are called after it.  Two projects never have names that differ
+    only in case or in how an accent is written.
+    """
+
+    def __init__(self, mirror_dir: Path) -> None:
+        self._path = mirror_dir / ".projects.json"
+        self._lock = mirror_dir / ".projects.lock"
+        self._names: dict[str, str] = {}
+        self._seen: tuple[int, int, int] | None = None
+
+    def name_for(self, key: str, hint: str) -> str:
+        """Return the project's name; a new one gets `hint`, with 6 hex digits if that is taken.
+
+        Raises:
+            DiskFull: a new name could not be written down for want of space.
+            CopyError: nor for another reason.
+        """
+        if (name := self.known().get(key)) is not None:
+            return name
+        try:
+            with self._locked():
+                names = self._read()
+                if key not in names:
+                    names = {**names, key: _free_name(key, hint, names.values())}
+                    self._write(names)
+        except OSError as error:
+            kind = DiskFull if error.errno in _NO_SPACE else CopyError
+            raise kind(
+                f"The name of project {key} could not be written to {self._path}: {error.strerror}.",
+                hint="Make room, or let backup.mirror_dir be a folder that can be written to.",
+            ) from error
+        self._names = names
+        return names[key]
+
+    def known(self) -> dict[str, str]:
+        """Every project's name by its key; needs no lock, as the file is only ever replaced."""
+        try:
+            status = self._path.stat(follow_symlinks=False)
+        except OSError:
+            return {}
+        seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+        if seen != self._seen:
+            self._names, self._seen = _parse(_content(self._path)) or {}, seen
+        return self._names
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self._lock, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # held for one small write; closing it gives it up
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _read(self) -> dict[str, str]:
+        """The names on disk; a file that cannot be understood is kept under another name."""
+        if not os.path.lexists(self._path):
+            return {}
+        names = _parse(_content(self._path))
+        if names is None:
+            number = 1
+            while os.path.lexists(aside := self._path.with_name(f".projects.{number}.bad.json")):
+                number += 1
+            self._path.rename(aside)
+            return {}
+        return names
+
+    def _write(self, names: dict[str, str]) -> None:
+        text = json.dumps({"schema": SCHEMA, "names": names}, ensure_ascii=False, indent=1)
+        draft = self._path.with_name(".projects.json.tmp")
+        draft.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        with open(os.open(draft, flags, 0o600), "w", encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123 - by descriptor
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.rename(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _content(path: Path) -> str:
+    """The text of a regular file; '' for anything else, which is no registry."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123 - by descriptor
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _parse(text: str) -> dict[str, str] | None:
+    """The names in a registry's text, None where it is none or would lead out of its folder."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    names = value.get("names") if isinstance(value, dict) else None
+    if not isinstance(names, dict):
+        return None
+    for name in names.values():
+        if not isinstance(name, str) or not name or name.startswith(".") or re.search(r"[/\0]", name):
+            return None
+    return names
+
+
+def _free_name(key: str, hint: str, taken: Iterable[str]) -> str:
+    used = {_folded(name) for name in taken}
+    name = folder_name(hint)
+    if _folded(name) not in used:
+        return name
+    digits = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
+    lengths = range(6, len(digits) + 1, 2)
+    return next(full for n in lengths if _folded(full := f"{name}-{digits[:n]}") not in used)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -1,0 +1,125 @@
+"""Looking into folders that others write to: what vanishes is skipped, links are not followed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from sessionsync.events import Emit
+from sessionsync.model import Role, SessionFile
+
+
+class Folders:
+    """Lists folders; tells once of each that cannot be read, and of each link that leads away."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._told: set[str] = set()
+
+    def entries(self, folder: Path | str) -> list[os.DirEntry[str]]:
+        """What lies in `folder`, in no order; nothing where it is gone or cannot be read."""
+        try:
+            with os.scandir(folder) as found:
+                entries = list(found)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self._tell("source_unreadable", str(folder), reason=error.strerror or str(error))
+            return []
+        self._told.discard(str(folder))
+        return entries
+
+    def files(self, folder: Path | str, prefix: str) -> Iterator[tuple[str, str, os.stat_result]]:
+        """Every regular file below `folder`, at any depth: its name behind `prefix`, its path, its stat."""
+        waiting = [(str(folder), prefix)]
+        while waiting:
+            path, name = waiting.pop()
+            for entry in self.entries(path):
+                below = name + readable(entry.name)
+                if is_folder(entry):
+                    waiting.append((entry.path, f"{below}/"))
+                elif (status := self.regular(entry)) is not None:
+                    yield below, entry.path, status
+
+    def regular(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """The stat of a regular file, None for everything else and for what is gone."""
+        try:
+            if entry.is_symlink():
+                self.skip(entry.path, "it is a symbolic link")
+                return None
+            status = entry.stat(follow_symlinks=False)
+        except OSError:
+            return None
+        return status if stat.S_ISREG(status.st_mode) else None
+
+    def skip(self, path: str, reason: str) -> None:
+        """Tell once that something that looked like a session's is not read, and why."""
+        self._tell("file_skipped", path, reason=reason)
+
+    def _tell(self, event: str, path: str, **fields: str) -> None:
+        if path not in self._told and len(self._told) < 10_000:
+            self._told.add(path)
+            self._emit(event, path=readable(path), **fields)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a folder, and no link to one."""
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def is_real_folder(path: Path | str) -> bool:
+    """Whether there is a folder, and no link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def regular(path: str) -> os.stat_result | None:
+    """The stat of a regular file, None for everything else and for what is gone."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
+
+
+def below(path: Path, folder: Path) -> tuple[str, ...]:
+    """The parts of `path` below `folder`, which may itself be a link; () where it is not below."""
+    if not path.is_relative_to(folder):
+        folder = Path(os.path.realpath(folder))
+    return path.relative_to(folder).parts if path.is_relative_to(folder) else ()
+
+
+def head(path: Path, limit_bytes: int) -> bytes:
+    """The first bytes of a file, b'' where it cannot be read; never waits, never follows a link."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, limit_bytes)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def session_file(name: str, path: Path | str, role: Role, status: os.stat_result) -> SessionFile:
+    """A file of a session from what was found of it."""
+    path = path if isinstance(path, Path) else Path(path)
+    return SessionFile(name, path, role, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def readable(name: str) -> str:
+    """Return a file's name as text: bytes that are no UTF-8 are written out, so that records can hold it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name

@@ -1,0 +1,145 @@
+"""JSON lines as they are really found: glued, torn, zero-filled, badly encoded and megabytes long.
+
+A good line costs one typed decode.  Everything else goes the slow way, which never raises: what can
+be saved of a line is saved, what cannot makes it a bad line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+SLOW_BYTES = 64 * 1024 * 1024
+"""A line longer than this is not taken apart a second time: the slow way needs several times its size."""
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_STARTS = 64  # places in a torn line where a whole object is looked for
+# Where one may begin that was glued on: an object inside another is preceded by one of these marks.
+_START = re.compile(r'(?<![:,\[\s])\{"')
+_SPACE = re.compile(r"[ \t\r\n]*")
+# An escaped half of a surrogate pair, alone: legal in JavaScript, no character anywhere else.
+_ESCAPE = re.compile(
+    rb"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+_decode_one = json.JSONDecoder(strict=False).raw_decode
+
+
+class Line(NamedTuple):
+    """One line without its end, and the offset just behind that end."""
+
+    data: bytes
+    end: int
+
+
+def lines(data: bytes, offset: int) -> Iterator[Line]:
+    """Split `data`, which lies at `offset` in its file, into lines; blank ones are left out.
+
+    What follows the last newline is a line as well: the caller says what is whole.
+    """
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start)
+        behind = len(data) if end < 0 else end + 1
+        line = data[start : behind if end < 0 else end]
+        if line and not line.isspace():
+            yield Line(line, offset + behind)
+        start = behind
+
+
+class Reader(Generic[T]):
+    """Reads lines as objects of one `shape`; fields that are not named in it are skipped unread."""
+
+    def __init__(self, shape: type[T]) -> None:
+        self._shape = shape
+        self._fields = [(f.encode_name, f.name, f.type) for f in msgspec.structs.fields(shape)]
+        self._decode = msgspec.json.Decoder(shape).decode
+
+    def read(self, line: bytes) -> tuple[Sequence[T], bool]:
+        """Return the objects of one line, and whether some of it could not be read.
+
+        Objects glued together without a newline (a file restored without its last one) are all
+        returned and nothing is bad; of a torn line what follows the tear is returned.
+        """
+        try:
+            return (self._decode(line),), False
+        except _UNREADABLE:
+            return self._take_apart(line)
+
+    def _take_apart(self, line: bytes) -> tuple[Sequence[T], bool]:
+        if len(line) > SLOW_BYTES:
+            return (), True
+        values, bad = _values(line)
+        found = [self._lenient(value) for value in values if isinstance(value, dict)]
+        return found, bad or len(found) < len(values)
+
+    def _lenient(self, value: dict[str, Any]) -> T:
+        """Take from `value` the fields that have the right type, and the defaults for the others."""
+        good: dict[str, Any] = {}
+        for key, name, kind in self._fields:
+            if key in value:
+                try:
+                    good[name] = (
+                        _as_raw(value[key]) if kind is msgspec.Raw else msgspec.convert(value[key], kind)
+                    )
+                except (ValueError, TypeError, RecursionError):
+                    continue
+        return self._shape(**good)
+
+
+def document(data: bytes) -> Any:
+    """Return what a whole JSON file holds; ValueError where it is none, as while it is being written.
+
+    `NaN` and a byte order mark, which other programs write, are taken.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except _UNREADABLE:
+        try:
+            return json.loads(data.decode("utf-8-sig"))
+        except RecursionError as error:
+            raise ValueError("it is nested too deep") from error
+
+
+def _as_raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+def _values(line: bytes) -> tuple[list[Any], bool]:
+    """Return every JSON value in `line`, and whether something in it was none."""
+    filled = line.strip(b"\0")  # a crash leaves zeros where a block was never written
+    text = _ESCAPE.sub(_whole, filled).decode("utf-8", "replace").removeprefix("\ufeff")
+    found: list[Any] = []
+    torn = len(filled) < len(line)
+    starts = _STARTS
+    at = len(text) - len(text.lstrip(" \t\r\n"))
+    while at < len(text) and starts:
+        value, end = _scan(text, at)
+        behind = _SPACE.match(text, end).end()  # type: ignore[union-attr] # it always matches
+        # Behind a tear, an object that does not reach the end of its line is a piece of the torn one.
+        if value is not None and (not torn or behind == len(text) or text[behind] == "{"):
+            found.append(value)
+            at = behind
+            continue
+        torn = True
+        starts -= 1
+        start = _START.search(text, at + 1)
+        at = start.start() if start else len(text)
+    return found, torn or not found
+
+
+def _scan(text: str, at: int) -> tuple[object, int]:
+    """Return the JSON value that begins at `at`, None where there is none, and where it ends."""
+    try:
+        return _decode_one(text, at)
+    except (ValueError, RecursionError):  # also a number of 5,000 digits, and 1,000 brackets
+        return None, at
+
+
+def _whole(match: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if match[1] else match[0]

@@ -1,0 +1,186 @@
+"""What can be taken from texts that people and agents wrote: one line of it, decisions, sections, steps.
+
+Only what is marked as such is taken.  A sentence that merely sounds like a decision is none: a reader
+of the issue trusts this list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+TEXT_CHARS = 500  # the record's limit for one string
+TITLE_CHARS = 120
+SEARCHED_CHARS = 200_000  # no summary, plan or answer is longer; what is, is something else
+LINE_CHARS = 200  # a heading is no longer
+ITEM_CHARS = 2000  # what is looked at of one entry of a list
+STEPS = 20  # of one text
+
+# What would move the cursor, or turn the text around, where it is shown.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
+_FENCE = re.compile(r"\s*(```|~~~)")
+_HEADING = re.compile(
+    r"""
+      \s{0,3}\#{1,6}\s+(?P<hashes>.+?)\s*\#*\s*$                   # ## Current Work
+    | (?:\d{1,2}[.)]\s+)\*\*(?P<strong>[^*]{3,80}?):?\*\*:?\s*$    # 8. **Current Work:**
+    | \d{1,2}[.)]\s+(?P<numbered>[A-Z][^:.`]{2,60}):\s*$           # 8. Current Work:
+    | \s{0,3}\*\*(?P<bold>[^*]{3,80}?)(?::\*\*|\*\*:?)\s*$         # **Current Work:**
+    | \s{0,3}(?P<plain>[A-Z][A-Za-z' ]{2,40}):\s*$                 # Current Work:
+    """,
+    re.VERBOSE,
+)
+_NUMBER = re.compile(r"^(?:(?:step|phase)\s+)?\d{1,2}[.):]?\s+", re.IGNORECASE)
+_ITEM = re.compile(r"(?P<indent>\s*)(?:[-*•+]|\d{1,3}[.)])\s+(?P<text>\S.*)$")
+_BOX = re.compile(r"^\[(?P<mark>[ xX])\]\s+")
+_DECISION = re.compile(
+    r"""^\s*(?:(?:[-*•+]|\d{1,3}[.)]|\#{1,6}|>)\s+)?             # a list's, heading's or quotation's mark
+        (?:\*\*|__)?(?:(?:key|final|design|architecture|architectural)\s+)?
+        (?:decision|decided)(?:\s+\#?\d+)?
+        (?:\s*:\s*(?:\*\*|__)|(?:\*\*|__)\s*[:—]|\s*:)\s*
+        (?P<text>\S.*)$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_DECISIONS = re.compile(
+    r"^(?:\d+[.)]\s+)?(?:(?:the|key|main|final|important)\s+)*"
+    r"decisions?(?:\s+(?:made|taken|so far|log|already (?:made|taken)))?(?:\b(?P<rest>.*))?$",
+    re.IGNORECASE,
+)
+_UNDECIDED = re.compile(
+    r"\?|\b(?:open|pending|needed|required|to (?:be )?ma[dk]e|point|tree|table|matrix)\b", re.IGNORECASE
+)
+_NOTHING = re.compile(
+    r"\W*(?:none|nothing|n/a|no (?:explicit(?:ly)? )?(?:pending|further|remaining|outstanding|open|next))\b",
+    re.IGNORECASE,
+)
+
+
+def clip(text: str, chars: int = TEXT_CHARS) -> str:
+    r"""Return `text` on one line, without control characters, at most `chars` long with its `…`.
+
+    >>> clip("two\n  lines")
+    'two lines'
+    """
+    if len(text) > 8 * chars:
+        text = text[: 8 * chars]
+    line = " ".join(_CONTROL.sub(" ", text).split())
+    return line if len(line) <= chars else line[: chars - 1].rstrip() + "…"
+
+
+def plain(text: str, chars: int = TEXT_CHARS) -> str:
+    """Return a line of Markdown without the marks around it, clipped."""
+    line = clip(text, 4 * chars).strip()
+    line = re.sub(r"\*\*(.+?)\*\*", r"\1", line)
+    return clip(line.strip("*_ ").removesuffix(":"), chars)
+
+
+class Section(NamedTuple):
+    """A heading and the lines below it up to the next one, without what is fenced as code."""
+
+    title: str
+    lines: list[str]
+
+    def items(self) -> list[str]:
+        """The entries of its outermost list, each with its further lines; lists below them are left out."""
+        found: list[str] = []
+        outer: int | None = None
+        for line in self.lines:
+            item = _ITEM.match(line)
+            if item is not None and (outer is None or len(item["indent"]) <= outer):
+                outer = len(item["indent"])
+                found.append(item["text"][:ITEM_CHARS])
+            elif item is None and found and line.strip() and _indent(line) > (outer or 0):
+                found[-1] = f"{found[-1]} {line.strip()}"[:ITEM_CHARS]
+        return found
+
+    def first_paragraph(self) -> str:
+        """The text up to the first empty line."""
+        taken: list[str] = []
+        for line in self.lines:
+            if not line.strip():
+                if taken:
+                    break
+                continue
+            taken.append(line.strip())
+        return " ".join(taken)
+
+
+def sections(text: str) -> Iterator[Section]:
+    """Cut a Markdown text, or a numbered summary, at its headings; what precedes the first has title ''."""
+    current = Section("", [])
+    for line in _unfenced(text[:SEARCHED_CHARS]):
+        heading = _HEADING.match(line) if len(line) <= LINE_CHARS else None
+        if heading is None:
+            current.lines.append(line)
+            continue
+        yield current
+        title = next(group for group in heading.groups() if group is not None)
+        current = Section(plain(title, TITLE_CHARS), [])
+    yield current
+
+
+def decisions(text: str) -> list[str]:
+    """Return what `text` itself calls a decision: `Decision: …` lines, and lists below `Decisions`."""
+    found: list[str] = []
+    for section in sections(text):
+        if _is_decisions(section.title):
+            found += section.items()
+        for line in section.lines:
+            if match := _DECISION.match(line):
+                found.append(match["text"][:ITEM_CHARS])
+        if match := _DECISION.match(section.title):
+            found.append(match["text"])
+    return [text for text in (plain(item) for item in found) if text and not text.endswith("?")]
+
+
+def _is_decisions(title: str) -> bool:
+    match = _DECISIONS.match(title)
+    return match is not None and not _UNDECIDED.search(title)
+
+
+def steps(items: list[str]) -> list[str]:
+    """Return the open ones of a list of steps, clipped; ticked ones and `None` are left out."""
+    found = []
+    for item in items:
+        box = _BOX.match(item)
+        step = plain(item[box.end() :] if box else item)
+        if step and not _NOTHING.match(step) and (box is None or box["mark"] == " "):
+            found.append(step)
+    return found[:STEPS]
+
+
+def plan_title(plan: str) -> str:
+    """Return the first heading of a plan, else its first line."""
+    for line in plan[:SEARCHED_CHARS].splitlines():
+        if line.strip():
+            return plain(line.strip().lstrip("#").removeprefix(" Plan:").strip(), TITLE_CHARS)
+    return ""
+
+
+def plan_steps(plan: str) -> list[str]:
+    """Return the numbered headings of a plan, else the list below its heading `Steps`, else nothing."""
+    found = list(sections(plan))
+    numbered = [s.title for s in found if _NUMBER.match(s.title)]
+    if len(numbered) > 1:
+        return steps([_NUMBER.sub("", title) for title in numbered])
+    for section in found:
+        if section.title.lower() in {"steps", "implementation", "implementation steps", "tasks", "plan"}:
+            return steps(section.items())
+    return []
+
+
+def _unfenced(text: str) -> Iterator[str]:
+    fence = ""
+    for line in text.splitlines():
+        if mark := _FENCE.match(line):
+            if not fence:
+                fence = mark[1]
+            elif mark[1] == fence:
+                fence = ""
+            continue
+        if not fence:
+            yield line
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())

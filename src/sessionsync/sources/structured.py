@@ -1,0 +1,377 @@
+"""Structured sessions: a folder each, `<project>/.claude/sessions/<session>/`, kept by people and scripts.
+
+Nobody has fixed what is in them, so the reading is generous: keys count without regard to case and
+to `_`, `-` and spaces, a decision may be a text or an object, a time a text or a number.
+
+    context.json     decisions · current_phase, phase · next_steps, todo · status · title, name, goal, task
+                     issue · pr · branch · commit · repo · checkpoints · created_at · updated_at
+    checkpoints/*    each a checkpoint; of `.json` files: at, timestamp, created_at · trigger · summary
+    metrics.json     its numbers, nested ones with dots
+    artifacts/**     kept, not read
+
+A file that does not parse is counted and changes nothing: what was read last stays.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sessionsync.events import Emit
+from sessionsync.model import (
+    CheckpointEntry,
+    Context,
+    Found,
+    Mark,
+    Ref,
+    Role,
+    SessionFile,
+    Summary,
+    rfc3339,
+    unix_seconds,
+)
+from sessionsync.sources import Read
+from sessionsync.sources.folders import Folders, below, is_folder, is_real_folder, readable, session_file
+from sessionsync.sources.lines import document
+from sessionsync.sources.prose import TITLE_CHARS, clip
+
+ENTRIES = 50  # the record's limit for a list
+NUMBERS = 50  # of one metrics.json
+DEPTH = 5  # of its nesting
+CONTEXT, METRICS, CHECKPOINTS, ARTIFACTS = "context.json", "metrics.json", "checkpoints/", "artifacts/"
+
+_INNER = ("session", "context", "metadata", "criticaldata")  # objects that some put all of it in
+_TEXT = ("decision", "text", "title", "summary", "content", "description", "task", "step", "name", "subject")
+_WHY = ("rationale", "reason", "because", "why")
+_STEPS = ("nextsteps", "next", "todo", "todos", "pendingtasks", "remaining")
+_CREATED = ("startedat", "createdat", "started", "created", "starttime")
+_UPDATED = ("updatedat", "lastupdated", "updated", "lastactivity")
+_TIME = ("at", "timestamp", "createdat", "created", "time", "date")
+_DONE = frozenset({"done", "completed", "complete", "finished", "cancelled", "skipped", "deleted"})
+_ACTIVE = frozenset({"in_progress", "in progress", "active", "doing", "started"})
+_NUMBER_AT_END = re.compile(r"(?:^|[#/])(\d{1,9})/?$")
+_YEAR_3000 = 32_503_680_000
+
+
+class Structured:
+    """The session folders of the projects that `projects` gives, which are asked for every time."""
+
+    name = "structured"
+    prunes = False
+
+    def __init__(self, projects: Callable[[], Iterable[Path]], emit: Emit) -> None:
+        self._projects = projects
+        self._folders = Folders(emit)
+
+    def roots(self) -> list[Path]:
+        """The folders `.claude/sessions` that exist."""
+        return [sessions for _, sessions in self._places()]
+
+    def find(self) -> Iterator[Found]:
+        """Every session folder with something in it."""
+        for project, sessions in self._places():
+            for entry in self._folders.entries(sessions):
+                if is_folder(entry) and self._is_id(entry.name, entry.path):
+                    found = self._found(project, sessions, entry.name)
+                    if found is not None:
+                        yield found
+
+    def look(self, ref: Ref) -> Found | None:
+        """One session, in the project that is its scope."""
+        if ref.source != self.name or "/" in ref.session_id or not self._is_id(ref.session_id, ""):
+            return None
+        for project, sessions in self._places():
+            if str(project) == ref.scope:
+                return self._found(project, sessions, ref.session_id)
+        return None
+
+    def locate(self, path: Path) -> Ref | None:
+        """The session whose folder the path is in, whether or not that is there any more."""
+        for project, sessions in self._places():
+            parts = below(path, sessions)
+            if not parts or (len(parts) == 1 and not is_real_folder(path)):
+                continue
+            return Ref(self.name, parts[0], str(project)) if self._is_id(parts[0], "") else None
+        return None
+
+    def peek_cwd(self, found: Found, limit_bytes: int) -> str:
+        """The project's folder."""
+        del limit_bytes
+        return str(found.root)
+
+    def append_only(self, name: str) -> bool:
+        """Logs among the artifacts grow by lines."""
+        return name.endswith(".jsonl")
+
+    def follow(self, summary: Summary, name: str, data: bytes, offset: int) -> list[Mark]:
+        """Nothing: no line of these sessions has a known meaning."""
+        del summary, name, data, offset
+        return []
+
+    def conclude(self, summary: Summary, found: Found, read: Read) -> None:
+        """Read `context.json`, the newest 50 checkpoints and `metrics.json`."""
+        names = {file.name for file in found.files}
+        entries = {entry.id: entry for entry in summary.critical.checkpoints}
+        summary.bad_lines = 0
+        summary.cwd = summary.cwd or str(found.root)
+        summary.last_at = rfc3339(found.mtime)
+        latest = self._read_checkpoints(summary, found, read, entries)
+        if CONTEXT in names and (context := _keys(_read(summary, read, CONTEXT))):
+            _take_context(summary, context, latest, entries)
+        if METRICS in names and (metrics := _read(summary, read, METRICS)) is not None:
+            summary.quality = dict(list(_numbers(metrics))[:NUMBERS])
+        newest_last = sorted(entries.values(), key=lambda entry: (entry.at, entry.id))
+        summary.critical.checkpoints = newest_last[-ENTRIES:]
+
+    def checkpoint_files(self, found: Found) -> list[SessionFile]:
+        """The visible files right in `checkpoints/` that are no `.tmp`, the oldest first."""
+        files = [file for file in found.files if _is_checkpoint(file.name)]
+        return sorted(files, key=lambda file: (file.mtime_ns, file.name))
+
+    def is_complete(self, name: str, data: bytes) -> bool:
+        """Whether JSON parses; other files are taken as they are."""
+        if not name.endswith(".json"):
+            return True
+        try:
+            document(data)
+        except ValueError:
+            return False
+        return True
+
+    def _places(self) -> Iterator[tuple[Path, Path]]:
+        """Each project, and the folder its sessions are in: real paths, each folder once.
+
+        A repository may bring `.claude` along as a link; one that leads out of the project would hand
+        somebody else's folders to whoever may read this project's issues.
+        """
+        seen: set[Path] = set()
+        for given in self._projects():
+            project = given.resolve()
+            sessions = (project / ".claude" / "sessions").resolve()
+            if sessions in seen or not sessions.is_dir() or readable(str(sessions)) != str(sessions):
+                continue
+            if not sessions.is_relative_to(project):
+                self._folders.skip(str(project / ".claude" / "sessions"), "it is a link out of its project")
+                continue
+            seen.add(sessions)
+            yield project, sessions
+
+    def _is_id(self, name: str, path: str) -> bool:
+        if name.startswith("."):
+            return False
+        if not name.isprintable():
+            if path:
+                self._folders.skip(path, "its name has control characters or is no UTF-8")
+            return False
+        return bool(name)
+
+    def _found(self, project: Path, sessions: Path, session: str) -> Found | None:
+        folder = sessions / session
+        if not is_real_folder(folder):
+            return None
+        files = [
+            session_file(name, path, Role.MAIN if name == CONTEXT else Role.PART, status)
+            for name, path, status in self._folders.files(folder, "")
+        ]
+        names = {file.name for file in files}
+        is_session = names & {CONTEXT, METRICS} or any(
+            is_real_folder(folder / kind.rstrip("/")) for kind in (CHECKPOINTS, ARTIFACTS)
+        )
+        if not files or not is_session:
+            return None
+        files.sort(key=lambda file: (file.role is not Role.MAIN, file.name))
+        location = project / ".claude" / "sessions" / session
+        return Found(Ref(self.name, session, str(project)), project, location, tuple(files))
+
+    def _read_checkpoints(
+        self, summary: Summary, found: Found, read: Read, entries: dict[str, CheckpointEntry]
+    ) -> dict[str, Any]:
+        """Add what is in `checkpoints/` to `entries`; returns what the newest readable one says."""
+        latest: dict[str, Any] = {}
+        for file in self.checkpoint_files(found)[-ENTRIES:]:
+            said: dict[str, Any] = {}
+            if file.name.endswith(".json"):
+                value = _read(summary, read, file.name)
+                if value is None:
+                    continue
+                said = _keys(value)
+                latest = said or latest
+            name = clip(Path(file.name).stem, 100)
+            at = _time(said, _TIME) or rfc3339(file.mtime_ns / 1e9)
+            trigger = _text(said, ("trigger", "type", "event")) or "checkpoint"
+            entries[name] = CheckpointEntry(name, at, clip(trigger, 40))
+        return latest
+
+
+def _is_checkpoint(name: str) -> bool:
+    file = name.removeprefix(CHECKPOINTS)
+    return file != name and "/" not in file and not file.startswith(".") and not file.endswith(".tmp")
+
+
+def _read(summary: Summary, read: Read, name: str) -> Any:
+    """A JSON file's content; None where it is gone or bad, which is counted."""
+    data = read(name)
+    if data is None:
+        return None
+    try:
+        return document(data)
+    except ValueError:
+        summary.bad_lines += 1
+        return None
+
+
+def _take_context(
+    summary: Summary,
+    context: Mapping[str, Any],
+    latest: Mapping[str, Any],
+    entries: dict[str, CheckpointEntry],
+) -> None:
+    critical = summary.critical
+    summary.title = clip(_text(context, ("title", "name", "goal", "task")), TITLE_CHARS)
+    summary.status = clip(_text(context, ("status",)), 40)
+    summary.started_at = _time(context, _CREATED) or summary.started_at
+    summary.last_at = _time(context, _UPDATED) or summary.last_at
+    summary.agent_version = clip(_text(context, ("agentversion",)), 40)
+    summary.branch = clip(_text(context, ("branch", "gitbranch")), 200)
+    summary.context = Context(
+        repo=clip(_text(context, ("repo", "repository")), 200),
+        branch=summary.branch,
+        commit=clip(_text(context, ("commit", "sha")), 64),
+        issue=_number(context, ("issue", "issuenumber")),
+        pr=_number(context, ("pr", "prnumber", "pullrequest")),
+        run_id=_number(context, ("runid",)),
+    )
+    decisions = (_said(item, why=True) for item in _items(context, ("decisions", "keydecisions")))
+    critical.decisions = [text for text in decisions if text][-ENTRIES:]
+    steps = list(_items(context, _STEPS))
+    open_steps = [text for step in steps if not _is(step, _DONE | _ACTIVE) and (text := _said(step))]
+    critical.next_steps = open_steps[-ENTRIES:]
+    active = next((_said(step) for step in steps if _is(step, _ACTIVE)), "")
+    phase = ("currentphase", "phase")
+    critical.current_phase = clip(
+        _text(context, phase) or active or _text(latest, (*phase, "summary", "reason", "description"))
+    )
+    for item in _items(context, ("checkpoints",)):
+        said = _keys(item)
+        name = clip(_text(said, ("id", "name")), 100)
+        if name and name not in entries and (at := _time(said, _TIME)):
+            trigger = clip(_text(said, ("trigger", "type", "event")), 40) or "checkpoint"
+            entries[name] = CheckpointEntry(name, at, trigger)
+
+
+def _keys(value: object) -> dict[str, Any]:
+    """An object with its keys made alike, and those of the objects some wrap it in; {} for anything else."""
+    if not isinstance(value, dict):
+        return {}
+    found = {_alike(key): item for key, item in value.items()}
+    for name in _INNER:
+        if isinstance(inner := found.get(name), dict):
+            found = {_alike(key): item for key, item in inner.items()} | found
+    return found
+
+
+def _alike(key: object) -> str:
+    return re.sub(r"[\s_-]", "", str(key)).lower()
+
+
+def _text(values: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """The first of these that says something: a text, a number, or an object with a text."""
+    return next((text for key in keys if (text := _said(values.get(key)))), "")
+
+
+def _said(item: object, *, why: bool = False) -> str:
+    """The text of an entry: itself, or of an object what it calls its text, with the reason if wanted."""
+    if isinstance(item, str):
+        return clip(item)
+    if isinstance(item, int | float) and not isinstance(item, bool):
+        return str(item)
+    if not isinstance(item, dict):
+        return ""
+    said = _keys(item)
+    text = next(
+        (clip(said[key]) for key in _TEXT if isinstance(said.get(key), str) and said[key].strip()), ""
+    )
+    reason = next((said[key] for key in _WHY if isinstance(said.get(key), str) and said[key].strip()), "")
+    return clip(f"{text} — {reason}") if why and text and reason else text
+
+
+def _items(values: Mapping[str, Any], keys: Iterable[str]) -> list[object]:
+    """The entries of the first of these that has any: a list's, an object's as `{name: …}`, a single text."""
+    for key in keys:
+        value = values.get(key)
+        if isinstance(value, list) and value:
+            return value
+        if isinstance(value, str) and value.strip():
+            return [value]
+        if isinstance(value, dict) and value:
+            return [
+                {**item, "text": f"{name}: {_said(item)}"}
+                if isinstance(item, dict)
+                else f"{name}: {_said(item)}"
+                for name, item in value.items()
+            ]
+    return []
+
+
+def _is(step: object, states: frozenset[str]) -> bool:
+    if not isinstance(step, dict):
+        return False
+    said = _keys(step)
+    done = said.get("done") is True or said.get("completed") is True
+    return str(said.get("status", "")).lower() in states or (done and "done" in states)
+
+
+def _number(values: Mapping[str, Any], keys: Iterable[str]) -> int:
+    """A number that may be written `12`, `"#12"`, as the end of an address, or `{"number": 12}`."""
+    for key in keys:
+        value = values.get(key)
+        if isinstance(value, dict):
+            value = value.get("number")
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15:
+            return value
+        if isinstance(value, str) and (match := _NUMBER_AT_END.search(value.strip())):
+            return int(match[1])
+    return 0
+
+
+def _time(values: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """The first of these that is a time, as RFC 3339; without a zone it is taken as UTC."""
+    for key in keys:
+        value = values.get(key)
+        try:
+            if isinstance(value, str):
+                return rfc3339(_unix(value))
+            if (
+                isinstance(value, int | float)
+                and not isinstance(value, bool)
+                and 0 < value < _YEAR_3000 * 1000
+            ):
+                return rfc3339(value / 1000 if value > _YEAR_3000 else value)
+        except (ValueError, OverflowError, OSError):
+            continue
+    return ""
+
+
+def _unix(text: str) -> float:
+    try:
+        return unix_seconds(text)
+    except ValueError:
+        return unix_seconds(f"{text}Z" if len(text) > 10 else f"{text}T00:00:00Z")
+
+
+def _numbers(value: object, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, float]]:
+    if isinstance(value, dict) and depth < DEPTH:
+        for key, inner in value.items():
+            yield from _numbers(
+                inner, f"{prefix}.{clip(str(key), 60)}" if prefix else clip(str(key), 60), depth + 1
+            )
+    elif isinstance(value, int | float) and not isinstance(value, bool) and prefix:
+        try:
+            number = float(value)
+        except OverflowError:
+            return
+        if math.isfinite(number):
+            yield prefix, number

@@ -1,0 +1,652 @@
+"""What a Claude Code transcript says, read line by line as it grows.
+
+Everything that must be remembered between two reads lies in `State`, in the summary's scratch, so
+that it makes no difference how the lines were spread over reads or over restarts.  Only the fields
+named here are decoded; tool results, thinking and images are skipped unread.
+
+A turn is an answer of the agent that came to its end.  Newer versions say so (`stop_reason`); in
+older ones an answer that consists of text looks finished until a tool call follows it, and is then
+taken back.  Lines that were written again with their old `uuid` (after a second compaction, or when
+a line was glued and repeated) are not counted again: the newest 256 prompts and boundaries are
+remembered for that, and of a longer replay the rest is counted twice.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import msgspec
+
+from sessionsync.model import CheckpointEntry, Mark, Summary, checkpoint_id, rfc3339, unix_seconds
+from sessionsync.sources import prose
+from sessionsync.sources.agenda import Agenda
+from sessionsync.sources.lines import Reader, lines
+
+ENTRIES = 50  # the record's limit for a list
+_KNOWN = 256
+_LEAVES = 4
+_WAITING = 32
+_SCRATCH = "transcript"
+
+_ABSENT: Final = msgspec.Raw(b"")
+_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Origin(msgspec.Struct):
+    """Who a user line comes from: `human`, or a machine that speaks in the user's place."""
+
+    kind: str | None = None
+
+
+class Row(msgspec.Struct, rename="camel", gc=False):
+    """A line of a transcript: the fields that are read of all its types."""
+
+    type: str | None = None
+    subtype: str | None = None
+    uuid: str | None = None
+    timestamp: str | None = None
+    cwd: str | None = None
+    git_branch: str | None = None
+    version: str | None = None
+    is_sidechain: bool | None = None
+    is_meta: bool | None = None
+    is_compact_summary: bool | None = None
+    is_api_error_message: bool | None = None
+    origin: Origin | None = None
+    prompt_source: str | None = None
+    message: msgspec.Raw = _ABSENT
+    tool_use_result: msgspec.Raw = _ABSENT
+    attachment: msgspec.Raw = _ABSENT
+    todos: msgspec.Raw = _ABSENT
+    plan_content: str | None = None
+    custom_title: str | None = None
+    ai_title: str | None = None
+    summary: str | None = None
+    leaf_uuid: str | None = None
+    last_prompt: str | None = None
+    pr_number: int | None = None
+    pr_repository: str | None = None
+
+
+class Block(msgspec.Struct, gc=False):
+    """A piece of an assistant's message, without its text."""
+
+    type: str | None = None
+    name: str | None = None
+    id: str | None = None
+    input: msgspec.Raw = _ABSENT
+
+
+class Answer(msgspec.Struct, gc=False):
+    """An assistant's message; one line holds one of its blocks, all lines of it share the rest."""
+
+    model: str | None = None
+    stop_reason: str | None = None
+    content: list[Block] | str = ""
+
+
+class Text(msgspec.Struct, gc=False):
+    """A piece of a message: its text, or which tool it is the result of."""
+
+    type: str | None = None
+    text: str | None = None
+    tool_use_id: str | None = None
+    is_error: bool | None = None
+    content: msgspec.Raw = _ABSENT
+
+
+class Attachment(msgspec.Struct, rename="camel", gc=False):
+    """What the program hands the agent beside the conversation."""
+
+    type: str | None = None
+    command_mode: str | None = None
+    origin: Origin | None = None
+    prompt: msgspec.Raw = _ABSENT
+    content: msgspec.Raw = _ABSENT
+
+
+class Message(msgspec.Struct, gc=False):
+    """A message with the texts in it."""
+
+    content: list[Text | str] | str = ""
+
+    def text(self) -> str:
+        """Every text in it, one below the other."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(block if isinstance(block, str) else block.text or "" for block in self.content)
+
+    def results(self) -> list[Text]:
+        """The tool results in it."""
+        if isinstance(self.content, str):
+            return []
+        return [block for block in self.content if isinstance(block, Text) and block.type == "tool_result"]
+
+
+class State(msgspec.Struct, omit_defaults=True):
+    """What is remembered between two reads.
+
+    `turn` is where the turn stands: `asked` by the user, `working`, `maybe` or surely `done`; '' before
+    the first and after an interruption.  `steps` come from a plan or a compaction and go with the
+    first prompt after a finished turn; those of the agent's lists are in `agenda`.
+    """
+
+    titles: dict[str, str] = {}
+    oldest: str = ""
+    newest: str = ""
+    turn: Literal["", "asked", "working", "maybe", "done"] = ""
+    ended: str = ""
+    replay: bool = False
+    known: str = ""
+    leaves: list[str] = []
+    waiting: dict[str, list[str]] = {}
+    agenda: Agenda = msgspec.field(default_factory=Agenda)
+    phase: str = ""
+    steps: list[str] = []
+    cwd_of_part: str = ""
+
+
+_rows: Final = Reader(Row)
+_decode_answer = msgspec.json.Decoder(Answer).decode
+_decode_attachment = msgspec.json.Decoder(Attachment).decode
+_decode_message = msgspec.json.Decoder(Message).decode
+_decode_any = msgspec.json.Decoder().decode
+_decode_state = msgspec.json.Decoder(State).decode
+_encode_state = msgspec.json.Encoder().encode
+
+# Titles, the best first: what the user named it, then the agent, then what stands for a name.
+_TITLES = ("custom", "ai", "summary", "prompt", "command", "last")
+_TITLE_ROWS = {"custom-title": "custom", "ai-title": "ai", "last-prompt": "last"}
+
+# Elements that programs put around or into the user's words; no HTML element has such a name.
+_WRAPPER = re.compile(r"\s*<([a-z][a-z0-9]*[-_][a-z0-9_-]*)(?:\s[^<>]*)?>.*?</\1>\s*", re.DOTALL)
+_REMINDER, _REMINDER_END = "<system-reminder>", "</system-reminder>"
+_WRAPPERS = 64  # around one prompt
+_COMMAND = re.compile(r"\s*<command-message>.*?<command-name>\s*(?P<name>.*?)\s*</command-name>", re.DOTALL)
+_ARGUMENTS = re.compile(r"<command-args>\s*(.*?)\s*</command-args>", re.DOTALL)
+_PLAN_PREFIX = "Implement the following plan:"
+_INTERRUPTED = "[Request interrupted by user"
+_CONTINUED = "This session is being continued from a previous conversation"
+_NOT_TYPED = (
+    _INTERRUPTED,
+    "Caveat: The messages below were generated by the user",
+    "Operation stopped by hook",
+)
+_ANSWER = re.compile(r'"([^"]+)"="([^"]*)"')
+_TASK = re.compile(r"Task #(\S+) created")
+_COMMAND_CHARS = 10_000  # of a command and its arguments
+_LEAST_PROMPT_CHARS = 12  # "yes", "go on" say nothing about what is being done
+_WORKING = frozenset({"tool_use", "pause_turn"})
+_CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
+
+
+class Transcript:
+    """Reads lines into a summary; `store` must be called before the summary is used."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
+        self._state = _load(summary)
+
+    def read_main(self, data: bytes, offset: int) -> list[Mark]:
+        """Read lines of the main file; returns the places just behind compactions."""
+        marks = []
+        for line, end in lines(data, offset):
+            rows, bad = _rows.read(line)
+            if bad:
+                self._summary.bad_lines += 1
+            marks += [Mark(end, "compaction") for row in rows if self._take(row, line)]
+        return marks
+
+    def read_part(self, data: bytes) -> None:
+        """Read lines of a subagent: when it worked and, should nothing else say so, where."""
+        state = self._state
+        for line, _end in lines(data, 0):
+            rows, bad = _rows.read(line)
+            if bad:
+                self._summary.bad_lines += 1
+            for row in rows:
+                self._note_time(row)
+                if row.cwd and not state.cwd_of_part:
+                    state.cwd_of_part = row.cwd
+
+    def replace_tasks(self, tasks: list[object]) -> None:
+        """Take over the agent's own task files, which are newer than the lines about them."""
+        self._state.agenda.replace_tasks(tasks)
+
+    def replace_todos(self, todos: object) -> None:
+        """Take over the agent's own todo file where the lines had no list."""
+        if not self._state.agenda.todos:
+            self._state.agenda.replace_todos(todos)
+
+    def store(self) -> None:
+        """Write what was read into the summary."""
+        summary, state = self._summary, self._state
+        titles = state.titles
+        summary.title = next((titles[kind] for kind in _TITLES if titles.get(kind)), "")
+        summary.cwd = summary.cwd or state.cwd_of_part
+        summary.started_at = _seconds(state.oldest)
+        summary.last_at = _seconds(state.newest)
+        phase = state.agenda.active() or state.phase or titles.get("last", "")
+        summary.critical.current_phase = phase
+        summary.critical.next_steps = (state.agenda.pending() or state.steps)[-ENTRIES:]
+        if summary.branch != summary.context.branch:
+            summary.context = msgspec.structs.replace(summary.context, branch=summary.branch)
+        summary.scratch[_SCRATCH] = _encode_state(state).decode()
+
+    # --- lines
+
+    def _take(self, row: Row, line: bytes) -> bool:
+        """Take in one object; returns whether it is a compaction."""
+        summary = self._summary
+        seen_before = bool(row.timestamp) and row.timestamp <= self._state.newest  # type: ignore[operator]
+        self._note_time(row)
+        if row.cwd and not summary.cwd:
+            summary.cwd = row.cwd
+        if row.version:
+            summary.agent_version = row.version
+        if row.is_sidechain:
+            return False
+        if row.git_branch:
+            summary.branch = row.git_branch
+        match row.type:
+            case "user":
+                self._take_user(row)
+                self._note_leaf(row)
+            case "assistant":
+                self._take_assistant(row, line, seen_before=seen_before)
+                self._note_leaf(row)
+            case "system":
+                return self._take_system(row)
+            case "attachment":
+                self._take_attachment(row)
+            case "progress" | "file-history-snapshot" | "queue-operation" | None:
+                pass
+            case _:
+                self._take_label(row)
+        return False
+
+    def _note_time(self, row: Row) -> None:
+        state, time = self._state, row.timestamp
+        if not time or state.oldest <= time <= state.newest:
+            return
+        time = _moment(time)
+        if time:
+            state.newest = max(state.newest, time)
+            state.oldest = min(state.oldest or time, time)
+
+    def _note_leaf(self, row: Row) -> None:
+        if row.uuid:
+            self._state.leaves = [*self._state.leaves[1 - _LEAVES :], row.uuid]
+
+    def _take_label(self, row: Row) -> None:
+        """Take in a line without place in the conversation: the last of its kind counts."""
+        state = self._state
+        if row.type in _TITLE_ROWS:
+            text = {
+                "custom-title": row.custom_title,
+                "ai-title": row.ai_title,
+                "last-prompt": row.last_prompt,
+            }
+            state.titles[_TITLE_ROWS[row.type]] = prose.clip(text[row.type] or "", prose.TITLE_CHARS)
+        elif row.type == "summary" and row.leaf_uuid in state.leaves:
+            # those at the head of a file are about other sessions
+            state.titles["summary"] = prose.clip(row.summary or "", prose.TITLE_CHARS)
+        elif row.type == "pr-link" and row.pr_number and row.pr_number > 0:
+            old = self._summary.context
+            repo = prose.clip(row.pr_repository or "", 200) or old.repo
+            self._summary.context = msgspec.structs.replace(old, repo=repo, pr=row.pr_number)
+
+    def _take_system(self, row: Row) -> bool:
+        state = self._state
+        if row.subtype in {"stop_hook_summary", "turn_duration"}:
+            if state.turn in {"working", "maybe"}:
+                self._finish(row, sure=True)
+        elif row.subtype == "compact_boundary" and not self._is_known(row):
+            self._list_checkpoint(row, "compaction")
+            if state.turn == "maybe":
+                state.turn = "done"
+            return True
+        return False
+
+    def _take_attachment(self, row: Row) -> None:
+        try:
+            attachment = _decode_attachment(row.attachment)
+        except _DECODE_ERRORS:
+            return
+        match attachment.type:
+            case "queued_command":  # typed while the agent worked
+                if attachment.command_mode in {None, "prompt"} and _is_human(attachment.origin):
+                    self._take_prompt(row, _text_of(_any(attachment.prompt)), has_image=False)
+            case "task_reminder":
+                tasks = _any(attachment.content)
+                if isinstance(tasks, list) and tasks:
+                    self._state.agenda.replace_tasks(tasks)
+            case "todo_reminder":
+                self._state.agenda.replace_todos(_any(attachment.content))
+
+    # --- the user's lines
+
+    def _take_user(self, row: Row) -> None:
+        is_result = row.tool_use_result is not _ABSENT
+        if is_result and not self._state.waiting:
+            return
+        message = _message(row.message)
+        if message is None:
+            return
+        results = message.results()
+        if results or is_result:
+            for result in results:
+                self._take_result(row, result)
+            return
+        text = message.text()
+        if row.is_compact_summary or text.startswith(_CONTINUED):
+            self._take_compaction(text)
+        elif not row.is_meta and row.prompt_source != "system" and _is_human(row.origin):
+            if row.todos is not _ABSENT:
+                self._state.agenda.replace_todos(_any(row.todos))
+            self._state.waiting = {}
+            has_image = any(isinstance(block, Text) and block.type == "image" for block in message.content)
+            self._take_prompt(row, text, has_image=has_image)
+
+    def _take_prompt(self, row: Row, text: str, *, has_image: bool) -> None:
+        state = self._state
+        if text.startswith(_INTERRUPTED):
+            if state.turn == "maybe":
+                self._take_back()
+            state.turn = ""
+        if text.startswith(_NOT_TYPED):
+            return
+        command = _command(text)
+        words = command or _unwrapped(text)
+        if not words and not has_image:
+            return
+        if self._is_known(row):
+            state.replay = True
+            return
+        state.replay = False
+        self._summary.prompts += 1
+        if state.turn in {"maybe", "done"}:
+            state.steps = []
+        state.turn = "asked"
+        plan = row.plan_content or words.removeprefix(_PLAN_PREFIX).strip()
+        if row.plan_content or plan != words:
+            self._adopt_plan(plan)
+            words = prose.plan_title(plan)
+        elif len(words) >= _LEAST_PROMPT_CHARS:
+            state.phase = prose.clip(words)
+        kind = "command" if command else "prompt"
+        if words and not state.titles.get(kind):
+            state.titles[kind] = prose.clip(_first_line(words), prose.TITLE_CHARS)
+
+    def _take_compaction(self, text: str) -> None:
+        """Read the summary the agent goes on with: what it was doing, and what is next."""
+        state = self._state
+        found = {section.title.lower(): section for section in prose.sections(text)}
+        if work := found.get("current work"):
+            state.phase = prose.clip(work.first_paragraph()) or state.phase
+        steps = prose.steps(found["pending tasks"].items()) if "pending tasks" in found else []
+        for title in ("optional next step", "next step", "next steps"):
+            if title in found:
+                paragraph = found[title].first_paragraph()
+                steps += prose.steps(found[title].items() if title == "next steps" else [paragraph])
+        state.steps = steps
+        for decision in prose.decisions(text):
+            self._decide(decision)
+
+    # --- what tools were asked and answered
+
+    def _take_result(self, row: Row, result: Text) -> None:
+        tool, subject = self._state.waiting.pop(result.tool_use_id or "", ("", ""))
+        if not tool or result.is_error:
+            return
+        outcome = _any(row.tool_use_result)
+        if not isinstance(outcome, dict):
+            outcome = {}
+        match tool:
+            case "AskUserQuestion":
+                answers = outcome.get("answers")
+                if not isinstance(answers, dict):
+                    answers = dict(_ANSWER.findall(_text_of(_any(result.content))))
+                for question, answer in answers.items():
+                    self._decide(_settled(str(question), answer))
+            case "ExitPlanMode":
+                plan = outcome.get("plan")
+                self._adopt_plan(plan if isinstance(plan, str) and plan else subject)
+            case "TaskCreate":
+                task = outcome.get("task")
+                number = task.get("id") if isinstance(task, dict) else None
+                if number is None and (match := _TASK.search(_text_of(_any(result.content)))):
+                    number = match[1]
+                if number is not None:
+                    self._state.agenda.create_task(number, subject)
+
+    def _take_calls(self, answer: Answer) -> None:
+        state = self._state
+        for block in answer.content:
+            if not isinstance(block, Block) or block.type != "tool_use":
+                continue
+            subject = ""
+            match block.name:
+                case "TodoWrite":
+                    state.agenda.replace_todos(_field(block.input, "todos"))
+                    continue
+                case "TaskUpdate":
+                    state.agenda.update_task(_any(block.input))
+                    continue
+                case "TaskCreate":
+                    subject = _text_of(_field(block.input, "subject"))
+                case "ExitPlanMode":
+                    subject = _text_of(_field(block.input, "plan"))[: prose.TEXT_CHARS]
+                    state.phase = _planned(subject) or state.phase
+                case "AskUserQuestion":
+                    pass
+                case _:
+                    continue
+            if block.id and len(state.waiting) < _WAITING:
+                state.waiting[block.id] = [block.name, subject[: prose.TEXT_CHARS]]
+
+    def _adopt_plan(self, plan: str) -> None:
+        state, title = self._state, prose.plan_title(plan)
+        if title:
+            self._decide(f"Plan approved: {title}")
+            state.phase = _planned(plan)
+            state.steps = prose.plan_steps(plan)
+
+    # --- the agent's lines
+
+    def _take_assistant(self, row: Row, line: bytes, *, seen_before: bool) -> None:
+        state = self._state
+        if state.replay and seen_before:
+            return
+        state.replay = False
+        if state.turn == "done" and (row.timestamp or "~") <= state.ended:
+            return  # a line of the finished turn, written again
+        try:
+            answer = _decode_answer(row.message)
+        except _DECODE_ERRORS:
+            return
+        if row.is_api_error_message or answer.model == "<synthetic>":
+            return
+        self._take_calls(answer)
+        if b"ecision" in line or b"ecided" in line:
+            self._take_decisions(row)
+        if _goes_on(answer):
+            if state.turn == "maybe":
+                self._take_back()
+            state.turn = "working"
+        else:
+            self._finish(row, sure=bool(answer.stop_reason))
+
+    def _take_decisions(self, row: Row) -> None:
+        message = _message(row.message)
+        for decision in prose.decisions(message.text()) if message else ():
+            self._decide(decision)
+
+    def _finish(self, row: Row, *, sure: bool) -> None:
+        """The agent's answer is at its end, or looks so."""
+        state = self._state
+        if state.turn not in {"maybe", "done"}:
+            self._summary.turns += 1
+            self._list_checkpoint(row, "turn")
+            state.ended = row.timestamp or state.newest
+        state.turn = "done" if sure or state.turn == "done" else "maybe"
+
+    def _take_back(self) -> None:
+        """What looked like the end of a turn was not."""
+        self._summary.turns -= 1
+        listed = self._summary.critical.checkpoints
+        if listed and listed[-1].trigger == "turn":
+            listed.pop()
+
+    # --- what is kept of it
+
+    def _list_checkpoint(self, row: Row, trigger: str) -> None:
+        time = _moment(row.timestamp or "") or self._state.newest
+        if not time:
+            return
+        at = unix_seconds(time)
+        listed = self._summary.critical.checkpoints
+        listed.append(CheckpointEntry(checkpoint_id(at, (e.id for e in listed)), rfc3339(at), trigger))
+        del listed[:-ENTRIES]
+
+    def _decide(self, decision: str) -> None:
+        decided = self._summary.critical.decisions
+        text = prose.clip(decision)
+        if text and text not in decided:
+            decided.append(text)
+            del decided[:-ENTRIES]
+
+    def _is_known(self, row: Row) -> bool:
+        """Whether this prompt or boundary was counted before; it is from now on."""
+        if not row.uuid:
+            return False
+        state, mark = self._state, "," + prose.clip(row.uuid[:8], 8).replace(",", "")
+        if mark in state.known:
+            return True
+        state.known = (state.known + mark)[-_KNOWN * 9 :]
+        return False
+
+
+def first_cwd(data: bytes, *, whole: bool) -> str:
+    """Return the first `cwd` in the lines of `data`, '' without one; the last line counts if `whole`."""
+    if not whole:
+        data = data[: data.rfind(b"\n") + 1]
+    for line, _end in lines(data, 0):
+        for row in _rows.read(line)[0]:
+            if row.cwd:
+                return row.cwd
+    return ""
+
+
+def _load(summary: Summary) -> State:
+    stored = summary.scratch.get(_SCRATCH)
+    try:
+        return _decode_state(stored) if isinstance(stored, str) else State()
+    except msgspec.DecodeError:  # another version wrote it
+        return State()
+
+
+def _goes_on(answer: Answer) -> bool:
+    """Whether more of the answer must follow this line."""
+    kinds = {block.type for block in answer.content if isinstance(block, Block)}
+    if kinds & _CALLS or answer.stop_reason in _WORKING:
+        return True
+    return not answer.stop_reason and not ("text" in kinds or isinstance(answer.content, str))
+
+
+def _is_human(origin: Origin | None) -> bool:
+    return origin is None or origin.kind in {None, "human"}
+
+
+def _message(raw: msgspec.Raw) -> Message | None:
+    try:
+        return _decode_message(raw)
+    except _DECODE_ERRORS:
+        return None
+
+
+def _any(raw: msgspec.Raw) -> Any:
+    try:
+        return _decode_any(raw)
+    except _DECODE_ERRORS:
+        return None
+
+
+def _field(raw: msgspec.Raw, name: str) -> Any:
+    value = _any(raw)
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _text_of(value: object) -> str:
+    """Return the text in what may be a text, or a list of blocks with texts."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        texts = (block.get("text") for block in value if isinstance(block, dict))
+        return "\n".join(text for text in texts if isinstance(text, str))
+    return ""
+
+
+def _command(text: str) -> str:
+    """Return `/name arguments` of a command that became a prompt; '' for others and for local ones.
+
+    Those that only the program itself answers (`/exit`, `/model`) are written with the name first.
+    """
+    text = text[:_COMMAND_CHARS]
+    match = _COMMAND.match(text)
+    if match is None:
+        return ""
+    arguments = _ARGUMENTS.search(text)
+    return f"/{match['name'].lstrip('/')} {arguments[1] if arguments else ''}".strip()
+
+
+def _unwrapped(text: str) -> str:
+    """Return what the user typed, without what programs put around it."""
+    text = _without_reminders(text[: prose.SEARCHED_CHARS])
+    for _ in range(_WRAPPERS):
+        if (match := _WRAPPER.match(text)) is None:
+            break
+        text = text[match.end() :]
+    return text.strip()
+
+
+def _without_reminders(text: str) -> str:
+    kept, at = [], 0
+    while (start := text.find(_REMINDER, at)) >= 0 and (end := text.find(_REMINDER_END, start)) >= 0:
+        kept.append(text[at:start])
+        at = end + len(_REMINDER_END)
+    return "".join(kept) + text[at:]
+
+
+def _first_line(text: str) -> str:
+    return next((line for line in text.splitlines() if line.strip()), "")
+
+
+def _settled(question: str, answer: object) -> str:
+    if isinstance(answer, list):
+        answer = ", ".join(str(part) for part in answer)
+    chosen = prose.clip(str(answer), 240).removesuffix(" (Recommended)")
+    return f"{prose.clip(question, 240)} → {chosen}" if chosen else ""
+
+
+def _planned(plan: str) -> str:
+    title = prose.plan_title(plan)
+    return f"Plan: {title}" if title else ""
+
+
+def _moment(text: str) -> str:
+    """Return a time as `2026-01-02T03:04:05.678Z`, which sorts as text; '' if it is none."""
+    try:
+        if len(text) == 24 and text[5] in "01" and text[-1] == "Z":  # how the agent writes it
+            datetime.fromisoformat(text)
+            return text
+        at = unix_seconds(text)
+        return f"{rfc3339(at)[:-1]}.{int(at % 1 * 1000):03}Z"
+    except (ValueError, OverflowError):
+        return ""
+
+
+def _seconds(moment: str) -> str:
+    return f"{moment[:19]}Z" if moment else ""
