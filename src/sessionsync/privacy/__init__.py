@@ -1,0 +1,1 @@
+"""What leaves the machine goes through here: secrets are found and replaced."""

@@ -1,0 +1,104 @@
+"""Private keys: the one secret of many lines, in a file as it is or inside a JSON string."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from sessionsync.privacy.rules import Span
+
+KIND, RANK = "private_key", 0
+KEY_BYTES = 32 * 1024
+"""The longest text between BEGIN and END that is still one key; 16,384-bit RSA has 12,700 bytes."""
+
+_HINT = b"PRIVATE KEY"
+_BEGIN = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_END = re.compile(rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_QUOTE = re.compile(rb'(?<!\\)(?:\\\\)*"')
+_ESCAPE = re.compile(rb"\\+(?:u[0-9A-Fa-f]{4}|[nrt])")
+# A key is base64 and what tools put beside its lines; where more stands, as in code that builds or looks
+# for a key, only a run that no name is as long as counts.
+_PURE = re.compile(rb"[\sA-Za-z0-9+/=:,|>\xe2\x86\x92-]*[A-Za-z0-9+/=]{8}[\sA-Za-z0-9+/=:,|>\xe2\x86\x92-]*")
+_RUN = re.compile(rb"[A-Za-z0-9+/=]{32}")
+# What is left of a key whose END was cut off: lines of base64, numbered or quoted as tools show them.
+_CUT_OFF = re.compile(
+    rb"(?:(?:\\+[nrt])+[A-Za-z-]+: [^\"\\\n]{0,120})*"
+    rb"(?:(?:\\+[nrt]|\\u[0-9A-Fa-f]{4}|[ \t0-9:|>+-]|\xe2\x86\x92){0,24}[A-Za-z0-9+/=]{16,})+"
+)
+_MARGIN = rb"[ \t>|+-]*(?:\d{1,6}(?:\xe2\x86\x92|[\t:|-])[ \t]*)?"
+_BODY = re.compile(_MARGIN + rb"(?P<body>[A-Za-z0-9+/=]{1,128})[ \t\r]*")
+_HEADER = re.compile(_MARGIN + rb"(?:[A-Za-z-]+: .*)?\r?")
+_LONG = 16
+"""A line of fewer characters is part of a key only as its last line."""
+_LINES = 400
+
+
+def in_strings(data: bytes) -> Iterator[Span]:
+    """Keys that begin and end in one line, as in a JSON string; also those whose END is missing."""
+    at = data.find(b"-----BEGIN ") if _HINT in data else -1
+    while at >= 0:
+        begin = _BEGIN.match(data, at)
+        end = begin and _end_of_key(data, begin.end())
+        if end:
+            yield Span(at, end, RANK, KIND)
+        at = data.find(b"-----BEGIN ", end or at + 1)
+
+
+def _end_of_key(data: bytes, start: int) -> int | None:
+    at = data.find(b"-----END ", start, start + KEY_BYTES)
+    end = _END.match(data, at) if at >= 0 else None
+    if end and not _QUOTE.search(data, start, at) and data.find(b"\n", start, at) < 0:
+        text = _ESCAPE.sub(b" ", data[start:at])
+        return end.end() if _PURE.fullmatch(text) or _RUN.search(text) else None
+    rest = _CUT_OFF.match(data, start, start + KEY_BYTES)
+    return rest.end() if rest else None
+
+
+def in_lines(data: bytes) -> Iterator[Span]:
+    """The lines between BEGIN and END, where these have lines of their own.
+
+    Each line is judged by what stands beside it only, before or behind: cut a file inside a key, and its
+    halves are redacted as the whole was.
+    """
+    if _HINT not in data:
+        return
+    for begin in _BEGIN.finditer(data):
+        yield from _below(data, begin.end())
+    for end in _END.finditer(data):
+        yield from _above(data, data.rfind(b"\n", 0, end.start()))
+
+
+def _below(data: bytes, at: int) -> Iterator[Span]:
+    at = _behind(data, at)
+    seen = False
+    for _ in range(_LINES):
+        line = data[at : (end := _behind(data, at, newline=False))]
+        body = _BODY.fullmatch(line)
+        if body and (seen or len(body["body"]) >= _LONG):
+            seen = True
+            yield Span(at + body.start("body"), at + body.end("body"), RANK, KIND)
+            if len(body["body"]) < _LONG:
+                return
+        elif seen or not _HEADER.fullmatch(line):
+            return
+        at = end + 1
+        if at >= len(data):
+            return
+
+
+def _above(data: bytes, end: int) -> Iterator[Span]:
+    for count in range(_LINES):
+        if end <= 0:
+            return
+        start = data.rfind(b"\n", 0, end) + 1
+        body = _BODY.fullmatch(data, start, end)
+        if not body or (count and len(body["body"]) < _LONG):
+            return
+        yield Span(body.start("body"), body.end("body"), RANK, KIND)
+        end = start - 1
+
+
+def _behind(data: bytes, at: int, *, newline: bool = True) -> int:
+    """Where the line at `at` ends, with its newline or without."""
+    end = data.find(b"\n", at)
+    return len(data) if end < 0 else end + newline
