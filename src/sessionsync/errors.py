@@ -10,6 +10,10 @@ The class decides what happens next, never the text.  Every error has a stable `
     ├── NoSuchSession          no session has this id
     │   └── AmbiguousSession   several have it
     ├── NoSuchCheckpoint       the session has no such checkpoint
+    ├── UsageError             a command line, or a request to the daemon, makes no sense
+    ├── DaemonError            what the daemon answered; code and exit code are its own
+    │   ├── DaemonNotRunning   nobody listens on its socket
+    │   └── DaemonSilent       somebody listens, but does not answer in time
     ├── StoreError             the state file cannot be used
     │   ├── StoreCorrupt       its content is broken: it is set aside and rebuilt
     │   ├── StoreTooNew        a newer sessiond wrote it: refused
@@ -88,6 +92,35 @@ class NoSuchCheckpoint(SessiondError):
 
     code = "no_such_checkpoint"
     exit_code = 4
+
+
+class UsageError(SessiondError):
+    """A command line, or a request to the daemon, makes no sense."""
+
+    code = "usage"
+    exit_code = 2
+
+
+class DaemonError(SessiondError):
+    """What the daemon answered instead of doing what was asked; code and exit code are its own."""
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "", exit_code: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code or self.code
+        self.exit_code = exit_code or self.exit_code
+
+
+class DaemonNotRunning(DaemonError):
+    """Nobody listens on the daemon's socket."""
+
+    code = "daemon_not_running"
+    exit_code = 3
+
+
+class DaemonSilent(DaemonError):
+    """Somebody listens on the daemon's socket, but does not answer in time."""
+
+    code = "daemon_silent"
 
 
 class StoreError(SessiondError):

@@ -37,6 +37,7 @@ EVENTS: dict[str, str] = {
     # vault
     "vault_tail_cut": "warning",
     "copy_set_aside": "info",
+    "copy_made_again": "warning",
     # queue and push
     "item_enqueued": "debug",
     "push_started": "debug",
@@ -70,6 +71,9 @@ EVENTS: dict[str, str] = {
     "config_reloaded": "info",
     "config_refused": "error",
     "watch_overflowed": "warning",
+    "watch_refused": "warning",
+    "command_failed": "error",
+    "library_logged": "warning",
     "watcher_restarted": "warning",
     "loop_failed": "error",
     "clock_jumped": "warning",

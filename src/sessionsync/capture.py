@@ -1,0 +1,791 @@
+"""From files that grow to verified copies, checkpoints and queued items.
+
+One read of the appended bytes feeds the plain copy (layer 1), the root, the summary and, in
+segments, the vault (layer 3).  Positions are kept in memory between two flushes: `flush` makes the
+copies durable first and then commits positions, checkpoints and queued items in one transaction.
+After a crash the old positions count and the same bytes are written again to the same places.
+
+A changed prefix starts a generation, in an order that is safe at every point:
+set the old bytes aside ─▶ fork in the vault ─▶ commit the new position ─▶ only then write new bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from sessionsync import projects
+from sessionsync.catalog import Catalog, Checkpoint, File, Session
+from sessionsync.config import Config
+from sessionsync.errors import CopyMismatch, NoSuchSession, StoreFull
+from sessionsync.events import Emit
+from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary, checkpoint_id, rfc3339
+from sessionsync.queue import Queue
+from sessionsync.remote.tiers import tier_of
+from sessionsync.sources import Source
+from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault
+
+# What is compared at each capture to see whether what was read before is still there.
+HEAD_BYTES = 4 * 1024
+TAIL_BYTES = 64 * 1024
+# What is held in memory of a file at once, and of a line that does not end.
+BLOCK_BYTES = 4 * 1024 * 1024
+LINE_BYTES = 64 * 1024 * 1024
+# The vault takes a segment at a checkpoint, at this many bytes or at this age.
+SEGMENT_BYTES = 256 * 1024
+SEGMENT_AGE_S = 60.0
+SEGMENT_LIMIT_BYTES = 1024 * 1024
+# A session that never rests gets a checkpoint this often.
+LONGEST_WITHOUT_CHECKPOINT_S = 600.0
+# A file in checkpoints/ is complete when it has not changed for this long.
+SETTLED_S = 1.0
+# How much of a transcript is searched for the folder it was started in before it has a project.
+PEEK_BYTES = 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Work:
+    """A session between two flushes: its rows as they will be committed."""
+
+    session: Session
+    files: dict[str, File]
+    changed: set[str] = field(default_factory=set)
+    roots: dict[str, Root] = field(default_factory=dict)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    captured_bytes: int = 0
+    vault: SessionVault | None = None
+
+
+class Capture:
+    """Watches nothing, waits for nothing: captures what it is told to look at.
+
+    Call it from one thread.  `everything_new` is for runners that start without history: what lies
+    there counts as changed after the first start.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        queue: Queue,
+        mirror: Mirror,
+        vault: Vault,
+        sources: Sequence[Source],
+        names: projects.Names,
+        config: Config,
+        first_seen: float,
+        emit: Emit,
+        everything_new: bool = False,
+    ) -> None:
+        self.config = config
+        self._catalog = catalog
+        self._queue = queue
+        self._mirror = mirror
+        self._vault = vault
+        self._sources = {source.name: source for source in sources}
+        self._names = names
+        self._first_seen = first_seen
+        self._everything_new = everything_new
+        self._emit = emit
+        self._work: dict[Ref, _Work] = {}
+
+    # --- what to look at
+
+    def survey(self) -> list[Ref]:
+        """Compare every session on disk with what was captured; those that differ, newest first.
+
+        This is the truth that watcher events only hint at.  It reads no file.
+        """
+        known = self._catalog.fingerprints()
+        differing: list[tuple[float, Ref]] = []
+        for source in self._sources.values():
+            for found in source.find():
+                if known.pop(found.ref, None) != fingerprint(found):
+                    differing.append((found.mtime, found.ref))
+        nothing = fingerprint(None)
+        gone = [ref for ref, was in known.items() if was != nothing and ref.source in self._sources]
+        return [ref for _, ref in sorted(differing, key=lambda pair: -pair[0])] + gone
+
+    def locate(self, path: Path) -> Ref | None:
+        """The session that a changed path belongs to."""
+        for source in self._sources.values():
+            if (ref := source.locate(path)) is not None:
+                return ref
+        return None
+
+    def due(self, now: float) -> list[Ref]:
+        """Sessions whose time has come although no file changed: quiet, long without checkpoint, unsettled."""
+        return self._catalog.due(
+            dirty_before=now - LONGEST_WITHOUT_CHECKPOINT_S,
+            quiet_before=now - self.config.sources.quiet_seconds,
+            now=now,
+        )
+
+    def next_due(self) -> float | None:
+        """When `due` will next name a session."""
+        return self._catalog.next_due(
+            dirty_s=LONGEST_WITHOUT_CHECKPOINT_S, quiet_s=float(self.config.sources.quiet_seconds)
+        )
+
+    # --- capturing
+
+    def capture(self, ref: Ref, now: float) -> int:
+        """Capture what is new of one session, and make the checkpoints that are due.
+
+        Returns the bytes captured.  Nothing of the session is half-believed after an error: its
+        positions stay as they were.
+
+        Raises:
+            CopyError: a copy could not be made or verified.
+            StoreError: the state could not be read.
+        """
+        try:
+            return self._capture(ref, now)
+        except BaseException:
+            self._work.pop(ref, None)
+            raise
+
+    def checkpoint(self, ref: Ref, trigger: str, now: float) -> Checkpoint:
+        """Capture what is on disk and make a checkpoint of it, committed when this returns.
+
+        Without a change since the newest checkpoint that one is returned.
+
+        Raises:
+            NoSuchSession: nothing of it was ever on this disk.
+        """
+        self.capture(ref, now)
+        work = self._load(ref)
+        if work is None:
+            raise NoSuchSession(f"No session {ref} is on this disk.", hint="`sessiond list` shows the known ones.")
+        if work.session.dirty_since is not None:
+            self._checkpoint(work, trigger, now)
+        self.flush(now)
+        newest = work.session.checkpoint
+        if newest is None:
+            raise NoSuchSession(f"Session {ref} is empty.", hint="There is nothing to make a checkpoint of.")
+        return self._catalog.checkpoint(work.session, newest)
+
+    def checkpoint_all(self, trigger: str, now: float) -> int:
+        """Make a checkpoint of every session that changed since its newest one; returns how many."""
+        self.flush(now)
+        dirty = [session.ref for session in self._catalog.sessions() if session.dirty_since is not None]
+        for ref in dirty:
+            self.checkpoint(ref, trigger, now)
+        return len(dirty)
+
+    def flush(self, now: float) -> int:
+        """Make everything captured so far durable and commit it; returns the number of sessions.
+
+        Raises:
+            CopyError: a copy could not be made durable; positions stay as they were.
+            StoreError: the commit failed; positions stay as they were.
+        """
+        if not self._work:
+            return 0
+        batch, self._work = self._work, {}
+        self._mirror.flush()
+        self._vault.flush()
+        with self._catalog.store.transaction():
+            for work in batch.values():
+                self._commit(work, now)
+        for work in batch.values():
+            for checkpoint in work.checkpoints:
+                self._emit(
+                    "checkpoint_completed",
+                    session=work.session.name,
+                    checkpoint=checkpoint.id,
+                    trigger=checkpoint.trigger,
+                    bytes=checkpoint.size,
+                )
+        return len(batch)
+
+    @property
+    def unflushed(self) -> bool:
+        """Whether `flush` has something to do."""
+        return bool(self._work)
+
+    def include_history(self, now: float, ref: Ref | None = None, *, dry_run: bool = False) -> int:
+        """Let sessions from before the first start have a comment too; returns how many were added."""
+        self.flush(now)
+        added = 0
+        with self._catalog.store.transaction():
+            for session in self._catalog.sessions():
+                if session.commented or session.checkpoint is None or ref not in {None, session.ref}:
+                    continue
+                added += 1
+                if not dry_run:
+                    session.commented = True
+                    self._catalog.save(session)
+                    self._enqueue(session, session.summary, now)
+        return added
+
+    def _commit(self, work: _Work, now: float) -> None:
+        session = work.session
+        self._catalog.save(session)
+        for name in work.changed:
+            self._catalog.save_file(session.id, work.files[name])
+        for checkpoint in work.checkpoints:
+            self._catalog.add_checkpoint(session.id, checkpoint)
+        if work.checkpoints:
+            self._enqueue(session, session.summary, now)
+
+    def _enqueue(self, session: Session, summary: Summary, now: float) -> None:
+        # a transcript without a user's message gets no comment
+        silent = session.ref.source == "claude" and summary.prompts == 0
+        if session.commented and session.checkpoint is not None and not silent:
+            self._queue.enqueue("comment", session.id, session.checkpoint, now)
+            self._emit("item_enqueued", session=session.name, operation="comment", checkpoint=session.checkpoint)
+
+    # --- one session
+
+    def _capture(self, ref: Ref, now: float) -> int:
+        source = self._sources[ref.source]
+        found = source.look(ref)
+        work = self._load(ref)
+        if work is None:
+            if found is None:
+                return 0
+            work = self._begin(source, found, now)
+        if found is None or not found.files:
+            self._vanished(work, now)
+        else:
+            self._advance(source, work, found, now)
+            self._keep_appointments(source, work, found, now)
+        self._work[ref] = work
+        captured, work.captured_bytes = work.captured_bytes, 0
+        if captured:
+            self._emit("session_captured", session=work.session.name, bytes=captured)
+        return captured
+
+    def _load(self, ref: Ref) -> _Work | None:
+        if (work := self._work.get(ref)) is not None:
+            return work
+        session = self._catalog.find(ref)
+        return None if session is None else _Work(session, self._catalog.files(session.id))
+
+    def _begin(self, source: Source, found: Found, now: float) -> _Work:
+        session = Session(
+            id=0,
+            ref=found.ref,
+            root=found.root,
+            location=found.location,
+            summary=Summary(),
+            modified_at=found.mtime,
+            changed_at=min(found.mtime, now) or now,
+            key=self._catalog.key_for(found.ref, [work.session.key for work in self._work.values()]),
+        )
+        work = _Work(session, {})
+        self._settle_project(source, work, found)
+        self._emit("session_found", session=session.name, project=session.project)
+        return work
+
+    def _recall(self, work: _Work) -> None:
+        """Take over the checkpoints that the vault holds although the state does not."""
+        work.checkpoints.clear()
+        for snapshot in self._session_vault(work).snapshots():
+            size = int(snapshot.meta.get("size", 0))
+            work.checkpoints.append(Checkpoint(snapshot.id, snapshot.at, snapshot.trigger, size, snapshot.alias))
+            work.session.checkpoint, work.session.checkpoint_at = snapshot.id, snapshot.at
+
+    def _settle_project(self, source: Source, work: _Work, found: Found) -> None:
+        """Give the session its project, by the first folder that its lines name, for ever.
+
+        Until a line names one it goes under a provisional name; what was kept there stays there.
+        """
+        session = work.session
+        cwd = source.peek_cwd(found, PEEK_BYTES)
+        if cwd:
+            identity = projects.identify(cwd)
+            session.project_key, session.project_root = identity.key, identity.root
+            session.project = self._names.name_for(identity.key, identity.name_hint)
+            self._emit("project_found", session=session.name, project=session.project)
+        elif session.project is None:
+            session.project = self._names.name_for(f"unknown:{found.root}", "unknown")
+        else:
+            return
+        if work.files:
+            # the lines read so far named no folder: begin again under the project's own name
+            work.files, work.roots, session.summary = {}, {}, Summary()
+        work.vault = None
+        self._recall(work)
+
+    def _advance(self, source: Source, work: _Work, found: Found, now: float) -> None:
+        session = work.session
+        seen = fingerprint(found)
+        if seen == session.fingerprint:
+            return
+        if session.project_key is None and session.id:
+            self._settle_project(source, work, found)
+        names = set()
+        for seen_file in found.files:
+            names.add(seen_file.name)
+            self._capture_file(source, work, seen_file, now)
+        for file in work.files.values():
+            if file.name not in names and file.deleted_at is None:
+                file.deleted_at = now
+                work.changed.add(file.name)
+                if not source.prunes:
+                    self._session_vault(work).remove(file.name, now)
+        source.conclude(session.summary, found, lambda name: self._captured(work, name))
+        session.root, session.location = found.root, found.location
+        session.modified_at = found.mtime
+        session.size = found.size
+        self._promote(session)
+        session.fingerprint = seen
+        if self._everything_new or found.mtime >= self._first_seen:
+            session.commented = True
+        if session.dirty_since is not None and session.changed_at >= now:
+            session.changed_at = min(found.mtime, now)
+
+    def _promote(self, session: Session) -> None:
+        """A session that grows past its tier moves on to the next by itself, and never back."""
+        was, tiers = session.tier, self.config.tiers
+        session.tier = tier_of(
+            session.size, was, github_only_bytes=tiers.github_only_bytes, hybrid_bytes=tiers.hybrid_bytes
+        )
+        if was is not None and session.tier is not was:
+            self._emit("tier_promoted", session=session.name, from_tier=was.value, to_tier=session.tier.value)
+
+    def _vanished(self, work: _Work, now: float) -> None:
+        """Every file is gone.  A deletion is never copied as the truth: what was captured stays."""
+        session = work.session
+        if session.fingerprint == fingerprint(None):
+            return
+        session.fingerprint = fingerprint(None)
+        session.look_at = None
+        if session.dirty_since is not None:
+            self._checkpoint(work, "deletion", now)
+        for file in work.files.values():
+            if file.deleted_at is None:
+                file.deleted_at = now
+                work.changed.add(file.name)
+        self._emit("session_deleted", session=session.name, bytes=session.size)
+
+    def _keep_appointments(self, source: Source, work: _Work, found: Found, now: float) -> None:
+        """Make the checkpoints that time or a completed checkpoint file asks for; store old segments."""
+        session = work.session
+        session.look_at = None
+        self._adopt_checkpoint_files(source, work, found, now)
+        quiet = now - session.changed_at >= self.config.sources.quiet_seconds
+        if session.dirty_since is not None:
+            if quiet:
+                self._checkpoint(work, "quiet", now)
+            elif now - session.dirty_since >= LONGEST_WITHOUT_CHECKPOINT_S:
+                self._checkpoint(work, "interval", now, whole_lines=True)
+        for file in work.files.values():
+            if file.unstored_since is None:
+                continue
+            upto = file.read_to if source.append_only(file.name) else file.length
+            if file.length - file.stored >= SEGMENT_BYTES or now - file.unstored_since >= SEGMENT_AGE_S:
+                self._store(work, file, upto)
+                if file.stored < file.length:
+                    file.unstored_since = now
+            if file.unstored_since is not None:
+                self._appoint(session, file.unstored_since + SEGMENT_AGE_S)
+
+    def _adopt_checkpoint_files(self, source: Source, work: _Work, found: Found, now: float) -> None:
+        candidates = source.checkpoint_files(found)
+        if not candidates:
+            return
+        known = {c.alias for c in work.checkpoints}
+        if work.session.id:
+            known |= {c.alias for c in self._catalog.checkpoints(work.session.id)}
+        for candidate in candidates:
+            alias = Path(candidate.name).stem
+            file = work.files.get(candidate.name)
+            if alias in known or file is None or file.length != candidate.size:
+                continue
+            if now - file.changed_at < SETTLED_S:
+                self._appoint(work.session, file.changed_at + SETTLED_S)
+            elif source.is_complete(candidate.name, self._captured(work, candidate.name) or b""):
+                self._checkpoint(work, "checkpoint", now, alias=alias)
+                known.add(alias)
+
+    @staticmethod
+    def _appoint(session: Session, at: float) -> None:
+        session.look_at = at if session.look_at is None else min(session.look_at, at)
+
+    @staticmethod
+    def _touch(work: _Work, now: float) -> None:
+        work.session.changed_at = now
+        if work.session.dirty_since is None:
+            work.session.dirty_since = now
+
+    # --- one file
+
+    def _capture_file(self, source: Source, work: _Work, seen: SessionFile, now: float) -> None:
+        file = work.files.get(seen.name)
+        known = (seen.size, seen.mtime_ns, seen.inode)
+        if file is not None and file.deleted_at is None and (file.size, file.mtime_ns, file.inode) == known:
+            return
+        try:
+            descriptor = _open_regular(seen.path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._emit("file_skipped", session=work.session.name, file=seen.name, reason=str(error.strerror))
+            return
+        try:
+            status = os.fstat(descriptor)
+            copy = self._copy(work, seen.name)
+            if file is None:
+                file = work.files[seen.name] = File(seen.name, seen.role)
+                self._meet(work, file, copy, descriptor, now)
+                self._touch(work, now)
+            elif not self._continues(file, descriptor, status):
+                self._replaced(source, work, file, copy, descriptor, now)
+            elif self._mirror.size(copy) < file.length:
+                self._copy_again(work, file, copy, descriptor, now)
+            work.changed.add(file.name)
+            self._append(source, work, file, copy, descriptor, status.st_size, now)
+            file.role = seen.role
+            file.size, file.mtime_ns, file.inode = status.st_size, status.st_mtime_ns, status.st_ino
+            file.deleted_at = None
+        finally:
+            os.close(descriptor)
+
+    def _meet(self, work: _Work, file: File, copy: Path, descriptor: int, now: float) -> None:
+        """First sight of a file: keep what lies at its copy's place, go on from what the vault holds."""
+        if self._mirror.size(copy):
+            shared = self._mirror.common_prefix(copy, descriptor)
+            if (aside := self._mirror.set_aside(copy, shared, now)) is not None:
+                self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
+        vault = self._session_vault(work)
+        generation, stored = vault.stored(file.name)
+        if stored:
+            shared = _common_with_vault(vault, file.name, generation, stored, descriptor)
+            file.generation, file.stored = generation, stored
+            if shared < stored:
+                vault.fork(file.name, generation + 1, generation, shared)
+                file.generation, file.stored = generation + 1, shared
+
+    def _copy_again(self, work: _Work, file: File, copy: Path, descriptor: int, now: float) -> None:
+        """Something else cut or removed the plain copy: make it again up to the position."""
+        shared = self._mirror.common_prefix(copy, descriptor)
+        self._mirror.set_aside(copy, shared, now)
+        for start in range(shared, file.length, BLOCK_BYTES):
+            self._mirror.write(copy, start, os.pread(descriptor, min(BLOCK_BYTES, file.length - start), start))
+        self._emit("copy_made_again", session=work.session.name, file=file.name, offset=shared)
+
+    @staticmethod
+    def _continues(file: File, descriptor: int, status: os.stat_result) -> bool:
+        """Whether what was read before is still there, by inode, size, the first 4 KB and the last 64."""
+        if status.st_size < file.length or status.st_ino != file.inode:
+            return False
+        start = max(0, file.length - TAIL_BYTES)
+        return (
+            _sha256(os.pread(descriptor, min(HEAD_BYTES, file.length), 0)) == file.head
+            and _sha256(os.pread(descriptor, file.length - start, start)) == file.tail
+        )
+
+    def _replaced(
+        self, source: Source, work: _Work, file: File, copy: Path, descriptor: int, now: float
+    ) -> None:
+        """The prefix may have changed: find out where, and begin a generation there."""
+        shared = min(self._mirror.common_prefix(copy, descriptor), file.length)
+        if shared == file.length:
+            return  # another inode, but it goes on where the old one ended
+        session = work.session
+        self._store(work, file, file.length)
+        transcript = source.append_only(file.name)
+        if transcript and session.dirty_since is not None:
+            self._checkpoint(work, "rewrite", now)
+        aside = self._mirror.set_aside(copy, shared, now)
+        generation = file.generation + 1
+        self._session_vault(work).fork(file.name, generation, file.generation, shared)
+        cut = file.length - shared
+        file.generation, file.length, file.stored = generation, shared, shared
+        file.read_to = min(file.read_to, shared)
+        file.unstored_since = None
+        root = Root()
+        for start in range(0, shared, BLOCK_BYTES):
+            root.update(self._mirror.read(copy, start, min(start + BLOCK_BYTES, shared)))
+        work.roots[file.name] = root
+        self._remember_edges(file, copy, root)
+        work.changed.add(file.name)
+        self._touch(work, now)
+        if transcript:
+            self._read_again(source, work)
+            self._emit(
+                "session_rewritten",
+                session=session.name,
+                file=file.name,
+                offset=shared,
+                cut_bytes=cut,
+                kept=str(aside) if aside else "",
+            )
+        self._work[session.ref] = work
+        self.flush(now)
+        work.checkpoints, work.changed = [], set()
+
+    def _append(
+        self, source: Source, work: _Work, file: File, copy: Path, descriptor: int, size: int, now: float
+    ) -> None:
+        """Copy, hash and read the bytes between the file's position and `size`."""
+        begin = file.length
+        if size <= begin and file.head:
+            return
+        if not size:
+            self._mirror.write(copy, 0, b"")
+        root = self._root(work, file, copy, descriptor)
+        lines = _Lines(source, work.session.summary, file)
+        if source.append_only(file.name) and file.read_to < begin:
+            lines.rest = self._mirror.read(copy, file.read_to, begin)
+        while file.length < size:
+            block = os.pread(descriptor, min(BLOCK_BYTES, size - file.length), file.length)
+            if not block:
+                break  # it was cut while we read: the next look sees a shrink
+            self._mirror.write(copy, file.length, block)
+            offset, file.length = file.length, file.length + len(block)
+            self._touch(work, now)
+            if file.unstored_since is None:
+                file.unstored_since = now
+            for mark in lines.feed(block) if source.append_only(file.name) else ():
+                root.update(block[root.size - offset : mark.offset - offset])
+                if file.role is Role.MAIN and mark.offset > file.stored:
+                    self._checkpoint(work, mark.trigger, now, main=(mark.offset, root.hexdigest()))
+            root.update(block[root.size - offset :])
+        if self._mirror.size(copy) > file.length:
+            self._mirror.set_aside(copy, file.length, now)
+        self._remember_edges(file, copy, root)
+        file.changed_at = now
+        work.captured_bytes += file.length - begin
+        work.session.captured_bytes += file.length - begin
+
+    def _root(self, work: _Work, file: File, copy: Path, descriptor: int | None = None) -> Root:
+        """The file's root at its position, continued from the peaks and the bytes behind the last leaf."""
+        root = work.roots.get(file.name)
+        if root is None or root.size != file.length:
+            start = file.length - file.length % Root.LEAF_BYTES
+            partial = (
+                self._mirror.read(copy, start, file.length)
+                if descriptor is None
+                else os.pread(descriptor, file.length - start, start)
+            )
+            root = work.roots[file.name] = Root.resume(file.length, file.peaks, partial)
+        return root
+
+    def _remember_edges(self, file: File, copy: Path, root: Root) -> None:
+        file.peaks = root.peaks
+        file.head = _sha256(self._mirror.read(copy, 0, min(HEAD_BYTES, file.length)))
+        file.tail = _sha256(self._mirror.read(copy, max(0, file.length - TAIL_BYTES), file.length))
+
+    def _read_again(self, source: Source, work: _Work) -> None:
+        """Read the whole session anew for its summary; the folder it was started in stays."""
+        work.session.summary = Summary(cwd=work.session.summary.cwd)
+        for file in work.files.values():
+            if not source.append_only(file.name) or file.deleted_at is not None:
+                continue
+            copy = self._copy(work, file.name)
+            file.read_to = 0
+            lines = _Lines(source, work.session.summary, file)
+            for start in range(0, file.length, BLOCK_BYTES):
+                lines.feed(self._mirror.read(copy, start, min(start + BLOCK_BYTES, file.length)))
+            work.changed.add(file.name)
+
+    def _captured(self, work: _Work, name: str) -> bytes | None:
+        """A small file's captured bytes, None where it is not captured or is gone."""
+        file = work.files.get(name)
+        if file is None or file.deleted_at is not None or file.length > BLOCK_BYTES:
+            return None
+        return self._mirror.read(self._copy(work, name), 0, file.length)
+
+    def _copy(self, work: _Work, name: str) -> Path:
+        """Where the plain copy of a file lies."""
+        return self._mirror.path_of(work.session.project or "unknown", work.session.stored_as, name)
+
+    # --- vault and checkpoints
+
+    def _session_vault(self, work: _Work) -> SessionVault:
+        if work.vault is None:
+            session = work.session
+            work.vault = self._vault.open(session.project or "unknown", session.stored_as)
+            if work.vault.is_new():
+                work.vault.describe(
+                    first_seen=session.changed_at,
+                    project_key=session.project_key or "",
+                    meta={"location": str(session.location)},
+                )
+                self._store_again(work)
+        return work.vault
+
+    def _store_again(self, work: _Work) -> None:
+        """Something removed the session's vault: everything goes into a new one, as one checkpoint."""
+        session = work.session
+        for file in work.files.values():
+            file.generation = file.stored = 0
+            file.snapped = ""
+            file.unstored_since = session.changed_at
+            work.changed.add(file.name)
+        if session.checkpoint is not None and session.dirty_since is None:
+            session.dirty_since = session.changed_at
+
+    def _store(self, work: _Work, file: File, upto: int) -> None:
+        """Put the captured bytes before `upto` into the vault, in segments that end on a line where they can."""
+        copy = self._copy(work, file.name)
+        vault = self._session_vault(work)
+        work.changed.add(file.name)
+        while file.stored < upto:
+            end = min(file.stored + SEGMENT_LIMIT_BYTES, upto)
+            data = self._mirror.read(copy, file.stored, end)
+            if len(data) < end - file.stored:
+                raise CopyMismatch(
+                    f"The plain copy {copy} has {file.stored + len(data)} of {file.length} bytes.",
+                    hint="Something else cut it; it is made again from the session's file.",
+                )
+            if end < upto and (newline := data.rfind(b"\n")) >= 0:
+                data = data[: newline + 1]
+            vault.append(file.name, file.generation, file.stored, data)
+            file.stored += len(data)
+        if file.stored >= file.length:
+            file.unstored_since = None
+
+    def _checkpoint(
+        self,
+        work: _Work,
+        trigger: str,
+        now: float,
+        *,
+        alias: str = "",
+        main: tuple[int, str] | None = None,
+        whole_lines: bool = False,
+    ) -> None:
+        """Make a checkpoint of what is captured.
+
+        `main` gives length and root of the main file where the checkpoint is a place inside what
+        was just read; `whole_lines` leaves out a last line that is not complete yet.
+        """
+        session = work.session
+        source = self._sources[session.ref.source]
+        stored: list[StoredFile] = []
+        size, partial = 0, False
+        for file in work.files.values():
+            copy = self._copy(work, file.name)
+            length, root = file.length, ""
+            if main is not None and file.role is Role.MAIN:
+                length, root = main
+            elif whole_lines and source.append_only(file.name):
+                length = file.read_to
+            self._store(work, file, length)
+            if not root:
+                root = self._root_at(work, file, copy, length)
+            partial = partial or length < file.length
+            # an agent's own clean-up is never copied as the truth; in a folder that people keep, it may be
+            deleted_at = None if source.prunes else file.deleted_at
+            says = f"{file.generation}:{length}:{deleted_at}"
+            size += length if file.role is not Role.COMPANION and deleted_at is None else 0
+            if file.snapped != says:
+                file.snapped = says
+                work.changed.add(file.name)
+                stored.append(StoredFile(file.name, file.generation, length, root, deleted_at))
+        taken = {checkpoint.id for checkpoint in work.checkpoints}
+        if session.id:
+            taken |= {checkpoint.id for checkpoint in self._catalog.checkpoints(session.id)}
+        name = checkpoint_id(now, taken)
+        summary = session.summary
+        self._session_vault(work).snapshot(
+            id=name,
+            at=now,
+            trigger=trigger,
+            alias=alias,
+            files=stored,
+            meta={
+                "size": size,
+                "title": summary.title,
+                "agent_version": summary.agent_version,
+                "branch": summary.branch,
+                "at": rfc3339(now),
+            },
+        )
+        frozen = msgspec.convert(msgspec.to_builtins(summary), Summary)
+        for checkpoint in work.checkpoints:
+            checkpoint.summary = None
+        work.checkpoints.append(Checkpoint(name, now, trigger, size, alias, frozen))
+        session.checkpoint, session.checkpoint_at = name, now
+        session.dirty_since = now if partial else None
+
+    def _root_at(self, work: _Work, file: File, copy: Path, length: int) -> str:
+        if length == file.length:
+            return self._root(work, file, copy).hexdigest()
+        # a torn last line is left out: go on from the last whole leaf before it
+        leaf = length - length % Root.LEAF_BYTES
+        if file.length - file.length % Root.LEAF_BYTES == leaf:
+            return Root.resume(length, file.peaks, self._mirror.read(copy, leaf, length)).hexdigest()
+        root = Root()
+        for start in range(0, length, BLOCK_BYTES):
+            root.update(self._mirror.read(copy, start, min(start + BLOCK_BYTES, length)))
+        return root.hexdigest()
+
+
+class _Lines:
+    """Cuts appended blocks into whole lines for the source, and moves `file.read_to` behind them."""
+
+    def __init__(self, source: Source, summary: Summary, file: File) -> None:
+        self._source = source
+        self._summary = summary
+        self._file = file
+        self.rest = b""
+
+    def feed(self, block: bytes) -> list[Mark]:
+        """Read the lines that `block` completes; a last line without its newline waits unless it is whole."""
+        data = self.rest + block if self.rest else block
+        end = data.rfind(b"\n") + 1
+        tail = data[end:]
+        if tail and (_is_whole(tail) or len(tail) > LINE_BYTES):
+            end = len(data)
+        self.rest = data[end:]
+        if not end:
+            return []
+        start, self._file.read_to = self._file.read_to, self._file.read_to + end
+        return self._source.follow(self._summary, self._file.name, data[:end], start)
+
+
+def _is_whole(tail: bytes) -> bool:
+    """Whether a line without its newline is a complete object: no proper prefix of one is."""
+    if not tail.rstrip().endswith(b"}"):
+        return False
+    try:
+        msgspec.json.decode(tail, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def fingerprint(found: Found | None) -> int:
+    """One number for what `stat` says of all files of a session; differs when any of them changed."""
+    files = found.files if found is not None else ()
+    text = repr(sorted((f.name, f.size, f.mtime_ns, f.inode) for f in files)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
+
+
+def _open_regular(path: Path) -> int:
+    """Open a file for reading that is a regular one and no link; never blocks."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(path)
+    return descriptor
+
+
+def _common_with_vault(vault: SessionVault, name: str, generation: int, stored: int, descriptor: int) -> int:
+    """How many leading bytes the vault's newest generation and the open file have in common."""
+    position = 0
+    try:
+        for chunk in vault.read(name, generation, stored):
+            live = os.pread(descriptor, len(chunk), position)
+            if live != chunk:
+                return position + len(os.path.commonprefix([live, chunk]))
+            position += len(chunk)
+    except CopyMismatch:
+        return position
+    return position
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

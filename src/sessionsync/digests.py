@@ -1,0 +1,118 @@
+"""Hashes of files as a record lists them: of the bytes on disk, or of what redaction leaves of them.
+
+A hash of unredacted text never leaves the machine where redaction changed the file: short secrets
+could be guessed.  Hashes run on over what was appended; a running SHA-256 cannot be stored, so the
+first record of a file after a start hashes it once, but only what is new is searched for secrets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import msgspec
+
+from sessionsync.catalog import Session
+from sessionsync.model import FileEntry
+from sessionsync.privacy.gate import Gate
+from sessionsync.privacy.rules import RULES_VERSION
+from sessionsync.store import Store
+from sessionsync.vault import SessionVault, StoredFile
+
+# Running hashes are kept of so many files, the most recently used.
+KEPT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """A file's entry in the record, and how many secrets were taken out of it."""
+
+    entry: FileEntry
+    redactions: int
+
+
+@dataclass(slots=True)
+class _Running:
+    """Hashes of the whole lines up to `length`; `redacted` is None while nothing was taken out."""
+
+    length: int = 0
+    plain: hashlib._Hash = field(default_factory=hashlib.sha256)
+    redacted: hashlib._Hash | None = None
+    redactions: int = 0
+
+    def take(self, data: bytes, cleared: bytes, redactions: int) -> None:
+        if redactions and self.redacted is None:
+            self.redacted = self.plain.copy()
+        self.plain.update(data)
+        if self.redacted is not None:
+            self.redacted.update(cleared)
+        self.length += len(data)
+        self.redactions += redactions
+
+    def copy(self) -> _Running:
+        redacted = self.redacted.copy() if self.redacted is not None else None
+        return _Running(self.length, self.plain.copy(), redacted, self.redactions)
+
+
+class Digests:
+    """Digests of stored files.  Call it from one thread."""
+
+    def __init__(self, store: Store, gate: Gate) -> None:
+        self._store = store
+        self._gate = gate
+        self._rules = f"{RULES_VERSION}:{gate.fingerprint}"
+        self._running: OrderedDict[tuple[int, str, int], _Running] = OrderedDict()
+
+    def of(self, session: Session, vault: SessionVault, file: StoredFile) -> Digest:
+        """The digest of a file as a checkpoint holds it.
+
+        Raises:
+            CopyMismatch: the vault's bytes are not what was stored.
+            RedactionFailed: the privacy gate could not judge them.
+        """
+        key = (session.id, file.name, file.generation)
+        running = self._running.pop(key, None)
+        if running is None or running.length > file.length:
+            running = _Running()
+        clean_to = self._clean_to(key)
+        rest = b""
+        for chunk in vault.read(file.name, file.generation, file.length, start=running.length):
+            data = rest + chunk
+            end = data.rfind(b"\n") + 1
+            whole, rest = data[:end], data[end:]
+            if running.redacted is None and running.length + len(whole) <= clean_to:
+                running.take(whole, whole, 0)
+            elif whole:
+                running.take(whole, *self._gate.data(file.name, whole))
+        self._running[key] = running
+        if len(self._running) > KEPT:
+            self._running.popitem(last=False)
+        if running.redactions == 0:
+            self._remember_clean(key, running.length)
+        final = running.copy()
+        if rest:
+            final.take(rest, *self._gate.data(file.name, rest))
+        return Digest(
+            FileEntry(
+                path=file.name,
+                size=file.length,
+                sha256=None if final.redactions else final.plain.hexdigest(),
+                stored_sha256=final.redacted.hexdigest() if final.redacted is not None else msgspec.UNSET,
+            ),
+            final.redactions,
+        )
+
+    def _clean_to(self, key: tuple[int, str, int]) -> int:
+        """Up to where an earlier run found nothing to take out, under the same rules."""
+        row = self._store.row(
+            "SELECT clean_to FROM digests WHERE session = ? AND name = ? AND generation = ? AND rules = ?",
+            (*key, self._rules),
+        )
+        return int(row[0]) if row else 0
+
+    def _remember_clean(self, key: tuple[int, str, int], length: int) -> None:
+        self._store.execute(
+            "INSERT OR REPLACE INTO digests (session, name, generation, rules, clean_to) VALUES (?, ?, ?, ?, ?)",
+            (*key, self._rules, length),
+        )

@@ -1,0 +1,1 @@
+"""Noticing trouble before the user does, and saying so."""

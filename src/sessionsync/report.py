@@ -1,0 +1,334 @@
+"""What `sessiond ctl` and `sessiond list` tell, as plain JSON values.  Reads the state and nothing else.
+
+Times are RFC 3339 in UTC, sizes bytes, durations seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from sessionsync.catalog import Catalog, Checkpoint, Session
+from sessionsync.model import Tier, rfc3339
+from sessionsync.queue import Item, Queue, State
+from sessionsync.reliability.findings import Finding, Severity
+from sessionsync.store import Store
+
+Json = dict[str, Any]
+
+# A session is active for so long after its last change.
+ACTIVE_S = 1800.0
+# One checkpoint holds at most so long of changes (capture makes one then at the latest).
+CHECKPOINT_SPAN_S = 600.0
+SHOWN_CHECKPOINTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What only the running daemon knows.
+
+    `captured_until` (Unix seconds): everything on disk by then is in the local copies; None before
+    the first scan is through.  `reason` and `hint` are about the mode, '' in `normal`.  `rate_limit`
+    is (limit, remaining, reset_at); `reachable` is None while nobody has asked GitHub.
+    `next_attempt_at` is when GitHub is asked next where that is not the queue's own time.
+    """
+
+    version: str
+    pid: int
+    uptime_seconds: float
+    mode: str
+    captured_until: float | None
+    reason: str = ""
+    hint: str = ""
+    repo: str = ""
+    reachable: bool | None = None
+    rate_limit: tuple[int, int, float] | None = None
+    next_attempt_at: float | None = None
+    findings: Sequence[Finding] = ()
+    score: float | None = None
+
+
+def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
+    """`ctl status`.
+
+    `safe_until` is the time until which everything is on this disk twice and, unless the mode is
+    `local_only`, on GitHub; null while there is none.  `unpushed_since` is when the first change that
+    is not on GitHub was made, and `reason` and `hint` say why, and what to do.
+    """
+    waiting = [session for session in _commented(catalog) if not _is_pushed(session)]
+    since = min((_unsafe_since(catalog, session) for session in waiting), default=None)
+    bounds = [live.captured_until, *([since] if since is not None and live.mode != "local_only" else [])]
+    depth = queue.depth()
+    oldest = queue.oldest_at()
+    reason, hint = (live.reason, live.hint) if live.mode != "normal" else _trouble(queue)
+    limit = live.rate_limit
+    return {
+        "version": live.version,
+        "pid": live.pid,
+        "uptime_seconds": round(live.uptime_seconds, 1),
+        "status": "degraded" if (worst := _worst(live.findings)) == "warning" else worst,
+        "mode": live.mode,
+        "reason": reason,
+        "hint": hint,
+        "safe_until": None if None in bounds else rfc3339(min(at for at in bounds if at is not None)),
+        "captured_until": _time(live.captured_until),
+        "unpushed_since": _time(since),
+        "github": {
+            "repo": live.repo,
+            "reachable": live.reachable,
+            "rate_limit": limit and {"limit": limit[0], "remaining": limit[1], "reset_at": _time(limit[2])},
+        },
+        "queue": {
+            "pending": sum(number for state, number in depth.items() if state is not State.BURIED),
+            "oldest_age_seconds": 0.0 if oldest is None else round(max(0.0, now - oldest), 1),
+            "buried": depth[State.BURIED],
+            "next_attempt_at": _time(live.next_attempt_at or queue.next_attempt_at()),
+        },
+        "sessions": {
+            **_counts(catalog.store, now),
+            "unpushed": len(waiting),
+            "conflicts": 0,
+            "restorable_elsewhere": int(_number(catalog.store, _ON_GITHUB) or 0),
+        },
+        "last_push_at": _time(_number(catalog.store, "SELECT max(pushed_at) FROM sessions")),
+        "reliability_score": live.score,
+        "findings": [finding(found) for found in live.findings],
+    }
+
+
+def sessions(catalog: Catalog, now: float, project: Path | None = None) -> Json:
+    """`ctl sessions` and `list`: newest first; those of one project's folder, or all."""
+    there = _present(catalog.store)
+    return {
+        "sessions": [
+            _element(session, now, deleted=session.id not in there)
+            for session in catalog.sessions()
+            if project is None or _is_in(session, project)
+        ]
+    }
+
+
+def show(catalog: Catalog, session: Session, findings: Iterable[Finding], now: float) -> Json:
+    """`ctl show`: one session with all that is known of it."""
+    checkpoints = catalog.checkpoints(session.id)
+    files = catalog.files(session.id)
+    deleted = all(file.deleted_at is not None for file in files.values())
+    newest = checkpoints[-SHOWN_CHECKPOINTS:]
+    critical = msgspec.to_builtins(session.summary.critical)
+    critical["checkpoints"] = [
+        {"id": point.id, "at": rfc3339(point.at), "trigger": point.trigger} for point in newest
+    ]
+    return {
+        **_element(session, now, deleted=deleted),
+        "critical_data": critical,
+        "quality": session.summary.quality,
+        "bad_lines": session.summary.bad_lines,
+        "checkpoints": [_checkpoint(session, point) for point in checkpoints],
+        "files": [
+            {
+                "path": file.name,
+                "role": file.role.value,
+                "size": file.length,
+                "generation": file.generation,
+                "deleted_at": _time(file.deleted_at),
+            }
+            for file in files.values()
+        ],
+        "findings": [finding(found) for found in findings if found.session == session.name],
+    }
+
+
+def queue(catalog: Catalog, queue: Queue, *, buried: bool = False) -> Json:
+    """`ctl queue`: what waits, the next one first, or what is buried."""
+    return {"items": [_item(catalog.store, item) for item in queue.items(buried=buried)]}
+
+
+def events(store: Store, after: int = 0, limit: int = 100) -> Json:
+    """`ctl events`: the newest `limit` with a number above `after`, oldest first."""
+    return {
+        "events": [
+            {**fields, "at": rfc3339(at), "event": event, "session": session, "number": number}
+            for number, at, event, session, fields in store.events(after, limit)
+        ]
+    }
+
+
+def health(findings: Sequence[Finding], checked_at: float) -> Json:
+    """`ctl health`."""
+    return {
+        "status": _worst(findings),
+        "checked_at": rfc3339(checked_at),
+        "findings": [finding(found) for found in findings],
+    }
+
+
+def finding(found: Finding) -> Json:
+    """A finding, as `ctl status` and `ctl health` list it."""
+    return {
+        "code": found.code,
+        "severity": found.severity.value,
+        "session": found.session,
+        "message": found.message,
+        "hint": found.hint,
+        "since": rfc3339(found.since),
+    }
+
+
+# --- what is not on GitHub
+
+
+def _commented(catalog: Catalog) -> list[Session]:
+    """The sessions that belong on GitHub and of which something may be missing there."""
+    rows = catalog.store.rows(
+        "SELECT id FROM sessions WHERE commented"
+        " AND (dirty_since IS NOT NULL OR checkpoint IS NOT pushed_checkpoint)"
+    )
+    return [session for (number,) in rows if _speaks(session := catalog.session(number))]
+
+
+_ON_GITHUB = "SELECT count(*) FROM sessions WHERE pushed_checkpoint IS NOT NULL AND tier = 'github_only'"
+
+
+def _speaks(session: Session) -> bool:
+    """A transcript without a user's message gets no comment."""
+    return session.ref.source != "claude" or session.summary.prompts > 0
+
+
+def _is_pushed(session: Session) -> bool:
+    return session.dirty_since is None and session.checkpoint == session.pushed_checkpoint
+
+
+def _unsafe_since(catalog: Catalog, session: Session) -> float:
+    """When the session's first change was made that is not on GitHub, or a little earlier."""
+    known = catalog.checkpoints(session.id)
+    pushed = next((point.at for point in known if point.id == session.pushed_checkpoint), session.pushed_at)
+    unpushed = [point.at for point in known if pushed is None or point.at > pushed]
+    if not unpushed:
+        return session.changed_at if session.dirty_since is None else session.dirty_since
+    return max(pushed or 0.0, unpushed[0] - CHECKPOINT_SPAN_S)
+
+
+def _trouble(queue: Queue) -> tuple[str, str]:
+    """Why what waits has not gone yet: the last error of the item that waits longest."""
+    failed = [item for item in queue.items() if item.last_error]
+    if not failed:
+        return "", ""
+    return min(failed, key=lambda item: item.enqueued_at).last_error, "Nothing to do: it is tried again."
+
+
+# --- parts
+
+
+def _element(session: Session, now: float, *, deleted: bool) -> Json:
+    summary = session.summary
+    state = "deleted" if deleted else "active" if now - session.modified_at < ACTIVE_S else "idle"
+    unpushed = session.commented and _speaks(session) and not _is_pushed(session)
+    return {
+        "id": session.key,
+        "source": session.ref.source,
+        "project": session.project or "",
+        "title": summary.title,
+        "path": str(session.location),
+        "size": session.size,
+        "tier": session.tier.value if session.tier is not None else None,
+        "state": state,
+        "turns": summary.turns,
+        "next": summary.critical.next_steps[0] if summary.critical.next_steps else "",
+        "updated_at": rfc3339(session.modified_at),
+        "last_checkpoint_at": _time(session.checkpoint_at),
+        "last_pushed_at": _time(session.pushed_at),
+        "unpushed": unpushed,
+        "unpushed_bytes": max(0, session.size - session.pushed_bytes) if unpushed else 0,
+        "copies": _copies(session),
+    }
+
+
+def _copies(session: Session) -> list[str]:
+    """Where the session can be restored from: a comment holds all of it only in the smallest tier."""
+    on_github = session.pushed_checkpoint is not None and session.tier is Tier.GITHUB_ONLY
+    kept = {
+        "mirror": session.captured_bytes > 0,
+        "vault": session.checkpoint is not None,
+        "github": on_github,
+    }
+    return [name for name, is_there in kept.items() if is_there]
+
+
+def _checkpoint(session: Session, point: Checkpoint) -> Json:
+    return {
+        "id": point.id,
+        "at": rfc3339(point.at),
+        "trigger": point.trigger,
+        "alias": point.alias,
+        "size": point.size,
+        "pushed": point.id == session.pushed_checkpoint,
+    }
+
+
+def _item(store: Store, item: Item) -> Json:
+    if item.operation == "comment":
+        row = store.row("SELECT source || ':' || key FROM sessions WHERE id = ?", (item.subject,))
+    else:
+        row = store.row("SELECT number FROM issues WHERE id = ?", (item.subject,))
+    subject = row[0] if row is not None else None
+    return {
+        "session": subject if item.operation == "comment" and subject else "",
+        "operation": item.operation,
+        "issue": subject if item.operation == "index" else None,
+        "checkpoint": item.checkpoint,
+        "state": item.state.value,
+        "attempts": item.attempts,
+        "enqueued_at": rfc3339(item.enqueued_at),
+        "next_attempt_at": None if item.state is State.BURIED else rfc3339(item.next_attempt_at),
+        "last_error": item.last_error,
+        "last_code": item.last_code,
+    }
+
+
+def _counts(store: Store, now: float) -> Json:
+    """How many sessions there are; `uncommented` are from before the first start and not asked for."""
+    return {
+        "watched": int(_number(store, "SELECT count(*) FROM sessions") or 0),
+        "active": int(
+            _number(store, "SELECT count(*) FROM sessions WHERE modified_at > ?", now - ACTIVE_S) or 0
+        ),
+        "uncommented": int(
+            _number(
+                store,
+                "SELECT count(*) FROM sessions WHERE NOT commented AND checkpoint IS NOT NULL"
+                " AND (source <> 'claude' OR json_extract(CAST(summary AS TEXT), '$.prompts') > 0)",
+            )
+            or 0
+        ),
+    }
+
+
+def _present(store: Store) -> set[int]:
+    """Sessions of which a file is still on disk."""
+    return {row[0] for row in store.rows("SELECT DISTINCT session FROM files WHERE deleted_at IS NULL")}
+
+
+def _is_in(session: Session, folder: Path) -> bool:
+    """Whether a session was about this folder: in the same project, or begun below it."""
+    if session.project_root and folder.is_relative_to(session.project_root):
+        return True
+    return bool(session.summary.cwd) and Path(session.summary.cwd).is_relative_to(folder)
+
+
+def _worst(findings: Sequence[Finding]) -> str:
+    if any(found.severity is Severity.CRITICAL for found in findings):
+        return Severity.CRITICAL.value
+    return Severity.WARNING.value if findings else "ok"
+
+
+def _number(store: Store, query: str, *parameters: float) -> float | None:
+    row = store.row(query, parameters)
+    return None if row is None or row[0] is None else float(row[0])
+
+
+def _time(at: float | None) -> str | None:
+    return None if at is None else rfc3339(at)
