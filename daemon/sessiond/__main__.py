@@ -1,0 +1,111 @@
+"""The command line: `sessiond`, or `python -m sessiond`.
+
+What is typed often is answered with the standard library alone; click, which costs more than the
+answer, is imported for everything else.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from sessionsync.errors import SessiondError, UsageError
+
+if TYPE_CHECKING:
+    from click import ClickException
+
+INTERRUPTED = 130
+INTERNAL = 70
+
+
+def main() -> int:
+    """Run the command line of this process; the exit code (spec: 0 done, 2 usage, 3 not running …)."""
+    arguments, debug = _debug(sys.argv[1:])
+    try:
+        code = _plain(arguments)
+        code = _any(arguments, debug=debug) if code is None else code
+        sys.stdout.flush()
+    except SessiondError as error:
+        return _complain(error, debug=debug)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `sessiond list | head` has seen enough
+        sys.stdout = None
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last boundary: no traceback for a user
+        failure = SessiondError(
+            f"sessiond failed: {type(error).__name__}: {error}",
+            hint="Run it again with --debug, and report what it prints.",
+        )
+        failure.exit_code = INTERNAL
+        failure.__cause__ = error
+        return _complain(failure, debug=debug)
+    return code
+
+
+def _debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without --debug, which may stand anywhere before a `--`."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [argument for argument in arguments[:end] if argument != "--debug"]
+    return kept + arguments[end:], len(kept) < end
+
+
+def _plain(arguments: list[str]) -> int | None:
+    """Answer `ctl VERB [--json]`; None where it is something else."""
+    match arguments:
+        case ["ctl", verb]:
+            as_json = False
+        case ["ctl", verb, "--json"]:
+            as_json = True
+        case _:
+            return None
+    if verb.startswith("-"):
+        return None
+    from sessiond.cli.look import PLAIN, look  # noqa: PLC0415 - only where it is asked for
+
+    if verb not in PLAIN:
+        return None
+    look(verb, PLAIN[verb], as_json=as_json)
+    return 0
+
+
+def _any(arguments: list[str], *, debug: bool) -> int:
+    import click  # noqa: PLC0415 - costs 30 ms
+
+    from sessiond.cli import commands  # noqa: PLC0415 - imports click
+
+    try:
+        return commands.parse(arguments, debug=debug)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return UsageError.exit_code
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+    except click.ClickException as error:
+        raise _usage(error) from error
+
+
+def _usage(error: ClickException) -> UsageError:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "sessiond"
+    return UsageError(error.format_message(), hint=f"How it is used: {command} --help")
+
+
+def _complain(error: SessiondError, *, debug: bool) -> int:
+    """One line with the code, one with what to do next."""
+    from sessiond.cli.terminal import clean, terminal  # noqa: PLC0415 - only where something is wrong
+
+    out = terminal(sys.stderr)
+    lines = [f"{out.paint(f'sessiond: {error.code}:', 'red')} {clean(error)}"]
+    if error.hint:
+        lines.append(clean(error.hint))
+    if debug:
+        import traceback  # noqa: PLC0415 - only where it is asked for
+
+        lines[:0] = "".join(traceback.format_exception(error)).splitlines()
+    sys.stderr.write("\n".join(lines).encode("utf-8", "replace").decode() + "\n")
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,350 @@
+"""The daemon: everything wired once, started in order, stopped in reverse."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from sessiond import faces, process
+from sessiond.control import Control
+from sessiond.engine import Engine
+from sessiond.logs import Log
+from sessiond.loops import CaptureLoop, PushLoop
+from sessiond.metrics import Metrics, catalogue, of_state
+from sessiond.schedule import Job, Schedule
+from sessiond.server import Server
+from sessiond.verbs import Verbs
+from sessiond.observer import watches_limit
+from sessiond.watcher import Watcher
+from sessionsync import __version__
+from sessionsync.config import Config, Paths, differences, load, needs_restart, paths
+from sessionsync.errors import ConfigError, SessiondError
+from sessionsync.events import EVENTS
+from sessionsync.privacy.rules import KINDS
+from sessionsync.reliability.findings import Findings, Severity
+
+# The rescan that is the truth, whatever the watcher says.
+RESCAN_S = 300.0
+# The threads of the watcher are looked at, and folders that came or went are taken in.
+SUPERVISE_S = 15.0
+# A loop that shows no progress for so long does not turn any more: /healthz fails.
+STUCK_S = 120.0
+# What a push may still take after SIGTERM, of the 10 s in which the process ends.
+PUSH_ENDS_S = 3.0
+LOOP_ENDS_S = 5.0
+
+
+class App:
+    """A running daemon.  `start` and `stop` belong to the main thread."""
+
+    def __init__(self, environ: Mapping[str, str], config: Config, where: Paths, log: Log) -> None:
+        self.environ = environ
+        self.config = config
+        self.paths = where
+        self.log = log
+        self.started_at = time.time()
+        self.findings = Findings()
+        self.exit_code = 0
+        self.port: int | None = None
+        self.engine: Engine
+        self.capture: CaptureLoop
+        self.push: PushLoop
+        self._ends = ExitStack()
+        self._ending = False
+        self.metrics = Metrics(
+            catalogue(
+                loops=("capture", "push"),
+                jobs=("rescan", "supervise"),
+                commands=Verbs.NAMES,
+                kinds=KINDS,
+            ),
+            time.time,
+        )
+
+    # --- what happens is told once, and heard thrice
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Log an event, count it, and keep it for `ctl events`."""
+        self.log(event, **fields)
+        self.metrics.on_event(event, fields)
+        engine = getattr(self, "engine", None)
+        if engine is None or EVENTS.get(event, "debug") == "debug":
+            return
+        try:
+            engine.store.log(time.time(), event, str(fields.pop("session", "")), fields)
+        except SessiondError:
+            return  # a full disk must not keep us from saying so in the log
+
+    # --- life
+
+    def start(self) -> None:
+        """Bring everything up; whatever was started is stopped again if a later part fails."""
+        with ExitStack() as undo:
+            self.engine = Engine(self.environ, self.config, self.paths, self.emit)
+            undo.callback(self.engine.close)
+            self._mode_from_state()
+            watcher = Watcher(self._roots, self.emit)
+            self.watcher = watcher
+            watcher.start()
+            undo.callback(watcher.stop)
+            self.push = PushLoop(self.engine, self._may_push, self.emit, self._loop_failed)
+            self.capture = CaptureLoop(
+                self.engine, watcher, self.findings, self.emit, self._loop_failed, self.push.bell.ring
+            )
+            self.verbs = Verbs(self)
+            self._read_metrics()
+            listener = undo.enter_context(process.bound(self.paths.socket))
+            control = Control(self.verbs.table(), self.emit, self._observe("ctl_request_duration_seconds"))
+            server = Server(control, listener, threads=8, name="control")
+            listener.listen(64)
+            server.start()
+            undo.callback(server.close)
+            self._open_faces(undo)
+            self.schedule = Schedule(
+                [
+                    Job("rescan", RESCAN_S, lambda: self.capture.want_rescan("timer")),
+                    Job("supervise", SUPERVISE_S, self.supervise),
+                ],
+                lambda name, seconds, success: self.metrics.job(name, seconds, success=success),
+            )
+            self.schedule.start()
+            undo.callback(self.schedule.stop)
+            self.capture.start()
+            self.push.start()
+            undo.callback(self._stop_loops)
+            self._ends = undo.pop_all()
+        self.emit("daemon_started", version=__version__, pid=os.getpid(), mode=self.mode()[0], port=self.port)
+        if self.mode()[0] == "local_only":
+            self.log("mode_changed", mode="local_only", reason=self.mode()[1])
+
+    def stop(self) -> None:
+        """Take everything down in reverse; what is captured is committed."""
+        self.emit("daemon_stopped", seconds=round(time.time() - self.started_at, 1))
+        self._ends.close()
+
+    def _stop_loops(self) -> None:
+        self.push.stop()
+        self.capture.stop()
+        self.push.join(PUSH_ENDS_S)
+        if self.push.is_alive() and self.engine.push is not None:
+            self.engine.push.github.close()  # ends a request that hangs; it is looked for at the next start
+            self.push.join(1.0)
+        self.capture.join(LOOP_ENDS_S)
+        if not self.capture.is_alive():
+            self.capture.finish()
+
+    def _open_faces(self, undo: ExitStack) -> None:
+        address = self.config.http.address
+        if address is None:
+            return
+        app = faces.Faces(
+            self.metrics.application(),
+            healthy=self.health_checks,
+            ready=self.ready_checks,
+            observe=self._observe("http_request_duration_seconds"),
+        )
+        opened = faces.open_faces(app, address, self.emit)
+        if opened is None:
+            self.findings.raised(
+                "http_port_taken",
+                Severity.WARNING,
+                f"The metrics port {self.config.http.listen} is taken; everything else goes on.",
+                "Set http.listen to a free port, or to '' to do without metrics, and restart.",
+                time.time(),
+            )
+            return
+        server, self.port = opened
+        undo.callback(server.close)
+
+    def _observe(self, histogram: str) -> Any:
+        return lambda name, seconds: self.metrics.observe(histogram, name, seconds=seconds)
+
+    def _roots(self) -> list[Any]:
+        return [root for source in self.engine.sources for root in source.roots()]
+
+    # --- supervision
+
+    def supervise(self) -> None:
+        """Replace a dead watcher; take in folders that came or went."""
+        if not self.watcher.alive():
+            self.emit("watcher_restarted")
+            self.watcher.restart()
+        self.watcher.refresh()
+
+    def _loop_failed(self, name: str, error: BaseException) -> None:
+        """A loop has ended by an error: the process ends too, and its service starts it anew."""
+        self.log.at("error", "loop_failed", {"loop": name, "error": repr(error), "exc_info": error})
+        self.end(getattr(error, "exit_code", 70))
+
+    def health_checks(self) -> dict[str, str]:
+        """Whether the process lives and its loops turn; '' where nothing is wrong."""
+        checks = {}
+        for loop in (self.capture, self.push):
+            stuck = loop.failed or not loop.is_alive() or loop.progress_age_s > STUCK_S
+            checks[loop.name] = f"no progress for {loop.progress_age_s:.0f} s" if stuck else ""
+        checks["watcher"] = "" if self.watcher.alive() else "dead, it is being restarted"
+        return checks
+
+    def ready_checks(self) -> dict[str, str]:
+        """Whether the daemon does its work: state open, watcher alive, the first scan done."""
+        checks = self.health_checks()
+        checks["first_scan"] = "" if self.capture.scanned.is_set() else "has not finished"
+        full = [f.message for f in self.findings.open() if f.code.endswith("disk_full")]
+        checks["disk"] = full[0] if full else ""
+        return checks
+
+    def _read_metrics(self) -> None:
+        loops = (self.capture, self.push)
+        self.metrics.read(
+            {
+                **of_state(self.engine.catalog, self.engine.queue, time.time),
+                "ready": lambda: float(not any(self.ready_checks().values())),
+                "loop_progress_age_seconds": lambda: {loop.name: loop.progress_age_s for loop in loops},
+                "watch_events": lambda: self.watcher.counts,
+                "watch_watches": lambda: float(self.watcher.watches),
+                "watch_watches_limit": watches_limit,
+                **self._limits(),
+            }
+        )
+
+    def _limits(self) -> dict[str, Any]:
+        def field(name: str) -> Any:
+            def read() -> dict[str, float]:
+                push = self.engine.push
+                limits = push.github.limits if push is not None else {}
+                return {resource: float(getattr(limit, name)) for resource, limit in limits.items()}
+
+            return read
+
+        return {
+            "github_rate_limit_limit": field("limit"),
+            "github_rate_limit_remaining": field("remaining"),
+            "github_rate_limit_reset_timestamp_seconds": field("reset_at"),
+        }
+
+    # --- mode
+
+    def _mode_from_state(self) -> None:
+        self.paused = self.engine.store.meta("paused") != ""
+        self.local_only = self.engine.store.meta("local_only") != ""
+
+    def set_mode(self, *, paused: bool | None = None, local_only: bool | None = None) -> None:
+        """Pause or go local-only by command; it survives a restart."""
+        stamp = repr(time.time())
+        if paused is not None:
+            self.engine.store.set_meta("paused", stamp if paused else "")
+        if local_only is not None:
+            self.engine.store.set_meta("local_only", stamp if local_only else "")
+        self._mode_from_state()
+        mode, reason = self.mode()
+        self.emit("mode_changed", mode=mode, reason=reason)
+        self.push.bell.ring()
+
+    def mode(self) -> tuple[str, str]:
+        """`normal`, `local_only` or `paused`, and why."""
+        mode, reason, _ = self._mode()
+        return mode, reason
+
+    def mode_hint(self) -> str:
+        """What to do about the mode; '' in `normal`."""
+        return self._mode()[2]
+
+    def _mode(self) -> tuple[str, str, str]:
+        pause = self.engine.push.pause if self.engine.push is not None else None
+        if self.local_only:
+            return "local_only", "by command", "`sessiond ctl local-only off` ends it."
+        if not self.config.github.repo:
+            return "local_only", "no repository is set", f"Set github.repo in {self.paths.config_file}."
+        if self.engine.push is None:
+            return "local_only", "no token was found", "Set GH_TOKEN, or run `gh auth login`."
+        if self.paused:
+            return "paused", "by command", "`sessiond ctl resume` ends it."
+        if pause is not None:
+            return "paused", pause.message, pause.hint
+        return "normal", "", ""
+
+    def _may_push(self) -> bool:
+        return not self.paused and not self.local_only
+
+    # --- settings
+
+    def reload(self) -> list[str]:
+        """Read the settings again and apply them; returns what changed.
+
+        Raises:
+            ConfigError: they are wrong; the old ones stay.
+        """
+        try:
+            config = load(self.environ, self.paths.config_file)
+        except ConfigError as error:
+            self.emit("config_refused", reason=str(error), hint=error.hint)
+            self.findings.raised(error.code, Severity.WARNING, str(error), error.hint, time.time())
+            raise
+        self.findings.cleared(ConfigError.code)
+        changed = differences(self.config, config)
+        waiting = [name for name in changed if needs_restart(name)]
+        config = config._replace(http=self.config.http, backup=self.config.backup)
+        self.config = config
+        self.log.configure(config.log.level, config.log.format)
+        self.capture.call(lambda _now: self.engine.reload(config))
+        self.watcher.refresh()
+        self.capture.want_rescan("command")
+        self.push.bell.ring()
+        self.emit("config_reloaded", changed=list(changed), restart_needed=waiting)
+        return list(changed)
+
+    # --- the main thread
+
+    def wait(self) -> None:
+        """Wait for a signal: SIGTERM and SIGINT end the daemon, SIGHUP reloads its settings.
+
+        The signals are blocked in every thread and taken here, one after the other: no handler runs
+        in the middle of anything.
+        """
+        while not self._ending:
+            if signal.sigwait(SIGNALS) != signal.SIGHUP:
+                return
+            try:
+                self.reload()
+            except ConfigError:
+                continue  # said already; the old settings stay
+
+    def end(self, exit_code: int = 0) -> None:
+        """End the daemon from any thread."""
+        self.exit_code = self.exit_code or exit_code
+        self._ending = True
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def run(environ: Mapping[str, str], *, debug: bool = False) -> int:
+    """Run the daemon in the foreground until it is told to stop; returns the exit code."""
+    process.harden()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    where = paths(environ)
+    config = load(environ, where.config_file)
+    process.own(where.state_dir)
+    with process.hold(where.lock):
+        log = Log(
+            environ,
+            level="debug" if debug else config.log.level,
+            shape=config.log.format,
+            folder=process.own(where.log_dir),
+        )
+        log.adopt()
+        try:
+            app = App(environ, config, where, log)
+            app.start()
+            try:
+                app.wait()
+            finally:
+                app.stop()
+            return app.exit_code
+        finally:
+            log.close()

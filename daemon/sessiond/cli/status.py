@@ -1,0 +1,161 @@
+"""`sessiond ctl status`: one screen, whose first line answers the only question."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from sessiond.cli.terminal import Terminal, ago, cells, clean, clock, count, seconds, span, wrap
+
+Json = dict[str, Any]
+
+# A capture that is this far behind is not just between two turns of its loop.
+BEHIND_S = 60.0
+
+
+class Headline(NamedTuple):
+    """The answer, what to do, and how bad it is: `green`, `yellow` or `red`."""
+
+    text: str
+    advice: str
+    colour: str
+
+
+def render(status: Json, now: float, out: Terminal) -> list[str]:
+    """The whole screen."""
+    head = headline(status, now)
+    lines = [out.paint(line, "bold", head.colour) for line in wrap(head.text, out.width)]
+    if head.advice:
+        lines += wrap(head.advice, out.width)
+    rows = _rows(status, now)
+    widest = max(cells(name) for name, _ in rows)
+    lines.append("")
+    for name, text in rows:
+        label = f"  {name}{' ' * (widest - cells(name))}  "
+        width = None if out.width is None else max(20, out.width - cells(label))
+        first, *others = wrap(text, width)
+        lines.append(out.paint(label, "dim") + first)
+        lines += [" " * cells(label) + other for other in others]
+    return lines
+
+
+def headline(status: Json, now: float) -> Headline:
+    """Whether everything is safe, and where not: what, since when, why, and what to do."""
+    return _on_disk(status, now) or _on_github(status, now)
+
+
+def _on_disk(status: Json, now: float) -> Headline | None:
+    """What is wrong with the local copies; None where nothing is."""
+    captured = seconds(status["captured_until"])
+    if captured is None:
+        running = span(status["uptime_seconds"])
+        text = f"Not everything is on this disk twice yet: the first backup has run for {running}."
+        return Headline(text, "Nothing to do: it goes on by itself.", "yellow")
+    if now - captured <= BEHIND_S:
+        return None
+    worst = next((found for found in status["findings"] if found["severity"] == "critical"), None)
+    why = f": {_sentence(worst['message'])}" if worst else "."
+    at = f"{clock(status['captured_until'], now)} ({span(now - captured)} ago)"
+    text = f"What changed after {at} is not on this disk twice{why}"
+    return Headline(text, clean(worst["hint"]) if worst else "Nothing to do: it is being backed up.", "red")
+
+
+def _on_github(status: Json, now: float) -> Headline:
+    """Everything is on this disk twice; is it on GitHub?"""
+    copied = f"Everything until {clock(status['captured_until'], now)} is on this disk twice"
+    reason, hint = _sentence(status["reason"]), clean(status["hint"])
+    if status["mode"] == "local_only":
+        return Headline(f"{copied}. Nothing goes to GitHub: {reason}", hint, "yellow")
+    if status["sessions"]["unpushed"]:
+        return _unpushed(status, now, copied)
+    text = f"{copied} and on GitHub."
+    if status["mode"] == "paused":
+        return Headline(f"{text} Nothing more is sent: {reason}", hint, "yellow")
+    return Headline(text, "", "green")
+
+
+def _unpushed(status: Json, now: float, copied: str) -> Headline:
+    """Something is not on GitHub: is that trouble, or just its turn?"""
+    waiting, queue = status["sessions"]["unpushed"], status["queue"]
+    trouble = status["mode"] != "normal" or status["reason"] or queue["buried"]
+    if not trouble and status["github"]["reachable"] is not False:
+        safe = clock(status["safe_until"], now)
+        follow = (
+            "1 session changed since and follows" if waiting == 1 else f"{waiting:,} changed since and follow"
+        )
+        text = f"Everything until {safe} is on this disk twice and on GitHub; {follow} by itself."
+        return Headline(text, "", "green")
+    since = seconds(status["unpushed_since"]) or now
+    verb = "is" if waiting == 1 else "are"
+    at = f"{clock(status['unpushed_since'], now)} ({span(now - since)})"
+    text = f"{copied}, but {count(waiting, 'session')} {verb} not on GitHub since {at}"
+    if queue["buried"] and not queue["pending"]:
+        return Headline(
+            f"{text}: GitHub refused {count(queue['buried'], 'checkpoint')} for good.", BURIED, "red"
+        )
+    reason = _sentence(status["reason"]) or "GitHub cannot be reached."
+    colour = "red" if status["status"] == "critical" else "yellow"
+    return Headline(f"{text}: {reason}", clean(status["hint"]) or RETRIED, colour)
+
+
+BURIED = "See why: sessiond ctl queue --buried. Try again: sessiond ctl retry."
+RETRIED = "Nothing to do: it is tried again by itself."
+
+
+def _rows(status: Json, now: float) -> list[tuple[str, str]]:
+    sessions = status["sessions"]
+    older = sessions.get("uncommented", 0)
+    rows = [
+        ("GitHub", _github(status, now)),
+        ("Queue", _queue(status["queue"], now)),
+        ("Sessions", ", ".join(f"{sessions[name]:,} {name}" for name in ("watched", "active", "unpushed"))),
+        ("Restorable", f"elsewhere: {sessions['restorable_elsewhere']:,} of {sessions['watched']:,}"),
+    ]
+    if older and status["mode"] != "local_only":
+        kept = f"{count(older, 'session')} from before the first start only on this disk"
+        rows.append(("Older", f"{kept}; to send them: sessiond ctl sync --full"))
+    up = f"up {span(status['uptime_seconds'])}, pid {status['pid']}, version {status['version']}"
+    rows += [
+        ("Last push", ago(status["last_push_at"], now)),
+        ("Daemon", f"{status['mode'].replace('_', '-')}, {up}"),
+    ]
+    if status["reliability_score"] is not None:
+        rows.append(("Reliability", f"{100 * status['reliability_score']:.2f} % over 24 h"))
+    rows += [
+        ("Warning" if found["severity"] == "warning" else "Critical", _finding(found, now))
+        for found in status["findings"]
+    ]
+    return rows
+
+
+def _github(status: Json, now: float) -> str:
+    github = status["github"]
+    if not github["repo"]:
+        return "no repository"
+    reachable = {True: "reachable", False: "not reachable", None: "not asked yet"}[github["reachable"]]
+    words = [clean(github["repo"]), reachable]
+    if limit := github["rate_limit"]:
+        left = f"{limit['remaining']:,} of {limit['limit']:,} requests left"
+        words.append(f"{left} until {clock(limit['reset_at'], now)}" if limit["reset_at"] else left)
+    return ", ".join(words)
+
+
+def _queue(queue: Json, now: float) -> str:
+    words = []
+    if queue["pending"]:
+        words.append(f"{queue['pending']:,} waiting, the oldest for {span(queue['oldest_age_seconds'])}")
+        due = seconds(queue["next_attempt_at"])
+        if due is not None:
+            words.append("next attempt now" if due <= now else f"next attempt in {span(due - now)}")
+    if queue["buried"]:
+        words.append(f"{queue['buried']:,} refused for good (sessiond ctl queue --buried)")
+    return ", ".join(words) or "empty"
+
+
+def _finding(found: Json, now: float) -> str:
+    about = f"{clean(found['session'])}: " if found["session"] else ""
+    return f"{about}{_sentence(found['message'])} {clean(found['hint'])} ({ago(found['since'], now)})"
+
+
+def _sentence(text: str) -> str:
+    text = clean(text)
+    return text if not text or text[-1] in ".!?" else f"{text}."

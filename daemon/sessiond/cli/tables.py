@@ -1,0 +1,198 @@
+"""The answers of `sessiond list` and of the `ctl` commands that look, as a person reads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sessiond.cli.terminal import Terminal, ago, clean, clock, count, seconds, size, span, table, wrap
+
+Json = dict[str, Any]
+
+SHORT_ID = 8
+SHOWN = 10
+
+
+def sessions(answer: Json, now: float, out: Terminal) -> list[str]:
+    """`ctl sessions` and `list`."""
+    found = answer["sessions"]
+    if not found:
+        return ["No sessions are known here."]
+    short = _short_ids([each["id"] for each in found])
+    rows = [
+        (
+            short[each["id"]],
+            each["source"],
+            each["project"],
+            ago(each["updated_at"], now),
+            size(each["size"]),
+            _whereabouts(each, now),
+            _title(each),
+        )
+        for each in found
+    ]
+    heads = ("ID", "SOURCE", "PROJECT", "CHANGED", "SIZE", "GITHUB", "TITLE")
+    return table(heads, rows, out, right=(4,))
+
+
+def listed(answer: Json, now: float, out: Terminal) -> list[str]:
+    """`list`: what a person resumes by."""
+    found = answer["sessions"]
+    if not found:
+        return ["No sessions are known here."]
+    short = _short_ids([each["id"] for each in found])
+    rows = [
+        (
+            short[each["id"]],
+            each["project"],
+            ago(each["updated_at"], now),
+            ", ".join(each["copies"]) or "nowhere yet",
+            _title(each) + (f" → {clean(each['next'])}" if each["next"] else ""),
+        )
+        for each in found
+    ]
+    return table(("ID", "PROJECT", "CHANGED", "RESTORABLE FROM", "TITLE → NEXT"), rows, out)
+
+
+def show(answer: Json, now: float, out: Terminal) -> list[str]:
+    """`ctl show`."""
+    critical = answer["critical_data"]
+    lines = [
+        out.paint(_title(answer), "bold"),
+        f"{answer['source']}:{clean(answer['id'])}  {clean(answer['project'])}  {clean(answer['path'])}",
+        ", ".join(
+            (
+                answer["state"],
+                f"changed {ago(answer['updated_at'], now)}",
+                size(answer["size"]),
+                answer["tier"] or "no tier yet",
+                count(answer["turns"], "turn"),
+            )
+        ),
+        f"on GitHub: {_whereabouts(answer, now)}",
+        f"restorable from: {', '.join(answer['copies']) or 'nowhere yet'}",
+    ]
+    for title, words in (
+        ("Phase", [critical["current_phase"]] if critical["current_phase"] else []),
+        ("Next", critical["next_steps"]),
+        ("Decided", critical["decisions"]),
+        ("Findings", [f"{found['message']} {found['hint']}" for found in answer["findings"]]),
+    ):
+        if words:
+            lines += ["", out.paint(title, "bold")]
+            for word in words[:SHOWN]:
+                lines += wrap(f"  - {clean(word)}", out.width, "    ")
+    if answer["checkpoints"]:
+        rows = [
+            (
+                point["id"],
+                clock(point["at"], now),
+                point["trigger"],
+                size(point["size"]),
+                "yes" if point["pushed"] else "",
+                point["alias"],
+            )
+            for point in reversed(answer["checkpoints"][-SHOWN:])
+        ]
+        lines += [
+            "",
+            *table(("CHECKPOINT", "AT", "TRIGGER", "SIZE", "GITHUB", "ALIAS"), rows, out, right=(3,)),
+        ]
+    files = [
+        (size(each["size"]), each["role"], each["path"] + (" (deleted)" if each["deleted_at"] else ""))
+        for each in answer["files"]
+    ]
+    return [*lines, "", *table(("SIZE", "ROLE", "FILE"), files[: 2 * SHOWN], out, right=(0,)), *_more(files)]
+
+
+def queue(answer: Json, now: float, out: Terminal) -> list[str]:
+    """`ctl queue`."""
+    found = answer["items"]
+    if not found:
+        return ["Nothing waits."]
+    rows = [
+        (
+            each["session"] or f"index of issue {each.get('issue') or '?'}",
+            each["checkpoint"],
+            each["state"],
+            str(each["attempts"]),
+            _due(each["next_attempt_at"], now),
+            each["last_error"],
+        )
+        for each in found
+    ]
+    heads = ("SESSION", "CHECKPOINT", "STATE", "TRIES", "NEXT", "LAST ERROR")
+    return table(heads, rows, out, right=(3,))
+
+
+def events(answer: Json, now: float, _out: Terminal) -> list[str]:
+    """`ctl events`, one a line."""
+    lines = []
+    for each in answer["events"]:
+        known = {"at", "event", "session", "number"}
+        fields = " ".join(f"{clean(k)}={clean(v)}" for k, v in each.items() if k not in known)
+        words = (clock(each["at"], now), clean(each["event"]), clean(each["session"]), fields)
+        lines.append("  ".join(word for word in words if word))
+    return lines
+
+
+def health(answer: Json, now: float, out: Terminal) -> list[str]:
+    """`ctl health`: what is wrong, and what to do."""
+    colour = {"ok": "green", "warning": "yellow"}.get(answer["status"], "red")
+    lines = [out.paint(answer["status"], "bold", colour) + f", checked {ago(answer['checked_at'], now)}"]
+    for found in answer["findings"]:
+        about = f"{found['session']}: " if found["session"] else ""
+        lines += [
+            "",
+            *wrap(clean(f"{found['severity']} {found['code']}: {about}{found['message']}"), out.width, "  "),
+        ]
+        lines += wrap(f"  {clean(found['hint'])} (since {clock(found['since'], now)})", out.width, "  ")
+    return lines
+
+
+def done(answer: Json, _now: float, _out: Terminal) -> list[str]:
+    """An acting command's answer: what there is, one a line."""
+    lines = []
+    for name, value in answer.items():
+        text = ", ".join(map(clean, value)) or "nothing" if isinstance(value, list) else clean(value)
+        lines.append(f"{clean(name).replace('_', ' ')}: {text}")
+    return lines
+
+
+def _short_ids(ids: list[str]) -> dict[str, str]:
+    """The beginning of each UUID, as long as it takes to name one session; other ids are names, and stay."""
+    short: dict[str, str] = {}
+    ordered = sorted(set(ids))
+    for before, each, after in zip(["", *ordered], ordered, [*ordered[1:], ""], strict=False):
+        shared = max(_shared(each, other) for other in (before, after))
+        is_uuid = len(each) == 36 and each.count("-") == 4
+        short[each] = each[: max(SHORT_ID, shared + 1)] if is_uuid else each
+    return short
+
+
+def _shared(one: str, other: str) -> int:
+    """How many first letters two ids have in common."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+
+
+def _title(each: Json) -> str:
+    return clean(each["title"]) or "(no title)"
+
+
+def _whereabouts(each: Json, now: float) -> str:
+    if each.get("unpushed"):
+        return "waiting" if each["last_pushed_at"] is None else f"{size(each['unpushed_bytes'])} behind"
+    return "no" if each["last_pushed_at"] is None else ago(each["last_pushed_at"], now)
+
+
+def _due(text: str | None, now: float) -> str:
+    at = seconds(text)
+    if at is None:
+        return ""
+    return "now" if at <= now else f"in {span(at - now)}"
+
+
+def _more(rows: list[Any]) -> list[str]:
+    hidden = len(rows) - 2 * SHOWN
+    return [f"… and {count(hidden, 'file')} more: --json shows all"] if hidden > 0 else []

@@ -1,0 +1,152 @@
+"""Words, numbers and tables for a person: aligned, as wide as the terminal, without control characters."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+import unicodedata
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple, TextIO
+
+KB = 1024
+STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+
+
+class Terminal(NamedTuple):
+    """How wide it is (None: no limit, as into a file), and whether colours are wanted there."""
+
+    width: int | None
+    colours: bool
+
+    def paint(self, text: str, *styles: str) -> str:
+        """The text in these styles, plain where no colours are wanted."""
+        codes = ";".join(STYLES[style] for style in styles if style)
+        return f"\x1b[{codes}m{text}\x1b[0m" if self.colours and codes else text
+
+
+def terminal(stream: TextIO | None = None) -> Terminal:
+    """What stdout is now; NO_COLOR (no-color.org) and a dumb terminal are respected."""
+    stream = stream or sys.stdout
+    if not stream.isatty():
+        return Terminal(None, colours=False)
+    colours = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Terminal(max(40, shutil.get_terminal_size().columns), colours=colours)
+
+
+def clean(text: object) -> str:
+    """One line without control characters, bidirectional overrides and lone surrogates."""
+    words = "".join(letter if letter.isprintable() else " " for letter in str(text)).split()
+    return " ".join(words)
+
+
+def cells(text: str) -> int:
+    """How many columns a text takes."""
+    return sum(_cells(letter) for letter in text)
+
+
+def _cells(letter: str) -> int:
+    if letter.isascii():
+        return 1
+    if unicodedata.combining(letter):
+        return 0
+    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most `width` columns; '…' shows that there is more."""
+    if cells(text) <= width:
+        return text
+    kept, used = [], 1
+    for letter in text:
+        used += _cells(letter)
+        if used > width:
+            break
+        kept.append(letter)
+    return "".join(kept).rstrip() + "…"
+
+
+def wrap(text: str, width: int | None, indent: str = "") -> list[str]:
+    """The text in lines of at most `width` columns, the later ones indented; a long word stays whole."""
+    lines = [""]
+    for word in text.split(" "):
+        line = f"{lines[-1]} {word}" if lines[-1].strip() else lines[-1] + word
+        if width is not None and lines[-1].strip() and cells(line) > width:
+            lines.append(indent + word)
+        else:
+            lines[-1] = line
+    return lines
+
+
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], out: Terminal, *, right: Sequence[int] = ()
+) -> list[str]:
+    """Aligned columns, two blanks apart; where there are too many for the terminal, the last gives way."""
+    filled = [[clean(cell) for cell in row] for row in rows]
+    widths = [max(cells(row[column]) for row in [heads, *filled]) for column in range(len(heads))]
+    if out.width is not None:
+        widths[-1] = max(8, min(widths[-1], out.width - sum(widths[:-1]) - 2 * (len(widths) - 1)))
+
+    def line(row: Sequence[str]) -> str:
+        padded = []
+        for column, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            text = cut(cell, width)
+            blanks = " " * (width - cells(text))
+            padded.append(blanks + text if column in right else text + blanks)
+        return "  ".join(padded).rstrip()
+
+    return [out.paint(line(heads), "dim"), *map(line, filled)]
+
+
+def seconds(text: str | None) -> float | None:
+    """An answer's RFC 3339 time as Unix seconds."""
+    return None if text is None else datetime.fromisoformat(text).timestamp()
+
+
+def ago(text: str | None, now: float) -> str:
+    """A moment in the past as a person says it: `3 min ago`."""
+    at = seconds(text)
+    if at is None:
+        return "never"
+    return "just now" if now - at < 5 else f"{span(now - at)} ago"
+
+
+def span(length_s: float) -> str:
+    """A duration in its largest unit: `24 min`."""
+    for unit, size_s, upto_s in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172_800)):
+        if length_s < upto_s:
+            return f"{max(0, int(length_s // size_s))} {unit}"
+    return f"{int(length_s // 86_400):,} days"
+
+
+def clock(text: str | None, now: float) -> str:
+    """A moment in local time, with its day where that is not today."""
+    at = seconds(text)
+    if at is None:
+        return "never"
+    moment = datetime.fromtimestamp(at, UTC).astimezone()
+    today = datetime.fromtimestamp(now, UTC).astimezone().date()
+    days = (today - moment.date()).days
+    day = {0: "", 1: "yesterday "}.get(days, f"{moment:%Y-%m-%d} ")
+    return f"{day}{moment:%H:%M:%S}"
+
+
+def size(number: float) -> str:
+    """Bytes as a person says them; KB is 1024 bytes."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if number < KB or unit == "GB":
+            return f"{number:.0f} {unit}" if number >= 10 or unit == "B" else f"{number:.1f} {unit}"
+        number /= KB
+    return ""
+
+
+def count(number: int, noun: str) -> str:
+    """`1 session`, `4,812 sessions`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def wall() -> float:
+    """Now, Unix seconds."""
+    return time.time()

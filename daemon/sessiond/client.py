@@ -1,0 +1,142 @@
+"""Asking the daemon over its socket, by hand: an HTTP library costs more than the question.
+
+HTTP/1.0, so that an answer ends where the connection ends and nothing comes in chunks.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sessionsync.errors import ConfigError, DaemonError, DaemonNotRunning, DaemonSilent, NotAllowed
+
+ANSWER_S = 30.0
+BLOCK_BYTES = 64 * 1024
+
+
+def request(
+    path: Path,
+    verb: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    acts: bool = False,
+    timeout_s: float = ANSWER_S,
+) -> dict[str, Any]:
+    """Ask the daemon for `verb` and return its answer.  `params` that are None are not sent.
+
+    Raises:
+        DaemonNotRunning: nobody listens on the socket.
+        DaemonSilent: no whole answer came within `timeout_s`.
+        DaemonError: the daemon answered with an error; code, hint and exit code are its own.
+        NotAllowed: the socket belongs to another user.
+    """
+    *_, last = stream(path, verb, params, acts=acts, timeout_s=timeout_s)
+    return last
+
+
+def stream(
+    path: Path,
+    verb: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    acts: bool = False,
+    timeout_s: float = ANSWER_S,
+) -> Iterator[dict[str, Any]]:
+    """As `request`, for verbs that answer with one object after the other; the time counts for each."""
+    given = {key: value for key, value in (params or {}).items() if value is not None}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout_s)
+        _connect(connection, path)
+        try:
+            connection.sendall(_head(verb, given, acts=acts))
+            yield from _answer(connection, path)
+        except TimeoutError as error:
+            raise DaemonSilent(
+                f"sessiond did not answer `{verb}` within {timeout_s:.0f} s.",
+                hint="It is busy or frozen: try again, and look at its log.",
+            ) from error
+        except OSError as error:
+            raise _ended(path) from error
+
+
+def _connect(connection: socket.socket, path: Path) -> None:
+    try:
+        connection.connect(str(path))
+    except PermissionError as error:
+        raise NotAllowed(
+            f"The socket {path} belongs to another user.",
+            hint="Run this command as the user sessiond runs as.",
+        ) from error
+    except BlockingIOError as error:  # its queue of connections is full
+        raise DaemonSilent(
+            f"sessiond takes no connection on {path}.",
+            hint="It is busy or frozen: try again, and look at its log.",
+        ) from error
+    except OSError as error:
+        raise DaemonNotRunning(
+            f"sessiond is not running: nobody listens on {path}.", hint="Start it: sessiond run"
+        ) from error
+
+
+def _head(verb: str, params: Mapping[str, Any], *, acts: bool) -> bytes:
+    target = f"/v1/{quote(verb)}"
+    if acts:
+        body = json.dumps(params).encode()
+        head = (
+            f"POST {target} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+    query = "&".join(f"{quote(key)}={quote(_text(value), safe='')}" for key, value in params.items())
+    return f"GET {target}{'?' if query else ''}{query} HTTP/1.0\r\n\r\n".encode()
+
+
+def _text(value: object) -> str:
+    return ("1" if value else "0") if isinstance(value, bool) else str(value)
+
+
+def _answer(connection: socket.socket, path: Path) -> Iterator[dict[str, Any]]:
+    """Read one answer: a JSON object a line."""
+    head, rest = b"", b""
+    while b"\r\n\r\n" not in head:
+        if not (block := connection.recv(BLOCK_BYTES)):
+            raise _ended(path)
+        head += block
+    head, _, rest = head.partition(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1."):
+        raise ConfigError(f"Not sessiond, but something else listens on {path}.", hint="Set SESSIOND_HOME.")
+    failed = head.split(b" ", 2)[1][:1] != b"2"
+    complete = False
+    while not complete:
+        block = connection.recv(BLOCK_BYTES)
+        complete = not block
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines + [rest] * complete:
+            if line.strip():
+                yield _object(line, path, failed=failed)
+
+
+def _object(line: bytes, path: Path, *, failed: bool) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = json.loads(line)
+    except ValueError as error:
+        raise _ended(path) from error
+    problem = answer.get("error")
+    if failed or (isinstance(problem, dict) and len(answer) == 1):
+        problem = problem or {}
+        raise DaemonError(
+            str(problem.get("message", "The daemon failed.")),
+            hint=str(problem.get("hint", "")),
+            code=str(problem.get("code", "")),
+            exit_code=int(problem.get("exit_code", 0)),
+        )
+    return answer
+
+
+def _ended(path: Path) -> DaemonNotRunning:
+    return DaemonNotRunning(
+        f"sessiond on {path} ended while it answered.", hint="See why in its log; start it: sessiond run"
+    )

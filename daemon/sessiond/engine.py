@@ -1,0 +1,172 @@
+"""The engine, assembled from settings: what `sessiond run` and `sessiond sync --once` both drive."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+from sessiond.token import Token, find_token
+from sessionsync import __version__, projects
+from sessionsync.capture import Capture
+from sessionsync.catalog import Catalog
+from sessionsync.config import Config, Paths
+from sessionsync.digests import Digests
+from sessionsync.events import Emit
+from sessionsync.model import Context, rfc3339
+from sessionsync.privacy.gate import Gate
+from sessionsync.push import Push
+from sessionsync.queue import Queue
+from sessionsync.remote.github import GitHub
+from sessionsync.remote.placements import Placements
+from sessionsync.sources import Source
+from sessionsync.sources.claude import Claude
+from sessionsync.sources.structured import Structured
+from sessionsync.store import Store, open_or_set_aside
+from sessionsync.vault import Mirror, Vault
+
+
+class Engine:
+    """State, copies, sources, capture and push of one home.
+
+    `push` is None while there is no repository or no token: then everything stays local.
+    """
+
+    def __init__(self, environ: Mapping[str, str], config: Config, paths: Paths, emit: Emit) -> None:
+        now = time.time()
+        self.environ = environ
+        self.config = config
+        self.paths = paths
+        self._emit = emit
+        self.store, aside = _open_state(paths, now)
+        if aside is not None:
+            emit("state_set_aside", file=str(aside))
+        self.catalog = Catalog(self.store)
+        self.queue = Queue(self.store)
+        self.placements = Placements(self.store)
+        self.machine = self.store.meta("machine", lambda: secrets.token_hex(4))
+        self.mirror = Mirror(config.backup.mirror_dir)
+        self.vault = Vault(config.backup.vault_dir, emit)
+        self._ends = ExitStack()
+        self._ends.enter_context(self.vault.lock())
+        first_seen = float(self.store.meta("first_seen", lambda: repr(self.vault.first_used(now))))
+        self.queue.recover(now)
+        self.catalog.clamp(now)
+        self.sources: list[Source] = [
+            Claude(config.claude_roots(environ), emit),
+            Structured(self._project_folders, emit),
+        ]
+        self.capture = Capture(
+            catalog=self.catalog,
+            queue=self.queue,
+            mirror=self.mirror,
+            vault=self.vault,
+            sources=self.sources,
+            names=projects.Names(config.backup.mirror_dir),
+            config=config,
+            first_seen=first_seen,
+            emit=emit,
+            everything_new=environ.get("CI") == "true",
+        )
+        self.token: Token | None = None
+        self.push: Push | None = None
+        self.connect()
+
+    def _project_folders(self) -> Iterator[Path]:
+        """Projects whose `.claude/sessions` is watched: those in the settings, and those that transcripts name."""
+        home = Path(self.environ.get("HOME", "/"))
+        for pattern in self.config.sources.projects:
+            folder = Path(pattern).expanduser() if not pattern.startswith("~") else home / pattern[2:]
+            base = Path(folder.anchor)
+            yield from base.glob(str(folder.relative_to(base)))
+        for folder in self.catalog.project_roots():
+            if projects.watchable(folder):
+                yield folder
+
+    def look_for_token(self) -> Token | None:
+        """The token that would be used now; None without a repository."""
+        settings = self.config.github
+        return find_token(self.environ, settings.api_url) if settings.repo else None
+
+    def connect(self) -> bool:
+        """Find the token and make the pusher anew; returns whether there is one now."""
+        if self.push is not None:
+            self.push.github.close()
+            self.push = None
+        settings = self.config.github
+        self.token = self.look_for_token()
+        if self.token is None:
+            return False
+        token = self.token
+        gate = Gate(
+            redact=self.config.privacy.redact,
+            patterns=self.config.privacy.patterns,
+            allow=self.config.privacy.allow,
+        )
+        self.push = Push(
+            catalog=self.catalog,
+            queue=self.queue,
+            placements=self.placements,
+            vault=self.vault,
+            digests=Digests(self.store, gate),
+            github=GitHub(
+                repo=settings.repo,
+                api_url=settings.api_url,
+                token=lambda: token.value,
+                user_agent=f"sessiond/{__version__}",
+                wall=time.time,
+                monotonic=time.monotonic,
+                emit=self._emit,
+            ),
+            gate=gate,
+            config=self.config,
+            host=socket.gethostname(),
+            machine=self.machine,
+            context=ci_context(self.environ),
+            chance=random.SystemRandom(),
+            emit=self._emit,
+        )
+        return True
+
+    def reload(self, config: Config) -> None:
+        """Apply new settings; what they do not touch goes on."""
+        self.config = config
+        self.capture.config = config
+        self.connect()
+
+    def close(self) -> None:
+        """Commit what is captured and close the state."""
+        self.capture.flush(time.time())
+        if self.push is not None:
+            self.push.github.close()
+        self._ends.close()
+        self.store.close()
+
+
+def _open_state(paths: Paths, now: float) -> tuple[Store, Path | None]:
+    paths.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return open_or_set_aside(paths.state_db, rfc3339(now).replace(":", ""))
+
+
+def ci_context(environ: Mapping[str, str]) -> Context:
+    """Where a CI job works, from the variables of GitHub Actions; empty elsewhere."""
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return Context()
+
+    def number(text: str) -> int:
+        return int(text) if text.isdigit() else 0
+
+    reference = environ.get("GITHUB_REF", "").split("/")
+    pull = number(reference[2]) if reference[:2] == ["refs", "pull"] and len(reference) > 2 else 0
+    return Context(
+        repo=environ.get("GITHUB_REPOSITORY", ""),
+        branch=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF_NAME", ""),
+        commit=environ.get("GITHUB_SHA", ""),
+        pr=pull,
+        run_id=number(environ.get("GITHUB_RUN_ID", "")),
+    )
+

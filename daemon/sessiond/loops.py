@@ -1,0 +1,336 @@
+"""The two loops that do the work: one captures, one pushes.  Each beats a heart that counts progress.
+
+Time is read here and handed down.  A loop sleeps on its own `Bell`, so that whoever brings work can
+wake it and a stop is prompt; nothing else wakes it more often than every `TICK_S`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from sessiond.engine import Engine
+from sessiond.watcher import Watcher
+from sessionsync.errors import CopyError, DiskFull, StoreError, StoreFull
+from sessionsync.events import Emit
+from sessionsync.model import Ref
+from sessionsync.push import Push
+from sessionsync.reliability.findings import Findings, Severity
+
+# How long a loop waits at most before it shows that it is alive (design: tick of at most 20 s).
+TICK_S = 20.0
+# The rescan that is the truth comes at least this often.
+RESCAN_S = 300.0
+# Captured bytes are flushed to disk at most this much later.
+FLUSH_S = 1.0
+# A full disk, or a copy that failed, is tried again after so long.
+TROUBLE_S = 30.0
+# Wall and monotonic time may drift apart by this much between two ticks before a clock has jumped.
+JUMP_S = 5.0
+# A refused or missing token is looked for again this often.
+TOKEN_S = 300.0
+
+T = TypeVar("T")
+
+Failed = Callable[[str, BaseException], None]
+"""Told when a loop has failed: its name and why."""
+
+
+class Bell:
+    """Something to sleep on.  A ring before the sleep counts."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def ring(self) -> None:
+        """Wake who waits, or the next one who would."""
+        self._event.set()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep until it rings, at most so long."""
+        self._event.wait(max(0.0, seconds))
+        self._event.clear()
+
+
+class Loop(threading.Thread):
+    """A thread that turns.  `progressed_at` (monotonic) is when it last finished a turn."""
+
+    def __init__(self, name: str, bell: Bell, emit: Emit, on_failure: Failed) -> None:
+        super().__init__(name=name, daemon=True)
+        self.bell = bell
+        self.progressed_at = time.monotonic()
+        self.failed = False
+        self._stopping = False
+        self._emit = emit
+        self._on_failure = on_failure
+
+    def turn(self) -> float:
+        """Do what there is to do; returns how many seconds may pass until the next turn."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Turn until stopped.  The one place that catches everything: the heart stops, the process decides."""
+        try:
+            while not self._stopping:
+                pause = self.turn()
+                self.progressed_at = time.monotonic()
+                if pause > 0 and not self._stopping:
+                    self.bell.sleep(min(pause, TICK_S))
+        except Exception as error:  # noqa: BLE001 - the loop's one boundary
+            self.failed = True
+            self._on_failure(self.name, error)
+
+    def stop(self) -> None:
+        """Ask it to end after the present step."""
+        self._stopping = True
+        self.bell.ring()
+
+    @property
+    def progress_age_s(self) -> float:
+        """Seconds since the last finished turn; a waiting loop turns every `TICK_S` at least."""
+        return time.monotonic() - self.progressed_at
+
+
+class CaptureLoop(Loop):
+    """Takes hints, due sessions and the backlog of a rescan, one session at a time; runs commands between."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        watcher: Watcher,
+        findings: Findings,
+        emit: Emit,
+        on_failure: Failed,
+        on_items: Callable[[], None],
+    ) -> None:
+        super().__init__("capture", Bell(), emit, on_failure)
+        self._engine = engine
+        self._watcher = watcher
+        watcher.on_news = self.bell.ring
+        self._findings = findings
+        self._on_items = on_items
+        self._commands: deque[tuple[Callable[[float], Any], Future[Any]]] = deque()
+        self._backlog: deque[Ref] = deque()
+        self._rescan_at = 0.0
+        self._rescan_reason = "start"
+        self._flush_at: float | None = None
+        self._stopped_until = 0.0
+        self._clock = (time.time(), time.monotonic())
+        self.scanned = threading.Event()
+        """Set when the first rescan has named everything there is to capture."""
+        self.rested = threading.Event()
+        """Set while nothing is waiting to be captured."""
+        self._captured_until: float | None = None
+
+    @property
+    def captured_until(self) -> float | None:
+        """Everything that was on disk at this time (Unix seconds) is in the copies, and flushed."""
+        if self.rested.is_set() and self._flush_at is None:
+            return time.time()
+        return self._captured_until
+
+    def call(self, work: Callable[[float], T], timeout_s: float = 60.0) -> T:
+        """Run `work(now)` on this loop's thread, between two sessions, and return what it returns."""
+        future: Future[T] = Future()
+        self._commands.append((work, future))
+        self.bell.ring()
+        return future.result(timeout_s)
+
+    def want_rescan(self, reason: str) -> None:
+        """Compare everything at the next turn."""
+        self._rescan_at = 0.0
+        self._rescan_reason = reason
+        self.bell.ring()
+
+    def turn(self) -> float:
+        now, beat = time.time(), time.monotonic()
+        self._watch_clock(now, beat)
+        while self._commands:
+            work, future = self._commands.popleft()
+            self._command(work, future)
+        if beat < self._stopped_until:
+            return self._stopped_until - beat
+        hints = self._watcher.take(beat)
+        if hints.rescan:
+            self.want_rescan("overflow")
+        refs = dict.fromkeys(
+            ref for path in hints.paths if (ref := self._engine.capture.locate(path)) is not None
+        )
+        for ref in [*refs, *self._engine.capture.due(now)]:
+            self._capture(ref)
+        if beat >= self._rescan_at:
+            self._rescan(beat)
+        elif self._backlog:
+            self._capture(self._backlog.popleft())
+        self._flush(time.monotonic())
+        return self._pause(hints.next_at)
+
+    def _pause(self, hints_at: float | None) -> float:
+        if self._backlog or self._commands:
+            return 0.0
+        now, beat = time.time(), time.monotonic()
+        if self.scanned.is_set():
+            self.rested.set()
+            if self._flush_at is None:
+                self._captured_until = now
+        waits = [self._rescan_at - beat]
+        if hints_at is not None:
+            waits.append(hints_at - beat)
+        if self._flush_at is not None:
+            waits.append(self._flush_at - beat)
+        if (due := self._engine.capture.next_due()) is not None:
+            waits.append(due - now)
+        # a moment longer than asked, so that the turn that was waited for finds it due
+        return max(0.001, min(waits) + 0.001)
+
+    def _watch_clock(self, now: float, beat: float) -> None:
+        was_now, was_beat = self._clock
+        self._clock = (now, beat)
+        jump = (now - was_now) - (beat - was_beat)
+        if abs(jump) < JUMP_S:
+            return
+        # forward is usually a wake-up, whose events nobody saw
+        self._emit("clock_jumped", seconds=round(jump, 1))
+        if jump < 0:
+            self._engine.catalog.clamp(now)
+            self._engine.queue.clamp(now)
+        self.want_rescan("clock")
+
+    def _command(self, work: Callable[[float], Any], future: Future[Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            result = work(time.time())
+        except Exception as error:  # noqa: BLE001 - handed to the one who asked
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+        self._on_items()
+
+    def _rescan(self, beat: float) -> None:
+        self._rescan_at = beat + RESCAN_S
+        self._watcher.refresh()
+        found = self._engine.capture.survey()
+        known = set(self._backlog)
+        self._backlog.extend(ref for ref in found if ref not in known)
+        self._emit("rescan_completed", reason=self._rescan_reason, differing=len(found))
+        self._rescan_reason = "timer"
+        self.scanned.set()
+
+    def _capture(self, ref: Ref) -> None:
+        self.rested.clear()
+        try:
+            self._engine.capture.capture(ref, time.time())
+        except (DiskFull, StoreFull) as error:
+            self._trouble(error)
+        except CopyError as error:
+            self._findings.raised(
+                error.code, Severity.CRITICAL, str(error), error.hint, time.time(), session=str(ref)
+            )
+            self._emit("file_skipped", session=str(ref), reason=str(error))
+        else:
+            self._findings.cleared("copy_mismatch", session=str(ref))
+            self._findings.cleared("copy_failed", session=str(ref))
+        if self._engine.capture.unflushed and self._flush_at is None:
+            self._flush_at = time.monotonic() + FLUSH_S
+
+    def _flush(self, beat: float, *, force: bool = False) -> None:
+        if self._flush_at is None or (beat < self._flush_at and not force):
+            return
+        self._flush_at = None
+        try:
+            self._engine.capture.flush(time.time())
+        except (DiskFull, StoreFull) as error:
+            self._trouble(error)
+            return
+        if self._findings.cleared("backup_disk_full") or self._findings.cleared("state_disk_full"):
+            self._emit("capture_resumed")
+        self._on_items()
+
+    def _trouble(self, error: CopyError | StoreError) -> None:
+        """A disk is full: capturing rests, pushing goes on, and then everything is looked at again."""
+        new = self._findings.raised(error.code, Severity.CRITICAL, str(error), error.hint, time.time())
+        if new:
+            self._emit("capture_stopped", code=error.code, reason=str(error), hint=error.hint)
+        self._stopped_until = time.monotonic() + TROUBLE_S
+        self._flush_at = None
+        self.want_rescan("trouble")
+
+    def finish(self) -> None:
+        """After the thread has ended: commit what is captured."""
+        self._flush_at = 0.0
+        self._flush(time.monotonic(), force=True)
+
+
+class PushLoop(Loop):
+    """Drives `Push.work`: waits where it asks to, stops between two writes."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        allowed: Callable[[], bool],
+        emit: Emit,
+        on_failure: Failed,
+    ) -> None:
+        super().__init__("push", Bell(), emit, on_failure)
+        self._engine = engine
+        self._allowed = allowed
+        self._token_at = 0.0
+        self.busy = False
+
+    def turn(self) -> float:
+        push = self._engine.push
+        if push is None or self._token_is_old(push):
+            self._find_token()
+            push = self._engine.push
+        if push is None or not self._allowed():
+            return TICK_S
+        try:
+            while self._allowed() and not self._stopping and self._send(push):
+                self.progressed_at = time.monotonic()
+        except StoreFull:
+            return TROUBLE_S
+        at = push.next_at(time.time())
+        return TICK_S if at is None else max(0.001, at - time.time() + 0.001)
+
+    def look_now(self) -> None:
+        """Look for a token and for due items at once."""
+        self._token_at = 0.0
+        self.bell.ring()
+
+    def _send(self, push: Push) -> bool:
+        """One item; False when there was none, or on the way out."""
+        steps = push.work(time.time())
+        self.busy = True
+        try:
+            wait = next(steps)
+            while True:
+                until = time.monotonic() + wait
+                while (left := until - time.monotonic()) > 0 and not self._stopping:
+                    self.bell.sleep(min(left, TICK_S))
+                    self.progressed_at = time.monotonic()
+                if self._stopping:
+                    steps.close()
+                    return False
+                wait = steps.send(time.time())
+        except StopIteration as end:
+            return bool(end.value)
+        finally:
+            self.busy = False
+
+    def _token_is_old(self, push: Push) -> bool:
+        return push.pause is not None and push.pause.code == "github_token_refused"
+
+    def _find_token(self) -> None:
+        """Look for a token where there is none, or for another one than GitHub refused."""
+        beat = time.monotonic()
+        if not self._engine.config.github.repo or beat < self._token_at:
+            return
+        self._token_at = beat + TOKEN_S
+        refused = self._engine.token
+        if refused is None or self._engine.look_for_token() != refused:
+            self._engine.connect()

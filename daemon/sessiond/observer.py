@@ -1,0 +1,127 @@
+"""watchdog's observer, with what it keeps to itself: that events were lost, and that watches ran out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
+
+Events = list[type[FileSystemEvent]]
+
+
+class Observer:
+    """The platform's observer.  `lost()` and `starved(path)` are called in its threads, once a loss."""
+
+    def __init__(self, lost: Callable[[], None], starved: Callable[[str], None]) -> None:
+        emitter: type[EventEmitter]
+        emitter, arguments, self._reader = _platform(lost, starved)
+        self._observer = BaseObserver(emitter, **arguments)
+
+    def start(self) -> None:
+        """Start every thread."""
+        self._observer.start()
+
+    def stop(self) -> None:
+        """Stop every thread, and wait for it."""
+        self._observer.stop()
+        self._observer.join()
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader.join()
+
+    def schedule(
+        self, folder: Path, events: Events, tell: Callable[[FileSystemEvent], None], *, recursive: bool
+    ) -> ObservedWatch:
+        """Watch a folder; OSError where that is not possible."""
+        return self._observer.schedule(_Handler(tell), folder, recursive=recursive, event_filter=events)
+
+    def forget(self, watch: ObservedWatch) -> None:
+        """Watch a folder no longer."""
+        with suppress(KeyError, OSError):
+            self._observer.unschedule(watch)
+
+    def dead(self) -> list[str]:
+        """The threads that have ended: 'observer', 'reader', or the folder that an emitter was for."""
+        found = [] if self._observer.is_alive() else ["observer"]
+        if self._reader is not None and not self._reader.is_alive():
+            found.append("reader")
+        return found + [
+            str(emitter.watch.path) for emitter in self._observer.emitters.copy() if not emitter.is_alive()
+        ]
+
+    @property
+    def watches(self) -> int:
+        """How many folders the system watches, each of them where it must be told each."""
+        return self._reader.watches if self._reader is not None else len(self._observer.emitters)
+
+
+class _Handler(FileSystemEventHandler):
+    """One a watch: watchdog drops a handler from all its watches with the first of them."""
+
+    def __init__(self, tell: Callable[[FileSystemEvent], None]) -> None:
+        self._tell = tell
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        self._tell(event)
+
+
+def watches_limit() -> float:
+    """How many folders this user may watch, infinity where the system sets no limit."""
+    try:
+        return float(Path("/proc/sys/fs/inotify/max_user_watches").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return float("inf")
+
+
+def _platform(
+    lost: Callable[[], None], starved: Callable[[str], None]
+) -> tuple[type[EventEmitter], dict[str, Any], Any]:
+    """The class of emitters, what they are made with, and on Linux the thread that reads for all of them."""
+    if sys.platform == "darwin":
+        from watchdog.observers.fsevents import FSEventsEmitter  # noqa: PLC0415 - this platform's
+
+        class Stream(FSEventsEmitter):
+            def queue_events(self, timeout: float, events: list[Any]) -> None:
+                dropped = any(event.must_scan_subdirs for event in events)
+                super().queue_events(timeout, events)
+                if dropped:
+                    lost()
+
+        return Stream, {}, None
+
+    from watchdog.observers.inotify import InotifyEmitter  # noqa: PLC0415 - this platform's
+    from watchdog.observers.inotify_c import InotifyEvent, InotifyFD  # noqa: PLC0415 - this platform's
+
+    class Reader(InotifyFD):
+        """Reads the kernel's queue."""
+
+        def handle_event(self, event: InotifyEvent) -> None:
+            # watchdog would drop and add every watch of the same queue, and each dropped one is an
+            # event: with more folders than the queue is long that never ends.  A new queue is made instead.
+            if event.is_queue_overflow:
+                lost()
+            else:
+                super().handle_event(event)
+
+        def add_callback(self, path: bytes, *arguments: Any) -> Any:
+            try:
+                return super().add_callback(path, *arguments)
+            except OSError as error:
+                if error.errno == errno.ENOSPC:
+                    starved(os.fsdecode(path))
+                raise
+
+        @property
+        def watches(self) -> int:
+            return len(self._watch_for_wd)
+
+    reader = Reader()
+    reader.start()
+    return InotifyEmitter, {"inotify_fd": reader}, reader

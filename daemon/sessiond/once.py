@@ -1,0 +1,117 @@
+"""`sessiond sync --once`: capture, push, and end; for runners that have no service."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sessiond import client, process
+from sessiond.engine import Engine
+from sessiond.logs import Log
+from sessiond.metrics import Metrics, catalogue, of_state
+from sessionsync.config import Config, Paths, load, paths
+from sessionsync.errors import AlreadyRunning
+from sessionsync.privacy.rules import KINDS
+from sessionsync.push import Push
+
+# How long the daemon, when one runs, may take beyond the time it was given.
+GRACE_S = 10.0
+
+
+def sync_once(
+    environ: Mapping[str, str], *, timeout_s: float, textfile: Path | None = None, as_json: bool = False
+) -> int:
+    """Capture and push until nothing is left or the time is over; prints the counts.
+
+    Returns the exit code: 0 all through (or nothing to push to), 1 with what is left, 5 with what was
+    refused for good.
+    """
+    process.harden()
+    where = paths(environ)
+    config = load(environ, where.config_file)
+    try:
+        with _alone(environ, config, where, textfile) as engine:
+            counts = _drain(engine, timeout_s)
+    except AlreadyRunning:
+        counts = client.request(
+            where.socket, "sync", {"wait": timeout_s, "capture": True}, acts=True, timeout_s=timeout_s + GRACE_S
+        )
+    _say(counts, as_json=as_json)
+    if counts["buried"]:
+        return 5
+    return 1 if counts["left"] else 0
+
+
+@contextmanager
+def _alone(
+    environ: Mapping[str, str], config: Config, where: Paths, textfile: Path | None
+) -> Iterator[Engine]:
+    """The engine for this process alone, its events logged and counted."""
+    process.own(where.state_dir)
+    with process.hold(where.lock):
+        log = Log(environ, level=config.log.level, shape=config.log.format, folder=process.own(where.log_dir))
+        metrics = Metrics(catalogue(kinds=KINDS), time.time)
+
+        def emit(event: str, **fields: Any) -> None:
+            log(event, **fields)
+            metrics.on_event(event, fields)
+
+        engine = Engine(environ, config, where, emit)
+        try:
+            yield engine
+            if textfile is not None:
+                metrics.read(of_state(engine.catalog, engine.queue, time.time))
+                metrics.write(textfile)
+        finally:
+            engine.close()
+            log.close()
+
+
+def _drain(engine: Engine, timeout_s: float) -> dict[str, int]:
+    until = time.monotonic() + timeout_s
+    capture = engine.capture
+    for ref in capture.survey():
+        capture.capture(ref, time.time())
+    capture.checkpoint_all("once", time.time())
+    queue, push = engine.queue, engine.push
+    due = len(queue.items())
+    # what an earlier run left for later is tried now: there may be no later
+    queue.make_due(time.time())
+    while push is not None and queue.items() and time.monotonic() < until and push.pause is None:
+        if _step(push, until):
+            continue
+        at = push.next_at(time.time())
+        if at is None:
+            break
+        time.sleep(max(0.0, min(at - time.time(), until - time.monotonic())))
+    buried = len(queue.items(buried=True))
+    left = len(queue.items()) if push is not None else 0
+    return {"due": due, "pushed": max(0, due - left - buried), "left": left, "buried": buried}
+
+
+def _step(push: Push, until: float) -> bool:
+    """Send one item; False when there was none, or the time is over."""
+    steps = push.work(time.time())
+    try:
+        wait = next(steps)
+        while time.monotonic() + wait < until:
+            time.sleep(wait)
+            wait = steps.send(time.time())
+    except StopIteration as end:
+        return bool(end.value)
+    steps.close()
+    return False
+
+
+def _say(counts: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(counts) + "\n")
+        return
+    left = f", {counts['left']} left" if counts["left"] else ""
+    buried = f", {counts['buried']} refused for good" if counts["buried"] else ""
+    sys.stdout.write(f"{counts['pushed']} of {counts['due']} pushed{left}{buried}\n")

@@ -1,0 +1,168 @@
+"""This process and its place on the machine: private folders, the lock, the socket, the boot.
+
+The order at start: `harden`, `own` the folders, `hold` the lock, be `bound` to the socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import resource
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sessionsync.errors import AlreadyRunning, ConfigError, NotAllowed
+
+# How long a socket found at start may take to say that somebody is behind it.
+PROBE_S = 2.0
+
+
+def harden() -> None:
+    """Make every new file this user's alone; leave no memory, which holds the token, in a core file."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def own(folder: Path) -> Path:
+    """Make the folder, 0700, where it is missing, and take others' rights from it where it is not.
+
+    Raises:
+        NotAllowed: it belongs to another user.
+        ConfigError: it is no folder, or cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
+        if found.st_uid != os.geteuid():
+            raise NotAllowed(
+                f"The folder {folder} belongs to the user with the id {found.st_uid}, not to this one.",
+                hint="Run sessiond as that user, or set SESSIOND_HOME to a folder of your own.",
+            )
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            folder.chmod(0o700)
+    except PermissionError as error:
+        raise NotAllowed(
+            f"The folder {folder} cannot be made or changed: it is another user's.",
+            hint="Run sessiond as that user, or set SESSIOND_HOME to a folder of your own.",
+        ) from error
+    except OSError as error:
+        hint = "Set SESSIOND_HOME to a folder on a disk that can be written to."
+        raise ConfigError(f"The folder {folder} cannot be made: {error.strerror}.", hint=hint) from error
+    return folder
+
+
+@contextmanager
+def hold(file: Path) -> Iterator[None]:
+    """Hold the lock on this state; it ends with the process, however that ends.  The file names the pid.
+
+    Raises:
+        AlreadyRunning: another process holds it.
+        NotAllowed: the file belongs to another user.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except PermissionError as error:
+        raise NotAllowed(
+            f"The lock {file} belongs to another user.", hint="Run sessiond as that user."
+        ) from error
+    try:
+        _lock(descriptor, file)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, file: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        pid = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        raise AlreadyRunning(
+            f"Another sessiond, pid {pid}, runs on {file.parent}.",
+            hint="`sessiond ctl status` asks it; `sessiond ctl stop` ends it.",
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be locked: {error.strerror}.",
+            hint="Set SESSIOND_HOME to a folder on a local disk.",
+        ) from error
+
+
+@contextmanager
+def bound(path: Path) -> Iterator[socket.socket]:
+    """A socket bound at `path`, 0600, in a folder of our own; one that a dead daemon left is replaced.
+
+    Its name goes at the end, unless somebody else's is there by then.
+
+    Raises:
+        AlreadyRunning: somebody listens there.
+        NotAllowed: the folder belongs to another user.
+        ConfigError: something that is no socket is in the way, or nothing can be bound there.
+    """
+    own(path.parent)
+    _clear(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        try:
+            listener.bind(str(path))
+            path.chmod(0o600)
+            ours = path.lstat().st_ino
+        except OSError as error:
+            hint = "Set SESSIOND_HOME to a folder with a short path on a local disk."
+            raise ConfigError(f"The socket {path} cannot be bound: {error.strerror}.", hint=hint) from error
+        try:
+            yield listener
+        finally:
+            with suppress(OSError):
+                if path.lstat().st_ino == ours:
+                    path.unlink()
+
+
+def _clear(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise ConfigError(
+            f"{path} is in the way: it is no socket.", hint="Move it elsewhere and start again."
+        )
+    if _answers(path):
+        raise AlreadyRunning(
+            f"Another sessiond listens on {path}.",
+            hint="`sessiond ctl status` asks it; `sessiond ctl stop` ends it.",
+        )
+    path.unlink(missing_ok=True)
+
+
+def _answers(path: Path) -> bool:
+    """Whether somebody listens there; a process that is frozen still does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(PROBE_S)
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            return isinstance(error, TimeoutError) or error.errno == errno.EAGAIN
+        return True
+
+
+def boot_id() -> str:
+    """What names this run of the machine, '' where the system does not say: a new one means it was off."""
+    if sys.platform == "darwin":
+        command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
+        try:
+            answer = subprocess.run(command, capture_output=True, check=True, timeout=5, text=True)
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return answer.stdout.strip()
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,51 @@
+"""What happens by the clock: a few jobs on one scheduler.
+
+A job that came late still runs, once: by default APScheduler drops a run that is a second late,
+which on a laptop is every wake-up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+
+class Job(NamedTuple):
+    """`action` runs every `every_s` seconds, first after that time, or at once with `at_start`."""
+
+    name: str
+    every_s: float
+    action: Callable[[], None]
+
+
+class Schedule:
+    """Runs jobs in a thread of its own; `observe(name, seconds, success)` is told of each run."""
+
+    def __init__(self, jobs: list[Job], observe: Callable[[str, float, bool], None]) -> None:
+        self._observe = observe
+        self._scheduler = BackgroundScheduler(
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}, timezone="UTC"
+        )
+        for job in jobs:
+            self._scheduler.add_job(self._run, "interval", [job], seconds=job.every_s, id=job.name)
+
+    def start(self) -> None:
+        """Begin to count."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Stop; a job that is running is not waited for."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
+
+    def _run(self, job: Job) -> None:
+        started = time.monotonic()
+        success = False
+        try:
+            job.action()
+            success = True
+        finally:
+            self._observe(job.name, time.monotonic() - started, success)

@@ -1,0 +1,107 @@
+"""The GitHub token: where it is looked for, and in which order.  Its value is shown nowhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sessionsync.errors import ConfigError
+
+CREDENTIAL = "github_token"
+SERVICE = "sessiond"
+"""The name under which the keyring holds it; the user name there is GitHub's host."""
+ASK_S = 5.0
+"""How long `gh` or the keyring may take: a locked keyring asks for a password that nobody types."""
+MOST_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token and where it was found: `credential`, `GH_TOKEN`, `GITHUB_TOKEN`, `gh` or `keyring`."""
+
+    value: str = field(repr=False)
+    source: str
+
+
+def find_token(environ: Mapping[str, str], api_url: str) -> Token | None:
+    """The first token there is; None when there is none.
+
+    Raises:
+        ConfigError: what was found cannot be a token, or the service's credential cannot be read.
+    """
+    for source, text in _places(environ, host_of(api_url)):
+        value = text.strip()
+        if value:
+            return Token(_checked(source, value), source)
+    return None
+
+
+def host_of(api_url: str) -> str:
+    """GitHub's host as `gh` knows it: without `api.` for github.com and for SUB.ghe.com."""
+    host = urlsplit(api_url).hostname or ""
+    if host == "api.github.com" or (host.startswith("api.") and host.endswith(".ghe.com")):
+        return host.removeprefix("api.")
+    return host
+
+
+def _places(environ: Mapping[str, str], host: str) -> Iterator[tuple[str, str]]:
+    """What each place holds, in order; a later one is asked only when it comes to that."""
+    yield "credential", _credential(environ.get("CREDENTIALS_DIRECTORY", ""))
+    for name in ("GH_TOKEN", "GITHUB_TOKEN"):
+        yield name, environ.get(name, "")
+    if gh := shutil.which("gh", path=environ.get("PATH")):
+        yield "gh", _said_by([gh, "auth", "token", "--hostname", host], environ)
+    if importlib.util.find_spec("keyring"):
+        yield "keyring", _said_by([sys.executable, "-m", "keyring", "get", SERVICE, host], environ)
+
+
+def _credential(folder: str) -> str:
+    if not folder:
+        return ""
+    file = Path(folder) / CREDENTIAL
+    try:
+        with file.open("rb") as stream:
+            return stream.read(MOST_BYTES + 1).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise ConfigError(
+            f"the service credential {file} cannot be read: {error.strerror}",
+            hint="Check LoadCredential= in the service's drop-in.",
+        ) from error
+
+
+def _said_by(command: list[str], environ: Mapping[str, str]) -> str:
+    """What a program prints; nothing when it fails or takes too long."""
+    try:
+        done = subprocess.run(
+            command,
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=ASK_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout[: MOST_BYTES + 1].decode(errors="replace") if done.returncode == 0 else ""
+
+
+def _checked(source: str, value: str) -> str:
+    if len(value) > MOST_BYTES:
+        fault = f"is longer than {MOST_BYTES} characters"
+    elif not re.fullmatch(r"[\x21-\x7e]+", value):
+        fault = "has blanks, line ends or other characters that no token has"
+    else:
+        return value
+    raise ConfigError(
+        f"the token from {source} {fault}",
+        hint="Store it again: a token is one word of letters, digits and _.",
+    )

@@ -1,0 +1,251 @@
+"""What `sessiond ctl` can ask and tell: one method a verb, one path of the control socket each."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sessiond.control import Answer, Params, Verb, flag, number, text
+from sessionsync import __version__, report
+from sessionsync.catalog import Session
+from sessionsync.errors import NoSuchSession
+from sessionsync.model import Ref
+from sessionsync.push import Push
+from sessionsync.reliability.findings import Finding, Severity
+
+if TYPE_CHECKING:
+    from sessiond.app import App
+
+# How long `sync --wait` waits unless told otherwise, and how often it looks.
+WAIT_S = 120.0
+LOOK_S = 0.1
+# A checkpoint reads what is new of one session; the first of a huge one takes its time.
+CHECKPOINT_S = 600.0
+
+
+class Verbs:
+    """The verbs of a running daemon.  Called from the control server's threads."""
+
+    LOOKS = ("status", "sessions", "show", "queue", "events", "health")
+    ACTS = ("checkpoint", "sync", "retry", "pause", "resume", "local-only", "reload", "stop")
+    NAMES = LOOKS + ACTS
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    def table(self) -> dict[str, Verb]:
+        """Every verb by name."""
+        return {
+            name: Verb(name, self._handler(name), acts=name in self.ACTS) for name in self.NAMES
+        }
+
+    def _handler(self, name: str) -> Callable[[Params], Answer]:
+        handler: Callable[[Params], Answer] = getattr(self, name.replace("-", "_"))
+        return handler
+
+    # --- looking
+
+    def status(self, params: Params) -> Answer:
+        """One screen: is everything safe, and if not, since when and why."""
+        app = self._app
+        return report.status(app.engine.catalog, app.engine.queue, self.live(), time.time())
+
+    def sessions(self, params: Params) -> Answer:
+        """Every session, newest first."""
+        return report.sessions(self._app.engine.catalog, time.time())
+
+    def show(self, params: Params) -> Answer:
+        """One session whole."""
+        catalog = self._app.engine.catalog
+        return report.show(catalog, catalog.resolve(text(params, "session")), self.findings(), time.time())
+
+    def queue(self, params: Params) -> Answer:
+        """What waits, or what is buried."""
+        return report.queue(self._app.engine.catalog, self._app.engine.queue, buried=flag(params, "buried"))
+
+    def events(self, params: Params) -> Answer:
+        """The newest events behind `after`."""
+        return report.events(
+            self._app.engine.store, after=int(number(params, "after", 0)), limit=int(number(params, "limit", 100))
+        )
+
+    def health(self, params: Params) -> Answer:
+        """The findings that are open."""
+        return report.health(self.findings(), time.time())
+
+    # --- acting
+
+    def checkpoint(self, params: Params) -> Answer:
+        """Capture a session as it is on disk and make a checkpoint, committed when this returns."""
+        app = self._app
+        name = text(params, "session")
+        trigger = text(params, "trigger", "manual")
+        ref = self._ref(name)
+        made = app.capture.call(lambda now: app.engine.capture.checkpoint(ref, trigger, now), CHECKPOINT_S)
+        return {"session": ref.session_id, "checkpoint": made.id}
+
+    def sync(self, params: Params) -> Answer:
+        """Make everything that waits due now; with `wait` come back when it is through."""
+        app = self._app
+        session = self._session(params)
+        dry_run = flag(params, "dry_run")
+        added = 0
+        if flag(params, "full"):
+            ref = session.ref if session is not None else None
+            added = app.capture.call(
+                lambda now: app.engine.capture.include_history(now, ref, dry_run=dry_run), CHECKPOINT_S
+            )
+        if flag(params, "capture") and not dry_run:
+            app.capture.call(lambda now: self._capture_all(now), CHECKPOINT_S)
+        due = self._waiting(session)
+        if dry_run:
+            return {"due": due + added, "pushed": 0, "left": due + added, "buried": self._buried(session)}
+        self._push_now(session, buried=False)
+        until = time.monotonic() + number(params, "wait", 0.0)
+        while (left := self._waiting(session)) and time.monotonic() < until:
+            time.sleep(LOOK_S)
+        buried = self._buried(session)
+        return {"due": due, "pushed": max(0, due - left - buried), "left": left, "buried": buried}
+
+    def retry(self, params: Params) -> Answer:
+        """Try again what waits or is buried, now."""
+        session = self._session(params)
+        return {"due": self._push_now(session, buried=True)}
+
+    def pause(self, params: Params) -> Answer:
+        """Push nothing until `resume`; capturing goes on."""
+        self._app.set_mode(paused=True)
+        return self._mode()
+
+    def resume(self, params: Params) -> Answer:
+        """Push again; also lifts a pause whose cause is mended."""
+        self._app.set_mode(paused=False)
+        self._push_now(None, buried=False)
+        return self._mode()
+
+    def local_only(self, params: Params) -> Answer:
+        """Let nothing leave this machine, or end that."""
+        on = flag(params, "on")
+        if not flag(params, "dry_run"):
+            self._app.set_mode(local_only=on)
+        return self._mode()
+
+    def reload(self, params: Params) -> Answer:
+        """Read the settings again."""
+        return {"changed": self._app.reload()}
+
+    def stop(self, params: Params) -> Answer:
+        """End the daemon."""
+        self._app.end()
+        return {"pid": os.getpid()}
+
+    # --- inside
+
+    def _capture_all(self, now: float) -> None:
+        """What `sync --once` does first: everything on disk becomes a checkpoint."""
+        capture = self._app.engine.capture
+        for ref in capture.survey():
+            capture.capture(ref, now)
+        capture.checkpoint_all("once", now)
+
+    def _mode(self) -> Answer:
+        mode, reason = self._app.mode()
+        return {"mode": mode, "reason": reason}
+
+    def _session(self, params: Params) -> Session | None:
+        name = text(params, "session", "")
+        return self._app.engine.catalog.resolve(name) if name else None
+
+    def _ref(self, name: str) -> Ref:
+        """The session a person means, also one that no scan has seen yet."""
+        try:
+            return self._app.engine.catalog.resolve(name).ref
+        except NoSuchSession as unknown:
+            if unknown.exit_code != NoSuchSession.exit_code:
+                raise
+            source_name, _, session_id = name.rpartition(":")
+            for source in self._app.engine.sources:
+                if source_name not in {"", source.name}:
+                    continue
+                for found in source.find():
+                    if found.ref.session_id == session_id:
+                        return found.ref
+            raise
+
+    def _push_now(self, session: Session | None, *, buried: bool) -> int:
+        engine = self._app.engine
+        due = engine.queue.make_due(time.time(), session.id if session is not None else None, buried=buried)
+        if engine.push is not None:
+            engine.push.probe_now()
+        self._app.push.look_now()
+        return due
+
+    def _waiting(self, session: Session | None) -> int:
+        return sum(1 for item in self._app.engine.queue.items() if session is None or item.subject == session.id)
+
+    def _buried(self, session: Session | None) -> int:
+        items = self._app.engine.queue.items(buried=True)
+        return sum(1 for item in items if session is None or item.subject == session.id)
+
+    def findings(self) -> list[Finding]:
+        """What is wrong now: what was raised, and what the pusher's state says."""
+        app = self._app
+        found = app.findings.open()
+        push = app.engine.push
+        if push is not None and push.pause is not None:
+            pause = push.pause
+            limited = pause.code == "github_rate_limited"
+            severity = Severity.WARNING if limited else Severity.CRITICAL
+            found.append(Finding(pause.code, severity, pause.message, pause.hint, pause.since))
+        if push is not None and push.reach.unreachable:
+            found.append(
+                Finding(
+                    "github_unreachable",
+                    Severity.WARNING,
+                    "GitHub does not answer; everything is kept and sent when it does.",
+                    "Check the network and github.api_url.",
+                    push.reach.since or time.time(),
+                )
+            )
+        buried = app.engine.queue.items(buried=True)
+        if buried:
+            found.append(
+                Finding(
+                    "item_buried",
+                    Severity.WARNING,
+                    f"GitHub refused {len(buried)} for good: {buried[0].last_error}",
+                    "`sessiond ctl queue --buried` lists them, `sessiond ctl retry` tries again.",
+                    min(item.enqueued_at for item in buried),
+                )
+            )
+        return sorted(found, key=lambda f: (f.severity is not Severity.CRITICAL, f.since))
+
+    def live(self) -> report.Live:
+        """What only the running process knows."""
+        app = self._app
+        push = app.engine.push
+        mode, reason = app.mode()
+        limit = push.github.limits.get("core") if push is not None else None
+        return report.Live(
+            version=__version__,
+            pid=os.getpid(),
+            uptime_seconds=time.time() - app.started_at,
+            mode=mode,
+            captured_until=app.capture.captured_until,
+            reason=reason,
+            hint=app.mode_hint(),
+            repo=app.config.github.repo,
+            reachable=_reachable(push) if push is not None else None,
+            rate_limit=(limit.limit, limit.remaining, float(limit.reset_at)) if limit is not None else None,
+            next_attempt_at=push.next_at(time.time()) if push is not None else None,
+            findings=self.findings(),
+        )
+
+
+def _reachable(push: Push) -> bool | None:
+    """None while nothing has been asked yet."""
+    if push.reach.unreachable:
+        return False
+    return None if push.reached_at is None else True

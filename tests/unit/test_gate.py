@@ -1,0 +1,384 @@
+"""What the privacy gate finds, what it leaves alone, and that it fails closed.
+
+Every secret here is made up, and put together only when the test runs.
+"""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from sessionsync.errors import ConfigError, RedactionFailed
+from sessionsync.privacy.gate import BLOCK_BYTES, Gate
+from sessionsync.privacy.rules import KINDS, RULES, Rule
+from tests.conftest import samples
+
+ALNUM = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2w3X4y5Z6"
+HEX = "0123456789abcdef" * 4
+JWT = f"eyJ{ALNUM[:20]}.eyJ{ALNUM[:24]}.{ALNUM[:30]}"
+BODY = "\n".join([("MIIEowIBAAKCAQEA" + ALNUM[:48])[:64]] * 3 + ["q7R8s9=="])
+KEY = f"-----BEGIN RSA PRIVATE KEY-----\n{BODY}\n-----END RSA PRIVATE KEY-----"
+
+# kind, the secret, what stands around it
+SECRETS = [
+    ("aws_access_key", "AKIA" + "IOSFODNN7EXAMPLE", "%s"),
+    ("aws_access_key", "ASIA" + "0123456789ABCDEF", "id=%s"),
+    ("github_token", "ghp_" + ALNUM[:36], "%s"),
+    ("github_token", "gho_" + ALNUM[:36], "https://%s@github.com/o/r"),
+    ("github_token", "ghs_" + ALNUM[:36], "\x1b[32m%s\x1b[0m"),
+    ("github_token", "github_pat_" + ALNUM[:22] + "_" + ALNUM[:40], "GH_TOKEN=%s"),
+    ("gitlab_token", "glpat-" + ALNUM[:20], "%s"),
+    ("anthropic_key", "sk-ant-" + "api03-" + ALNUM + "-_" + ALNUM[:20], "x-api-key: %s"),
+    ("openai_key", "sk-" + ALNUM[:48], "%s"),
+    ("openai_key", "sk-" + "proj-" + ALNUM + "-_" + ALNUM[:20], "%s"),
+    ("slack_token", "xoxb-" + "123456789012-" + ALNUM[:24], "%s"),
+    ("slack_token", "T0ABCDEF1/B0ABCDEF2/" + ALNUM[:24], "https://hooks.slack.com/services/%s"),
+    ("stripe_key", "sk_" + "live_" + ALNUM[:24], "%s"),
+    ("stripe_key", "whsec_" + ALNUM[:32], "%s"),
+    ("google_key", "AIza" + "Sy_-" + ALNUM[:31], "?key=%s&x=1"),
+    ("google_key", "GOCSPX-" + ALNUM[:28], "%s"),
+    ("huggingface_token", "hf_" + ALNUM[:34], "%s"),
+    ("npm_token", "npm_" + ALNUM[:36], "//registry.example/:_authToken=%s"),
+    ("pypi_token", "pypi-" + "AgEIcHlwaS5vcmc" + ALNUM, "%s"),
+    ("jwt", JWT, "session %s ends"),
+    ("url_password", "hunter2", "postgres://user:%s@db.example.com:5432/prod"),
+    ("url_password", "p@ss:w0rd", "mysql://root:%s@10.0.0.1/x"),
+    ("url_password", "s3cr3t", "redis://:%s@cache:6379"),
+    ("authorization", HEX[:40], "Authorization: Bearer %s"),
+    ("authorization", "dXNlcjpwYXNzd29yZA==", "curl -H 'authorization: Basic %s' x"),
+    ("authorization", ALNUM, "Bearer %s"),
+    ("password", "hunter2", "password=%s"),
+    ("password", "hunter2", 'password: "%s"'),
+    ("password", "Tr0ub4dor&3", "'password': '%s',"),
+    ("password", "correct-horse-battery-staple", "DB_PASSWORD=%s"),
+    ("password", "hunter22", "mysql --password %s -u root"),
+    ("secret", HEX[:32], "client_secret=%s"),
+    ("secret", "wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYEXAMPLEKEY", "aws_secret_access_key = %s"),
+    ("secret", "s3cr3tK3y-v4lue99", "SECRET_KEY='%s'"),
+    ("token", HEX[:40], "--token %s"),
+    ("token", HEX[:20], "curl 'https://a.example/x?access_token=%s&b=1'"),
+    ("token", "abc123def456ghi7", "token: str = '%s'"),
+    ("api_key", HEX[:24], '"api_key": "%s"'),
+    ("api_key", HEX[:20], "X-Api-Key: %s"),
+    ("private_key", KEY, "%s"),
+]
+NEAR = [
+    "AKIA0123",  # too short
+    "XAKIAIOSFODNN7EXAMPLE",  # inside a word
+    "ghp_short",
+    "const re = /ghp_[A-Za-z0-9]{36}/",
+    "gho_" + "*" * 36,
+    "github_pat_",
+    "task-0123456789abcdef0123456789",  # sk- inside a word
+    "sk-fading-circle-container-of-the-page",
+    "sk-ant-...",
+    "xoxo-love",
+    "pk_live_" + ALNUM[:24],  # meant to be public
+    "test_sk_test_helper",
+    "AIzaTooShort",
+    "npm_config_registry",
+    "npm_lifecycle_event_with_a_very_long_name_0",
+    "pypi-publish-action-with-a-long-name-2024",
+    "hf_hub_download",
+    "eyJhbGciOiJIUzI1NiJ9",  # a header alone
+    "postgres://localhost:5432/db?a=b@c",
+    "http://localhost:3000/?mail=a@b.example",
+    "https://example.com:8080/x@y",
+    "postgres://user:${DB_PASSWORD}@db/x",
+    "postgres://user:<password>@db/x",
+    "oci://alpine:3.18@sha256:" + HEX,
+    "git@github.com:o/r.git",
+    "Authorization: Bearer $TOKEN",
+    "Authorization: Bearer ${env.TOKEN}",
+    "bearer authentication is used",
+    "Authorization required",
+    'Authorization: "basic authentication"',
+    "password: string",
+    "password = getpass.getpass()",
+    "password=password",
+    "password=new_password2",
+    "password: {{ vault.password1 }}",
+    "PASSWORD=${DB_PASSWORD_2}",
+    "password: process.env.PASSWORD_1",
+    'placeholder="Enter password"',
+    '"password": null, "retries": 12345678',
+    '{"password": 12345678}',
+    "ERROR_BAD_PASSWORD = -2146893773",
+    "/etc/passwd:x:0",
+    "input_tokens: 123456789012345678",
+    '"output_tokens":1234,"cache_creation_input_tokens":18422',
+    "max_tokens=4096",
+    "token = request.headers.token_v2.value_99",
+    "token = getToken(user123456789012)",
+    "const token = base64EncodedAccessTokenValue",
+    "nextToken: 'a1b2c3d4e5f6a7b8'",
+    "next_page_token=a1b2c3d4e5f6a7b8c9",
+    "secret: /run/secrets/db_password_01",
+    "secret_name = my-app-secret-2024-prod",
+    "secretName: my-app-2024-prod-eu-1",
+    "api_key: ${{ secrets.OPENAI_API_KEY_2 }}",
+    "api_key = os.environ['OPENAI_API_KEY_2']",
+    "api_key: your-api-key-1234567890",
+    "PublicKeyToken=b77a5c561934e089",
+    "password=[REDACTED:password]",
+    "-----BEGIN PRIVATE KEY-----",
+    "-----BEGIN PRIVATE KEY----- ... -----END PRIVATE KEY-----",
+    r"/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----/",
+    '"-----BEGIN PRIVATE KEY-----\\n" + key + "\\n-----END PRIVATE KEY-----"',
+    f"-----BEGIN PUBLIC KEY-----\n{BODY}\n-----END PUBLIC KEY-----",
+    f"-----BEGIN CERTIFICATE-----\n{BODY}\n-----END CERTIFICATE-----",
+    "4f1b6c7a-52d0-4c35-9a0e-2f4f6b1c7d11",
+    HEX[:40],
+]
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+def line(text: str) -> bytes:
+    """As a transcript holds it: once as text, once inside JSON in a string."""
+    nested = json.dumps({"result": f"1\n{text}\n2"})
+    return json.dumps({"type": "user", "text": f"before\n{text}\nafter", "tool": nested}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(("kind", "secret", "around"), SECRETS)
+def test_a_secret_is_replaced_by_its_kind(gate: Gate, kind: str, secret: str, around: str) -> None:
+    text = f"It is {around % secret} I think"
+    cleared, count = gate.text(text)
+    assert count >= 1
+    assert f"[REDACTED:{kind}]" in cleared
+    assert secret not in cleared
+    if kind != "private_key":
+        assert cleared == text.replace(secret, f"[REDACTED:{kind}]")
+    assert kind in KINDS
+
+
+@pytest.mark.parametrize(("kind", "secret", "around"), SECRETS)
+def test_a_secret_is_found_in_json_and_in_json_in_json(
+    gate: Gate, kind: str, secret: str, around: str
+) -> None:
+    data = line(around % secret)
+    cleared, count = gate.data("a.jsonl", data)
+    assert count == 2
+    value = json.loads(cleared)
+    assert value["text"] == f"before\n{around % f'[REDACTED:{kind}]'}\nafter"
+    assert json.loads(value["tool"])["result"] == f"1\n{around % f'[REDACTED:{kind}]'}\n2"
+
+
+@pytest.mark.parametrize("text", NEAR)
+def test_what_only_looks_like_one_stays(gate: Gate, text: str) -> None:
+    assert gate.text(f"It is {text} I think") == (f"It is {text} I think", 0)
+    assert gate.text(text) == (text, 0)
+    assert gate.data("a.jsonl", line(text)) == (line(text), 0)
+
+
+@pytest.mark.parametrize(("kind", "secret", "around"), SECRETS)
+def test_redacting_twice_changes_nothing(gate: Gate, kind: str, secret: str, around: str) -> None:
+    once, _ = gate.data("a.jsonl", line(around % secret))
+    assert gate.data("a.jsonl", once) == (once, 0)
+
+
+@pytest.mark.parametrize("before", ["=", '"', "'", "(", "\\n", "\\\\n", "\\t", "\\u001b[1;31m", "%3D", ":", "/", "-", "_"])
+def test_a_token_may_stand_behind_anything_but_a_word(gate: Gate, before: str) -> None:
+    token = "ghp_" + ALNUM[:36]
+    assert gate.text(before + token)[0] == before + "[REDACTED:github_token]"
+
+
+def test_the_most_certain_rule_names_what_several_find(gate: Gate) -> None:
+    token = "ghp_" + ALNUM[:36]
+    assert gate.text(f"password={token}") == ("password=[REDACTED:github_token]", 1)
+    assert gate.text(f"Authorization: token {token}") == ("Authorization: token [REDACTED:github_token]", 1)
+    assert gate.text(f"https://x:{token}@github.com/o/r") == ("https://x:[REDACTED:github_token]@github.com/o/r", 1)
+
+
+def test_every_kind_is_counted(gate: Gate) -> None:
+    data = line("ghp_" + ALNUM[:36]) + line("password=hunter2") + line("nothing")
+    assert gate.redact("a.jsonl", data).kinds == Counter(github_token=2, password=2)
+
+
+class TestPrivateKey:
+    def test_in_lines_of_a_file_its_lines_are_replaced(self, gate: Gate) -> None:
+        text = f"x\n{KEY}\ny\n".encode()
+        cleared, count = gate.data("id_rsa", text)
+        begin, end = KEY.split("\n")[0], KEY.split("\n")[-1]
+        assert cleared.decode().split("\n") == ["x", begin, *["[REDACTED:private_key]"] * 4, end, "y", ""]
+        assert count == 4
+
+    def test_a_file_cut_inside_a_key_is_redacted_like_the_whole(self, gate: Gate) -> None:
+        data = f"x\n{KEY}\ny\n".encode()
+        whole, _ = gate.data("notes.md", data)
+        for end in [at for at, byte in enumerate(data, 1) if byte == ord("\n")]:
+            assert gate.data("notes.md", data[:end])[0] + gate.data("notes.md", data[end:])[0] == whole
+
+    def test_as_tools_show_it(self, gate: Gate) -> None:
+        shown = "".join(f"{n:6}→{text}\n" for n, text in enumerate(KEY.split("\n"), 1))
+        cleared, count = gate.data("a.jsonl", json.dumps({"a": shown, "b": "kept"}).encode())
+        assert count == 1
+        assert json.loads(cleared) == {"a": "     1→[REDACTED:private_key]\n", "b": "kept"}
+        assert gate.data("a.txt", shown.encode())[0].count(b"[REDACTED:private_key]") == 4
+
+    @pytest.mark.parametrize("chars", [60, 120, 240])
+    def test_a_key_that_was_cut_off(self, gate: Gate, chars: int) -> None:
+        data = json.dumps({"a": KEY[:chars], "b": "kept"}).encode()
+        cleared, _ = gate.data("a.jsonl", data)
+        assert json.loads(cleared) == {"a": "[REDACTED:private_key]", "b": "kept"}
+
+    def test_begin_and_end_in_two_strings_are_no_key(self, gate: Gate) -> None:
+        data = json.dumps({"a": KEY.split("\n")[0], "b": "some text", "c": KEY.split("\n")[-1]}).encode()
+        assert gate.data("a.jsonl", data) == (data, 0)
+
+    def test_with_headers(self, gate: Gate) -> None:
+        key = KEY.replace("KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n", 1)
+        assert BODY.split("\n")[0] not in gate.text(key)[0]
+        assert json.loads(gate.data("a.jsonl", line(key))[0])["text"] == "before\n[REDACTED:private_key]\nafter"
+
+
+class TestJson:
+    @pytest.mark.parametrize("pattern", [r"\d{6,}", r'"n":\d+', r'".*"', r"b.*", r"[{}]", r"\\n", ":"])
+    def test_stays_json_whatever_the_users_expressions_match(self, pattern: str) -> None:
+        data = json.dumps({"a": "b\n1234567", "n": 12345678, "c": ["x:y", {"d": "1\\2"}]}, separators=(",", ":")).encode()
+        cleared, _ = Gate(patterns=[pattern]).data("a.jsonl", data + b"\n" + data)
+        for text in cleared.split(b"\n"):
+            value = json.loads(text)
+            assert value.keys() == {"a", "n", "c"}
+            assert value["n"] == 12345678
+
+    def test_a_json_file_stays_json_as_a_whole(self) -> None:
+        data = json.dumps({"code": 1234567, "text": "x 1234567"}, indent=2).encode()
+        cleared, count = Gate(patterns=[r"\d{7}"]).data("context.json", data)
+        assert json.loads(cleared) == {"code": 1234567, "text": "x [REDACTED:custom]"}
+        assert count == 1
+        assert Gate(patterns=[r"\d{7}"]).data("context.txt", data)[1] == 2
+
+    def test_what_was_none_may_stay_none(self, gate: Gate) -> None:
+        torn = line("password=hunter2")[:-5]
+        assert b"hunter2" not in gate.data("a.jsonl", torn)[0]
+
+    def test_half_a_surrogate_pair_survives(self, gate: Gate) -> None:
+        data = b'{"a": "\\ud83d password=hunter2"}'
+        assert gate.data("a.jsonl", data)[0] == b'{"a": "\\ud83d password=[REDACTED:password]"}'
+        assert json.loads(Gate(patterns=["[{}]"]).data("a.jsonl", data)[0]) == {"a": "\ud83d password=[REDACTED:password]"}
+
+    def test_bytes_that_are_no_text_pass_as_they_are(self, gate: Gate) -> None:
+        data = bytes(range(256)) * 40 + b"\npassword=hunter2\n\xff\n"
+        assert gate.data("x.bin", data)[0] == data.replace(b"hunter2", b"[REDACTED:password]")
+        assert Gate(patterns=["unter"]).data("x.bin", data)[0] == data.replace(b"hunter2", b"[REDACTED:password]")
+
+
+class TestOwnRules:
+    def test_the_whole_match_goes_or_its_group(self) -> None:
+        gate = Gate(patterns=[r"ACME-\d+", r"room (?P<secret>\w+)", "größe ☃"])
+        assert gate.text("in ACME-12, room blue, größe ☃!") == (
+            "in [REDACTED:custom], room [REDACTED:custom], [REDACTED:custom]!",
+            3,
+        )
+
+    def test_they_see_one_line(self) -> None:
+        gate = Gate(patterns=[r"(?s)a.*z", r"^b$"])
+        assert gate.text("a1\n2z\nb\nxb") == ("a1\n2z\n[REDACTED:custom]\nxb", 1)
+
+    def test_ids_and_the_folder_are_never_touched(self) -> None:
+        sid = "4f1b6c7a-52d0-4c35-9a0e-2f4f6b1c7d11"
+        line = json.dumps({"uuid": sid, "sessionId": sid, "parentUuid": sid, "cwd": f"/home/{sid}", "text": f"see {sid}"})
+        cleared, count = Gate(patterns=[r"[0-9a-f-]{36}"]).data("a.jsonl", line.encode())
+        assert json.loads(cleared) == json.loads(line) | {"text": "see [REDACTED:custom]"}
+        assert count == 1
+
+    def test_what_is_allowed_stays(self) -> None:
+        key = "AKIA" + "IOSFODNN7EXAMPLE"
+        assert Gate(allow=[key]).text(f"{key} AKIA" + "0" * 16) == (f"{key} [REDACTED:aws_access_key]", 1)
+        assert Gate(allow=[r"AKIA\w*EXAMPLE"]).text(key) == (key, 0)
+        assert Gate(allow=["EXAMPLE"]).text(key)[1] == 1  # the whole secret, not a part of it
+        assert Gate(allow=["hunter2"]).text("password=hunter2 password=hunter3")[1] == 1
+        assert Gate(allow=["p[ss"]).text("x://u:p[ss@h") == ("x://u:p[ss@h", 0)  # no expression, yet a value
+        assert Gate(patterns=[r"ACME-\d+"], allow=["ACME-1"]).text("ACME-1 ACME-2") == ("ACME-1 [REDACTED:custom]", 1)
+
+    def test_a_pattern_that_is_none_is_an_error_of_the_settings(self) -> None:
+        with pytest.raises(ConfigError, match=r"privacy\.patterns: '\(' is no regular expression"):
+            Gate(patterns=["("])
+
+
+def test_off_means_off() -> None:
+    gate = Gate(redact=False, patterns=["x"])
+    assert gate.text("x password=hunter2") == ("x password=hunter2", 0)
+    assert gate.data("a.jsonl", line("password=hunter2")) == (line("password=hunter2"), 0)
+    assert not gate.names_secret("ghp_" + ALNUM[:36])
+
+
+def test_names_are_not_changed_but_told_of(gate: Gate) -> None:
+    token = "ghp_" + ALNUM[:36]
+    assert gate.names_secret(f"artifacts/{token}.txt")
+    assert not gate.names_secret("artifacts/password=hunter2")
+    assert not gate.names_secret("4f1b6c7a-52d0-4c35-9a0e-2f4f6b1c7d11.jsonl")
+    assert not Gate(allow=[token]).names_secret(token)
+
+
+def test_it_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Rule, "matches", broken)
+    with pytest.raises(RedactionFailed, match="a.jsonl could not be searched for secrets") as caught:
+        Gate().data("a.jsonl", b"x")
+    assert caught.value.hint
+    with pytest.raises(RedactionFailed):
+        Gate().text("x")
+
+
+def test_text_is_whole_characters(gate: Gate) -> None:
+    assert gate.text("a\ud83d b\U0001f600") == ("a\ufffd b\U0001f600", 0)
+
+
+def test_the_fingerprint_tells_gates_apart() -> None:
+    gates = [Gate(), Gate(redact=False), Gate(patterns=["a"]), Gate(allow=["a"]), Gate(patterns=["a", "b"])]
+    assert len({gate.fingerprint for gate in gates}) == len(gates)
+    assert Gate(patterns=("a",)).fingerprint == Gate(patterns=["a"]).fingerprint
+
+
+def test_blocks_do_not_show(gate: Gate) -> None:
+    lines = [line(f"{n} password=hunter{n}") for n in range(20)]
+    lines.insert(7, json.dumps({"image": "A" * (2 * BLOCK_BYTES), "b": "password=hunter2"}).encode() + b"\n")
+    data = b"".join(lines) * 20
+    assert gate.data("a.jsonl", data)[0] == b"".join(gate.data("a.jsonl", one)[0] for one in lines) * 20
+
+
+def test_hostile_lines_take_no_time(gate: Gate) -> None:
+    hostile = [
+        b"-----BEGIN PRIVATE KEY-----" * 20_000,
+        b"eyJ" * 200_000,
+        b"password=" * 60_000,
+        b"://a:" * 100_000,
+        b"token " * 100_000,
+        b"authorization: " * 40_000,
+        b"\\" * 500_000 + b'"',
+        b"AKIA" * 120_000,
+        b"sk-proj-" * 60_000,
+    ]
+    begun = time.perf_counter()
+    for data in hostile:
+        gate.data("a.jsonl", b'{"a":"' + data + b'"}\n')
+    assert time.perf_counter() - begun < 20
+
+
+def test_every_rule_finds_at_its_own_hint(gate: Gate) -> None:
+    kinds = {kind for kind, _, _ in SECRETS}
+    assert {rule.kind for rule in RULES} <= kinds
+
+
+def test_real_sessions_keep_their_bytes(gate: Gate, shared: Path) -> None:
+    """Given sessions that were published, nothing in them is taken for a secret."""
+    found = {}
+    for file in samples(shared, *FORMATS):
+        data = file.read_bytes()
+        cleared = gate.redact(file.name, data)
+        if hashlib.sha256(cleared.data).digest() != hashlib.sha256(data).digest():
+            found[file.name] = dict(cleared.kinds)
+    assert found == {}
+
+
+FORMATS = ("claude-code-transcript", "claude-code-subagent-transcript", "codex-rollout", "copilot-cli-events", "gemini-cli-legacy-session-json")

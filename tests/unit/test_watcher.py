@@ -1,0 +1,338 @@
+"""Hints, with real files and the kernel's own events."""
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessiond.watcher import LONGEST_SETTLE_S, SETTLE_S, Watcher
+
+Wait = Callable[..., None]
+
+
+class Watched:
+    """A watcher, what it emitted, and everything it ever hinted at."""
+
+    def __init__(self, *roots: Path, most_paths: int = 10_000) -> None:
+        self.roots = list(roots)
+        self.emitted: list[tuple[str, dict[str, Any]]] = []
+        self.news = threading.Event()
+        self.paths: set[Path] = set()
+        self.rescans = 0
+        self.watcher = Watcher(lambda: self.roots, self.emit, self.news.set, most_paths=most_paths)
+
+    def emit(self, event: str, **fields: Any) -> None:
+        self.emitted.append((event, fields))
+
+    def look(self) -> bool:
+        hints = self.watcher.take(time.monotonic())
+        self.paths |= hints.paths
+        if hints.rescan:
+            self.rescans += 1
+            self.watcher.refresh()
+        return bool(hints.paths or hints.rescan)
+
+    def saw(self, *paths: Path) -> bool:
+        self.look()
+        return self.paths.issuperset(paths)
+
+    def settle(self) -> None:
+        """Rescan until nothing asks for it: until then paths belong to the rescan."""
+        while self.look():
+            pass
+        self.rescans = 0
+        self.paths.clear()
+
+    def rescanned(self) -> bool:
+        self.look()
+        if self.rescans:
+            self.settle()
+            return True
+        return False
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "projects"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def watch() -> Iterator[Callable[..., Watched]]:
+    started: list[Watched] = []
+
+    def start(*roots: Path, **settings: Any) -> Watched:
+        watched = Watched(*roots, **settings)
+        watched.watcher.start()
+        started.append(watched)
+        return watched
+
+    yield start
+    for watched in started:
+        watched.watcher.stop()
+    assert not [t.name for t in threading.enumerate() if "nofity" in type(t).__name__.lower()]
+
+
+def test_a_change_is_hinted_at_once_it_has_settled(
+    root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    watched = watch(root)
+    file = root / "a.jsonl"
+    file.write_bytes(b"{}\n")
+    assert watched.news.wait(5)
+    wait_until(lambda: watched.watcher.counts.get("created"))
+    hints = watched.watcher.take(0.0)  # long before anything has settled
+    assert not hints.paths
+    assert not hints.rescan
+    assert hints.next_at is not None
+    assert 0 < hints.next_at - time.monotonic() + SETTLE_S <= LONGEST_SETTLE_S + SETTLE_S
+    assert file in watched.watcher.take(hints.next_at).paths
+    assert watched.watcher.take(time.monotonic() + 9).next_at is None
+
+
+def test_a_steady_writer_cannot_hold_its_hint_back(
+    root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    watched = watch(root)
+    file = root / "busy.jsonl"
+    first: list[float] = []
+
+    def write_and_look() -> bool:
+        with file.open("ab") as stream:
+            stream.write(b"{}\n")
+        if not first and watched.watcher.counts:
+            first.append(time.monotonic())
+        return watched.saw(file)
+
+    wait_until(write_and_look, 5, 0.005)
+    assert time.monotonic() - first[0] < 10 * LONGEST_SETTLE_S
+
+
+def test_appending_moving_and_deleting_are_seen(
+    root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    old, new = root / "old.json.tmp", root / "new.json"
+    old.write_bytes(b"{}")
+    watched = watch(root)
+    old.replace(new)
+    wait_until(lambda: watched.saw(old, new))
+    watched.paths.clear()
+    new.unlink()
+    wait_until(lambda: watched.saw(new))
+
+
+def test_two_thousand_folders_made_while_running_are_watched(
+    root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    watched = watch(root)
+    folders = [root / f"p{n // 100}" / f"s{n}" for n in range(2000)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    wait_until(lambda: watched.look() or watched.watcher.watches == 1 + 20 + 2000, 20)
+    wait_until(lambda: watched.watcher.watches == 1 + 20 + 2000, 20)
+    watched.settle()
+    files = [folder / "x.jsonl" for folder in folders]
+    for file in files:
+        file.write_bytes(b"{}\n")
+    wait_until(lambda: watched.saw(*files), 20)
+    assert not watched.rescans
+    assert watched.emitted == []
+
+
+def test_a_file_in_a_folder_made_with_it_is_seen(
+    root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    watched = watch(root)
+    file = root / "p" / "s" / "subagents" / "agent.jsonl"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"{}\n")
+    wait_until(lambda: watched.saw(file))
+
+
+def test_reading_is_no_event(root: Path, watch: Callable[..., Watched], wait_until: Wait) -> None:
+    for number in range(300):
+        (root / f"d{number}").mkdir()
+        (root / f"d{number}" / "x.jsonl").write_bytes(b"{}\n")
+    watched = watch(root)
+    for folder, _, names in os.walk(root):
+        for name in names:
+            assert Path(folder, name).read_bytes()
+    last = root / "last"
+    last.touch()
+    wait_until(lambda: watched.saw(last))
+    assert watched.paths == {last}
+    assert watched.watcher.counts.keys() <= {"created", "modified"}
+    assert sum(watched.watcher.counts.values()) <= 2
+
+
+def test_more_paths_than_may_be_held_ask_for_a_rescan(
+    root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    watched = watch(root, most_paths=10)
+    for number in range(50):
+        (root / f"{number}").touch()
+    wait_until(lambda: watched.watcher.counts.get("created") == 50)
+    hints = watched.watcher.take(time.monotonic())
+    assert hints.rescan
+    assert not hints.paths
+    assert watched.emitted == [("watch_overflowed", {"queue": "paths"})]
+    (root / "again").touch()
+    wait_until(lambda: watched.saw(root / "again"))
+
+
+def test_an_overflow_of_the_kernels_queue_ends_in_a_rescan_and_fresh_watches(
+    root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    watched = watch(root)
+    limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    assert limit < 100_000
+    blocked = watched.watcher._happening  # so that nobody reads, as in a process that is frozen
+    reader = watched.watcher._observer._reader  # type: ignore[union-attr]
+    with reader._lock, blocked:
+        for number in range(limit + 2000):
+            (root / f"{number}").touch()
+        (root / "made-meanwhile").mkdir()
+    wait_until(lambda: ("watch_overflowed", {"queue": "kernel"}) in watched.emitted, 20)
+    wait_until(watched.rescanned, 20)
+    inside = root / "made-meanwhile" / "x"
+    inside.touch()
+    wait_until(lambda: watched.saw(inside), 20)
+    assert watched.watcher.alive()
+
+
+def test_a_dead_emitter_is_noticed_and_replaced(
+    root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    watched = watch(root)
+    assert watched.watcher.alive()
+    (emitter,) = watched.watcher._observer._observer.emitters  # type: ignore[union-attr]
+    emitter.stop()
+    emitter.join(5)
+    assert watched.watcher.dead() == [str(root)]
+    (root / "missed").touch()
+    watched.news.clear()
+    watched.watcher.restart()
+    assert watched.watcher.alive()
+    assert watched.news.is_set()
+    watched.settle()
+    (root / "seen").touch()
+    wait_until(lambda: watched.saw(root / "seen"))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_reader_that_broke_is_noticed(root: Path, watch: Callable[..., Watched], wait_until: Wait) -> None:
+    watched = watch(root)
+    reader = watched.watcher._observer._reader  # type: ignore[union-attr]
+    reader.handle_event = lambda event: 1 / 0
+    (root / "x").touch()
+    wait_until(lambda: watched.watcher.dead() == ["reader"])
+    watched.watcher.restart()
+    watched.settle()
+    (root / "y").touch()
+    wait_until(lambda: watched.saw(root / "y"))
+
+
+def test_a_root_that_appears_later_is_watched(
+    tmp_path: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    root = tmp_path / "home" / ".claude" / "projects"
+    watched = watch(root)
+    assert watched.watcher.alive()
+    (tmp_path / "home" / "unrelated").mkdir()
+    root.parent.mkdir()
+    wait_until(watched.rescanned)
+    assert not watched.watcher.refresh()
+    root.mkdir()
+    wait_until(watched.rescanned)
+    (root / "x").touch()
+    wait_until(lambda: watched.saw(root / "x"))
+    assert watched.paths == {root / "x"}
+
+
+def test_a_root_that_is_deleted_and_comes_back_is_watched_again(
+    root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    watched = watch(root)
+    shutil.rmtree(root)
+    wait_until(watched.rescanned)
+    assert watched.watcher.alive()
+    root.mkdir()
+    wait_until(watched.rescanned)
+    (root / "x").touch()
+    wait_until(lambda: watched.saw(root / "x"))
+
+
+def test_a_folder_that_took_a_roots_place_is_watched_instead(
+    root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    watched = watch(root)
+    root.rename(root.with_name("moved"))
+    root.mkdir()
+    assert watched.watcher.refresh()
+    assert watched.watcher.take(time.monotonic()).rescan
+    assert not watched.watcher.refresh()
+    watched.settle()
+    (root.with_name("moved") / "elsewhere").touch()
+    (root / "x").touch()
+    wait_until(lambda: watched.saw(root / "x"))
+    assert watched.paths == {root / "x"}
+
+
+def test_a_symbolic_link_is_followed_once_and_named_by_its_target(
+    tmp_path: Path, root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(root)
+    (root / "inner").symlink_to(tmp_path)  # a loop, if it were followed
+    watched = watch(link, root)
+    assert watched.watcher.watches == 1
+    (root / "x").touch()
+    wait_until(lambda: watched.saw(root / "x"))
+    other = tmp_path / "other"
+    other.mkdir()
+    link.unlink()
+    link.symlink_to(other)
+    watched.roots = [link]
+    assert watched.watcher.refresh()
+    watched.settle()
+    (other / "y").touch()
+    wait_until(lambda: watched.saw(other / "y"))
+
+
+def test_roots_come_and_go_while_running(
+    tmp_path: Path, root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    watched = watch(root)
+    more, below = tmp_path / "more", root / "below"
+    more.mkdir()
+    below.mkdir()
+    wait_until(lambda: watched.watcher.watches == 2)
+    watched.roots = [root, more, below]
+    assert watched.watcher.refresh()
+    assert watched.watcher.watches == 3  # what lies below a root is watched with it
+    watched.settle()
+    (below / "x").touch()
+    (more / "y").touch()
+    wait_until(lambda: watched.saw(below / "x", more / "y"))
+    watched.roots = [more]
+    assert watched.watcher.refresh()
+    wait_until(lambda: watched.watcher.watches == 1)
+
+
+def test_stopping_is_prompt_and_leaves_no_thread_and_no_descriptor(root: Path) -> None:
+    before = (threading.active_count(), len(os.listdir("/proc/self/fd")))
+    watched = Watched(root)
+    watched.watcher.start()
+    started = time.monotonic()
+    watched.watcher.stop()
+    watched.watcher.stop()
+    assert time.monotonic() - started < 2
+    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+    assert not watched.watcher.alive()
+    assert not watched.watcher.refresh()
