@@ -82,7 +82,9 @@ class Home:
 class Rig:
     """An engine.  Make another one over the same home to see what a restart sees."""
 
-    def __init__(self, home: Home, *, now: float = START, settings: Config | None = None, ci: bool = False) -> None:
+    def __init__(
+        self, home: Home, *, now: float = START, settings: Config | None = None, ci: bool = False
+    ) -> None:
         self.home = home
         self.now = now
         self.events = Events()
@@ -153,7 +155,9 @@ class Rig:
         return self.mirror.path_of(session.project or "", session.stored_as, name).read_bytes()
 
 
-def line(kind: str, text: str, cwd: Path | str, *, session: str = "", at: str = "2026-09-21T10:00:00.000Z") -> bytes:
+def line(
+    kind: str, text: str, cwd: Path | str, *, session: str = "", at: str = "2026-09-21T10:00:00.000Z"
+) -> bytes:
     """A transcript's line as an agent writes it."""
     content: Any = text if kind == "user" else [{"type": "text", "text": text}]
     entry = {

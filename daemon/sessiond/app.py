@@ -15,10 +15,10 @@ from sessiond.engine import Engine
 from sessiond.logs import Log
 from sessiond.loops import CaptureLoop, PushLoop
 from sessiond.metrics import Metrics, catalogue, of_state
+from sessiond.observer import watches_limit
 from sessiond.schedule import Job, Schedule
 from sessiond.server import Server
 from sessiond.verbs import Verbs
-from sessiond.observer import watches_limit
 from sessiond.watcher import Watcher
 from sessionsync import __version__
 from sessionsync.config import Config, Paths, differences, load, needs_restart, paths

@@ -77,7 +77,7 @@ class Engine:
         self.connect()
 
     def _project_folders(self) -> Iterator[Path]:
-        """Projects whose `.claude/sessions` is watched: those in the settings, and those that transcripts name."""
+        """Projects whose `.claude/sessions` is watched: by the settings, and by what transcripts name."""
         home = Path(self.environ.get("HOME", "/"))
         for pattern in self.config.sources.projects:
             folder = Path(pattern).expanduser() if not pattern.startswith("~") else home / pattern[2:]
@@ -169,4 +169,3 @@ def ci_context(environ: Mapping[str, str]) -> Context:
         pr=pull,
         run_id=number(environ.get("GITHUB_RUN_ID", "")),
     )
-

@@ -73,7 +73,7 @@ class Loop(threading.Thread):
         raise NotImplementedError
 
     def run(self) -> None:
-        """Turn until stopped.  The one place that catches everything: the heart stops, the process decides."""
+        """Turn until stopped.  An error of any kind ends the loop, and the process decides what then."""
         try:
             while not self._stopping:
                 pause = self.turn()
@@ -147,6 +147,7 @@ class CaptureLoop(Loop):
         self.bell.ring()
 
     def turn(self) -> float:
+        """Commands, then hints and what is due, then one session of the backlog, then the flush."""
         now, beat = time.time(), time.monotonic()
         self._watch_clock(now, beat)
         while self._commands:
@@ -283,6 +284,7 @@ class PushLoop(Loop):
         self.busy = False
 
     def turn(self) -> float:
+        """Send everything that is due, one item after the other."""
         push = self._engine.push
         if push is None or self._token_is_old(push):
             self._find_token()

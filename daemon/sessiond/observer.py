@@ -97,7 +97,13 @@ def _platform(
         return Stream, {}, None
 
     from watchdog.observers.inotify import InotifyEmitter  # noqa: PLC0415 - this platform's
-    from watchdog.observers.inotify_c import InotifyEvent, InotifyFD  # noqa: PLC0415 - this platform's
+    from watchdog.observers.inotify_c import (  # noqa: PLC0415 - this platform's
+        CallbackId,
+        InotifyEvent,
+        InotifyFD,
+        Mask,
+        WatchCallback,
+    )
 
     class Reader(InotifyFD):
         """Reads the kernel's queue."""
@@ -110,9 +116,13 @@ def _platform(
             else:
                 super().handle_event(event)
 
-        def add_callback(self, path: bytes, *arguments: Any) -> Any:
+        def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> Any:
+            # a folder made with its parent is found twice; watchdog warns each time, with all it holds
             try:
-                return super().add_callback(path, *arguments)
+                with self._lock:
+                    watch = self._get_or_create_watch(path, mask)
+                    watch.callbacks[id_] = callback
+                    return watch.wd
             except OSError as error:
                 if error.errno == errno.ENOSPC:
                     starved(os.fsdecode(path))

@@ -39,7 +39,11 @@ def sync_once(
             counts = _drain(engine, timeout_s)
     except AlreadyRunning:
         counts = client.request(
-            where.socket, "sync", {"wait": timeout_s, "capture": True}, acts=True, timeout_s=timeout_s + GRACE_S
+            where.socket,
+            "sync",
+            {"wait": timeout_s, "capture": True},
+            acts=True,
+            timeout_s=timeout_s + GRACE_S,
         )
     _say(counts, as_json=as_json)
     if counts["buried"]:

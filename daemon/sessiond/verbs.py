@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sessiond.control import Answer, Params, Verb, flag, number, text
 from sessionsync import __version__, report
@@ -37,9 +37,7 @@ class Verbs:
 
     def table(self) -> dict[str, Verb]:
         """Every verb by name."""
-        return {
-            name: Verb(name, self._handler(name), acts=name in self.ACTS) for name in self.NAMES
-        }
+        return {name: Verb(name, self._handler(name), acts=name in self.ACTS) for name in self.NAMES}
 
     def _handler(self, name: str) -> Callable[[Params], Answer]:
         handler: Callable[[Params], Answer] = getattr(self, name.replace("-", "_"))
@@ -68,7 +66,9 @@ class Verbs:
     def events(self, params: Params) -> Answer:
         """The newest events behind `after`."""
         return report.events(
-            self._app.engine.store, after=int(number(params, "after", 0)), limit=int(number(params, "limit", 100))
+            self._app.engine.store,
+            after=int(number(params, "after", 0)),
+            limit=int(number(params, "limit", 100)),
         )
 
     def health(self, params: Params) -> Answer:
@@ -98,7 +98,7 @@ class Verbs:
                 lambda now: app.engine.capture.include_history(now, ref, dry_run=dry_run), CHECKPOINT_S
             )
         if flag(params, "capture") and not dry_run:
-            app.capture.call(lambda now: self._capture_all(now), CHECKPOINT_S)
+            app.capture.call(self._capture_all, CHECKPOINT_S)
         due = self._waiting(session)
         if dry_run:
             return {"due": due + added, "pushed": 0, "left": due + added, "buried": self._buried(session)}
@@ -183,7 +183,9 @@ class Verbs:
         return due
 
     def _waiting(self, session: Session | None) -> int:
-        return sum(1 for item in self._app.engine.queue.items() if session is None or item.subject == session.id)
+        return sum(
+            1 for item in self._app.engine.queue.items() if session is None or item.subject == session.id
+        )
 
     def _buried(self, session: Session | None) -> int:
         items = self._app.engine.queue.items(buried=True)

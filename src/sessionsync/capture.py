@@ -23,7 +23,7 @@ import msgspec
 from sessionsync import projects
 from sessionsync.catalog import Catalog, Checkpoint, File, Session
 from sessionsync.config import Config
-from sessionsync.errors import CopyMismatch, NoSuchSession, StoreFull
+from sessionsync.errors import CopyMismatch, NoSuchSession
 from sessionsync.events import Emit
 from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary, checkpoint_id, rfc3339
 from sessionsync.queue import Queue
@@ -105,9 +105,11 @@ class Capture:
         known = self._catalog.fingerprints()
         differing: list[tuple[float, Ref]] = []
         for source in self._sources.values():
-            for found in source.find():
-                if known.pop(found.ref, None) != fingerprint(found):
-                    differing.append((found.mtime, found.ref))
+            differing.extend(
+                (found.mtime, found.ref)
+                for found in source.find()
+                if known.pop(found.ref, None) != fingerprint(found)
+            )
         nothing = fingerprint(None)
         gone = [ref for ref, was in known.items() if was != nothing and ref.source in self._sources]
         return [ref for _, ref in sorted(differing, key=lambda pair: -pair[0])] + gone
@@ -120,7 +122,7 @@ class Capture:
         return None
 
     def due(self, now: float) -> list[Ref]:
-        """Sessions whose time has come although no file changed: quiet, long without checkpoint, unsettled."""
+        """Sessions whose time has come without a change: quiet ones, long dirty ones, unsettled ones."""
         return self._catalog.due(
             dirty_before=now - LONGEST_WITHOUT_CHECKPOINT_S,
             quiet_before=now - self.config.sources.quiet_seconds,
@@ -162,7 +164,9 @@ class Capture:
         self.capture(ref, now)
         work = self._load(ref)
         if work is None:
-            raise NoSuchSession(f"No session {ref} is on this disk.", hint="`sessiond list` shows the known ones.")
+            raise NoSuchSession(
+                f"No session {ref} is on this disk.", hint="`sessiond list` shows the known ones."
+            )
         if work.session.dirty_since is not None:
             self._checkpoint(work, trigger, now)
         self.flush(now)
@@ -240,7 +244,9 @@ class Capture:
         silent = session.ref.source == "claude" and summary.prompts == 0
         if session.commented and session.checkpoint is not None and not silent:
             self._queue.enqueue("comment", session.id, session.checkpoint, now)
-            self._emit("item_enqueued", session=session.name, operation="comment", checkpoint=session.checkpoint)
+            self._emit(
+                "item_enqueued", session=session.name, operation="comment", checkpoint=session.checkpoint
+            )
 
     # --- one session
 
@@ -290,7 +296,9 @@ class Capture:
         work.checkpoints.clear()
         for snapshot in self._session_vault(work).snapshots():
             size = int(snapshot.meta.get("size", 0))
-            work.checkpoints.append(Checkpoint(snapshot.id, snapshot.at, snapshot.trigger, size, snapshot.alias))
+            work.checkpoints.append(
+                Checkpoint(snapshot.id, snapshot.at, snapshot.trigger, size, snapshot.alias)
+            )
             work.session.checkpoint, work.session.checkpoint_at = snapshot.id, snapshot.at
 
     def _settle_project(self, source: Source, work: _Work, found: Found) -> None:
@@ -470,7 +478,9 @@ class Capture:
         shared = self._mirror.common_prefix(copy, descriptor)
         self._mirror.set_aside(copy, shared, now)
         for start in range(shared, file.length, BLOCK_BYTES):
-            self._mirror.write(copy, start, os.pread(descriptor, min(BLOCK_BYTES, file.length - start), start))
+            self._mirror.write(
+                copy, start, os.pread(descriptor, min(BLOCK_BYTES, file.length - start), start)
+            )
         self._emit("copy_made_again", session=work.session.name, file=file.name, offset=shared)
 
     @staticmethod
@@ -627,7 +637,7 @@ class Capture:
             session.dirty_since = session.changed_at
 
     def _store(self, work: _Work, file: File, upto: int) -> None:
-        """Put the captured bytes before `upto` into the vault, in segments that end on a line where they can."""
+        """Put the captured bytes before `upto` into the vault, in segments that end on a line if they can."""
         copy = self._copy(work, file.name)
         vault = self._session_vault(work)
         work.changed.add(file.name)
@@ -780,7 +790,9 @@ def _common_with_vault(vault: SessionVault, name: str, generation: int, stored: 
         for chunk in vault.read(name, generation, stored):
             live = os.pread(descriptor, len(chunk), position)
             if live != chunk:
-                return position + len(os.path.commonprefix([live, chunk]))
+                return position + next(
+                    (n for n, (a, b) in enumerate(zip(live, chunk, strict=False)) if a != b), len(live)
+                )
             position += len(chunk)
     except CopyMismatch:
         return position

@@ -168,14 +168,14 @@ class Catalog:
     def find(self, ref: Ref) -> Session | None:
         """The session of this name."""
         row = self.store.row(
-            f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE source = ? AND session_id = ? AND scope = ?",  # noqa: S608 - own names
+            f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE source = ? AND session_id = ? AND scope = ?",
             (ref.source, ref.session_id, ref.scope),
         )
         return _session(row) if row else None
 
     def session(self, number: int) -> Session:
         """The session of this row number; NoSuchSession where it is gone."""
-        row = self.store.row(f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE id = ?", (number,))  # noqa: S608 - own names
+        row = self.store.row(f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE id = ?", (number,))
         if row is None:
             raise NoSuchSession(f"Session number {number} is gone.")
         return _session(row)
@@ -196,7 +196,8 @@ class Catalog:
         ]
         for condition, parameters in conditions:
             rows = self.store.rows(
-                f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE {condition} ORDER BY modified_at DESC LIMIT 20",  # noqa: S608
+                f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE {condition}"
+                " ORDER BY modified_at DESC LIMIT 20",
                 parameters,
             )
             if len(rows) == 1:
@@ -216,7 +217,7 @@ class Catalog:
             _session(row)
             for row in self.store.rows(
                 f"SELECT {_SESSION_COLUMNS} FROM sessions ORDER BY modified_at DESC, id"
-            )  # noqa: S608
+            )
         ]
 
     def fingerprints(self) -> dict[Ref, int]:
@@ -235,12 +236,12 @@ class Catalog:
             names = [name for name in _SESSION if not name.startswith("pushed_")]
             values = [_plain(getattr(session, name)) for name in names]
             assignments = ", ".join(f"{name} = ?" for name in names)
-            self.store.execute(f"UPDATE sessions SET {assignments} WHERE id = ?", (*values, session.id))  # noqa: S608
+            self.store.execute(f"UPDATE sessions SET {assignments} WHERE id = ?", (*values, session.id))
         else:
             values = [_plain(getattr(session, name)) for name in _SESSION]
             marks = ", ".join("?" * (len(_SESSION) + 3))
             session.id = self.store.insert(
-                f"INSERT INTO sessions (source, session_id, scope, {', '.join(_SESSION)}) VALUES ({marks})",  # noqa: S608
+                f"INSERT INTO sessions (source, session_id, scope, {', '.join(_SESSION)}) VALUES ({marks})",
                 (session.ref.source, session.ref.session_id, session.ref.scope, *values),
             )
 
@@ -252,13 +253,14 @@ class Catalog:
         )
 
     def due(self, *, dirty_before: float, quiet_before: float, now: float) -> list[Ref]:
-        """Sessions that need a look although no file has changed: quiet ones, long dirty ones, appointed ones."""
+        """Sessions to look at although no file has changed: quiet, long dirty, or appointed ones."""
         return [
             Ref(*row)
             for row in self.store.rows(
                 "SELECT source, session_id, scope FROM sessions WHERE dirty_since IS NOT NULL"
                 " AND (dirty_since <= ? OR changed_at <= ?)"
-                " UNION SELECT source, session_id, scope FROM sessions WHERE look_at IS NOT NULL AND look_at <= ?",
+                " UNION SELECT source, session_id, scope FROM sessions"
+                " WHERE look_at IS NOT NULL AND look_at <= ?",
                 (dirty_before, quiet_before, now),
             )
         ]
@@ -267,7 +269,8 @@ class Catalog:
         """When `due` will next name a session; None when nothing is waiting."""
         row = self.store.row(
             "SELECT min(at) FROM (SELECT min(dirty_since + ?, changed_at + ?) AS at FROM sessions"
-            " WHERE dirty_since IS NOT NULL UNION ALL SELECT look_at FROM sessions WHERE look_at IS NOT NULL)",
+            " WHERE dirty_since IS NOT NULL"
+            " UNION ALL SELECT look_at FROM sessions WHERE look_at IS NOT NULL)",
             (dirty_s, quiet_s),
         )
         return row[0] if row else None
@@ -286,7 +289,7 @@ class Catalog:
         found = {}
         for row in self.store.rows(
             f"SELECT {_FILE_COLUMNS} FROM files WHERE session = ? ORDER BY name", (session,)
-        ):  # noqa: S608
+        ):
             values = dict(zip(_FILE, row, strict=True))
             values["role"] = Role(values["role"])
             values["peaks"] = _decode_peaks(values["peaks"])
@@ -297,7 +300,7 @@ class Catalog:
         """Insert or update a file's row."""
         marks = ", ".join("?" * (len(_FILE) + 1))
         self.store.execute(
-            f"INSERT OR REPLACE INTO files (session, {_FILE_COLUMNS}) VALUES ({marks})",  # noqa: S608 - own names
+            f"INSERT OR REPLACE INTO files (session, {_FILE_COLUMNS}) VALUES ({marks})",
             (session, *(_plain(getattr(file, name)) for name in _FILE)),
         )
 

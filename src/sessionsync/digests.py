@@ -113,6 +113,7 @@ class Digests:
 
     def _remember_clean(self, key: tuple[int, str, int], length: int) -> None:
         self._store.execute(
-            "INSERT OR REPLACE INTO digests (session, name, generation, rules, clean_to) VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO digests (session, name, generation, rules, clean_to)"
+            " VALUES (?, ?, ?, ?, ?)",
             (*key, self._rules, length),
         )

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 class Emit(Protocol):
     """Tell that `event` has happened; fields are plain values, `session` is `str(Ref)`."""
 
-    def __call__(self, event: str, **fields: Any) -> None: ...
+    def __call__(self, event: str, **fields: Any) -> None:
+        """Tell it."""
 
 
 def silent(event: str, **fields: Any) -> None:

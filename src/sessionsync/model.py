@@ -160,14 +160,16 @@ class Summary(msgspec.Struct):
 
 
 class FileEntry(msgspec.Struct, frozen=True):
-    """A file in a record.  `sha256` is of the bytes on disk; it is null where redaction changed
-    them, and `stored_sha256`, of the redacted bytes, counts instead.
+    """A file in a record.
+
+    `sha256` is of the bytes on disk; it is null where redaction changed them, and `stored_sha256`, of
+    the redacted bytes, counts instead.
     """
 
     path: str
     size: int
     sha256: str | None
-    stored_sha256: str | None | msgspec.UnsetType = msgspec.UNSET
+    stored_sha256: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 def rfc3339(at: float) -> str:

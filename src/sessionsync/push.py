@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sessionsync.catalog import Catalog, Checkpoint, Session
@@ -44,7 +45,7 @@ from sessionsync.model import CheckpointEntry, Context, Role, Tier, rfc3339
 from sessionsync.privacy.gate import ClearedText, Gate
 from sessionsync.queue import Item, Queue
 from sessionsync.remote import comments
-from sessionsync.remote.github import Comment, GitHub, Issue, Repository
+from sessionsync.remote.github import Comment, GitHub, Repository
 from sessionsync.remote.pace import Pace
 from sessionsync.remote.placements import Held, Placement, Placements, Sent
 from sessionsync.retry import Reach, next_attempt_at
@@ -266,11 +267,13 @@ class Push:
             return True
         placement = yield from self._home(repository, session, item)
         held = self._record(repository, session)
-        draft = self._draft(repository, session, checkpoint)
+        draft = self._draft(session, checkpoint)
         content = comments.content_hash(draft)
         sent = self._placements.sent(session.id, repository.id)
         if sent is not None and sent.content == content and _whole(held, sent.revision):
-            self._finish(item, repository, placement, session, checkpoint, Sent(sent.issue, sent.revision, content))
+            self._finish(
+                item, repository, placement, session, checkpoint, Sent(sent.issue, sent.revision, content)
+            )
             self._emit("push_unchanged", session=session.name)
             return True
         revision = max([0, *(comment.revision for comment in held.values())]) + 1
@@ -283,7 +286,9 @@ class Push:
                 repository, placement, session, held.get(part), bodies[part - 1]
             )
         yield from self._delete_surplus(repository, session, len(bodies))
-        self._finish(item, repository, placement, session, checkpoint, Sent(placement.number or 0, revision, content))
+        self._finish(
+            item, repository, placement, session, checkpoint, Sent(placement.number or 0, revision, content)
+        )
         self._emit(
             "push_completed",
             session=session.name,
@@ -296,11 +301,13 @@ class Push:
         return True
 
     def _budget_spent(self, item: Item) -> bool:
-        """Whether a new comment would have to wait long: then the item waits in the queue, and edits pass by."""
+        """Whether a new comment would wait long: then the item waits in the queue, and edits pass by."""
         wait = self._pace.wait_s(self._now, creates=True)
         if wait <= LONGEST_WAIT_S:
             return False
-        self._queue.release(item, self._now + wait, "Waits for GitHub's limit on new comments.", "creation_budget")
+        self._queue.release(
+            item, self._now + wait, "Waits for GitHub's limit on new comments.", "creation_budget"
+        )
         return True
 
     def _finish(
@@ -328,7 +335,12 @@ class Push:
         return chosen
 
     def _write_part(
-        self, repository: Repository, placement: Placement, session: Session, held: Held | None, body: ClearedText
+        self,
+        repository: Repository,
+        placement: Placement,
+        session: Session,
+        held: Held | None,
+        body: ClearedText,
     ) -> Generator[float, float, Placement]:
         """Edit the part's comment, or create it; returns the issue where it lies."""
         if held is not None:
@@ -365,15 +377,13 @@ class Push:
             if comment.part <= parts and not double:
                 continue
             yield from self._turn()
-            try:
+            with suppress(Missing):
                 self.github.delete_comment(comment.id)
-            except Missing:
-                pass
             self._placements.drop(repository.id, comment.id)
             self._emit("comment_deleted", session=session.name, comment=comment.id)
         return True
 
-    def _draft(self, repository: Repository, session: Session, checkpoint: Checkpoint) -> comments.Draft:
+    def _draft(self, session: Session, checkpoint: Checkpoint) -> comments.Draft:
         """The record as it will be sent, through the privacy gate; its bytes come from the vault alone."""
         summary = checkpoint.summary or session.summary
         tier = session.tier or Tier.GITHUB_ONLY
@@ -392,7 +402,9 @@ class Push:
         }
         contents = None
         if tier is Tier.GITHUB_ONLY:
-            contents = [(file.name, b"".join(vault.read(file.name, file.generation, file.length))) for file in stored]
+            contents = [
+                (file.name, b"".join(vault.read(file.name, file.generation, file.length))) for file in stored
+            ]
         return comments.clear(
             self._gate,
             session_id=session.key,
@@ -451,7 +463,9 @@ class Push:
                 hint="Use a private repository, or set github.allow_public = true if this is meant.",
             )
         if found.archived:
-            raise NotPermitted(f"The repository {name} is archived and takes no comments.", hint="Unarchive it.")
+            raise NotPermitted(
+                f"The repository {name} is archived and takes no comments.", hint="Unarchive it."
+            )
         if not found.has_issues:
             raise RepositoryMissing(
                 f"Issues are turned off in the repository {name}.", hint="Turn them on in its settings."
@@ -497,11 +511,11 @@ class Push:
                     self._placements.forget(volume)
                 continue
             return placement
-        raise Missing(f"The issue for {session.name} keeps vanishing.", hint="Set github.issue to one that stays.")
+        raise Missing(
+            f"The issue for {session.name} keeps vanishing.", hint="Set github.issue to one that stays."
+        )
 
-    def _volumes(
-        self, repository: Repository, session: Session
-    ) -> Generator[float, float, list[Placement]]:
+    def _volumes(self, repository: Repository, session: Session) -> Generator[float, float, list[Placement]]:
         """The issues that take the session's comments, the one for new comments last."""
         number = self._context_of(session).issue or self._config.github.issue
         if number and (named := self._named_issue(repository, number)) is not None:
@@ -538,7 +552,7 @@ class Push:
         intended = known[0] if known else Placement(0, repository.id, key, volume)
         if intended.intended_at is not None and 0 <= self._now - intended.intended_at < ISSUE_LAG_S:
             raise Lagging(
-                f"The issue for {session.project} was asked for without an answer; it may still appear in the list.",
+                f"The issue for {session.project} was asked for without an answer; it may still appear.",
                 hint="Nothing to do: it is looked for again.",
             )
         self._check_repository(anew=True)

@@ -52,7 +52,10 @@ class Item:
         return self.attempts > 1
 
 
-_COLUMNS = "operation, subject, checkpoint, state, attempts, failures, enqueued_at, next_attempt_at, last_error, last_code"
+_COLUMNS = (
+    "operation, subject, checkpoint, state, attempts, failures, enqueued_at, next_attempt_at,"
+    " last_error, last_code"
+)
 _WAITING = "state IN ('pending', 'retrying', 'paused')"
 
 
@@ -75,8 +78,8 @@ class Queue:
         """
         with self.store.transaction():
             stale = self.store.execute(
-                "UPDATE items SET state = 'retrying', leased = NULL, next_attempt_at = min(next_attempt_at, ?)"
-                " WHERE state = 'in_flight'",
+                "UPDATE items SET state = 'retrying', leased = NULL,"
+                " next_attempt_at = min(next_attempt_at, ?) WHERE state = 'in_flight'",
                 (now,),
             )
             self.clamp(now, longest_wait_s)
@@ -86,7 +89,7 @@ class Queue:
         """After a clock has jumped back: nothing waits longer than any schedule of ours."""
         with self.store.transaction():
             self.store.execute(
-                f"UPDATE items SET next_attempt_at = ? WHERE {_WAITING} AND next_attempt_at > ?",  # noqa: S608 - constants
+                f"UPDATE items SET next_attempt_at = ? WHERE {_WAITING} AND next_attempt_at > ?",
                 (now, now + longest_wait_s),
             )
             self.store.execute("UPDATE items SET enqueued_at = ? WHERE enqueued_at > ?", (now, now))
@@ -100,10 +103,11 @@ class Queue:
         schedule of an item that is being retried stays: a busy session does not hammer a sick GitHub.
         """
         self.store.execute(
-            f"INSERT INTO items ({_COLUMNS}) VALUES (?, ?, ?, 'pending', 0, 0, ?, ?, '', '')"  # noqa: S608 - constants
+            f"INSERT INTO items ({_COLUMNS}) VALUES (?, ?, ?, 'pending', 0, 0, ?, ?, '', '')"
             " ON CONFLICT (operation, subject) DO UPDATE SET checkpoint = excluded.checkpoint,"
             " enqueued_at = CASE state WHEN 'buried' THEN excluded.enqueued_at ELSE enqueued_at END,"
-            " next_attempt_at = CASE state WHEN 'buried' THEN excluded.next_attempt_at ELSE next_attempt_at END,"
+            " next_attempt_at ="
+            " CASE state WHEN 'buried' THEN excluded.next_attempt_at ELSE next_attempt_at END,"
             " failures = CASE state WHEN 'buried' THEN 0 ELSE failures END,"
             " state = CASE state WHEN 'buried' THEN 'retrying' ELSE state END",
             (operation, subject, checkpoint, now, now + delay_s),
@@ -113,7 +117,7 @@ class Queue:
         """The item that has been due longest, its attempt committed; None when none is due."""
         with self.store.transaction():
             row = self.store.row(
-                f"SELECT {_COLUMNS} FROM items WHERE {_WAITING} AND next_attempt_at <= ?"  # noqa: S608 - constants
+                f"SELECT {_COLUMNS} FROM items WHERE {_WAITING} AND next_attempt_at <= ?"
                 " ORDER BY next_attempt_at, enqueued_at, operation, subject LIMIT 1",
                 (now,),
             )
@@ -129,7 +133,7 @@ class Queue:
     def get(self, operation: str, subject: int) -> Item | None:
         """One item, whatever its state."""
         row = self.store.row(
-            f"SELECT {_COLUMNS} FROM items WHERE operation = ? AND subject = ?",  # noqa: S608 - constants
+            f"SELECT {_COLUMNS} FROM items WHERE operation = ? AND subject = ?",
             (operation, subject),
         )
         return _item(row) if row else None
@@ -167,7 +171,8 @@ class Queue:
 
     def _end(self, item: Item, state: State, at: float, error: str, code: str, count: str) -> None:
         self.store.execute(
-            f"UPDATE items SET state = ?, leased = NULL, next_attempt_at = ?, last_error = ?, last_code = ?, {count}"  # noqa: S608 - constants
+            "UPDATE items SET state = ?, leased = NULL, next_attempt_at = ?, last_error = ?, last_code = ?,"
+            f" {count}"
             " WHERE operation = ? AND subject = ?",
             (state.value, at, error, code, item.operation, item.subject),
         )
@@ -177,7 +182,7 @@ class Queue:
         states = f"({_WAITING} OR state = 'buried')" if buried else _WAITING
         mine = "" if subject is None else " AND operation <> 'index' AND subject = ?"
         return self.store.execute(
-            "UPDATE items SET next_attempt_at = min(next_attempt_at, ?),"  # noqa: S608 - constants
+            "UPDATE items SET next_attempt_at = min(next_attempt_at, ?),"
             " state = CASE state WHEN 'buried' THEN 'retrying' ELSE state END"
             f" WHERE {states}{mine}",
             (now,) if subject is None else (now, subject),
@@ -189,13 +194,13 @@ class Queue:
         return [
             _item(row)
             for row in self.store.rows(
-                f"SELECT {_COLUMNS} FROM items WHERE {condition} ORDER BY next_attempt_at, enqueued_at"  # noqa: S608 - constants
+                f"SELECT {_COLUMNS} FROM items WHERE {condition} ORDER BY next_attempt_at, enqueued_at"
             )
         ]
 
     def next_attempt_at(self) -> float | None:
         """When the next item is due; None when nothing waits."""
-        row = self.store.row(f"SELECT min(next_attempt_at) FROM items WHERE {_WAITING}")  # noqa: S608 - constants
+        row = self.store.row(f"SELECT min(next_attempt_at) FROM items WHERE {_WAITING}")
         return row[0] if row else None
 
     def depth(self) -> dict[State, int]:

@@ -207,8 +207,8 @@ class Store:
         application: int = run("PRAGMA application_id").fetchone()[0]
         if version > len(MIGRATIONS):
             raise StoreTooNew(
-                f"The state file {self.file} has version {version}; this sessiond knows up to {len(MIGRATIONS)}.",
-                hint="Install the newer sessiond again, or move the file away: it is rebuilt from the backups.",
+                f"The state file {self.file} has version {version}; this sessiond knows {len(MIGRATIONS)}.",
+                hint="Install the newer sessiond again, or move the file away: it is rebuilt.",
             )
         if version > 0 and application != APPLICATION_ID:
             raise StoreCorrupt(
@@ -346,7 +346,7 @@ def translated(file: Path) -> Iterator[None]:
         if isinstance(error, sqlite3.OperationalError) and any(word in text for word in _FULL):
             raise StoreFull(
                 f"The state file {file} cannot be written: {text}.",
-                hint=f"Free space on the disk of {file.parent}, and see that the folder is yours and writable.",
+                hint=f"Free space on the disk of {file.parent}, and see that it is yours and writable.",
             ) from error
         if isinstance(error, sqlite3.OperationalError) and "disk I/O error" in text:
             raise StoreError(

@@ -37,7 +37,9 @@ def touch(path: Path, at: float) -> None:
     os.utime(path, (at, at))
 
 
-def test_appended_bytes_are_in_the_plain_copy_and_after_a_quiet_time_in_a_checkpoint(home: Home, rig: Rig) -> None:
+def test_appended_bytes_are_in_the_plain_copy_and_after_a_quiet_time_in_a_checkpoint(
+    home: Home, rig: Rig
+) -> None:
     path = home.transcript()
     append(path, line("user", "hello", home.project), line("assistant", "hi", home.project))
     touch(path, START + 1)
@@ -55,7 +57,9 @@ def test_appended_bytes_are_in_the_plain_copy_and_after_a_quiet_time_in_a_checkp
     assert item.checkpoint == session.checkpoint
 
 
-def test_every_later_append_makes_one_more_checkpoint_and_old_ones_stay_readable(home: Home, rig: Rig) -> None:
+def test_every_later_append_makes_one_more_checkpoint_and_old_ones_stay_readable(
+    home: Home, rig: Rig
+) -> None:
     path = home.transcript()
     versions: dict[str, bytes] = {}
     for n in range(5):
@@ -130,7 +134,9 @@ def test_a_compaction_is_a_checkpoint_that_ends_right_behind_its_line(home: Home
     assert rig.restored(rig.session()) == {path.name: path.read_bytes()}
 
 
-def test_a_session_that_never_rests_gets_a_checkpoint_of_whole_lines_after_ten_minutes(home: Home, rig: Rig) -> None:
+def test_a_session_that_never_rests_gets_a_checkpoint_of_whole_lines_after_ten_minutes(
+    home: Home, rig: Rig
+) -> None:
     path = home.transcript()
     for n in range(13):
         append(path, line("user", f"{n}", home.project))
@@ -162,7 +168,9 @@ def test_a_shrink_keeps_the_bytes_that_it_cuts(home: Home, rig: Rig, kept: int) 
     rig.wait(5)
     session = rig.session()
     assert rig.mirrored(session, path.name) == path.read_bytes()
-    aside = sorted(rig.mirror.path_of(session.project or "", session.stored_as, path.name).parent.glob("*.*.jsonl"))
+    aside = sorted(
+        rig.mirror.path_of(session.project or "", session.stored_as, path.name).parent.glob("*.*.jsonl")
+    )
     assert was[kept:] in {copy.read_bytes() for copy in aside}
     rewrite = next(c for c in rig.catalog.checkpoints(session.id) if c.trigger == "rewrite")
     assert rig.restored(session, rewrite.id) == {path.name: was}
@@ -171,7 +179,9 @@ def test_a_shrink_keeps_the_bytes_that_it_cuts(home: Home, rig: Rig, kept: int) 
     assert rig.restored(rig.session(), rewrite.id) == {path.name: was}
 
 
-def test_a_rewrite_under_the_same_name_is_a_new_generation_from_the_first_differing_byte(home: Home, rig: Rig) -> None:
+def test_a_rewrite_under_the_same_name_is_a_new_generation_from_the_first_differing_byte(
+    home: Home, rig: Rig
+) -> None:
     path = home.transcript()
     first = line("user", "same", home.project)
     append(path, first, line("user", "one way", home.project))
@@ -222,7 +232,9 @@ def test_a_deletion_is_no_truth(home: Home, rig: Rig) -> None:
     assert rig.restored(rig.session()) == {path.name: path.read_bytes()}
 
 
-def test_a_transcript_that_vanishes_while_its_subagents_stay_is_still_in_later_checkpoints(home: Home, rig: Rig) -> None:
+def test_a_transcript_that_vanishes_while_its_subagents_stay_is_still_in_later_checkpoints(
+    home: Home, rig: Rig
+) -> None:
     path = home.transcript()
     append(path, line("user", "main", home.project))
     agent = path.with_suffix("") / "subagents" / "agent-1.jsonl"
@@ -297,7 +309,9 @@ def test_what_is_lost_is_made_again_from_what_is_left(home: Home, rig: Rig, lost
     again.close()
 
 
-def test_a_manual_checkpoint_captures_first_and_is_not_repeated_without_a_change(home: Home, rig: Rig) -> None:
+def test_a_manual_checkpoint_captures_first_and_is_not_repeated_without_a_change(
+    home: Home, rig: Rig
+) -> None:
     path = home.transcript()
     append(path, line("user", "one", home.project))
     made = rig.capture.checkpoint(claude(path), "manual", rig.now)
@@ -315,12 +329,18 @@ def test_size_counts_subagents_and_no_companions_and_a_tier_never_falls(home: Ho
     append(path, line("user", "x" * 30_000, home.project))
     write(
         path.with_suffix(""),
-        [("subagents/agent-1.jsonl", line("user", "y" * 20_000, home.project)), ("tool-results/a.txt", b"z" * 300_000)],
+        [
+            ("subagents/agent-1.jsonl", line("user", "y" * 20_000, home.project)),
+            ("tool-results/a.txt", b"z" * 300_000),
+        ],
     )
     rig.scan()
     rig.wait(200)
     session = rig.session()
-    assert session.size == path.stat().st_size + (path.with_suffix("") / "subagents/agent-1.jsonl").stat().st_size
+    assert (
+        session.size
+        == path.stat().st_size + (path.with_suffix("") / "subagents/agent-1.jsonl").stat().st_size
+    )
     assert session.tier is Tier.HYBRID
     assert f"{path.stem}/tool-results/a.txt" in rig.restored(session)
     with path.open("rb+") as file:
@@ -336,11 +356,16 @@ def test_size_counts_subagents_and_no_companions_and_a_tier_never_falls(home: Ho
     assert rig.events.named("tier_promoted")
 
 
-def test_a_structured_sessions_checkpoint_files_are_checkpoints_once_they_are_complete(home: Home, rig: Rig) -> None:
+def test_a_structured_sessions_checkpoint_files_are_checkpoints_once_they_are_complete(
+    home: Home, rig: Rig
+) -> None:
     folder = home.structured("design")
     write(folder, [("context.json", b'{"decisions": ["use SQLite"], "current_phase": "build"}')])
     rig.scan()
-    write(folder, [("checkpoints/first.json", b'{"half'), ("checkpoints/.hidden", b"x"), ("checkpoints/a.tmp", b"x")])
+    write(
+        folder,
+        [("checkpoints/first.json", b'{"half'), ("checkpoints/.hidden", b"x"), ("checkpoints/a.tmp", b"x")],
+    )
     rig.wait(0.5)
     rig.wait(2)
     assert rig.catalog.checkpoints(rig.session().id) == []
@@ -355,7 +380,9 @@ def test_a_structured_sessions_checkpoint_files_are_checkpoints_once_they_are_co
     assert rig.queue.items()
 
 
-def test_a_file_deleted_from_a_structured_session_stays_in_its_manifest_with_the_time(home: Home, rig: Rig) -> None:
+def test_a_file_deleted_from_a_structured_session_stays_in_its_manifest_with_the_time(
+    home: Home, rig: Rig
+) -> None:
     folder = home.structured("design")
     write(folder, [("context.json", b"{}"), ("artifacts/plan.md", b"# plan")])
     rig.scan()
@@ -401,7 +428,9 @@ def test_the_project_is_the_git_remote_of_the_first_folder_named_in_the_lines(ho
     below.mkdir()
     path = home.agent / "projects" / "-a-misleading-name" / f"{'1' * 8}-1111-1111-1111-{'1' * 12}.jsonl"
     path.parent.mkdir()
-    append(path, b'{"type":"summary","summary":"s"}\n', line("user", "a", below), line("user", "b", "/elsewhere"))
+    append(
+        path, b'{"type":"summary","summary":"s"}\n', line("user", "a", below), line("user", "b", "/elsewhere")
+    )
     rig.scan()
     session = rig.session()
     assert session.project_key == "github.com/owner/tool"
@@ -445,7 +474,8 @@ def test_a_prefix_at_the_copys_place_is_adopted(home: Home, rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\0" * 100_000, b"not json\n", b"\xff\xfe\n", b"[1]\n{}\n", b"}{\n", b'{"a":1}{"b":2}\n']
+    "content",
+    [b"", b"\0" * 100_000, b"not json\n", b"\xff\xfe\n", b"[1]\n{}\n", b"}{\n", b'{"a":1}{"b":2}\n'],
 )
 def test_whatever_a_file_holds_its_bytes_are_kept(home: Home, rig: Rig, content: bytes) -> None:
     path = home.transcript()

@@ -71,7 +71,9 @@ def record_of(body: str) -> dict[str, Any]:
     return found
 
 
-def test_a_small_session_is_whole_in_one_comment_of_the_projects_issue(rig: Rig, gh: FakeGitHub, pusher: Line) -> None:
+def test_a_small_session_is_whole_in_one_comment_of_the_projects_issue(
+    rig: Rig, gh: FakeGitHub, pusher: Line
+) -> None:
     path = session(rig, "hello")
     pusher.drain()
     (comment,) = gh.comments("o/r", 1)
@@ -121,7 +123,10 @@ def test_each_tier_has_the_same_critical_data_and_only_the_smallest_the_bytes(
     write(
         folder,
         [
-            ("context.json", b'{"title": "T", "decisions": ["d1"], "current_phase": "p", "next_steps": ["n"]}'),
+            (
+                "context.json",
+                b'{"title": "T", "decisions": ["d1"], "current_phase": "p", "next_steps": ["n"]}',
+            ),
             ("artifacts/data.bin", b"x" * size),
         ],
     )
@@ -139,7 +144,9 @@ def test_each_tier_has_the_same_critical_data_and_only_the_smallest_the_bytes(
     assert ("sessiond\n" in comment.body) == (tier is Tier.GITHUB_ONLY)
 
 
-def test_a_session_that_grows_is_promoted_and_leaves_no_old_parts(rig: Rig, gh: FakeGitHub, pusher: Line) -> None:
+def test_a_session_that_grows_is_promoted_and_leaves_no_old_parts(
+    rig: Rig, gh: FakeGitHub, pusher: Line
+) -> None:
     folder = rig.home.structured("grows")
     noise = random.Random(1).randbytes(44_000)
     write(folder, [("context.json", b"{}"), ("a.bin", noise)])

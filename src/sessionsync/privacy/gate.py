@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NewType
 
 from sessionsync.errors import ConfigError, RedactionFailed
 from sessionsync.privacy import keys
-from sessionsync.privacy.rules import CUSTOM, RULES, Span, secret
+from sessionsync.privacy.rules import CUSTOM, CUT_OFF, HALF, RULES, Span, secret
 
 ClearedText = NewType("ClearedText", str)
 """Text that has been through the gate: the only thing that is sent to GitHub."""
@@ -31,6 +31,8 @@ _FIELD = re.compile(
     rb'|type|version|timestamp|cwd)"[ \t]*:[ \t]*"(?:[^"\\\n]|\\.)*\Z'
 )
 _FIELD_BYTES = 1024
+_HALF_BYTES = 8192
+_MARK = b"[REDACTED:%b]"
 
 
 class Redacted(NamedTuple):
@@ -60,10 +62,17 @@ class Gate:
         """The same for gates that redact alike under one `RULES_VERSION`."""
 
     def text(self, text: str) -> tuple[ClearedText, int]:
-        """Clear one text; returns how many secrets were replaced.  Half a surrogate pair becomes U+FFFD."""
+        """Clear one text; returns how many secrets were replaced.
+
+        Half a surrogate pair becomes U+FFFD.  Half a secret before a final `…` goes as well.
+        """
         whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        cleared = self.redact("", whole.encode())
-        return ClearedText(cleared.data.decode()), cleared.kinds.total()
+        cleared, kinds = self.redact("", whole.encode())
+        half = HALF.search(cleared, max(0, len(cleared) - _HALF_BYTES)) if self._on else None
+        if half and not self._allow(half[0]):
+            cleared = cleared[: half.start()] + _MARK % CUT_OFF.encode() + cleared[half.end() :]
+            kinds[CUT_OFF] += 1
+        return ClearedText(cleared.decode()), kinds.total()
 
     def data(self, name: str, data: bytes) -> tuple[bytes, int]:
         """Clear a file, or whole lines of one; returns how many secrets were replaced."""
@@ -156,7 +165,7 @@ class Gate:
         out: list[bytes] = []
         at = 0
         for span in spans:
-            out += line[at : span.start - offset], b"[REDACTED:%b]" % span.kind.encode()
+            out += line[at : span.start - offset], _MARK % span.kind.encode()
             at = span.end - offset
         cleared = b"".join((*out, line[at:]))
         if line.lstrip()[:1] in (b"{", b"[") and not _is_json(cleared) and _is_json(line):

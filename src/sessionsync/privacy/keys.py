@@ -21,9 +21,11 @@ _ESCAPE = re.compile(rb"\\+(?:u[0-9A-Fa-f]{4}|[nrt])")
 _PURE = re.compile(rb"[\sA-Za-z0-9+/=:,|>\xe2\x86\x92-]*[A-Za-z0-9+/=]{8}[\sA-Za-z0-9+/=:,|>\xe2\x86\x92-]*")
 _RUN = re.compile(rb"[A-Za-z0-9+/=]{32}")
 # What is left of a key whose END was cut off: lines of base64, numbered or quoted as tools show them.
+_BETWEEN = rb"(?:\\+[nrt]|\\u[0-9A-Fa-f]{4}|[ \t0-9:|>+-]|\xe2\x86\x92)"
 _CUT_OFF = re.compile(
     rb"(?:(?:\\+[nrt])+[A-Za-z-]+: [^\"\\\n]{0,120})*"
-    rb"(?:(?:\\+[nrt]|\\u[0-9A-Fa-f]{4}|[ \t0-9:|>+-]|\xe2\x86\x92){0,24}[A-Za-z0-9+/=]{16,})+"
+    rb"(?:%b{0,24}[A-Za-z0-9+/=]{16,}+)+"
+    rb"(?:%b{1,24}[A-Za-z0-9+/=]{1,15}(?![A-Za-z0-9]))?(?:%b{0,24}-{1,5}[A-Z ]*)?" % ((_BETWEEN,) * 3)
 )
 _MARGIN = rb"[ \t>|+-]*(?:\d{1,6}(?:\xe2\x86\x92|[\t:|-])[ \t]*)?"
 _BODY = re.compile(_MARGIN + rb"(?P<body>[A-Za-z0-9+/=]{1,128})[ \t\r]*")

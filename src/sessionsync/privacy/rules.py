@@ -5,6 +5,8 @@ It begins with a hint, a few fixed bytes that `bytes.find` looks for at 2 GB/s (
 stands is a pattern tried.  Patterns see text as it lies in JSON, where a line end is `\n` and a quote `\"`,
 and never take a quote or a backslash around the secret with them.
 
+Repetitions are bounded and possessive, so that no line takes longer than its length.
+
 Forms are those that the services document.  What is only likely (`password = …`) must look like a secret as
 well: a word taken out for nothing costs the session its identical bytes.
 """
@@ -21,6 +23,8 @@ RULES_VERSION = 1
 
 CUSTOM = "custom"
 """The kind of what the user's own expressions find."""
+CUT_OFF = "cut_off"
+"""The kind of what may be half a secret, at the end of a text that was cut."""
 
 
 class Span(NamedTuple):
@@ -83,7 +87,7 @@ _SYMBOLS = b"!@#$%^&*?+~"
 
 
 def _count(value: bytes, among: bytes) -> int:
-    return sum(char in among for char in value)
+    return len(value) - len(value.translate(None, among))
 
 
 def _is_filled_in(match: re.Match[bytes]) -> bool:
@@ -155,8 +159,8 @@ def _form(
 _ASSIGNED = (
     r"""(?P<key>(?:%s)(?:(?:[_-]?access)?[_-]?key(?:[_-]?base)?)?)(?P<close>\\*["'])?"""
     r"""[ \t]*(?P<sep>:[ \t]*[A-Za-z_][\w.]*[ \t]*=|=>|:=|={1,2}|:|[ ])[ \t]*"""
-    r"""(?:[bfru]{0,2}\\*["'`](?P<quoted>[^\s"'`\\]{6,4096})(?=\\*["'`])"""
-    r"""|(?P<bare>[^\s"'`\\,;&<>(){}\[\]|]{6,4096})(?=\Z|[\s"'`\\,;&<>)}\]|]))"""
+    r"""(?:[bfru]{0,2}\\*["'`](?P<quoted>[^\s"'`\\]{6,4096}+)(?=\\*["'`])"""
+    r"""|(?P<bare>[^\s"'`\\,;&<>(){}\[\]|]{6,4096}+)(?=\Z|[\s"'`\\,;&<>)}\]|]))"""
 )
 
 
@@ -177,37 +181,37 @@ RULES: tuple[Rule, ...] = (
     _form(
         "github_token",
         b"ghp_ gho_ ghu_ ghs_ ghr_ github_pat_",
-        rb"(?:github_pat_[A-Za-z0-9_]{20,255}|gh[a-z]_(?:[A-Za-z0-9]{20,255}|\d+_eyJ[\w.-]{20,}))",
+        rb"(?:github_pat_[A-Za-z0-9_]{20,255}+|gh[a-z]_(?:[A-Za-z0-9]{20,255}+|\d+_eyJ[\w.-]{20,4096}+))",
     ),
-    _form("gitlab_token", b"glpat-", rb"glpat-[A-Za-z0-9_-]{20,}"),
-    _form("anthropic_key", b"sk-ant-", rb"sk-ant-[A-Za-z0-9_-]{20,}"),
+    _form("gitlab_token", b"glpat-", rb"glpat-[A-Za-z0-9_-]{20,4096}+"),
+    _form("anthropic_key", b"sk-ant-", rb"sk-ant-[A-Za-z0-9_-]{20,4096}+"),
     _form(
         "openai_key",
         b"sk-",
-        rb"sk-(?:(?:proj|svcacct|admin|or-v1)-[A-Za-z0-9_-]{20,}|[A-Za-z0-9]{20,})(?![A-Za-z0-9_-])",
+        rb"sk-(?:(?:proj|svcacct|admin|or-v1)-[A-Za-z0-9_-]{20,4096}+|[A-Za-z0-9]{20,4096}+)(?![A-Za-z0-9_-])",
         _has_digit,
     ),
     _form(
         "slack_token",
         b"xox xapp- hooks.slack.com/services/",
-        rb"(?:xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{10,}|xapp-\d-[A-Za-z0-9-]{10,}"
-        rb"|hooks\.slack\.com/services/(?P<secret>T[A-Z0-9]+/B[A-Z0-9]+/[A-Za-z0-9]{16,}))",
+        rb"(?:xox[a-z](?:\.xox[a-z])?-[A-Za-z0-9-]{10,4096}+|xapp-\d-[A-Za-z0-9-]{10,4096}+"
+        rb"|hooks\.slack\.com/services/(?P<secret>T[A-Z0-9]+/B[A-Z0-9]+/[A-Za-z0-9]{16,4096}+))",
         _has_digit,
     ),
     _form(
         "stripe_key",
         b"sk_live_ sk_test_ rk_live_ rk_test_ whsec_",
-        rb"(?:[rs]k_(?:live|test)_[A-Za-z0-9]{16,}|whsec_[A-Za-z0-9+/=]{24,})",
+        rb"(?:[rs]k_(?:live|test)_[A-Za-z0-9]{16,4096}+|whsec_[A-Za-z0-9+/=]{24,4096}+)",
     ),
     _form(
         "google_key",
         b"AIza ya29. GOCSPX-",
-        rb"(?:(?<!\+)AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])|ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{20,})",
+        rb"(?:(?<!\+)AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])|ya29\.[A-Za-z0-9_-]{20,4096}+|GOCSPX-[A-Za-z0-9_-]{20,4096}+)",
     ),
-    _form("huggingface_token", b"hf_", rb"hf_[A-Za-z0-9]{30,}(?![A-Za-z0-9_])"),
+    _form("huggingface_token", b"hf_", rb"hf_[A-Za-z0-9]{30,4096}+(?![A-Za-z0-9_])"),
     _form("npm_token", b"npm_", rb"npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])"),
-    _form("pypi_token", b"pypi-AgE", rb"pypi-AgE[A-Za-z0-9_-]{16,}"),
-    _form("jwt", b"eyJ", rb"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
+    _form("pypi_token", b"pypi-AgE", rb"pypi-AgE[A-Za-z0-9_-]{16,4096}+"),
+    _form("jwt", b"eyJ", rb"eyJ[A-Za-z0-9_-]{8,4096}+\.eyJ[A-Za-z0-9_-]{8,4096}+\.[A-Za-z0-9_-]{8,4096}+"),
     # Up to the last `@` before the path, for passwords with an `@`; `image:tag@sha256:…` has none.
     Rule(
         "url_password",
@@ -223,7 +227,7 @@ RULES: tuple[Rule, ...] = (
         re.compile(
             rb"(?:authorization\\*[\"']?[ \t]*[:=,][ \t]*(?:[bfru]{0,2}\\*[\"'`])?"
             rb"(?:(?:basic|bearer|digest|token|apikey|negotiate)[ \t]+)?|bearer[ \t]+)"
-            rb"(?P<secret>[A-Za-z0-9._~+/-]{8,}={0,2})(?![A-Za-z0-9._~+/-])",
+            rb"(?P<secret>[A-Za-z0-9._~+/-]{8,4096}+={0,2})(?![A-Za-z0-9._~+/-])",
             re.IGNORECASE,
         ),
         _is_credential,
@@ -237,5 +241,13 @@ RULES: tuple[Rule, ...] = (
     _assigned("api_key", "api_key access_key", _is_random),
 )
 
-KINDS: tuple[str, ...] = ("private_key", *(rule.kind for rule in RULES), CUSTOM)
+_FORMS = b"|".join(re.escape(hint) for rule in RULES if rule.certain for hint in rule.hints if hint != b"://")
+HALF = re.compile(
+    rb"(?:%b(?:%b)|://[^\s/?#\[]{0,255}:|-----BEGIN [^\n\[]{0,4096}"
+    rb"|(?i:(?:pass(?:word|wd|phrase)|pwd|secret|token|key)\W{0,4}[=:][ \t]*|(?:bearer|basic)[ \t]+))"
+    rb"[^\s\[/]{0,4096}(?=\xe2\x80\xa6\Z)" % (_BEGIN, _FORMS)
+)
+"""Where a text was cut (it ends in `…`), a secret may have lost the end by which a rule knows it."""
+
+KINDS: tuple[str, ...] = ("private_key", *(rule.kind for rule in RULES), CUT_OFF, CUSTOM)
 """Every kind there is, in the order of their ranks: the labels of a metric."""

@@ -137,9 +137,7 @@ class Placements:
     def replace(self, repository: int, issue: int, comments: Iterable[Held]) -> None:
         """After a complete listing: these comments of the issue are all there are."""
         with self.store.transaction():
-            self.store.execute(
-                "DELETE FROM comments WHERE repository = ? AND issue = ?", (repository, issue)
-            )
+            self.store.execute("DELETE FROM comments WHERE repository = ? AND issue = ?", (repository, issue))
             self.hold(comments)
 
     def drop(self, repository: int, comment: int) -> None:
@@ -174,15 +172,14 @@ class Placements:
     def save_sent(self, session: int, repository: int, sent: Sent) -> None:
         """Remember what was completely sent."""
         self.store.execute(
-            "INSERT OR REPLACE INTO records (session, repository, issue, revision, content) VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO records (session, repository, issue, revision, content)"
+            " VALUES (?, ?, ?, ?, ?)",
             (session, repository, *astuple(sent)),
         )
 
     def forget_sent(self, session: int, repository: int) -> None:
         """The record on GitHub is not what was sent any more."""
-        self.store.execute(
-            "DELETE FROM records WHERE session = ? AND repository = ?", (session, repository)
-        )
+        self.store.execute("DELETE FROM records WHERE session = ? AND repository = ?", (session, repository))
 
     # --- the pace
 

@@ -307,13 +307,15 @@ def _items(values: Mapping[str, Any], keys: Iterable[str]) -> list[object]:
         if isinstance(value, str) and value.strip():
             return [value]
         if isinstance(value, dict) and value:
-            return [
-                {**item, "text": f"{name}: {_said(item)}"}
-                if isinstance(item, dict)
-                else f"{name}: {_said(item)}"
-                for name, item in value.items()
-            ]
+            return [_named(str(name), item) for name, item in value.items()]
     return []
+
+
+def _named(name: str, item: object) -> object:
+    text = f"{name}: {_said(item)}"
+    if not isinstance(item, dict):
+        return text
+    return {key: value for key, value in item.items() if _alike(key) not in _TEXT} | {"text": text}
 
 
 def _is(step: object, states: frozenset[str]) -> bool:

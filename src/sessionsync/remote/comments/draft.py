@@ -54,7 +54,7 @@ class Draft(msgspec.Struct, frozen=True):
     packed: bytes | None
 
 
-def clear(  # noqa: PLR0913 - a record has as many fields, and one place sees them all
+def clear(
     gate: Gate,
     *,
     session_id: str,
