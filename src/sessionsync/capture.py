@@ -26,6 +26,7 @@ from sessionsync.config import Config
 from sessionsync.errors import CopyMismatch, NoSuchSession
 from sessionsync.events import Emit
 from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary, checkpoint_id, rfc3339
+from sessionsync.peek import PEEK_BYTES, UNKNOWN
 from sessionsync.queue import Queue
 from sessionsync.remote.tiers import tier_of
 from sessionsync.sources import Source
@@ -45,8 +46,6 @@ SEGMENT_LIMIT_BYTES = 1024 * 1024
 LONGEST_WITHOUT_CHECKPOINT_S = 600.0
 # A file in checkpoints/ is complete when it has not changed for this long.
 SETTLED_S = 1.0
-# How much of a transcript is searched for the folder it was started in before it has a project.
-PEEK_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -314,7 +313,7 @@ class Capture:
             session.project = self._names.name_for(identity.key, identity.name_hint)
             self._emit("project_found", session=session.name, project=session.project)
         elif session.project is None:
-            session.project = self._names.name_for(f"unknown:{found.root}", "unknown")
+            session.project = self._names.name_for(f"{UNKNOWN}:{found.root}", UNKNOWN)
         else:
             return
         if work.files:
@@ -471,7 +470,7 @@ class Capture:
             file.generation, file.stored = generation, stored
             if shared < stored:
                 vault.fork(file.name, generation + 1, generation, shared)
-                file.generation, file.stored = generation + 1, shared
+                file.generation, file.forked_at, file.stored = generation + 1, shared, shared
 
     def _copy_again(self, work: _Work, file: File, copy: Path, descriptor: int, now: float) -> None:
         """Something else cut or removed the plain copy: make it again up to the position."""
@@ -510,7 +509,8 @@ class Capture:
         generation = file.generation + 1
         self._session_vault(work).fork(file.name, generation, file.generation, shared)
         cut = file.length - shared
-        file.generation, file.length, file.stored = generation, shared, shared
+        file.generation, file.forked_at = generation, shared
+        file.length = file.stored = shared
         file.read_to = min(file.read_to, shared)
         file.unstored_since = None
         root = Root()
@@ -543,6 +543,10 @@ class Capture:
             return
         if not size:
             self._mirror.write(copy, 0, b"")
+        # what the hook put there before us is kept apart where it is not the session any more
+        shared = self._mirror.common_prefix(copy, descriptor, start=begin)
+        if (aside := self._mirror.set_aside(copy, max(begin, shared), now)) is not None:
+            self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
         root = self._root(work, file, copy, descriptor)
         lines = _Lines(source, work.session.summary, file)
         if source.append_only(file.name) and file.read_to < begin:
@@ -561,8 +565,6 @@ class Capture:
                 if file.role is Role.MAIN and mark.offset > file.stored:
                     self._checkpoint(work, mark.trigger, now, main=(mark.offset, root.hexdigest()))
             root.update(block[root.size - offset :])
-        if self._mirror.size(copy) > file.length:
-            self._mirror.set_aside(copy, file.length, now)
         self._remember_edges(file, copy, root)
         file.changed_at = now
         work.captured_bytes += file.length - begin
@@ -629,7 +631,7 @@ class Capture:
         """Something removed the session's vault: everything goes into a new one, as one checkpoint."""
         session = work.session
         for file in work.files.values():
-            file.generation = file.stored = 0
+            file.generation = file.forked_at = file.stored = 0
             file.snapped = ""
             file.unstored_since = session.changed_at
             work.changed.add(file.name)

@@ -70,8 +70,8 @@ class Session:
 class File:
     """A file's read position.
 
-    `length` bytes of `generation` are in the plain copy, `read_to` of them have been read for the
-    summary, `stored` of them are in the vault.  `size`, `mtime_ns` and `inode` are what stat said.
+    `length` bytes of `generation`, which shares the first `forked_at` with the one before, are in the
+    plain copy, `read_to` of them have been read for the summary, `stored` of them are in the vault.  `size`, `mtime_ns` and `inode` are what stat said.
     `head` and `tail` are SHA-256 of the first 4 KB and of the 64 KB before `length`: a changed
     prefix shows there.  `peaks` continue the root.  `snapped` is what the newest snapshot says of it.
     """
@@ -79,6 +79,7 @@ class File:
     name: str
     role: Role
     generation: int = 0
+    forked_at: int = 0
     length: int = 0
     read_to: int = 0
     stored: int = 0

@@ -21,6 +21,8 @@ The class decides what happens next, never the text.  Every error has a stable `
     ├── CopyError              a local copy could not be made or verified
     │   ├── DiskFull           no space, or read-only: capture stops, pushing goes on
     │   └── CopyMismatch       source and copy disagree, or stored bytes are not what was stored
+    ├── IndexBroken            the search index cannot be used: it is rebuilt
+    ├── QueryInvalid           a search for nothing
     ├── RecordError            a comment is not a record of ours, or not a whole one
     ├── RedactionFailed        the privacy gate failed: this item stops, nothing is sent
     └── RemoteError            GitHub did not do what was asked
@@ -164,6 +166,19 @@ class CopyMismatch(CopyError):
     """Stored bytes are not the bytes that were to be stored."""
 
     code = "copy_mismatch"
+
+
+class IndexBroken(SessiondError):
+    """The search index cannot be used; everything else goes on without it."""
+
+    code = "index_broken"
+
+
+class QueryInvalid(SessiondError):
+    """A search query holds nothing to search for."""
+
+    code = "query_invalid"
+    exit_code = 2
 
 
 class RecordError(SessiondError):

@@ -84,7 +84,7 @@ def identify(cwd: str, *, timeout_s: float = TIMEOUT_S) -> ProjectIdentity:
     if not cwd.startswith("/") or "\0" in cwd:
         return ProjectIdentity(cwd, cwd, _last(cwd))
     real = os.path.realpath(cwd)
-    if not Path(real).is_dir():
+    if not _is_folder(real):
         return ProjectIdentity(real, real, _last(real))
     asked = ["rev-parse", "--show-toplevel", "--git-dir", "--git-common-dir"]
     found = _git(real, asked, timeout_s).split("\n")
@@ -162,6 +162,13 @@ def _git(folder: str, arguments: list[str], timeout_s: float) -> str:
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return ""
     return os.fsdecode(done.stdout).removesuffix("\n") if done.returncode == 0 else ""
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - Path.is_dir raises where it may not look
+    except OSError:
+        return False
 
 
 def _last(path: str) -> str:

@@ -66,6 +66,7 @@ MIGRATIONS: tuple[str, ...] = (
         name TEXT NOT NULL,
         role TEXT NOT NULL,
         generation INTEGER NOT NULL,
+        forked_at INTEGER NOT NULL,
         length INTEGER NOT NULL,
         read_to INTEGER NOT NULL,
         stored INTEGER NOT NULL,

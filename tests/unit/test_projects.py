@@ -127,6 +127,11 @@ def test_a_folder_without_git_is_its_own_project(tmp_path: Path) -> None:
     assert identify(str(tmp_path / "plain")) == (str(tmp_path / "plain"), str(tmp_path / "plain"), "plain")
 
 
+def test_links_in_a_circle_are_their_path(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert identify(str(tmp_path / "loop")).name_hint == "loop"
+
+
 def test_a_deleted_folder_is_its_path(tmp_path: Path) -> None:
     assert identify(str(tmp_path / "gone")) == (str(tmp_path / "gone"), str(tmp_path / "gone"), "gone")
 
@@ -278,7 +283,7 @@ def test_the_registry_is_private_and_one_small_file(tmp_path: Path) -> None:
 def test_another_process_sees_a_new_name_without_being_told(tmp_path: Path) -> None:
     one, other = Names(tmp_path), Names(tmp_path)
     assert one.name_for("a", "app") == "app"
-    assert other.known() == {"a": "app"}
+    assert one.known() == other.known() == {"a": "app"}
     other.name_for("b", "app")
     assert set(one.known()) == {"a", "b"}
 

@@ -42,6 +42,14 @@ def put(path: Path, data: bytes = b"{}\n") -> Path:
     return path
 
 
+def looked_at(claude: Claude, root: Path) -> Found:
+    """The session as it is when it alone is looked at, which is what a fresh start would find."""
+    found = claude.look(Ref("claude", SESSION))
+    assert found is not None
+    assert [found] == list(Claude([root], lambda event, **fields: None).find())
+    return found
+
+
 def only(claude: Claude) -> Found:
     """The one session there is, which must look the same when it is looked at alone."""
     (found,) = claude.find()
@@ -180,7 +188,7 @@ def test_a_session_that_moves_is_found_where_it_is(root: Path, claude: Claude) -
     new.parent.mkdir()
     old.rename(new)
     assert claude.locate(new) == Ref("claude", SESSION)
-    assert only(claude).location == new
+    assert looked_at(claude, root).location == new
     new.unlink()
     assert claude.look(Ref("claude", SESSION)) is None
     assert list(claude.find()) == []
@@ -203,7 +211,7 @@ def test_what_comes_later_is_seen_after_its_hint(root: Path, claude: Claude) -> 
     agent = put(root / "projects" / "q" / "agent-1.jsonl", b'{"sessionId":"%s"}\n' % SESSION.encode())
     for path in (todo, agent):
         assert claude.locate(path) == Ref("claude", SESSION)
-    assert len(only(claude).files) == 3
+    assert len(looked_at(claude, root).files) == 3
 
 
 def test_a_subagents_first_line_may_come_late_and_be_long(root: Path, claude: Claude) -> None:
@@ -215,7 +223,7 @@ def test_a_subagents_first_line_may_come_late_and_be_long(root: Path, claude: Cl
     words = json.dumps({"say": f'"sessionId":"{OTHER}"'}).encode()
     agent.write_bytes(b'{"message":%s,"sessionId":"%s","x":"%s"}\n' % (words, SESSION.encode(), b"y" * 10**6))
     assert claude.locate(agent) == Ref("claude", SESSION)
-    assert len(only(claude).files) == 2
+    assert len(looked_at(claude, root).files) == 2
     agent.unlink()
     assert claude.locate(agent) == Ref("claude", SESSION)  # where it was
     assert len(only(claude).files) == 1
@@ -286,6 +294,16 @@ def test_links_pipes_and_odd_names_are_not_sessions(
     assert skipped == sorted([f"{OTHER}.jsonl", "linked", "secrets", "passwd", "agent-2.jsonl"])
 
 
+def test_links_in_a_circle_lead_nowhere(home: Path) -> None:
+    (home / ".claude").symlink_to(home / ".claude")
+    (home / "other").mkdir()
+    (home / "other" / "projects").symlink_to(home / "other" / "projects")
+    claude = Claude([home / ".claude", home / "other"], lambda event, **fields: None)
+    assert claude.roots() == []
+    assert list(claude.find()) == []
+    assert claude.look(Ref("claude", SESSION)) is None
+
+
 def test_a_linked_root_and_linked_folders_in_it_are_followed(home: Path, tmp_path: Path) -> None:
     real = tmp_path / "disk"
     put(real / "transcripts" / "p" / MAIN)
@@ -339,6 +357,15 @@ def test_files_that_vanish_while_they_are_listed(root: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "scandir", scandir_then_lose)
     (found,) = claude.find()
     assert names(found) == [MAIN]
+
+
+def test_two_thousand_sessions_are_listed_in_no_time(root: Path, claude: Claude) -> None:
+    for number in range(2000):
+        put(root / "projects" / f"p{number % 100}" / f"{number:08x}-0000-4000-8000-000000000000.jsonl")
+    list(claude.find())
+    used = time.process_time()
+    assert len(list(claude.find())) == 2000
+    assert time.process_time() - used < 0.3  # 0.03 s on an idle machine
 
 
 def test_the_folder_it_was_started_in(root: Path, claude: Claude) -> None:
@@ -602,6 +629,17 @@ def test_an_interrupted_answer_is_no_turn() -> None:
     assert (summary.prompts, summary.turns) == (1, 0)
 
 
+def test_what_a_machine_says_next_confirms_the_end() -> None:
+    summary = written(
+        lambda a: a.prompt("go"),
+        lambda a: a.say("I wait for the others."),
+        lambda a: a.prompt("<task-notification>\nx</task-notification>\nFull transcript: /x"),
+        lambda a: a.say("They are done."),
+        modern=False,
+    )
+    assert (summary.prompts, summary.turns) == (1, 2)
+
+
 def test_a_turn_without_text_ends_where_the_hook_says_so() -> None:
     summary = written(
         lambda a: a.chain("system", subtype="stop_hook_summary"),
@@ -692,14 +730,24 @@ def test_lines_written_again_are_counted_once() -> None:
     assert read(agent.data).prompts == once.prompts + 1
 
 
+def test_an_old_compaction_written_again_says_nothing_new() -> None:
+    agent = Agent()
+    agent.turn("Do it, please")
+    agent.compact("8. Current Work:\n   Old work.\n")
+    agent.compact("8. Current Work:\n   New work.\n")
+    agent.lines += agent.lines[-4:-2]
+    assert read(agent.data).critical.current_phase == "New work."
+
+
 @pytest.mark.parametrize("modern", [True, False])
 def test_the_last_turn_written_again(modern: bool) -> None:
     agent = Agent(modern=modern)
     agent.turn("Do it, please", tools=2)
     once = read(agent.data)
-    agent.lines += agent.lines
-    agent.lines += agent.lines[1:]
-    assert (read(agent.data).prompts, read(agent.data).turns) == (once.prompts, once.turns)
+    lines = list(agent.lines)
+    for again in (lines, lines[1:], lines[3:], lines[-1:]):
+        agent.lines = lines + again + again
+        assert (read(agent.data).prompts, read(agent.data).turns) == (once.prompts, once.turns)
 
 
 # --- damaged files
@@ -996,6 +1044,15 @@ def test_a_plan_handed_to_a_new_session() -> None:
     assert summary.critical.next_steps == ["Add a table", "Fill it"]
 
 
+def test_calls_that_were_never_answered_are_in_nobodys_way() -> None:
+    agent = Agent()
+    for _ in range(40):
+        agent.prompt("Add a cache, please")
+        agent.call("AskUserQuestion", {})
+    agent.use("AskUserQuestion", {}, {"answers": {"Where?": "Here"}})
+    assert read(agent.data).critical.decisions == ["Where? → Here"]
+
+
 def test_answers_to_the_agents_questions_are_decisions() -> None:
     agent = Agent()
     agent.prompt("Add a cache, please")
@@ -1040,6 +1097,11 @@ def test_answers_to_the_agents_questions_are_decisions() -> None:
         ("## Open decisions\n- which one", []),
         ("## Pending decisions\n- which one", []),
         ("## Decisions needed\n- which one", []),
+        ("## Decisions (open)\n- which one", []),
+        ("### Decision 6 cannot be done as written\n- why", []),
+        ("## Decisions that change the plan\n- maybe", []),
+        ("**Decisions — do not ask again**\n- one", ["one"]),
+        ("**Decisions made where nothing was said (mine):**\n- one", ["one"]),
         ("Decision tree:\n- a", []),
         ("```\nDecision: in code\n```", []),
         ("A list of decisions:\n- no", []),
@@ -1075,6 +1137,9 @@ def test_everything_is_bounded() -> None:
         agent.label("last-prompt", lastPrompt=long)
         agent.compact(f"7. Pending Tasks:\n{f'   - {long}' * 50}\n8. Current Work:\n{long}")
     agent.use("TodoWrite", {"todos": [{"content": f"{n} {long}", "status": "pending"} for n in range(200)]})
+    for _ in range(3):
+        agent.prompt("x", uuid=long, cwd=long, gitBranch=long, version=long)
+        agent.assistant({"type": "tool_use", "id": long, "name": "AskUserQuestion", "input": {}}, uuid=long)
     summary = read(agent.data)
     critical = summary.critical
     assert len(critical.decisions) == len(critical.checkpoints) == len(critical.next_steps) == 50

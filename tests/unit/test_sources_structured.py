@@ -169,6 +169,38 @@ def test_a_link_out_of_the_project_lends_it_no_sessions(
     assert [event for event, _ in told] == ["file_skipped"]
 
 
+def test_a_link_that_takes_the_folders_place_later_is_no_way_out_either(
+    project: Path, source: Structured, tmp_path: Path
+) -> None:
+    put(session(project), "context.json", b"{}")
+    put(tmp_path / "other" / "sessions" / "demo", "context.json", b"{}")
+    ref = only(source).ref
+    (project / ".claude").rename(project / "was")
+    (project / ".claude").symlink_to(tmp_path / "other")
+    assert source.look(ref) is None
+    assert list(source.find()) == []
+
+
+def test_a_project_that_comes_later(tmp_path: Path) -> None:
+    projects: list[Path] = []
+    source = Structured(lambda: projects, lambda event, **fields: None)
+    assert source.roots() == []
+    path = put(session(tmp_path / "new"), "context.json", b"{}")
+    assert source.locate(path) is None
+    projects.append(tmp_path / "new")
+    assert source.locate(path) == Ref("structured", "demo", str(tmp_path / "new"))
+    assert only(source).location == path.parent
+
+
+def test_links_in_a_circle_lead_nowhere(tmp_path: Path, project: Path) -> None:
+    (project / ".claude").symlink_to(project / ".claude")
+    (tmp_path / "one").symlink_to(tmp_path / "two")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    source = Structured(lambda: [project, tmp_path / "one"], lambda event, **fields: None)
+    assert source.roots() == []
+    assert list(source.find()) == []
+
+
 def test_links_inside_the_project_and_to_it_are_followed(tmp_path: Path) -> None:
     put(tmp_path / "real" / "state" / "sessions" / "demo", "context.json", b"{}")
     (tmp_path / "real" / ".claude").symlink_to("state")
@@ -183,7 +215,7 @@ def test_links_inside_the_project_and_to_it_are_followed(tmp_path: Path) -> None
 def test_odd_names(project: Path, source: Structured, told: Told) -> None:
     put(session(project, "mit Leerzeichen: é 日本"), "artifacts/a\nb", b"")
     put(session(project, "line\nbreak"), "context.json", b"{}")
-    os.makedirs(os.fsencode(session(project)) + b"\xff/checkpoints")
+    Path(os.fsdecode(os.fsencode(session(project)) + b"\xff/checkpoints")).mkdir(parents=True)
     assert only(source).ref.session_id == "mit Leerzeichen: é 日本"
     assert [event for event, _ in told] == ["file_skipped"] * 2
 

@@ -7,11 +7,12 @@ files belong to other programs, which may be writing them at this moment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from sessionsync.model import Found, Mark, Ref, SessionFile, Summary
+from sessionsync.sources.passages import Passage
 
 Read = Callable[[str], bytes | None]
 """Gives the captured bytes of a file of the session by its name; None where it is gone or too large."""
@@ -24,8 +25,15 @@ class Source(Protocol):
     prunes: bool
     """Whether the agent cleans up after itself: then a file's deletion is nobody's decision."""
 
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Folders that could not be looked into the last time, and why: nothing in them is known to be gone."""
+
     def roots(self) -> list[Path]:
         """The existing folders to watch with all below them, their own symbolic links resolved."""
+
+    def awaited(self) -> list[Path]:
+        """The folders that would be roots if they were there."""
 
     def find(self) -> Iterator[Found]:
         """Every session on disk now, from folder listings and `stat` alone."""
@@ -48,6 +56,9 @@ class Source(Protocol):
         Only the last line of a file may lack its newline.  How the lines are spread over calls makes
         no difference to the summary or the marks.
         """
+
+    def passages(self, name: str, data: bytes, offset: int) -> Iterator[Passage]:
+        """What can be searched of whole lines of a transcript at `offset`, or of a whole small file."""
 
     def conclude(self, summary: Summary, found: Found, read: Read) -> None:
         """Bring `summary` up to date from the session's small files that are rewritten as a whole."""

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sessionsync.events import Emit
 from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary
+from sessionsync.peek import first_cwd
 from sessionsync.sources import Read
 from sessionsync.sources.folders import head
 from sessionsync.sources.layout import Layout
 from sessionsync.sources.lines import document
-from sessionsync.sources.transcript import Transcript, first_cwd
+from sessionsync.sources.passages import Passage, of_transcript
+from sessionsync.sources.transcript import Transcript
 
 TASKS = 200  # task files that are read of one session
 
@@ -28,9 +30,18 @@ class Claude:
     def __init__(self, roots: Sequence[Path], emit: Emit) -> None:
         self._layout = Layout(self.name, roots, emit)
 
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Folders that could not be looked into the last time, and why."""
+        return self._layout.unreadable
+
     def roots(self) -> list[Path]:
         """The folders of these that exist: `projects`, `todos`, `tasks`, `file-history`."""
         return self._layout.roots()
+
+    def awaited(self) -> list[Path]:
+        """Those of them that do not."""
+        return self._layout.awaited()
 
     def find(self) -> Iterator[Found]:
         """Every session of which the main file, a subagent or something in its own folder is there."""
@@ -57,6 +68,10 @@ class Claude:
     def append_only(self, name: str) -> bool:
         """Transcripts grow by lines."""
         return name.endswith(".jsonl")
+
+    def passages(self, name: str, data: bytes, offset: int) -> Iterator[Passage]:
+        """Words and tool calls of the main file and of subagents."""
+        return of_transcript(data, offset) if name.endswith(".jsonl") else iter(())
 
     def follow(self, summary: Summary, name: str, data: bytes, offset: int) -> list[Mark]:
         """Read the main file's lines; of subagents only time and place, of others nothing."""

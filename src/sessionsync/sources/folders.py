@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -12,23 +13,35 @@ from sessionsync.model import Role, SessionFile
 
 
 class Folders:
-    """Lists folders; tells once of each that cannot be read, and of each link that leads away."""
+    """Lists folders; tells once of each that cannot be read, and of each link that leads away.
+
+    `unreadable` are the folders that could not be looked into the last time, and why: what was in
+    one of them may still be there.
+    """
 
     def __init__(self, emit: Emit) -> None:
+        self.unreadable: dict[str, str] = {}
         self._emit = emit
         self._told: set[str] = set()
 
     def entries(self, folder: Path | str) -> list[os.DirEntry[str]]:
         """What lies in `folder`, in no order; nothing where it is gone or cannot be read."""
+        path = str(folder)
+        entries: list[os.DirEntry[str]] = []
         try:
             with os.scandir(folder) as found:
                 entries = list(found)
+            if entries and not os.access(folder, os.X_OK):  # names, but nothing behind them
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except (FileNotFoundError, NotADirectoryError):
+            self.unreadable.pop(path, None)
             return []
         except OSError as error:
-            self._tell("source_unreadable", str(folder), reason=error.strerror or str(error))
+            reason = self.unreadable[path] = error.strerror or str(error)
+            self._tell("source_unreadable", path, reason=reason)
             return []
-        self._told.discard(str(folder))
+        self.unreadable.pop(path, None)
+        self._told.discard(path)
         return entries
 
     def files(self, folder: Path | str, prefix: str) -> Iterator[tuple[str, str, os.stat_result]]:
@@ -80,6 +93,11 @@ def is_real_folder(path: Path | str) -> bool:
         return False
 
 
+def real(path: Path | str) -> Path:
+    """The path without links; also where nothing is, or where links lead in a circle."""
+    return Path(os.path.realpath(path))
+
+
 def regular(path: str) -> os.stat_result | None:
     """The stat of a regular file, None for everything else and for what is gone."""
     try:
@@ -92,7 +110,7 @@ def regular(path: str) -> os.stat_result | None:
 def below(path: Path, folder: Path) -> tuple[str, ...]:
     """The parts of `path` below `folder`, which may itself be a link; () where it is not below."""
     if not path.is_relative_to(folder):
-        folder = Path(os.path.realpath(folder))
+        folder = real(folder)
     return path.relative_to(folder).parts if path.is_relative_to(folder) else ()
 
 

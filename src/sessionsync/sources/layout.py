@@ -16,12 +16,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from sessionsync.events import Emit
 from sessionsync.model import Found, Ref, Role, SessionFile
+from sessionsync.peek import SESSION_ID
 from sessionsync.sources.folders import (
     Folders,
     below,
@@ -29,11 +30,11 @@ from sessionsync.sources.folders import (
     is_folder,
     is_real_folder,
     readable,
+    real,
     regular,
     session_file,
 )
 
-SESSION_ID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 ID_CHARS = 36
 FIRST_LINE_BYTES = 64 * 1024  # how far a subagent's first line is read for the session it belongs to
 AGENTS = 20_000  # subagents whose session is remembered
@@ -80,13 +81,20 @@ class Layout:
 
     def roots(self) -> list[Path]:
         """The folders to watch that exist, as real paths."""
-        found = {
-            path.resolve(): None
-            for root in self._roots()
-            for path in (root / name for name in ("projects", *SIDE_FOLDERS))
-            if path.is_dir()
-        }
-        return list(found)
+        return [folder for folder in self._places() if is_real_folder(folder)]
+
+    def awaited(self) -> list[Path]:
+        """Those that do not exist."""
+        return [folder for folder in self._places() if not is_real_folder(folder)]
+
+    def _places(self) -> list[Path]:
+        folders = (real(root / name) for root in self._roots() for name in ("projects", *SIDE_FOLDERS))
+        return list(dict.fromkeys(folders))
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Folders that could not be looked into the last time, and why."""
+        return self._folders.unreadable
 
     def find(self) -> Iterator[Found]:
         """Every session of which the main file, or something in its own folder, is there."""
@@ -118,7 +126,7 @@ class Layout:
         return None
 
     def _roots(self) -> list[Path]:
-        return list({Path(os.path.realpath(root)): None for root in self._given})
+        return list(dict.fromkeys(real(root) for root in self._given))
 
     def _survey(self) -> tuple[dict[str, list[_Seat]], dict[str, list[SessionFile]]]:
         """List everything once; returns what lies in project folders and what lies beside, by session."""
@@ -150,7 +158,7 @@ class Layout:
                     yield entry.name
                 else:
                     self._folders.skip(entry.path, "its name is no UTF-8")
-            elif entry.is_symlink() and not below(Path(os.path.realpath(entry.path)), root / "projects"):
+            elif entry.is_symlink() and not below(real(entry.path), root / "projects"):
                 self._folders.skip(entry.path, "it is a symbolic link")
 
     def _is_somewhere(self, session: str) -> bool:

@@ -121,8 +121,7 @@ def _values(line: bytes) -> tuple[list[Any], bool]:
     while at < len(text) and starts:
         value, end = _scan(text, at)
         behind = _SPACE.match(text, end).end()  # type: ignore[union-attr] # it always matches
-        # Behind a tear, an object that does not reach the end of its line is a piece of the torn one.
-        if value is not None and (not torn or behind == len(text) or text[behind] == "{"):
+        if value is not None:
             found.append(value)
             at = behind
             continue

@@ -30,6 +30,7 @@ _HEADING = re.compile(
     """,
     re.VERBOSE,
 )
+_PLAN = re.compile(r"^#*\s*(?:(?:implementation\s+)?plan\s*[:—-]\s*)?", re.IGNORECASE)
 _NUMBER = re.compile(r"^(?:(?:step|phase)\s+)?\d{1,2}[.):]?\s+", re.IGNORECASE)
 _ITEM = re.compile(r"(?P<indent>\s*)(?:[-*•+]|\d{1,3}[.)])\s+(?P<text>\S.*)$")
 _BOX = re.compile(r"^\[(?P<mark>[ xX])\]\s+")
@@ -42,13 +43,11 @@ _DECISION = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _DECISIONS = re.compile(
-    r"^(?:\d+[.)]\s+)?(?:(?:the|key|main|final|important)\s+)*"
-    r"decisions?(?:\s+(?:made|taken|so far|log|already (?:made|taken)))?(?:\b(?P<rest>.*))?$",
+    r"(?:\d+[.)]\s+)?(?:(?:the|key|main|final|important)\s+)*decisions?"
+    r"(?:\s+(?:already\s+)?(?:made|taken|so far|log)\b.*|\s*[(:—-].*)?",
     re.IGNORECASE,
 )
-_UNDECIDED = re.compile(
-    r"\?|\b(?:open|pending|needed|required|to (?:be )?ma[dk]e|point|tree|table|matrix)\b", re.IGNORECASE
-)
+_UNDECIDED = re.compile(r"\?|\b(?:open|pending|needed|required|to (?:be )?ma[dk]e)\b", re.IGNORECASE)
 _NOTHING = re.compile(
     r"\W*(?:none|nothing|n/a|no (?:explicit(?:ly)? )?(?:pending|further|remaining|outstanding|open|next))\b",
     re.IGNORECASE,
@@ -134,8 +133,7 @@ def decisions(text: str) -> list[str]:
 
 
 def _is_decisions(title: str) -> bool:
-    match = _DECISIONS.match(title)
-    return match is not None and not _UNDECIDED.search(title)
+    return _DECISIONS.fullmatch(title) is not None and _UNDECIDED.search(title) is None
 
 
 def steps(items: list[str]) -> list[str]:
@@ -153,7 +151,7 @@ def plan_title(plan: str) -> str:
     """Return the first heading of a plan, else its first line."""
     for line in plan[:SEARCHED_CHARS].splitlines():
         if line.strip():
-            return plain(line.strip().lstrip("#").removeprefix(" Plan:").strip(), TITLE_CHARS)
+            return plain(_PLAN.sub("", line.strip()), TITLE_CHARS)
     return ""
 
 

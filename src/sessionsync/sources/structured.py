@@ -34,8 +34,9 @@ from sessionsync.model import (
     unix_seconds,
 )
 from sessionsync.sources import Read
-from sessionsync.sources.folders import Folders, below, is_folder, is_real_folder, readable, session_file
+from sessionsync.sources.folders import Folders, is_folder, is_real_folder, readable, real, session_file
 from sessionsync.sources.lines import document
+from sessionsync.sources.passages import Passage, of_text
 from sessionsync.sources.prose import TITLE_CHARS, clip
 
 ENTRIES = 50  # the record's limit for a list
@@ -65,14 +66,25 @@ class Structured:
     def __init__(self, projects: Callable[[], Iterable[Path]], emit: Emit) -> None:
         self._projects = projects
         self._folders = Folders(emit)
+        self._known: dict[Path, Path] = {}
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Folders that could not be looked into the last time, and why."""
+        return self._folders.unreadable
 
     def roots(self) -> list[Path]:
         """The folders `.claude/sessions` that exist."""
-        return [sessions for _, sessions in self._places()]
+        return list(self._survey().values())
+
+    def awaited(self) -> list[Path]:
+        """Those that the projects do not have yet."""
+        places = (real(project) / ".claude" / "sessions" for project in self._projects())
+        return [place for place in dict.fromkeys(places) if not is_real_folder(real(place))]
 
     def find(self) -> Iterator[Found]:
         """Every session folder with something in it."""
-        for project, sessions in self._places():
+        for project, sessions in self._survey().items():
             for entry in self._folders.entries(sessions):
                 if is_folder(entry) and self._is_id(entry.name, entry.path):
                     found = self._found(project, sessions, entry.name)
@@ -83,18 +95,19 @@ class Structured:
         """One session, in the project that is its scope."""
         if ref.source != self.name or "/" in ref.session_id or not self._is_id(ref.session_id, ""):
             return None
-        for project, sessions in self._places():
-            if str(project) == ref.scope:
-                return self._found(project, sessions, ref.session_id)
-        return None
+        project = Path(ref.scope)
+        sessions = self._known.get(project) or self._survey().get(project)
+        return self._found(project, sessions, ref.session_id) if sessions else None
 
     def locate(self, path: Path) -> Ref | None:
         """The session whose folder the path is in, whether or not that is there any more."""
-        for project, sessions in self._places():
-            parts = below(path, sessions)
-            if not parts or (len(parts) == 1 and not is_real_folder(path)):
-                continue
-            return Ref(self.name, parts[0], str(project)) if self._is_id(parts[0], "") else None
+        for project, sessions in (self._known or self._survey()).items():
+            if path.is_relative_to(sessions):
+                session, *rest = path.relative_to(sessions).parts or ("",)
+                is_inside = bool(rest) or is_real_folder(path)
+                return (
+                    Ref(self.name, session, str(project)) if is_inside and self._is_id(session, "") else None
+                )
         return None
 
     def peek_cwd(self, found: Found, limit_bytes: int) -> str:
@@ -105,6 +118,11 @@ class Structured:
     def append_only(self, name: str) -> bool:
         """Logs among the artifacts grow by lines."""
         return name.endswith(".jsonl")
+
+    def passages(self, name: str, data: bytes, offset: int) -> Iterator[Passage]:
+        """The text of every text file."""
+        del name
+        return of_text(data, offset)
 
     def follow(self, summary: Summary, name: str, data: bytes, offset: int) -> list[Mark]:
         """Nothing: no line of these sessions has a known meaning."""
@@ -141,23 +159,28 @@ class Structured:
             return False
         return True
 
-    def _places(self) -> Iterator[tuple[Path, Path]]:
-        """Each project, and the folder its sessions are in: real paths, each folder once.
+    def _survey(self) -> dict[Path, Path]:
+        """Each project with the folder its sessions are in: real paths, each folder once.
 
         A repository may bring `.claude` along as a link; one that leads out of the project would hand
         somebody else's folders to whoever may read this project's issues.
         """
-        seen: set[Path] = set()
+        known: dict[Path, Path] = {}
         for given in self._projects():
-            project = given.resolve()
-            sessions = (project / ".claude" / "sessions").resolve()
-            if sessions in seen or not sessions.is_dir() or readable(str(sessions)) != str(sessions):
+            project = real(given)
+            sessions = real(project / ".claude" / "sessions")
+            if (
+                not is_real_folder(sessions)
+                or sessions in known.values()
+                or readable(str(sessions)) != str(sessions)
+            ):
                 continue
-            if not sessions.is_relative_to(project):
+            if sessions.is_relative_to(project):
+                known[project] = sessions
+            else:
                 self._folders.skip(str(project / ".claude" / "sessions"), "it is a link out of its project")
-                continue
-            seen.add(sessions)
-            yield project, sessions
+        self._known = known
+        return known
 
     def _is_id(self, name: str, path: str) -> bool:
         if name.startswith("."):
@@ -170,7 +193,7 @@ class Structured:
 
     def _found(self, project: Path, sessions: Path, session: str) -> Found | None:
         folder = sessions / session
-        if not is_real_folder(folder):
+        if not is_real_folder(folder) or real(sessions) != sessions:
             return None
         files = [
             session_file(name, path, Role.MAIN if name == CONTEXT else Role.PART, status)

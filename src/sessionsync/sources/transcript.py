@@ -353,7 +353,7 @@ class Transcript:
                 self._take_back()
             self._state.turn = "done"
         if row.is_compact_summary or text.startswith(_CONTINUED):
-            self._take_compaction(text)
+            self._take_compaction(row, text)
         elif not row.is_meta and row.prompt_source != "system" and _is_human(row.origin):
             if row.todos is not _ABSENT:
                 self._state.agenda.replace_todos(_any(row.todos))
@@ -389,9 +389,11 @@ class Transcript:
         if words and not state.titles.get(kind):
             state.titles[kind] = prose.clip(_first_line(words), prose.TITLE_CHARS)
 
-    def _take_compaction(self, text: str) -> None:
+    def _take_compaction(self, row: Row, text: str) -> None:
         """Read the summary the agent goes on with: what it was doing, and what is next."""
         state = self._state
+        if self._is_known(row):
+            return
         found = {section.title.lower(): section for section in prose.sections(text)}
         if work := found.get("current work"):
             state.phase = prose.clip(work.first_paragraph()) or state.phase
@@ -536,17 +538,6 @@ class Transcript:
             return True
         state.known = (state.known + mark)[-_KNOWN * 9 :]
         return False
-
-
-def first_cwd(data: bytes, *, whole: bool) -> str:
-    """Return the first `cwd` in the lines of `data`, '' without one; the last line counts if `whole`."""
-    if not whole:
-        data = data[: data.rfind(b"\n") + 1]
-    for line, _end in lines(data, 0):
-        for row in _rows.read(line)[0]:
-            if cwd := _path(row):
-                return cwd
-    return ""
 
 
 def _path(row: Row) -> str:

@@ -1,0 +1,116 @@
+"""What of a session can be searched: the words of people and agents, tool calls, titles.
+
+Tool results are left out: they are most of the bytes and little of what anybody remembers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from sessionsync.sources.lines import Reader, lines
+
+TEXT_CHARS = 20_000
+"""Of one passage; a longer one is pasted data."""
+INPUT_CHARS = 4_000
+_PLAIN_CHARS = 8_000
+
+
+class Passage(NamedTuple):
+    """A piece of text and where it lies: `length` bytes from `offset` of its file, one or more to a place."""
+
+    role: str
+    at: str
+    offset: int
+    length: int
+    text: str
+
+
+class _Row(msgspec.Struct, rename="camel", gc=False):
+    type: str | None = None
+    timestamp: str | None = None
+    is_meta: bool | None = None
+    message: msgspec.Raw = msgspec.Raw(b"")
+    custom_title: str | None = None
+    ai_title: str | None = None
+    summary: str | None = None
+
+
+class _Block(msgspec.Struct, gc=False):
+    type: str | None = None
+    text: str | None = None
+    name: str | None = None
+    input: Any = None
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: list[_Block | str] | str = ""
+
+
+_rows = Reader(_Row)
+_message = msgspec.json.Decoder(_Message).decode
+
+
+def of_transcript(data: bytes, offset: int) -> Iterator[Passage]:
+    """The passages of whole transcript lines that begin at `offset` in their file."""
+    begin = offset
+    for line in lines(data, offset):
+        # blank lines before this one belong to nobody; a reader of the passage skips them
+        place = line.end - begin
+        for row in _rows.read(line.data)[0]:
+            for role, text in _texts(row):
+                if text.strip():
+                    yield Passage(role, row.timestamp or "", begin, place, text[:TEXT_CHARS])
+        begin = line.end
+
+
+def of_text(data: bytes, offset: int) -> Iterator[Passage]:
+    """The passages of text that lies at `offset` in its file; none where it is binary."""
+    if b"\0" in data[:4096]:
+        return
+    begin = 0
+    while begin < len(data):
+        end = min(begin + _PLAIN_CHARS, len(data))
+        if end < len(data) and (newline := data.rfind(b"\n", begin, end)) > begin:
+            end = newline + 1
+        text = data[begin:end].decode("utf-8", "replace")
+        if text.strip():
+            yield Passage("note", "", offset + begin, end - begin, text)
+        begin = end
+
+
+def _texts(row: _Row) -> Iterator[tuple[str, str]]:
+    for title in (row.custom_title, row.ai_title, row.summary):
+        if title:
+            yield "title", title
+    if row.type not in {"user", "assistant"} or row.is_meta or not row.message:
+        return
+    try:
+        content = _message(row.message).content
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return
+    if isinstance(content, str):
+        yield row.type, content
+        return
+    for block in content:
+        if isinstance(block, str):
+            yield row.type, block
+        elif block.type == "text" and block.text:
+            yield row.type, block.text
+        elif block.type == "tool_use":
+            words = [block.name or "", *_strings(block.input)]
+            yield "tool", "\n".join(words)[:INPUT_CHARS]
+
+
+def _strings(value: Any, depth: int = 0) -> Iterator[str]:
+    """Every string in a tool's input, bounded."""
+    if isinstance(value, str):
+        yield value[:INPUT_CHARS]
+    elif depth < 6 and isinstance(value, dict):
+        for inner in value.values():
+            yield from _strings(inner, depth + 1)
+    elif depth < 6 and isinstance(value, list):
+        for inner in value[:100]:
+            yield from _strings(inner, depth + 1)
