@@ -1,18 +1,19 @@
 """The command line: `sessiond`, or `python -m sessiond`.
 
 What is typed often is answered with the standard library alone; click, which costs more than the
-answer, is imported for everything else.
+answer, is imported for everything else.  A hook is not even stopped by a broken installation.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING
-
-from sessionsync.errors import SessiondError, UsageError
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from click import ClickException
+
+    from sessionsync.errors import SessiondError, UsageError
 
 INTERRUPTED = 130
 INTERNAL = 70
@@ -20,6 +21,37 @@ INTERNAL = 70
 
 def main() -> int:
     """Run the command line of this process; the exit code (spec: 0 done, 2 usage, 3 not running …)."""
+    if sys.argv[1:2] == ["hook"] and not {"-h", "--help"} & {*sys.argv}:
+        _hook(sys.argv[2:])
+    return _command()
+
+
+def _hook(arguments: list[str]) -> NoReturn:
+    """Do what a hook does.  It ends with 0 whatever happens: 2 would block the agent."""
+    try:
+        from sessiond import hook  # noqa: PLC0415 - a broken installation must not be noticed
+
+        hook.run(arguments)
+    except BaseException:  # noqa: BLE001 - as above
+        if "--passthrough" in arguments:
+            _relay()
+    finally:
+        os._exit(0)
+
+
+def _relay() -> None:
+    """Pass stdin on to the next in the chain, where the hook itself cannot."""
+    try:
+        while block := os.read(0, 65536):
+            while block:
+                block = block[os.write(1, block) :]
+    except OSError:
+        return
+
+
+def _command() -> int:
+    from sessionsync.errors import SessiondError  # noqa: PLC0415 - a hook runs without
+
     arguments, debug = _debug(sys.argv[1:])
     try:
         code = _plain(arguments)
@@ -78,7 +110,7 @@ def _any(arguments: list[str], *, debug: bool) -> int:
         return commands.parse(arguments, debug=debug)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        return UsageError.exit_code
+        return 2
     except click.Abort as error:
         raise KeyboardInterrupt from error
     except click.ClickException as error:
@@ -86,6 +118,8 @@ def _any(arguments: list[str], *, debug: bool) -> int:
 
 
 def _usage(error: ClickException) -> UsageError:
+    from sessionsync.errors import UsageError  # noqa: PLC0415 - a hook runs without
+
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "sessiond"
     return UsageError(error.format_message(), hint=f"How it is used: {command} --help")

@@ -6,31 +6,39 @@ import os
 import signal
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from sessiond import faces, process
 from sessiond.control import Control
 from sessiond.engine import Engine
+from sessiond.indexing import IndexLoop
 from sessiond.logs import Log
 from sessiond.loops import CaptureLoop, PushLoop
 from sessiond.metrics import Metrics, catalogue, of_state
 from sessiond.observer import watches_limit
+from sessiond.saves import Saves
 from sessiond.schedule import Job, Schedule
 from sessiond.server import Server
+from sessiond.spool import Spool
+from sessiond.token import renewal
 from sessiond.verbs import Verbs
 from sessiond.watcher import Watcher
 from sessionsync import __version__
 from sessionsync.config import Config, Paths, differences, load, needs_restart, paths
-from sessionsync.errors import ConfigError, SessiondError
+from sessionsync.errors import ConfigError, SessiondError, StoreError, TokenRefused
 from sessionsync.events import EVENTS
 from sessionsync.privacy.rules import KINDS
+from sessionsync.push import Pause
 from sessionsync.reliability.findings import Findings, Severity
+from sessionsync.sources.folders import can_list
 
 # The rescan that is the truth, whatever the watcher says.
 RESCAN_S = 300.0
 # The threads of the watcher are looked at, and folders that came or went are taken in.
 SUPERVISE_S = 15.0
+# What hooks left while nobody answered is looked for.
+SPOOL_S = 60.0
 # A loop that shows no progress for so long does not turn any more: /healthz fails.
 STUCK_S = 120.0
 # What a push may still take after SIGTERM, of the 10 s in which the process ends.
@@ -53,12 +61,13 @@ class App:
         self.engine: Engine
         self.capture: CaptureLoop
         self.push: PushLoop
+        self.index: IndexLoop
         self._ends = ExitStack()
         self._ending = False
         self.metrics = Metrics(
             catalogue(
-                loops=("capture", "push"),
-                jobs=("rescan", "supervise"),
+                loops=("capture", "push", "index"),
+                jobs=("rescan", "supervise", "spool"),
                 commands=Verbs.NAMES,
                 kinds=KINDS,
             ),
@@ -93,8 +102,16 @@ class App:
             undo.callback(watcher.stop)
             self.push = PushLoop(self.engine, self._may_push, self.emit, self._loop_failed)
             self.capture = CaptureLoop(
-                self.engine, watcher, self.findings, self.emit, self._loop_failed, self.push.bell.ring
+                self.engine, watcher, self.findings, self.emit, self._loop_failed, self._captured
             )
+            self.index = IndexLoop(
+                self.engine,
+                self.findings,
+                self.emit,
+                self._loop_failed,
+                lambda: not self.capture.rested.is_set(),
+            )
+            self.saves = Saves(self.engine, self.capture, Spool(self.paths.spool_dir), self.emit)
             self.verbs = Verbs(self)
             self._read_metrics()
             listener = undo.enter_context(process.bound(self.paths.socket))
@@ -108,13 +125,18 @@ class App:
                 [
                     Job("rescan", RESCAN_S, lambda: self.capture.want_rescan("timer")),
                     Job("supervise", SUPERVISE_S, self.supervise),
+                    Job("spool", SPOOL_S, lambda: self.capture.soon(self.saves.take_in)),
                 ],
                 lambda name, seconds, success: self.metrics.job(name, seconds, success=success),
             )
             self.schedule.start()
             undo.callback(self.schedule.stop)
+            self.capture.soon(
+                self.saves.take_in
+            )  # before the first scan, so that events name their checkpoints
             self.capture.start()
             self.push.start()
+            self.index.start()
             undo.callback(self._stop_loops)
             self._ends = undo.pop_all()
         self.emit("daemon_started", version=__version__, pid=os.getpid(), mode=self.mode()[0], port=self.port)
@@ -128,6 +150,7 @@ class App:
 
     def _stop_loops(self) -> None:
         self.push.stop()
+        self.index.stop()
         self.capture.stop()
         self.push.join(PUSH_ENDS_S)
         if self.push.is_alive() and self.engine.push is not None:
@@ -136,6 +159,9 @@ class App:
         self.capture.join(LOOP_ENDS_S)
         if not self.capture.is_alive():
             self.capture.finish()
+        self.index.join(LOOP_ENDS_S)
+        if not self.index.is_alive():
+            self.index.close()
 
     def _open_faces(self, undo: ExitStack) -> None:
         address = self.config.http.address
@@ -164,16 +190,25 @@ class App:
         return lambda name, seconds: self.metrics.observe(histogram, name, seconds=seconds)
 
     def _roots(self) -> list[Any]:
-        return [root for source in self.engine.sources for root in source.roots()]
+        return [root for source in self.engine.sources for root in (*source.roots(), *source.awaited())]
+
+    def _captured(self) -> None:
+        """Something was committed: there may be something to push and to index."""
+        self.push.bell.ring()
+        self.index.bell.ring()
 
     # --- supervision
 
     def supervise(self) -> None:
-        """Replace a dead watcher; take in folders that came or went."""
+        """Replace a dead watcher; take in folders that came or went; let no event wait for long."""
         if not self.watcher.alive():
             self.emit("watcher_restarted")
             self.watcher.restart()
+        elif any(can_list(path) for path in self.engine.capture.unreadable()):
+            self.watcher.restart()  # a folder that may be read again was not watched either
         self.watcher.refresh()
+        with suppress(StoreError):  # a full disk is said where it hurts
+            self.engine.store.write_events()
 
     def _loop_failed(self, name: str, error: BaseException) -> None:
         """A loop has ended by an error: the process ends too, and its service starts it anew."""
@@ -183,7 +218,7 @@ class App:
     def health_checks(self) -> dict[str, str]:
         """Whether the process lives and its loops turn; '' where nothing is wrong."""
         checks = {}
-        for loop in (self.capture, self.push):
+        for loop in (self.capture, self.push, self.index):
             stuck = loop.failed or not loop.is_alive() or loop.progress_age_s > STUCK_S
             checks[loop.name] = f"no progress for {loop.progress_age_s:.0f} s" if stuck else ""
         checks["watcher"] = "" if self.watcher.alive() else "dead, it is being restarted"
@@ -198,7 +233,7 @@ class App:
         return checks
 
     def _read_metrics(self) -> None:
-        loops = (self.capture, self.push)
+        loops = (self.capture, self.push, self.index)
         self.metrics.read(
             {
                 **of_state(self.engine.catalog, self.engine.queue, time.time),
@@ -253,6 +288,11 @@ class App:
         """What to do about the mode; '' in `normal`."""
         return self._mode()[2]
 
+    def pause_hint(self, pause: Pause) -> str:
+        """What to do about a pause of the pusher."""
+        token = self.engine.token
+        return renewal(token) if pause.code == TokenRefused.code and token is not None else pause.hint
+
     def _mode(self) -> tuple[str, str, str]:
         pause = self.engine.push.pause if self.engine.push is not None else None
         if self.local_only:
@@ -264,7 +304,7 @@ class App:
         if self.paused:
             return "paused", "by command", "`sessiond ctl resume` ends it."
         if pause is not None:
-            return "paused", pause.message, pause.hint
+            return "paused", pause.message, self.pause_hint(pause)
         return "normal", "", ""
 
     def _may_push(self) -> bool:
@@ -292,6 +332,7 @@ class App:
         self.log.configure(config.log.level, config.log.format)
         self.capture.call(lambda _now: self.engine.reload(config))
         self.watcher.refresh()
+        self.capture.go_on()
         self.capture.want_rescan("command")
         self.push.bell.ring()
         self.emit("config_reloaded", changed=list(changed), restart_needed=waiting)

@@ -10,7 +10,6 @@ import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from sessionsync.errors import ConfigError, DaemonError, DaemonNotRunning, DaemonSilent, NotAllowed
 
@@ -34,8 +33,10 @@ def request(
         DaemonError: the daemon answered with an error; code, hint and exit code are its own.
         NotAllowed: the socket belongs to another user.
     """
-    *_, last = stream(path, verb, params, acts=acts, timeout_s=timeout_s)
-    return last
+    answers = list(stream(path, verb, params, acts=acts, timeout_s=timeout_s))
+    if not answers:
+        raise _ended(path)
+    return answers[-1]
 
 
 def stream(
@@ -83,15 +84,18 @@ def _connect(connection: socket.socket, path: Path) -> None:
 
 
 def _head(verb: str, params: Mapping[str, Any], *, acts: bool) -> bytes:
-    target = f"/v1/{quote(verb)}"
+    target = f"/v1/{verb}"
     if acts:
         body = json.dumps(params).encode()
         head = (
             f"POST {target} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
-    query = "&".join(f"{quote(key)}={quote(_text(value), safe='')}" for key, value in params.items())
-    return f"GET {target}{'?' if query else ''}{query} HTTP/1.0\r\n\r\n".encode()
+    if params:
+        from urllib.parse import urlencode  # noqa: PLC0415 - most questions have none
+
+        target += "?" + urlencode({key: _text(value) for key, value in params.items()})
+    return f"GET {target} HTTP/1.0\r\n\r\n".encode()
 
 
 def _text(value: object) -> str:
@@ -106,17 +110,23 @@ def _answer(connection: socket.socket, path: Path) -> Iterator[dict[str, Any]]:
             raise _ended(path)
         head += block
     head, _, rest = head.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1."):
+    first, *lines = head.split(b"\r\n")
+    if not first.startswith(b"HTTP/1."):
         raise ConfigError(f"Not sessiond, but something else listens on {path}.", hint="Set SESSIOND_HOME.")
-    failed = head.split(b" ", 2)[1][:1] != b"2"
-    complete = False
-    while not complete:
-        block = connection.recv(BLOCK_BYTES)
-        complete = not block
-        *lines, rest = (rest + block).split(b"\n")
-        for line in lines + [rest] * complete:
-            if line.strip():
-                yield _object(line, path, failed=failed)
+    failed = first.split(b" ", 2)[1][:1] != b"2"
+    headers = dict(line.lower().split(b": ", 1) for line in lines if b": " in line)
+    missing = int(headers.get(b"content-length", 0)) - len(rest)
+    while True:
+        *lines, rest = rest.split(b"\n")
+        yield from (_object(line, path, failed=failed) for line in lines)
+        if not (block := connection.recv(BLOCK_BYTES)):
+            break
+        missing -= len(block)
+        rest += block
+    if rest:
+        yield _object(rest, path, failed=failed)
+    if missing > 0:
+        raise _ended(path)
 
 
 def _object(line: bytes, path: Path, *, failed: bool) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -53,14 +53,15 @@ class Control:
         self._emit = emit
         self._observe = observe
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         started = time.monotonic()
         verb: Verb | None = None
         try:
             verb = self._verb(environ)
-            answers = self._answers(verb, environ)
-            first = list(islice(answers, 1))  # an error before the first answer still has a status
+            answer = self._answer(verb, environ)
+            # an error before the first of many answers still has a status
+            first = [answer] if isinstance(answer, dict) else list(islice(answer, 1))
         except SessiondError as error:
             return _refuse(start_response, _status(error), error)
         except Exception as error:  # noqa: BLE001 - a broken verb must not cost the daemon its socket
@@ -69,8 +70,10 @@ class Control:
         finally:
             if verb is not None:
                 self._observe(verb.name, time.monotonic() - started)
-        _start(start_response, HTTPStatus.OK)
-        return self._lines(verb.name, chain(first, answers))
+        if isinstance(answer, dict):
+            return _say(start_response, HTTPStatus.OK, answer)
+        start_response("200 OK", HEADERS)
+        return self._lines(verb.name, chain(first, answer))
 
     def _verb(self, environ: WSGIEnvironment) -> Verb:
         version, _, name = environ["PATH_INFO"].strip("/").partition("/")
@@ -83,14 +86,13 @@ class Control:
             raise _WrongMethod(f"{name!r} takes {wanted[0]}.", hint="GET looks, POST acts.")
         return verb
 
-    def _answers(self, verb: Verb, environ: WSGIEnvironment) -> Iterator[Answer]:
+    def _answer(self, verb: Verb, environ: WSGIEnvironment) -> Answer | Iterator[Answer]:
         params = (
             _body(environ) if verb.acts else dict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True))
         )
         if verb.acts:
             self._emit("command_received", command=verb.name)
-        answer = verb.handler(params)
-        return iter([answer]) if isinstance(answer, dict) else answer
+        return verb.handler(params)
 
     def _lines(self, name: str, answers: Iterator[Answer]) -> Iterator[bytes]:
         try:
@@ -197,11 +199,14 @@ def _line(answer: Answer) -> bytes:
     return json.dumps(answer, default=str).encode() + b"\n"
 
 
-def _start(start_response: StartResponse, status: HTTPStatus) -> None:
-    headers = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
-    start_response(f"{status.value} {status.phrase}", headers)
+HEADERS = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
 
 
-def _refuse(start_response: StartResponse, status: HTTPStatus, error: SessiondError) -> Iterator[bytes]:
-    _start(start_response, status)
-    return iter([_line(_problem(error))])
+def _say(start_response: StartResponse, status: HTTPStatus, answer: Answer) -> Iterable[bytes]:
+    body = _line(answer)
+    start_response(f"{status.value} {status.phrase}", [*HEADERS, ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def _refuse(start_response: StartResponse, status: HTTPStatus, error: SessiondError) -> Iterable[bytes]:
+    return _say(start_response, status, _problem(error))

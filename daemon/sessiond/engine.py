@@ -49,6 +49,7 @@ class Engine:
         self.queue = Queue(self.store)
         self.placements = Placements(self.store)
         self.machine = self.store.meta("machine", lambda: secrets.token_hex(4))
+        self.state_id = self.store.meta("state", lambda: secrets.token_hex(8))
         self.mirror = Mirror(config.backup.mirror_dir)
         self.vault = Vault(config.backup.vault_dir, emit)
         self._ends = ExitStack()

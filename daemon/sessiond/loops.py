@@ -15,7 +15,16 @@ from typing import Any, TypeVar
 
 from sessiond.engine import Engine
 from sessiond.watcher import Watcher
-from sessionsync.errors import CopyError, DiskFull, StoreError, StoreFull
+from sessionsync.capture import TURN_BYTES
+from sessionsync.errors import (
+    ConfigError,
+    CopyError,
+    CopyMismatch,
+    DiskFull,
+    SessiondError,
+    StoreError,
+    StoreFull,
+)
 from sessionsync.events import Emit
 from sessionsync.model import Ref
 from sessionsync.push import Push
@@ -33,6 +42,9 @@ TROUBLE_S = 30.0
 JUMP_S = 5.0
 # A refused or missing token is looked for again this often.
 TOKEN_S = 300.0
+
+# What makes capturing rest.
+TROUBLES = (DiskFull, StoreFull, CopyError, CopyMismatch)
 
 T = TypeVar("T")
 
@@ -119,6 +131,8 @@ class CaptureLoop(Loop):
         self._rescan_reason = "start"
         self._flush_at: float | None = None
         self._stopped_until = 0.0
+        self._in_trouble = False
+        self._projects_found = 0
         self._clock = (time.time(), time.monotonic())
         self.scanned = threading.Event()
         """Set when the first rescan has named everything there is to capture."""
@@ -135,16 +149,26 @@ class CaptureLoop(Loop):
 
     def call(self, work: Callable[[float], T], timeout_s: float = 60.0) -> T:
         """Run `work(now)` on this loop's thread, between two sessions, and return what it returns."""
+        return self.soon(work).result(timeout_s)
+
+    def soon(self, work: Callable[[float], T]) -> Future[T]:
+        """As `call`, without waiting; before `start` it is the first that is done."""
         future: Future[T] = Future()
         self._commands.append((work, future))
         self.bell.ring()
-        return future.result(timeout_s)
+        return future
 
     def want_rescan(self, reason: str) -> None:
         """Compare everything at the next turn."""
         self._rescan_at = 0.0
         self._rescan_reason = reason
         self.bell.ring()
+
+    def go_on(self) -> None:
+        """Rest no longer after a full disk: see at once whether there is space."""
+        if self._stopped_until:
+            self._stopped_until = 0.0
+            self.want_rescan("command")
 
     def turn(self) -> float:
         """Commands, then hints and what is due, then one session of the backlog, then the flush."""
@@ -157,7 +181,7 @@ class CaptureLoop(Loop):
             return self._stopped_until - beat
         hints = self._watcher.take(beat)
         if hints.rescan:
-            self.want_rescan("overflow")
+            self.want_rescan("watcher")
         refs = dict.fromkeys(
             ref for path in hints.paths if (ref := self._engine.capture.locate(path)) is not None
         )
@@ -168,6 +192,7 @@ class CaptureLoop(Loop):
         elif self._backlog:
             self._capture(self._backlog.popleft())
         self._flush(time.monotonic())
+        self._tell_unreadable(now)
         return self._pause(hints.next_at)
 
     def _pause(self, hints_at: float | None) -> float:
@@ -224,8 +249,9 @@ class CaptureLoop(Loop):
 
     def _capture(self, ref: Ref) -> None:
         self.rested.clear()
+        capture = self._engine.capture
         try:
-            self._engine.capture.capture(ref, time.time())
+            capture.capture(ref, time.time(), at_most=TURN_BYTES)
         except (DiskFull, StoreFull) as error:
             self._trouble(error)
         except CopyError as error:
@@ -236,24 +262,49 @@ class CaptureLoop(Loop):
         else:
             self._findings.cleared("copy_mismatch", session=str(ref))
             self._findings.cleared("copy_failed", session=str(ref))
-        if self._engine.capture.unflushed and self._flush_at is None:
+            if capture.is_unfinished(ref) and ref not in self._backlog:
+                self._backlog.append(ref)
+        if capture.unflushed and self._flush_at is None:
             self._flush_at = time.monotonic() + FLUSH_S
 
     def _flush(self, beat: float, *, force: bool = False) -> None:
         if self._flush_at is None or (beat < self._flush_at and not force):
             return
         self._flush_at = None
+        capture = self._engine.capture
         try:
-            self._engine.capture.flush(time.time())
-        except (DiskFull, StoreFull) as error:
+            capture.flush(time.time())
+        except (CopyError, StoreFull) as error:
             self._trouble(error)
             return
-        if self._findings.cleared("backup_disk_full") or self._findings.cleared("state_disk_full"):
+        if self._in_trouble:
+            self._in_trouble, self._stopped_until = False, 0.0
+            for kind in TROUBLES:
+                self._findings.cleared(kind.code)
             self._emit("capture_resumed")
+        if capture.projects_found != self._projects_found:
+            self._projects_found = capture.projects_found
+            self._watcher.refresh()
         self._on_items()
+
+    def _tell_unreadable(self, now: float) -> None:
+        unreadable = self._engine.capture.unreadable()
+        if not unreadable:
+            self._findings.cleared("source_unreadable")
+            return
+        path, reason = next(iter(unreadable.items()))
+        others = f", nor can {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        self._findings.raised(
+            "source_unreadable",
+            Severity.WARNING,
+            f"{path} cannot be read ({reason}){others}.",
+            "Let this user read it; it is then backed up by itself.",
+            now,
+        )
 
     def _trouble(self, error: CopyError | StoreError) -> None:
         """A disk is full: capturing rests, pushing goes on, and then everything is looked at again."""
+        self._in_trouble = True
         new = self._findings.raised(error.code, Severity.CRITICAL, str(error), error.hint, time.time())
         if new:
             self._emit("capture_stopped", code=error.code, reason=str(error), hint=error.hint)
@@ -262,7 +313,9 @@ class CaptureLoop(Loop):
         self.want_rescan("trouble")
 
     def finish(self) -> None:
-        """After the thread has ended: commit what is captured."""
+        """After the thread has ended: commit what is captured; nobody waits for a command any more."""
+        while self._commands:
+            self._commands.popleft()[1].cancel()
         self._flush_at = 0.0
         self._flush(time.monotonic(), force=True)
 
@@ -282,6 +335,9 @@ class PushLoop(Loop):
         self._allowed = allowed
         self._token_at = 0.0
         self.busy = False
+        self.trouble: SessiondError | None = None
+        """Why nothing is sent although GitHub may be there: no token can be read, or no state written."""
+        self.trouble_since = 0.0
 
     def turn(self) -> float:
         """Send everything that is due, one item after the other."""
@@ -292,10 +348,12 @@ class PushLoop(Loop):
         if push is None or not self._allowed():
             return TICK_S
         try:
-            while self._allowed() and not self._stopping and self._send(push):
+            while self._may_send(push) and self._send(push):
                 self.progressed_at = time.monotonic()
-        except StoreFull:
+        except StoreFull as error:
+            self._is_in_trouble(error)
             return TROUBLE_S
+        self.trouble = None
         at = push.next_at(time.time())
         return TICK_S if at is None else max(0.001, at - time.time() + 0.001)
 
@@ -303,6 +361,10 @@ class PushLoop(Loop):
         """Look for a token and for due items at once."""
         self._token_at = 0.0
         self.bell.ring()
+
+    def _may_send(self, push: Push) -> bool:
+        """Whether it is still this pusher's turn: new settings bring another one."""
+        return self._engine.push is push and self._allowed() and not self._stopping
 
     def _send(self, push: Push) -> bool:
         """One item; False when there was none, or on the way out."""
@@ -334,5 +396,16 @@ class PushLoop(Loop):
             return
         self._token_at = beat + TOKEN_S
         refused = self._engine.token
-        if refused is None or self._engine.look_for_token() != refused:
-            self._engine.connect()
+        try:
+            if refused is None or self._engine.look_for_token() != refused:
+                self._engine.connect()
+        except ConfigError as error:
+            self._is_in_trouble(error)
+        else:
+            self.trouble = None
+
+    def _is_in_trouble(self, error: SessiondError) -> None:
+        if self.trouble is None or self.trouble.code != error.code:
+            self.trouble_since = time.time()
+            self._emit("push_paused", code=error.code, reason=str(error), hint=error.hint)
+        self.trouble = error

@@ -54,7 +54,7 @@ OUTCOMES = ("success", "client_error", "server_error", "rate_limited", "timeout"
 TIERS = tuple(tier.value for tier in Tier)
 TOOLS = ("claude", "structured")
 ITEMS = ("comment", "index")
-RESCANS = ("start", "timer", "overflow", "wake", "command", OTHER)
+RESCANS = ("start", "timer", "overflow", "clock", "trouble", "command", OTHER)
 
 
 def _codes(error: type[errors.SessiondError]) -> Iterator[str]:

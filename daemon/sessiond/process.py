@@ -71,6 +71,9 @@ def hold(file: Path) -> Iterator[None]:
         raise NotAllowed(
             f"The lock {file} belongs to another user.", hint="Run sessiond as that user."
         ) from error
+    except OSError as error:
+        hint = "See what lies there, and that its disk can be written to."
+        raise ConfigError(f"The lock {file} cannot be opened: {error.strerror}.", hint=hint) from error
     try:
         _lock(descriptor, file)
         os.ftruncate(descriptor, 0)

@@ -14,11 +14,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 
 class Job(NamedTuple):
-    """`action` runs every `every_s` seconds, first after that time, or at once with `at_start`."""
+    """`action` runs every `every_s` seconds, first after that time."""
 
     name: str
     every_s: float
-    action: Callable[[], None]
+    action: Callable[[], object]
 
 
 class Schedule:

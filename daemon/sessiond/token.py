@@ -43,6 +43,19 @@ def find_token(environ: Mapping[str, str], api_url: str) -> Token | None:
     return None
 
 
+def renewal(token: Token) -> str:
+    """What a person does about a token that GitHub has refused; a service's environment is fixed at its start."""
+    again = "restart sessiond"
+    how = {
+        "credential": f"Store a new one in the service's credential {CREDENTIAL}",
+        "gh": "Log in again with `gh auth login`",
+        "keyring": "Store a new one in the keyring",
+    }.get(token.source, f"Set {token.source} to a new one")
+    if token.source in {"gh", "keyring"}:
+        again = "run `sessiond ctl retry`"
+    return f"{how}, then {again}. If the token is valid after all: `sessiond ctl resume`."
+
+
 def host_of(api_url: str) -> str:
     """GitHub's host as `gh` knows it: without `api.` for github.com and for SUB.ghe.com."""
     host = urlsplit(api_url).hostname or ""

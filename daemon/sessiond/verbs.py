@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sessiond.control import Answer, Params, Verb, flag, number, text
+from sessiond.spool import Save
 from sessionsync import __version__, report
 from sessionsync.catalog import Session
 from sessionsync.errors import NoSuchSession
@@ -29,7 +31,18 @@ class Verbs:
     """The verbs of a running daemon.  Called from the control server's threads."""
 
     LOOKS = ("status", "sessions", "show", "queue", "events", "health")
-    ACTS = ("checkpoint", "sync", "retry", "pause", "resume", "local-only", "reload", "stop")
+    ACTS = (
+        "checkpoint",
+        "session_save",
+        "sync",
+        "retry",
+        "pause",
+        "resume",
+        "local-only",
+        "reindex",
+        "reload",
+        "stop",
+    )
     NAMES = LOOKS + ACTS
 
     def __init__(self, app: App) -> None:
@@ -51,8 +64,9 @@ class Verbs:
         return report.status(app.engine.catalog, app.engine.queue, self.live(), time.time())
 
     def sessions(self, params: Params) -> Answer:
-        """Every session, newest first."""
-        return report.sessions(self._app.engine.catalog, time.time())
+        """Every session, or those of the project that a folder is in; newest first."""
+        folder = text(params, "project", "")
+        return report.sessions(self._app.engine.catalog, time.time(), Path(folder) if folder else None)
 
     def show(self, params: Params) -> Answer:
         """One session whole."""
@@ -85,6 +99,22 @@ class Verbs:
         ref = self._ref(name)
         made = app.capture.call(lambda now: app.engine.capture.checkpoint(ref, trigger, now), CHECKPOINT_S)
         return {"session": ref.session_id, "checkpoint": made.id}
+
+    def session_save(self, params: Params) -> Answer:
+        """What a hook asks: a checkpoint of a session as it is on disk, named after the hook's event."""
+        wanted = Save(
+            session=text(params, "session"),
+            trigger=text(params, "trigger"),
+            transcript=text(params, "transcript"),
+            size=int(number(params, "size", 0)),
+        )
+        made = self._app.saves.save(wanted)
+        return {
+            "session": wanted.session,
+            "checkpoint": made.id,
+            "trigger": wanted.trigger,
+            "bytes": made.size,
+        }
 
     def sync(self, params: Params) -> Answer:
         """Make everything that waits due now; with `wait` come back when it is through."""
@@ -120,9 +150,9 @@ class Verbs:
         return self._mode()
 
     def resume(self, params: Params) -> Answer:
-        """Push again; also lifts a pause whose cause is mended."""
+        """Push again; also lifts a pause whose cause is mended, even that for a refused token."""
         self._app.set_mode(paused=False)
-        self._push_now(None, buried=False)
+        self._push_now(None, buried=False, insist=True)
         return self._mode()
 
     def local_only(self, params: Params) -> Answer:
@@ -131,6 +161,12 @@ class Verbs:
         if not flag(params, "dry_run"):
             self._app.set_mode(local_only=on)
         return self._mode()
+
+    def reindex(self, params: Params) -> Answer:
+        """Begin the search index anew, and how many sessions are still to be indexed."""
+        if flag(params, "begin"):
+            self._app.index.rebuild()
+        return {"left": self._app.index.behind()}
 
     def reload(self, params: Params) -> Answer:
         """Read the settings again."""
@@ -174,11 +210,12 @@ class Verbs:
                         return found.ref
             raise
 
-    def _push_now(self, session: Session | None, *, buried: bool) -> int:
+    def _push_now(self, session: Session | None, *, buried: bool, insist: bool = False) -> int:
         engine = self._app.engine
+        self._app.capture.go_on()
         due = engine.queue.make_due(time.time(), session.id if session is not None else None, buried=buried)
         if engine.push is not None:
-            engine.push.probe_now()
+            engine.push.probe_now(insist=insist)
         self._app.push.look_now()
         return due
 
@@ -200,7 +237,12 @@ class Verbs:
             pause = push.pause
             limited = pause.code == "github_rate_limited"
             severity = Severity.WARNING if limited else Severity.CRITICAL
-            found.append(Finding(pause.code, severity, pause.message, pause.hint, pause.since))
+            found.append(Finding(pause.code, severity, pause.message, app.pause_hint(pause), pause.since))
+        trouble = app.push.trouble
+        if trouble is not None and not any(finding.code == trouble.code for finding in found):
+            found.append(
+                Finding(trouble.code, Severity.CRITICAL, str(trouble), trouble.hint, app.push.trouble_since)
+            )
         if push is not None and push.reach.unreachable:
             found.append(
                 Finding(

@@ -5,8 +5,8 @@ segments, the vault (layer 3).  Positions are kept in memory between two flushes
 copies durable first and then commits positions, checkpoints and queued items in one transaction.
 After a crash the old positions count and the same bytes are written again to the same places.
 
-A changed prefix starts a generation, in an order that is safe at every point:
-set the old bytes aside ─▶ fork in the vault ─▶ commit the new position ─▶ only then write new bytes.
+A changed prefix starts a generation, in an order that is safe at every point: store and commit what was
+captured ─▶ set the old bytes aside ─▶ fork in the vault ─▶ commit the new position ─▶ only then write new bytes.
 """
 
 from __future__ import annotations
@@ -23,13 +23,14 @@ import msgspec
 from sessionsync import projects
 from sessionsync.catalog import Catalog, Checkpoint, File, Session
 from sessionsync.config import Config
-from sessionsync.errors import CopyMismatch, NoSuchSession
+from sessionsync.errors import CopyError, CopyMismatch, NoSuchSession
 from sessionsync.events import Emit
 from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary, checkpoint_id, rfc3339
 from sessionsync.peek import PEEK_BYTES, UNKNOWN
 from sessionsync.queue import Queue
 from sessionsync.remote.tiers import tier_of
 from sessionsync.sources import Source
+from sessionsync.sources.folders import is_hidden, readable
 from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault
 
 # What is compared at each capture to see whether what was read before is still there.
@@ -42,6 +43,8 @@ LINE_BYTES = 64 * 1024 * 1024
 SEGMENT_BYTES = 256 * 1024
 SEGMENT_AGE_S = 60.0
 SEGMENT_LIMIT_BYTES = 1024 * 1024
+# How much of one session is captured before the others have their turn: half a second on a slow disk.
+TURN_BYTES = 32 * 1024 * 1024
 # A session that never rests gets a checkpoint this often.
 LONGEST_WITHOUT_CHECKPOINT_S = 600.0
 # A file in checkpoints/ is complete when it has not changed for this long.
@@ -93,6 +96,12 @@ class Capture:
         self._everything_new = everything_new
         self._emit = emit
         self._work: dict[Ref, _Work] = {}
+        self._unread: dict[Ref, dict[str, str]] = {}
+        self._unfinished: set[Ref] = set()
+        # of folders asked about since the last flush: at first, many sessions have few of them
+        self._identities: dict[str, projects.ProjectIdentity] = {}
+        self.projects_found = 0
+        """How many sessions were given their project: with each there may be folders to watch."""
 
     # --- what to look at
 
@@ -134,20 +143,32 @@ class Capture:
             dirty_s=LONGEST_WITHOUT_CHECKPOINT_S, quiet_s=float(self.config.sources.quiet_seconds)
         )
 
+    def unreadable(self) -> dict[str, str]:
+        """Folders and files that are there and could not be read at the last look, and why; any thread."""
+        found = {path: why for source in self._sources.values() for path, why in source.unreadable.items()}
+        for files in list(self._unread.values()):
+            found |= files
+        return found
+
+    def is_unfinished(self, ref: Ref) -> bool:
+        """Whether the last `capture` of it left something for the next one."""
+        return ref in self._unfinished
+
     # --- capturing
 
-    def capture(self, ref: Ref, now: float) -> int:
+    def capture(self, ref: Ref, now: float, *, at_most: int | None = None) -> int:
         """Capture what is new of one session, and make the checkpoints that are due.
 
         Returns the bytes captured.  Nothing of the session is half-believed after an error: its
-        positions stay as they were.
+        positions stay as they were.  `at_most` so many bytes of a file are read, see `is_unfinished`.
 
         Raises:
             CopyError: a copy could not be made or verified.
             StoreError: the state could not be read.
         """
+        self._unfinished.discard(ref)
         try:
-            return self._capture(ref, now)
+            return self._capture(ref, now, at_most)
         except BaseException:
             self._work.pop(ref, None)
             raise
@@ -189,6 +210,7 @@ class Capture:
             CopyError: a copy could not be made durable; positions stay as they were.
             StoreError: the commit failed; positions stay as they were.
         """
+        self._identities.clear()
         if not self._work:
             return 0
         batch, self._work = self._work, {}
@@ -239,17 +261,24 @@ class Capture:
             self._enqueue(session, session.summary, now)
 
     def _enqueue(self, session: Session, summary: Summary, now: float) -> None:
-        # a transcript without a user's message gets no comment
-        silent = session.ref.source == "claude" and summary.prompts == 0
-        if session.commented and session.checkpoint is not None and not silent:
+        if session.commented and session.checkpoint is not None and self._speaks(session, summary):
             self._queue.enqueue("comment", session.id, session.checkpoint, now)
             self._emit(
                 "item_enqueued", session=session.name, operation="comment", checkpoint=session.checkpoint
             )
 
+    def _speaks(self, session: Session, summary: Summary) -> bool:
+        """A transcript without a user's message gets no comment; one that it already has stays up to date."""
+        return (
+            session.ref.source != "claude"
+            or summary.prompts > 0
+            or self._queue.get("comment", session.id) is not None
+            or self._catalog.session(session.id).pushed_checkpoint is not None
+        )
+
     # --- one session
 
-    def _capture(self, ref: Ref, now: float) -> int:
+    def _capture(self, ref: Ref, now: float, at_most: int | None) -> int:
         source = self._sources[ref.source]
         found = source.look(ref)
         work = self._load(ref)
@@ -258,10 +287,13 @@ class Capture:
                 return 0
             work = self._begin(source, found, now)
         if found is None or not found.files:
+            if source.unreadable or is_hidden(work.session.location):
+                return 0  # it may be where nobody can look now
             self._vanished(work, now)
         else:
-            self._advance(source, work, found, now)
-            self._keep_appointments(source, work, found, now)
+            self._advance(source, work, found, now, at_most)
+            if ref not in self._unfinished:
+                self._keep_appointments(source, work, found, now)
         self._work[ref] = work
         captured, work.captured_bytes = work.captured_bytes, 0
         if captured:
@@ -308,9 +340,11 @@ class Capture:
         session = work.session
         cwd = source.peek_cwd(found, PEEK_BYTES)
         if cwd:
-            identity = projects.identify(cwd)
+            identity = self._identities.get(cwd) or projects.identify(cwd)
+            self._identities[cwd] = identity
             session.project_key, session.project_root = identity.key, identity.root
             session.project = self._names.name_for(identity.key, identity.name_hint)
+            self.projects_found += 1
             self._emit("project_found", session=session.name, project=session.project)
         elif session.project is None:
             session.project = self._names.name_for(f"{UNKNOWN}:{found.root}", UNKNOWN)
@@ -322,33 +356,51 @@ class Capture:
         work.vault = None
         self._recall(work)
 
-    def _advance(self, source: Source, work: _Work, found: Found, now: float) -> None:
+    def _advance(self, source: Source, work: _Work, found: Found, now: float, at_most: int | None) -> None:
         session = work.session
         seen = fingerprint(found)
         if seen == session.fingerprint:
             return
         if session.project_key is None and session.id:
             self._settle_project(source, work, found)
-        names = set()
-        for seen_file in found.files:
-            names.add(seen_file.name)
-            self._capture_file(source, work, seen_file, now)
-        for file in work.files.values():
-            if file.name not in names and file.deleted_at is None:
-                file.deleted_at = now
-                work.changed.add(file.name)
-                if not source.prunes:
-                    self._session_vault(work).remove(file.name, now)
+        self._capture_files(source, work, found, now, at_most)
+        is_clear = self._drop_missing(source, work, {file.name for file in found.files}, now)
         source.conclude(session.summary, found, lambda name: self._captured(work, name))
         session.root, session.location = found.root, found.location
         session.modified_at = found.mtime
         session.size = found.size
         self._promote(session)
-        session.fingerprint = seen
+        if is_clear and session.ref not in self._unread and session.ref not in self._unfinished:
+            session.fingerprint = seen  # else the next survey names it again
         if self._everything_new or found.mtime >= self._first_seen:
             session.commented = True
         if session.dirty_since is not None and session.changed_at >= now:
             session.changed_at = min(found.mtime, now)
+
+    def _capture_files(
+        self, source: Source, work: _Work, found: Found, now: float, at_most: int | None
+    ) -> None:
+        told = self._unread.pop(found.ref, {})
+        for file in found.files:
+            try:
+                self._capture_file(source, work, file, now, at_most)
+            except _Unread as error:
+                path = readable(str(file.path))
+                self._unread.setdefault(found.ref, {})[path] = str(error)
+                if path not in told:
+                    self._emit("source_unreadable", path=path, reason=str(error))
+
+    def _drop_missing(self, source: Source, work: _Work, there: set[str], now: float) -> bool:
+        """Take note of files that are gone; False where they may be in a folder that cannot be read now."""
+        missing = [file for file in work.files.values() if file.name not in there and file.deleted_at is None]
+        if missing and source.unreadable:
+            return False
+        for file in missing:
+            file.deleted_at = now
+            work.changed.add(file.name)
+            if not source.prunes:
+                self._session_vault(work).remove(file.name, now)
+        return True
 
     def _promote(self, session: Session) -> None:
         """A session that grows past its tier moves on to the next by itself, and never back."""
@@ -364,6 +416,7 @@ class Capture:
         session = work.session
         if session.fingerprint == fingerprint(None):
             return
+        self._unread.pop(session.ref, None)
         session.fingerprint = fingerprint(None)
         session.look_at = None
         if session.dirty_since is not None:
@@ -426,7 +479,9 @@ class Capture:
 
     # --- one file
 
-    def _capture_file(self, source: Source, work: _Work, seen: SessionFile, now: float) -> None:
+    def _capture_file(
+        self, source: Source, work: _Work, seen: SessionFile, now: float, at_most: int | None
+    ) -> None:
         file = work.files.get(seen.name)
         known = (seen.size, seen.mtime_ns, seen.inode)
         if file is not None and file.deleted_at is None and (file.size, file.mtime_ns, file.inode) == known:
@@ -436,8 +491,7 @@ class Capture:
         except FileNotFoundError:
             return
         except OSError as error:
-            self._emit("file_skipped", session=work.session.name, file=seen.name, reason=str(error.strerror))
-            return
+            raise _Unread(error.strerror or str(error)) from error
         try:
             status = os.fstat(descriptor)
             copy = self._copy(work, seen.name)
@@ -450,10 +504,19 @@ class Capture:
             elif self._mirror.size(copy) < file.length:
                 self._copy_again(work, file, copy, descriptor, now)
             work.changed.add(file.name)
-            self._append(source, work, file, copy, descriptor, status.st_size, now)
+            size = status.st_size
+            if at_most is not None and size > file.length + at_most:
+                size = file.length + at_most
+                self._unfinished.add(work.session.ref)
+            self._append(source, work, file, copy, descriptor, size, now)
             file.role = seen.role
-            file.size, file.mtime_ns, file.inode = status.st_size, status.st_mtime_ns, status.st_ino
+            file.size, file.mtime_ns, file.inode = size, status.st_mtime_ns, status.st_ino
             file.deleted_at = None
+        except OSError as error:  # those of the copies are errors of ours by now
+            raise CopyError(
+                f"{seen.path} cannot be read: {error.strerror}.",
+                hint="Its disk may be failing: see the system's log. It is tried again.",
+            ) from error
         finally:
             os.close(descriptor)
 
@@ -505,6 +568,8 @@ class Capture:
         transcript = source.append_only(file.name)
         if transcript and session.dirty_since is not None:
             self._checkpoint(work, "rewrite", now)
+        # what is cut from the plain copy must be in the vault for good, or a crash in between would strand it
+        self._settle(work, now)
         aside = self._mirror.set_aside(copy, shared, now)
         generation = file.generation + 1
         self._session_vault(work).fork(file.name, generation, file.generation, shared)
@@ -530,7 +595,11 @@ class Capture:
                 cut_bytes=cut,
                 kept=str(aside) if aside else "",
             )
-        self._work[session.ref] = work
+        self._settle(work, now)
+
+    def _settle(self, work: _Work, now: float) -> None:
+        """Commit what there is of a session in the middle of its capture."""
+        self._work[work.session.ref] = work
         self.flush(now)
         work.checkpoints, work.changed = [], set()
 
@@ -539,14 +608,14 @@ class Capture:
     ) -> None:
         """Copy, hash and read the bytes between the file's position and `size`."""
         begin = file.length
-        if size <= begin and file.head:
-            return
         if not size:
             self._mirror.write(copy, 0, b"")
-        # what the hook put there before us is kept apart where it is not the session any more
+        # what the hook, or we before a crash, put there is kept apart where it is not the session any more
         shared = self._mirror.common_prefix(copy, descriptor, start=begin)
         if (aside := self._mirror.set_aside(copy, max(begin, shared), now)) is not None:
             self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
+        if size <= begin and file.head:
+            return
         root = self._root(work, file, copy, descriptor)
         lines = _Lines(source, work.session.summary, file)
         if source.append_only(file.name) and file.read_to < begin:
@@ -774,6 +843,10 @@ def fingerprint(found: Found | None) -> int:
     files = found.files if found is not None else ()
     text = repr(sorted((f.name, f.size, f.mtime_ns, f.inode) for f in files)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
+
+
+class _Unread(Exception):
+    """A file is there, but cannot be opened; the text says why."""
 
 
 def _open_regular(path: Path) -> int:

@@ -5,6 +5,7 @@ The hook and the shortest `ctl` commands start here, so what is heavy is importe
 
 import os
 import stat
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -64,14 +65,29 @@ def _below(root: Path) -> Paths:
 
 
 def _of_the_platform(runtime: Path, uid: int) -> Paths:
-    from platformdirs import PlatformDirs  # noqa: PLC0415 - heavy, and SESSIOND_HOME does without
-
-    places = PlatformDirs("sessiond", appauthor=False)
-    config, state = places.user_config_path, places.user_state_path
+    config, state, log = _of_linux() if sys.platform == "linux" else _of_others()
     if state == config:  # macOS keeps both in Application Support
         state /= "state"
     socket_dir = runtime / "sessiond" if _is_private(runtime, uid) else state
-    return Paths(config / "config.toml", state, socket_dir / "ctl.sock", places.user_log_path)
+    return Paths(config / "config.toml", state, socket_dir / "ctl.sock", log)
+
+
+def _of_linux() -> tuple[Path, Path, Path]:
+    """What platformdirs says as well, which takes a hook half as long again to import."""
+
+    def base(name: str, usual: str) -> Path:
+        set_to = os.environ.get(name, "")
+        return (Path(set_to) if set_to.startswith("/") else home(os.environ) / usual) / "sessiond"
+
+    state = base("XDG_STATE_HOME", ".local/state")
+    return base("XDG_CONFIG_HOME", ".config"), state, state / "log"
+
+
+def _of_others() -> tuple[Path, Path, Path]:
+    from platformdirs import PlatformDirs  # noqa: PLC0415 - heavy, and SESSIOND_HOME does without
+
+    places = PlatformDirs("sessiond", appauthor=False)
+    return places.user_config_path, places.user_state_path, places.user_log_path
 
 
 def _is_private(folder: Path, uid: int) -> bool:

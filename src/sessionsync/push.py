@@ -126,6 +126,7 @@ class Push:
             creations_per_hour=config.github.creations_per_hour, creations=placements.creations()
         )
         self._now = 0.0
+        self._leased = False
         self._repository: Repository | None = None
         self._checked_at = 0.0
         self._login = self._store.meta("login")
@@ -139,10 +140,14 @@ class Push:
             StoreError: the state cannot be written; nothing more can be promised.
         """
         self._now = now
+        if self._leased:  # the last one's end could not be committed
+            self._queue.recover(now)
+            self._leased = False
         if self.reach.unreachable:
             return self._probe()
         if self._held_back() or (item := self._queue.lease(now)) is None:
             return False
+        self._leased = True
         subject = self._name(item)
         self._emit("push_started", session=subject, operation=item.operation, attempt=item.attempts)
         try:
@@ -153,11 +158,13 @@ class Push:
         except GeneratorExit:
             # stopped between two writes: every answer so far is committed, so no doubt remains
             self._queue.release(item, self._now, "", "")
+            self._leased = False
             raise
         except SessiondError as error:
             self._failed(item, subject, error)
         else:
             self._reached()
+        self._leased = False
         return True
 
     def next_at(self, now: float) -> float | None:
@@ -169,17 +176,24 @@ class Push:
             at = None if self.pause.until is None else max(at, self.pause.until)
         return at if at is None else max(at, now)
 
-    def probe_now(self) -> None:
-        """Ask GitHub again at the next call of `work`, whatever the schedule says; lift every pause."""
+    def probe_now(self, *, insist: bool = False) -> None:
+        """Ask GitHub again at the next call of `work`, whatever the schedule says.
+
+        Lifts a pause whose cause may be mended.  A limit ends when GitHub says; and a refused token is
+        shown again only where a person insists, as GitHub locks out who does that often.
+        """
         if self.reach.probe_at is not None:
             self.reach.probe_at = 0.0
-        self.pause = None
+        kept = {Limited.code} if insist else {Limited.code, TokenRefused.code}
+        if self.pause is not None and self.pause.code not in kept:
+            self.pause = None
         self._checked_at = 0.0
 
     def _held_back(self) -> bool:
         if self.pause is None:
             return False
-        if self.pause.until is not None and self._now >= self.pause.until:
+        # a clock set back does not prolong it
+        if self.pause.until is not None and not self.pause.since <= self._now < self.pause.until:
             self.pause = None
             self._checked_at = 0.0
             self._emit("push_resumed")
@@ -277,7 +291,7 @@ class Push:
             self._emit("push_unchanged", session=session.name)
             return True
         revision = max([0, *(comment.revision for comment in held.values())]) + 1
-        kept = held[1].kept if 1 in held else ""
+        kept = {part: comment.kept for part, comment in held.items() if comment.kept}
         bodies = comments.render(
             draft, revision=revision, comment_bytes=self._config.tiers.comment_bytes, kept=kept
         )
@@ -358,6 +372,7 @@ class Push:
         while True:
             yield from self._turn(creates=True)
             number = placement.number or 0
+            self._placements.intend(session.id, repository.id, number)
             try:
                 comment = self.github.create_comment(number, body)
             except IssueFull:
@@ -495,25 +510,41 @@ class Push:
         """The issue where the session's record is or will be, its comments known."""
         for _ in range(3):
             volumes = yield from self._volumes(repository, session)
-            placement = volumes[-1]
+            placement = looked = volumes[-1]
             try:
-                for volume in volumes:
-                    if volume.listed_at is None or (item.in_doubt and volume is placement):
-                        self._list_completely(repository, volume, patient=item.failures < PATIENCE)
+                for looked in self._unsure(repository, session, item, volumes):
+                    self._list_completely(repository, looked, patient=item.failures < PATIENCE)
                 if held := self._placements.held(repository.id, session.key):
-                    placement = next((v for v in volumes if v.number == held[0].issue), placement)
+                    placement = self._known(repository, volumes, held[0].issue) or placement
+                looked = placement
                 if placement.listed_at != self._now:
                     self._list_changes(repository, placement)
             except Missing:
                 # deleted or transferred: another takes its place
-                self._emit("issue_missed", issue=placement.number)
-                for volume in volumes:
-                    self._placements.forget(volume)
+                self._emit("issue_missed", issue=looked.number)
+                self._placements.forget(looked)
                 continue
             return placement
         raise Missing(
             f"The issue for {session.name} keeps vanishing.", hint="Set github.issue to one that stays."
         )
+
+    def _unsure(
+        self, repository: Repository, session: Session, item: Item, volumes: list[Placement]
+    ) -> list[Placement]:
+        """The issues whose comments are not known, or not any more: in doubt, where the last one was asked for."""
+        unsure = [volume for volume in volumes if volume.listed_at is None]
+        if item.in_doubt:
+            sent = self._placements.sent(session.id, repository.id)
+            asked = self._known(repository, volumes, sent.issue) if sent is not None else None
+            asked = asked or volumes[-1]
+            unsure += [asked] if asked not in unsure else []
+        return unsure
+
+    def _known(self, repository: Repository, volumes: list[Placement], number: int) -> Placement | None:
+        """The issue of this number, also where the session does not belong there any more."""
+        known = [*volumes, *self._placements.of_issue(repository.id, number)]
+        return next((placement for placement in known if placement.number == number), None)
 
     def _volumes(self, repository: Repository, session: Session) -> Generator[float, float, list[Placement]]:
         """The issues that take the session's comments, the one for new comments last."""

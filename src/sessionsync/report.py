@@ -107,7 +107,7 @@ def sessions(catalog: Catalog, now: float, project: Path | None = None) -> Json:
         "sessions": [
             _element(session, now, deleted=session.id not in there)
             for session in catalog.sessions()
-            if project is None or _is_in(session, project)
+            if project is None or is_in(session, project)
         ]
     }
 
@@ -312,7 +312,7 @@ def _present(store: Store) -> set[int]:
     return {row[0] for row in store.rows("SELECT DISTINCT session FROM files WHERE deleted_at IS NULL")}
 
 
-def _is_in(session: Session, folder: Path) -> bool:
+def is_in(session: Session, folder: Path) -> bool:
     """Whether a session was about this folder: in the same project, or begun below it."""
     if session.project_root and folder.is_relative_to(session.project_root):
         return True

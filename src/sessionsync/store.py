@@ -9,15 +9,15 @@ sessions, files, checkpoints), `queue` (items), `remote.placements` (issues, com
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from sessionsync.errors import StoreCorrupt, StoreError, StoreFull, StoreTooNew
 
@@ -171,6 +171,8 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 KEPT_EVENTS = 10_000
+# So many events wait for a commit to go with before they get one of their own.
+WAITING_EVENTS = 1000
 
 
 class Store:
@@ -186,6 +188,7 @@ class Store:
         self.file = file
         self._lock = threading.RLock()
         self._depth = 0
+        self._events: deque[tuple[float, str, str, str]] = deque(maxlen=KEPT_EVENTS)
         with translated(file):
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.close(descriptor)
@@ -228,6 +231,8 @@ class Store:
     def close(self) -> None:
         """Close the file; nothing is pending outside a transaction."""
         with self._lock:
+            with suppress(StoreError):
+                self.write_events()
             self._connection.close()
 
     @contextmanager
@@ -247,11 +252,13 @@ class Store:
             self._depth -= 1
             if self._depth == 0:
                 try:
+                    self._insert_events()
                     self._connection.execute("COMMIT")
                 except BaseException:
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
                     raise
+                self._events.clear()
 
     def execute(self, statement: str, parameters: tuple[Any, ...] | dict[str, Any] = ()) -> int:
         """Run one statement, on its own or inside `transaction`; returns the number of rows it changed."""
@@ -296,23 +303,46 @@ class Store:
             self.execute("DELETE FROM meta WHERE key = ?", (key,))
 
     def log(self, at: float, event: str, session: str, fields: dict[str, Any]) -> None:
-        """Keep one event for `ctl events`; only the newest `KEPT_EVENTS` stay."""
-        with self.transaction():
-            number = self.insert(
-                "INSERT INTO events (at, event, session, fields) VALUES (?, ?, ?, ?)",
-                (at, event, session, msgspec.json.encode(fields, enc_hook=str).decode()),
-            )
-            if number % 100 == 0:
-                self.execute("DELETE FROM events WHERE id <= ?", (number - KEPT_EVENTS,))
+        """Keep one event for `ctl events`; only the newest `KEPT_EVENTS` stay.
+
+        It is written with the next commit: a commit of its own would cost more than most of what
+        events tell of.
+        """
+        # all in ASCII: a name of a file that is no UTF-8 must not spoil the commit it goes with
+        told = json.dumps(fields, default=str)
+        subject = session.encode(errors="backslashreplace").decode()
+        with self._lock:
+            self._events.append((at, event, subject, told))
+            if self._depth == 0 and len(self._events) >= WAITING_EVENTS:
+                self.write_events()
+
+    def write_events(self) -> None:
+        """Write the events that wait for a commit, where none has come for a while."""
+        with self._lock:
+            if self._events:
+                with self.transaction():
+                    pass
+
+    def _insert_events(self) -> None:
+        if not self._events:
+            return
+        self._connection.executemany(
+            "INSERT INTO events (at, event, session, fields) VALUES (?, ?, ?, ?)", self._events
+        )
+        self._connection.execute(
+            "DELETE FROM events WHERE id <= (SELECT max(id) FROM events) - ?", (KEPT_EVENTS,)
+        )
 
     def events(self, after: int = 0, limit: int = 100) -> list[tuple[int, float, str, str, dict[str, Any]]]:
         """The newest `limit` events behind `after`, oldest first: number, time, name, session, fields."""
+        with suppress(StoreFull):
+            self.write_events()
         rows = self.rows(
             "SELECT id, at, event, session, fields FROM events WHERE id > ? ORDER BY id DESC LIMIT ?",
             (after, limit),
         )
         return [
-            (number, at, event, session, msgspec.json.decode(fields))
+            (number, at, event, session, json.loads(fields))
             for number, at, event, session, fields in reversed(rows)
         ]
 

@@ -20,7 +20,8 @@ ALNUM = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2w3X4y5Z6"
 HEX = "0123456789abcdef" * 4
 JWT = f"eyJ{ALNUM[:20]}.eyJ{ALNUM[:24]}.{ALNUM[:30]}"
 BODY = "\n".join([("MIIEowIBAAKCAQEA" + ALNUM[:48])[:64]] * 3 + ["q7R8s9=="])
-KEY = f"-----BEGIN RSA PRIVATE KEY-----\n{BODY}\n-----END RSA PRIVATE KEY-----"
+BEGIN, END = "-----BEGIN RSA PRIVATE KEY-----", "-----END RSA PRIVATE KEY-----"
+KEY = f"{BEGIN}\n{BODY}\n{END}"
 
 # kind, the secret, what stands around it
 SECRETS = [
@@ -99,6 +100,7 @@ NEAR = [
     "password: string",
     "password = getpass.getpass()",
     "password=password",
+    "password = form.cleaned_data.field2",
     "password=new_password2",
     "password: {{ vault.password1 }}",
     "PASSWORD=${DB_PASSWORD_2}",
@@ -183,7 +185,10 @@ def test_redacting_twice_changes_nothing(gate: Gate, kind: str, secret: str, aro
     assert gate.data("a.jsonl", once) == (once, 0)
 
 
-@pytest.mark.parametrize("before", ["=", '"', "'", "(", "\\n", "\\\\n", "\\t", "\\u001b[1;31m", "%3D", ":", "/", "-", "_"])
+@pytest.mark.parametrize(
+    "before",
+    ["=", '"', "'", "(", "\\n", "\\\\n", "\\t", "\\u001b[1;31m", "\\u003d", "%3D", ":", "/", "-", "_"],
+)
 def test_a_token_may_stand_behind_anything_but_a_word(gate: Gate, before: str) -> None:
     token = "ghp_" + ALNUM[:36]
     assert gate.text(before + token)[0] == before + "[REDACTED:github_token]"
@@ -193,7 +198,10 @@ def test_the_most_certain_rule_names_what_several_find(gate: Gate) -> None:
     token = "ghp_" + ALNUM[:36]
     assert gate.text(f"password={token}") == ("password=[REDACTED:github_token]", 1)
     assert gate.text(f"Authorization: token {token}") == ("Authorization: token [REDACTED:github_token]", 1)
-    assert gate.text(f"https://x:{token}@github.com/o/r") == ("https://x:[REDACTED:github_token]@github.com/o/r", 1)
+    assert gate.text(f"https://x:{token}@github.com/o/r") == (
+        "https://x:[REDACTED:github_token]@github.com/o/r",
+        1,
+    )
 
 
 def test_every_kind_is_counted(gate: Gate) -> None:
@@ -205,8 +213,7 @@ class TestPrivateKey:
     def test_in_lines_of_a_file_its_lines_are_replaced(self, gate: Gate) -> None:
         text = f"x\n{KEY}\ny\n".encode()
         cleared, count = gate.data("id_rsa", text)
-        begin, end = KEY.split("\n")[0], KEY.split("\n")[-1]
-        assert cleared.decode().split("\n") == ["x", begin, *["[REDACTED:private_key]"] * 4, end, "y", ""]
+        assert cleared.decode().split("\n") == ["x", BEGIN, *["[REDACTED:private_key]"] * 4, END, "y", ""]
         assert count == 4
 
     def test_a_file_cut_inside_a_key_is_redacted_like_the_whole(self, gate: Gate) -> None:
@@ -229,19 +236,23 @@ class TestPrivateKey:
         assert json.loads(cleared) == {"a": "[REDACTED:private_key]", "b": "kept"}
 
     def test_begin_and_end_in_two_strings_are_no_key(self, gate: Gate) -> None:
-        data = json.dumps({"a": KEY.split("\n")[0], "b": "some text", "c": KEY.split("\n")[-1]}).encode()
+        data = json.dumps({"a": BEGIN, "b": ALNUM, "c": END}).encode()
         assert gate.data("a.jsonl", data) == (data, 0)
 
     def test_with_headers(self, gate: Gate) -> None:
         key = KEY.replace("KEY-----\n", "KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n", 1)
         assert BODY.split("\n")[0] not in gate.text(key)[0]
-        assert json.loads(gate.data("a.jsonl", line(key))[0])["text"] == "before\n[REDACTED:private_key]\nafter"
+        assert (
+            json.loads(gate.data("a.jsonl", line(key))[0])["text"] == "before\n[REDACTED:private_key]\nafter"
+        )
 
 
 class TestJson:
     @pytest.mark.parametrize("pattern", [r"\d{6,}", r'"n":\d+', r'".*"', r"b.*", r"[{}]", r"\\n", ":"])
     def test_stays_json_whatever_the_users_expressions_match(self, pattern: str) -> None:
-        data = json.dumps({"a": "b\n1234567", "n": 12345678, "c": ["x:y", {"d": "1\\2"}]}, separators=(",", ":")).encode()
+        data = json.dumps(
+            {"a": "b\n1234567", "n": 12345678, "c": ["x:y", {"d": "1\\2"}]}, separators=(",", ":")
+        ).encode()
         cleared, _ = Gate(patterns=[pattern]).data("a.jsonl", data + b"\n" + data)
         for text in cleared.split(b"\n"):
             value = json.loads(text)
@@ -262,12 +273,16 @@ class TestJson:
     def test_half_a_surrogate_pair_survives(self, gate: Gate) -> None:
         data = b'{"a": "\\ud83d password=hunter2"}'
         assert gate.data("a.jsonl", data)[0] == b'{"a": "\\ud83d password=[REDACTED:password]"}'
-        assert json.loads(Gate(patterns=["[{}]"]).data("a.jsonl", data)[0]) == {"a": "\ud83d password=[REDACTED:password]"}
+        assert json.loads(Gate(patterns=["[{}]"]).data("a.jsonl", data)[0]) == {
+            "a": "\ud83d password=[REDACTED:password]"
+        }
 
     def test_bytes_that_are_no_text_pass_as_they_are(self, gate: Gate) -> None:
         data = bytes(range(256)) * 40 + b"\npassword=hunter2\n\xff\n"
         assert gate.data("x.bin", data)[0] == data.replace(b"hunter2", b"[REDACTED:password]")
-        assert Gate(patterns=["unter"]).data("x.bin", data)[0] == data.replace(b"hunter2", b"[REDACTED:password]")
+        assert Gate(patterns=["unter"]).data("x.bin", data)[0] == data.replace(
+            b"hunter2", b"[REDACTED:password]"
+        )
 
 
 class TestOwnRules:
@@ -284,9 +299,17 @@ class TestOwnRules:
 
     def test_ids_and_the_folder_are_never_touched(self) -> None:
         sid = "4f1b6c7a-52d0-4c35-9a0e-2f4f6b1c7d11"
-        line = json.dumps({"uuid": sid, "sessionId": sid, "parentUuid": sid, "cwd": f"/home/{sid}", "text": f"see {sid}"})
+        line = json.dumps(
+            {"uuid": sid, "sessionId": sid, "parentUuid": sid, "cwd": f"/home/{sid}", "text": f"see {sid}"}
+        )
         cleared, count = Gate(patterns=[r"[0-9a-f-]{36}"]).data("a.jsonl", line.encode())
         assert json.loads(cleared) == json.loads(line) | {"text": "see [REDACTED:custom]"}
+        assert count == 1
+
+    def test_nor_are_they_by_the_rules_that_go_by_words(self, gate: Gate) -> None:
+        line = json.dumps({"cwd": "/srv/password=hunter2", "text": "password=hunter2"}).encode()
+        cleared, count = gate.data("a.jsonl", line)
+        assert json.loads(cleared) == {"cwd": "/srv/password=hunter2", "text": "password=[REDACTED:password]"}
         assert count == 1
 
     def test_what_is_allowed_stays(self) -> None:
@@ -296,7 +319,10 @@ class TestOwnRules:
         assert Gate(allow=["EXAMPLE"]).text(key)[1] == 1  # the whole secret, not a part of it
         assert Gate(allow=["hunter2"]).text("password=hunter2 password=hunter3")[1] == 1
         assert Gate(allow=["p[ss"]).text("x://u:p[ss@h") == ("x://u:p[ss@h", 0)  # no expression, yet a value
-        assert Gate(patterns=[r"ACME-\d+"], allow=["ACME-1"]).text("ACME-1 ACME-2") == ("ACME-1 [REDACTED:custom]", 1)
+        assert Gate(patterns=[r"ACME-\d+"], allow=["ACME-1"]).text("ACME-1 ACME-2") == (
+            "ACME-1 [REDACTED:custom]",
+            1,
+        )
 
     def test_a_pattern_that_is_none_is_an_error_of_the_settings(self) -> None:
         with pytest.raises(ConfigError, match=r"privacy\.patterns: '\(' is no regular expression"):
@@ -323,11 +349,32 @@ def test_it_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(Rule, "matches", broken)
-    with pytest.raises(RedactionFailed, match="a.jsonl could not be searched for secrets") as caught:
+    with pytest.raises(RedactionFailed, match=r"a\.jsonl could not be searched for secrets") as caught:
         Gate().data("a.jsonl", b"x")
     assert caught.value.hint
     with pytest.raises(RedactionFailed):
         Gate().text("x")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("use ghp_a1B2c3…", "use [REDACTED:cut_off]…"),
+        ("use sk-ant-api03-…", "use [REDACTED:cut_off]…"),
+        ("on postgres://me:hunter2@d…", "on postgres://me:[REDACTED:url_password]@d…"),
+        ("on postgres://me:hunt…", "on postgres[REDACTED:cut_off]…"),
+        ("with password=hun…", "with [REDACTED:cut_off]…"),
+        ("Authorization: Bearer 3f9…", "Authorization: [REDACTED:cut_off]…"),
+        ("-----BEGIN PRIVATE KEY----- MIIE…", "[REDACTED:cut_off]…"),
+        ("read https://example.com/a/long/pa…", None),
+        ("fix the task-list and the token…", None),
+        ("the disk-usage…", None),
+        ("use password=[REDACTED:password]…", None),
+        ("use ghp_a1B2c3", None),
+    ],
+)
+def test_half_a_secret_at_a_cut_end_goes_as_well(gate: Gate, text: str, expected: str | None) -> None:
+    assert gate.text(text) == ((text, 0) if expected is None else (expected, 1))
 
 
 def test_text_is_whole_characters(gate: Gate) -> None:
@@ -345,6 +392,12 @@ def test_blocks_do_not_show(gate: Gate) -> None:
     lines.insert(7, json.dumps({"image": "A" * (2 * BLOCK_BYTES), "b": "password=hunter2"}).encode() + b"\n")
     data = b"".join(lines) * 20
     assert gate.data("a.jsonl", data)[0] == b"".join(gate.data("a.jsonl", one)[0] for one in lines) * 20
+
+
+def test_no_secret_lies_across_two_blocks(gate: Gate) -> None:
+    data = b"".join(b'{"a":"' + b"x" * (n % 7) + b' password=hunter2"}\n' for n in range(30_000))
+    assert len(data) > 2 * BLOCK_BYTES
+    assert gate.data("a.jsonl", data) == (data.replace(b"hunter2", b"[REDACTED:password]"), 30_000)
 
 
 def test_hostile_lines_take_no_time(gate: Gate) -> None:
@@ -381,4 +434,10 @@ def test_real_sessions_keep_their_bytes(gate: Gate, shared: Path) -> None:
     assert found == {}
 
 
-FORMATS = ("claude-code-transcript", "claude-code-subagent-transcript", "codex-rollout", "copilot-cli-events", "gemini-cli-legacy-session-json")
+FORMATS = (
+    "claude-code-transcript",
+    "claude-code-subagent-transcript",
+    "codex-rollout",
+    "copilot-cli-events",
+    "gemini-cli-legacy-session-json",
+)

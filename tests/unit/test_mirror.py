@@ -1,3 +1,4 @@
+import errno
 import os
 import resource
 import socket
@@ -416,6 +417,39 @@ def test_the_name_of_a_file_set_aside(mirror: Mirror, folder: Path, name: str, a
     path = mirror.path_of("app", Ref("structured", "s"), name)
     mirror.write(path, 0, b"ab")
     assert mirror.set_aside(path, 1, AT) == folder / "app" / "s" / aside
+
+
+def test_a_disk_without_hard_links(mirror: Mirror, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def link(*names: object, **folders: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    first, second = mirror.set_aside(copy, 4, AT), mirror.set_aside(copy, 2, AT)
+    mirror.write(copy, 2, b"??")
+    third = mirror.set_aside(copy, 2, AT)
+    assert [path and path.read_bytes() for path in (first, second, third)] == [b"456789", b"23", b"??"]
+    assert len(names_in(copy.parent)) == 4
+
+
+def test_what_a_hook_adds_meanwhile_is_set_aside_too(
+    mirror: Mirror, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, added = os.fsync, [b"b", b"a"]
+
+    def slow_fsync(descriptor: int) -> None:
+        if added:
+            with copy.open("ab") as other:
+                other.write(added.pop())
+        plain(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow_fsync)
+    aside = mirror.set_aside(copy, 4, AT)
+    assert aside is not None
+    assert aside.read_bytes() == b"456789ab"
+    added += [b"x"] * 1000
+    with pytest.raises(CopyError, match="grows"):
+        mirror.set_aside(copy, 2, AT)
+    assert copy.read_bytes().startswith(b"0123x")
 
 
 def test_a_draft_left_by_a_kill_costs_nothing(mirror: Mirror, copy: Path) -> None:

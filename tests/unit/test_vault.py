@@ -109,6 +109,7 @@ def test_a_session_and_its_checkpoints(vault: Vault, session: SessionVault, fold
 
 
 def test_of_what_is_not_there(vault: Vault, session: SessionVault) -> None:
+    assert session.is_new()
     assert (session.first_seen(), session.snapshots(), session.files(), session.stored("x")) == (
         None,
         [],
@@ -307,6 +308,7 @@ def test_leaving_in_peace_flushes_and_leaving_in_trouble_does_not(folder: Path) 
     with vault.lock():
         vault.open("app", REF).append("a", 0, 3, b"def")
     assert b"".join(vault.open("app", REF).read("a", 0, 6)) == b"abcdef"
+    assert not vault.open("app", REF).is_new()
 
 
 def test_without_the_lock_nothing_is_written(folder: Path) -> None:
@@ -387,6 +389,54 @@ def test_a_reader_beside_the_writer_sees_no_half(vault: Vault, session: SessionV
     done.set()
     thread.join(30)
     assert failures == []
+
+
+def test_in_the_middle_of_a_flush_all_is_seen_once(
+    vault: Vault, session: SessionVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pack written, journal written, but who looks now still finds the batch as well."""
+    plain, looks = os.fsync, []
+
+    def fsync(descriptor: int) -> None:
+        plain(descriptor)
+        looking = vault.open("app", REF)
+        assert looking.stored("a") == (1, 7)
+        assert [snapshot.id for snapshot in looking.snapshots()] == ["1", "2", "3"]
+        for name, content in (("1", b"abc"), ("2", b"abcdef"), ("3", b"abother")):
+            assert at_snapshot(looking, name) == {"a": content}
+        looks.append(looking)
+
+    session.append("a", 0, 0, b"abc")
+    snap(session, "1", stated(b"abc", "a"))
+    vault.flush()
+    monkeypatch.setattr(os, "fsync", fsync)
+    session.append("a", 0, 3, b"def")
+    snap(session, "2", stated(b"abcdef", "a"))
+    session.fork("a", 1, 0, 2)
+    session.append("a", 1, 2, b"other")
+    snap(session, "3", stated(b"abother", "a", 1))
+    vault.flush()
+    assert len(looks) >= 2
+
+
+def test_flushes_in_the_middle_of_a_look_hide_nothing(
+    vault: Vault, session: SessionVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, meanwhile = os.open, [b"def"]
+
+    def busy_open(path: Any, *args: Any, **kwargs: Any) -> int:
+        if path == "journal" and meanwhile:
+            data = meanwhile.pop()
+            vault.flush()
+            session.append("a", 0, 3, data)
+            vault.flush()
+        return plain(path, *args, **kwargs)
+
+    session.append("a", 0, 0, b"abc")
+    monkeypatch.setattr(os, "open", busy_open)
+    looking = vault.open("app", REF)
+    assert looking.stored("a") == (0, 6)
+    assert b"".join(looking.read("a", 0, 6)) == b"abcdef"
 
 
 # --- the format
@@ -563,6 +613,44 @@ def test_what_the_pack_lost_is_not_stored(folder: Path, place: Path, lost: int) 
     assert at_snapshot(session, "after") == {"a": b"".join(parts)}
 
 
+def test_what_was_lost_is_mended_by_what_was_stored_next(folder: Path, place: Path) -> None:
+    vault = Vault(folder)
+    with vault.lock():
+        vault.open("app", REF).append("a", 0, 0, b"lost")
+        snap(vault.open("app", REF), "1", stated(b"lost", "a"))
+    os.truncate(place / "pack", 3)
+    with vault.lock():
+        vault.open("app", REF).append("a", 0, 0, b"lost")
+        vault.open("app", REF).append("a", 0, 0, b"after a crash it went on otherwise")
+    assert at_snapshot(vault.open("app", REF), "1") == {"a": b"lost"}
+
+
+def test_the_place_of_lost_bytes_may_be_taken(folder: Path, place: Path) -> None:
+    vault = Vault(folder)
+    with vault.lock():
+        vault.open("app", REF).append("a", 0, 0, os.urandom(1000))
+        vault.open("app", REF).append("a", 0, 1000, os.urandom(1000))
+    os.truncate(place / "pack", (place / "pack").stat().st_size - 1)
+    with vault.lock():
+        vault.open("app", REF).append("b", 0, 0, os.urandom(5000))
+    assert vault.open("app", REF).stored("a") == (0, 1000)
+    assert vault.open("app", REF).stored("b") == (0, 5000)
+
+
+def test_a_sound_frame_with_other_bytes_is_not_believed(
+    vault: Vault, session: SessionVault, place: Path
+) -> None:
+    session.append("a", 0, 0, os.urandom(1000))
+    session.append("b", 0, 0, os.urandom(1000))
+    vault.flush()
+    pack = (place / "pack").read_bytes()
+    half = len(pack) // 2
+    (place / "pack").write_bytes(pack[half:] + pack[:half])
+    for name in ("a", "b"):
+        with pytest.raises(CopyMismatch, match=f"bytes of {name} from 0 are damaged"):
+            list(session.read(name, 0, 1000))
+
+
 def test_damage_is_told_and_mended_by_storing_again(vault: Vault, session: SessionVault, place: Path) -> None:
     data = session_bytes(9, 30_000)
     for begin in range(0, 30_000, 10_000):
@@ -582,6 +670,14 @@ def test_damage_is_told_and_mended_by_storing_again(vault: Vault, session: Sessi
     assert at_snapshot(session, "one") == {"a": data}
     session.fork("a", 1, 0, 25_000)
     assert b"".join(session.read("a", 1, 25_000)) == data[:25_000]
+
+
+def test_what_was_mended_in_a_generation_is_shared_with_the_next(session: SessionVault) -> None:
+    session.fork("a", 1, 0, 3)
+    session.append("a", 1, 0, b"012345")
+    session.fork("a", 2, 1, 3)
+    assert session.stored("a") == (2, 3)
+    assert b"".join(session.read("a", 2, 3)) == b"012"
 
 
 # --- which sessions there are

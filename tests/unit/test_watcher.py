@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from watchdog.utils import BaseThread
 
 from sessiond.watcher import LONGEST_SETTLE_S, SETTLE_S, Watcher
 
@@ -76,7 +77,7 @@ def watch() -> Iterator[Callable[..., Watched]]:
     yield start
     for watched in started:
         watched.watcher.stop()
-    assert not [t.name for t in threading.enumerate() if "nofity" in type(t).__name__.lower()]
+    assert [thread for thread in threading.enumerate() if isinstance(thread, BaseThread)] == []
 
 
 def test_a_change_is_hinted_at_once_it_has_settled(
@@ -326,13 +327,14 @@ def test_roots_come_and_go_while_running(
 
 
 def test_stopping_is_prompt_and_leaves_no_thread_and_no_descriptor(root: Path) -> None:
-    before = (threading.active_count(), len(os.listdir("/proc/self/fd")))
+    descriptors = Path("/proc/self/fd")
+    before = (threading.active_count(), len([*descriptors.iterdir()]))
     watched = Watched(root)
     watched.watcher.start()
     started = time.monotonic()
     watched.watcher.stop()
     watched.watcher.stop()
     assert time.monotonic() - started < 2
-    assert (threading.active_count(), len(os.listdir("/proc/self/fd"))) == before
+    assert (threading.active_count(), len([*descriptors.iterdir()])) == before
     assert not watched.watcher.alive()
     assert not watched.watcher.refresh()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from sessiond import client
 from sessiond.cli import tables
 from sessiond.cli.look import PLAIN, Json, act, look, tell
 from sessionsync import __version__
-from sessionsync.errors import DaemonNotRunning, DaemonSilent
+from sessionsync.errors import DaemonNotRunning, DaemonSilent, UsageError
 from sessionsync.paths import paths
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -27,6 +28,7 @@ GRACE_S = 30.0
 CHECKPOINT_S = 600.0
 FOLLOW_S = 1.0
 STOP_S = 20.0
+QUERY_HINT = "Give words, \"a phrase\" or a prefix*, as in: sessiond search 'blue green'"
 JSON_HELP = "Print the answer as JSON."
 DRY_HELP = "Only say what would be done."
 
@@ -119,6 +121,127 @@ def sync(
     from sessiond import once as alone  # noqa: PLC0415 - heavy
 
     context.exit(alone.sync_once(os.environ, timeout_s=timeout_s, textfile=textfile, as_json=as_json))
+
+
+@sessiond.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]},
+    epilog=example("sessiond hook Stop < event.json", "sessiond hook PreCompact --passthrough | next-hook"),
+)
+@click.argument("event", metavar="EVENT")
+@click.option("--passthrough", is_flag=True, help="Copy stdin to stdout, for the next in a chain.")
+def hook(*, event: str, passthrough: bool) -> None:
+    """What Claude Code runs at an event, with JSON on stdin: the session is copied, and the daemon told.
+
+    Prints nothing and ends with 0 whatever happens; what went wrong is in hook.log.
+    """
+    from sessiond import hook as hooked  # noqa: PLC0415 - a hook itself never comes this way
+
+    hooked.run([event, "--passthrough"] if passthrough else [event])
+
+
+@sessiond.group(epilog=example("sessiond hooks install", "sessiond hooks status"))
+def hooks() -> None:
+    """Claude Code's settings: have it tell sessiond at once when a turn, a subagent or a session ends."""
+
+
+def scoped(function: Function) -> Function:
+    """The options that say whose settings are meant."""
+    project = click.option(
+        "--project",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        default=".",
+        help="The project's folder, where it is not this one.",
+    )
+    scope = click.option(
+        "--scope",
+        type=click.Choice(["user", "project", "local"]),
+        default="user",
+        show_default=True,
+        help="Your settings, those of a project, or yours in a project.",
+    )
+    return scope(project(function))
+
+
+@hooks.command("install", epilog=example("sessiond hooks install", "sessiond hooks install --scope project"))
+@scoped
+@as_json
+def hooks_install(*, scope: str, project: Path, as_json: bool) -> None:
+    """Add four entries to the settings, once; everything else in them stays as it is, to the byte."""
+    from sessiond import hooks as settings  # noqa: PLC0415 - only for this
+
+    file = settings.settings_file(scope, os.environ, project.absolute())
+    changed = settings.install(settings.read(scope, file), paths(os.environ), settings.program())
+    tell({"file": str(file), "changed": changed}, tables.done, as_json=as_json)
+
+
+@hooks.command("uninstall", epilog=example("sessiond hooks uninstall"))
+@scoped
+@as_json
+def hooks_uninstall(*, scope: str, project: Path, as_json: bool) -> None:
+    """Take the entries out again; the settings are then what they were before."""
+    from sessiond import hooks as settings  # noqa: PLC0415 - only for this
+
+    file = settings.settings_file(scope, os.environ, project.absolute())
+    changed = settings.uninstall(settings.read(scope, file), paths(os.environ))
+    tell({"file": str(file), "changed": changed}, tables.done, as_json=as_json)
+
+
+@hooks.command("status", epilog=example("sessiond hooks status", "sessiond hooks status --json"))
+@click.option(
+    "--project",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=".",
+    help="The project's folder, where it is not this one.",
+)
+@as_json
+def hooks_status(*, project: Path, as_json: bool) -> None:
+    """Where the entries are, whether they can run, and when a hook was last heard of."""
+    from sessiond import hooks as settings  # noqa: PLC0415 - only for this
+
+    tell(settings.status(os.environ, paths(os.environ), project.absolute()), tables.hooks, as_json=as_json)
+
+
+@sessiond.command(epilog=example("sessiond search 'blue green' --since 7d", "sessiond search --rebuild"))
+@click.argument("query", nargs=-1)
+@click.option("--rebuild", is_flag=True, help="Make the index anew from the copies.")
+@click.option(
+    "--project",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Only sessions of the project that this folder is in.",
+)
+@click.option("--since", default="", metavar="TIME", help="A date, an RFC 3339 time, or an age such as 7d.")
+@click.option("--role", type=click.Choice(["user", "assistant", "tool", "title", "note"]), default=None)
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@as_json
+def search(
+    *,
+    query: tuple[str, ...],
+    rebuild: bool,
+    project: Path | None,
+    since: str,
+    role: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Find sessions by words that were said in them: words, "phrases", prefix*, OR, NOT."""
+    from sessiond.cli import searching  # noqa: PLC0415 - heavy
+
+    if rebuild:
+        with click.progressbar(length=1, label="Indexing", file=sys.stderr) as bar:
+
+            def progress(done: int, total: int) -> None:
+                bar.length = max(total, 1)
+                bar.update(done - bar.pos)
+
+            count = searching.rebuild(progress)
+        click.echo(f"{count} sessions indexed", err=True)
+    if not query:
+        if not rebuild:
+            raise UsageError("There is nothing to search for.", hint=QUERY_HINT)
+        return
+    folder = None if project is None else project.resolve()
+    found = searching.search(" ".join(query), project=folder, since=since, role=role or "", limit=limit)
+    tell(found, tables.hits, as_json=as_json)
 
 
 @sessiond.group(epilog=example("sessiond ctl status", "sessiond ctl sync --wait"))

@@ -53,6 +53,21 @@ def listed(answer: Json, now: float, out: Terminal) -> list[str]:
     return table(("ID", "PROJECT", "CHANGED", "RESTORABLE FROM", "TITLE → NEXT"), rows, out)
 
 
+def hits(answer: Json, now: float, out: Terminal) -> list[str]:
+    """`search`: where it was said, by whom and when, and the words around it."""
+    found = answer["hits"]
+    if not found:
+        return ["Nothing was found."]
+    lines: list[str] = []
+    for each in found:
+        said = (ago(each["at"], now),) if each["at"] else ()
+        about = (each["session"][:SHORT_ID], clean(each["project"]), each["role"], *said)
+        pieces = clean(each["snippet"]).split("**")
+        words = "".join(out.paint(piece, "bold") if n % 2 else piece for n, piece in enumerate(pieces))
+        lines += [out.paint("  ".join(about), "dim"), f"  {words}"]
+    return lines
+
+
 def show(answer: Json, now: float, out: Terminal) -> list[str]:
     """`ctl show`."""
     critical = answer["critical_data"]
@@ -149,6 +164,32 @@ def health(answer: Json, now: float, out: Terminal) -> list[str]:
     return lines
 
 
+def hooks(answer: Json, now: float, out: Terminal) -> list[str]:
+    """`hooks status`."""
+    rows = [(each["scope"], _installed(each), each["file"]) for each in answer["scopes"]]
+    lines = table(("SCOPE", "HOOKS", "FILE"), rows, out)
+    lines += [f"{each['file']} turns hooks off: {each['setting']}" for each in answer["disabled_by"]]
+    last = answer["last"]
+    if last is None:
+        return [*lines, "No hook was heard of yet."]
+    return [
+        *lines,
+        f"Last heard of: {clean(last['hook'])} at {clock(last['at'], now)}, {clean(last['event'])}",
+    ]
+
+
+def _installed(scope: Json) -> str:
+    if scope["problem"]:
+        return clean(scope["problem"])
+    if not scope["events"]:
+        return "not installed"
+    missing = f", without {', '.join(scope['missing'])}" if scope["missing"] else ""
+    gone = (
+        "" if scope["command_exists"] else f"; {scope['command']} is not there: run `sessiond hooks install`"
+    )
+    return f"installed{missing}{gone}"
+
+
 def done(answer: Json, _now: float, _out: Terminal) -> list[str]:
     """An acting command's answer: what there is, one a line."""
     lines = []
@@ -156,6 +197,13 @@ def done(answer: Json, _now: float, _out: Terminal) -> list[str]:
         text = ", ".join(map(clean, value)) or "nothing" if isinstance(value, list) else clean(value)
         lines.append(f"{clean(name).replace('_', ' ')}: {text}")
     return lines
+
+
+def _marked(snippet: str, out: Terminal) -> str:
+    """A snippet with its matches, which stand between STX and ETX, in bold."""
+    shown = "".join(letter if letter.isprintable() or letter in "\x02\x03" else " " for letter in snippet)
+    pieces = shown.replace("\x03", "\x02").split("\x02")
+    return "".join(out.paint(piece, "bold") if n % 2 else piece for n, piece in enumerate(pieces))
 
 
 def _short_ids(ids: list[str]) -> dict[str, str]:

@@ -61,7 +61,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was last completely sent of a session: where, which revision, and the hash of its content."""
+    """What was last completely sent of a session: revision and hash of its content, 0 and '' for nothing yet.
+
+    `issue` is where its newest comment was asked for.
+    """
 
     issue: int
     revision: int
@@ -175,6 +178,14 @@ class Placements:
             "INSERT OR REPLACE INTO records (session, repository, issue, revision, content)"
             " VALUES (?, ?, ?, ?, ?)",
             (session, repository, *astuple(sent)),
+        )
+
+    def intend(self, session: int, repository: int, issue: int) -> None:
+        """A comment of the session is about to be created there: without an answer it is looked for there."""
+        self.store.execute(
+            "INSERT INTO records (session, repository, issue, revision, content) VALUES (?, ?, ?, 0, '')"
+            " ON CONFLICT (session, repository) DO UPDATE SET issue = excluded.issue",
+            (session, repository, issue),
         )
 
     def forget_sent(self, session: int, repository: int) -> None:

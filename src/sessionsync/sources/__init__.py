@@ -27,7 +27,7 @@ class Source(Protocol):
 
     @property
     def unreadable(self) -> Mapping[str, str]:
-        """Folders that could not be looked into the last time, and why: nothing in them is known to be gone."""
+        """Folders that could not be looked into the last time, and why; what was there may still be."""
 
     def roots(self) -> list[Path]:
         """The existing folders to watch with all below them, their own symbolic links resolved."""

@@ -13,16 +13,17 @@ from sessionsync.model import Role, SessionFile
 
 
 class Folders:
-    """Lists folders; tells once of each that cannot be read, and of each link that leads away.
-
-    `unreadable` are the folders that could not be looked into the last time, and why: what was in
-    one of them may still be there.
-    """
+    """Lists folders; tells once of each that cannot be read, and of each link that leads away."""
 
     def __init__(self, emit: Emit) -> None:
-        self.unreadable: dict[str, str] = {}
+        self._unreadable: dict[str, str] = {}
         self._emit = emit
         self._told: set[str] = set()
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Folders that could not be looked into the last time, and why: what was there may still be."""
+        return {path: reason for path, reason in list(self._unreadable.items()) if not is_gone(path)}
 
     def entries(self, folder: Path | str) -> list[os.DirEntry[str]]:
         """What lies in `folder`, in no order; nothing where it is gone or cannot be read."""
@@ -34,13 +35,13 @@ class Folders:
             if entries and not os.access(folder, os.X_OK):  # names, but nothing behind them
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except (FileNotFoundError, NotADirectoryError):
-            self.unreadable.pop(path, None)
+            self._unreadable.pop(path, None)
             return []
         except OSError as error:
-            reason = self.unreadable[path] = error.strerror or str(error)
+            reason = self._unreadable[path] = error.strerror or str(error)
             self._tell("source_unreadable", path, reason=reason)
             return []
-        self.unreadable.pop(path, None)
+        self._unreadable.pop(path, None)
         self._told.discard(path)
         return entries
 
@@ -91,6 +92,36 @@ def is_real_folder(path: Path | str) -> bool:
         return stat.S_ISDIR(os.lstat(path).st_mode)
     except OSError:
         return False
+
+
+def is_gone(path: Path | str) -> bool:
+    """Whether it is certain that nothing is there, not even behind a folder that nobody may look into."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def is_hidden(path: Path | str) -> bool:
+    """Whether a file or folder is there, or may be, that a listing does not show."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError as error:
+        return not isinstance(error, FileNotFoundError | NotADirectoryError)
+    return not can_list(path) if stat.S_ISDIR(mode) else stat.S_ISREG(mode)
+
+
+def can_list(path: Path | str) -> bool:
+    """Whether a folder can be looked into."""
+    try:
+        with os.scandir(path) as entries:
+            next(entries, None)
+    except OSError:
+        return False
+    return os.access(path, os.X_OK)
 
 
 def real(path: Path | str) -> Path:

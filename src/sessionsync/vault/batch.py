@@ -27,13 +27,9 @@ BLOCK_BYTES = 64 * 1024
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """What was written of one session: its lines are not in the journal yet.
-
-    `begin` is where in the journal they are being written: a reader stops there and takes them from here.
-    """
+    """What was written of one session and is not committed yet."""
 
     session: str
-    begin: int | None = None
     lines: list[bytes] = field(default_factory=list)
     packed: bool = False
 
@@ -43,7 +39,7 @@ class Batch:
 
     def __init__(self, tree: Folder, dictionaries: Dictionaries, emit: Emit) -> None:
         self._tree = tree
-        self._dictionaries = dictionaries
+        self._unpacker = Unpacker(dictionaries)
         self._emit = emit
         self._packer: Packer | None = None
         self._sessions: dict[Path, Pending] = {}
@@ -116,7 +112,7 @@ class Batch:
 
     def _check(self, file: Path, frame: bytes, data: bytes) -> None:
         with contextlib.suppress(Damaged):
-            if Unpacker(self._dictionaries).unpack(frame, len(data)) == data:
+            if self._unpacker.unpack(frame, len(data)) == data:
                 return
         raise CopyMismatch(
             f"What was packed into {file} does not unpack to the same bytes.",
@@ -137,7 +133,6 @@ class Batch:
             if end < size:
                 os.ftruncate(descriptor, end)
                 self._emit("vault_tail_cut", session=pending.session, bytes=size - end)
-            pending.begin = end
             try:
                 write_at(descriptor, end, b"".join(pending.lines if closed else [b"\n", *pending.lines]))
                 sync(descriptor)
@@ -147,10 +142,10 @@ class Batch:
                 raise
 
 
-def lines(descriptor: int, end: int) -> Iterator[bytes]:
-    """The journal's lines before `end`, without their newlines; a torn last one is left out."""
+def lines(descriptor: int) -> Iterator[bytes]:
+    """The journal's lines without their newlines; a torn last one is left out."""
     rest, position = b"", 0
-    while block := read_at(descriptor, position, min(position + BLOCK_BYTES, end)):
+    while block := read_at(descriptor, position, position + BLOCK_BYTES):
         position += len(block)
         *whole, rest = (rest + block).split(b"\n")
         yield from whole

@@ -54,9 +54,13 @@ class Folder:
         try:
             here = self.path
             for name in self.names(path):
-                if create:
+                try:
+                    below = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
+                except FileNotFoundError:
+                    if not create:
+                        raise
                     self._make(name, descriptor, here)
-                below = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
+                    below = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
                 os.close(descriptor)
                 descriptor = below
                 here /= name

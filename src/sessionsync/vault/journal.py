@@ -170,7 +170,8 @@ class Generation:
         """Where the bytes before `end` lie, as the journal said at `line`; gaps are left out.
 
         Where two segments cover the same bytes the later line counts: after a crash a file may go on
-        differently from where the last committed position was.
+        differently from where the last committed position was.  Gaps are filled from behind `line`,
+        the earliest first: what was lost may have been stored again.
         """
         lives: list[tuple[Generation, int, int]] = []
         life: Generation | None = self
@@ -178,13 +179,20 @@ class Generation:
             lives.append((life, end, line))
             end, line = min(end, life.shared), min(line, life.born)
             life = life.parent
-        extents: list[Extent] = []
+        timely: list[Extent] = []
+        late: list[Extent] = []
         for generation, stop, until in reversed(lives):
             known = bisect.bisect_right(generation.lines, until)
-            for segment in generation.segments[:known]:
+            for number, segment in enumerate(generation.segments):
                 if segment.offset < stop and segment.length:
-                    _paint(extents, Extent(segment.offset, min(segment.end, stop), segment))
-        return extents
+                    extent = Extent(segment.offset, min(segment.end, stop), segment)
+                    (timely if number < known else late).append(extent)
+        extents = _painted(timely)
+        return extents if not late or _reach(extents) >= lives[0][1] else _painted(late[::-1] + timely)
+
+    def adds_nothing_before(self, end: int) -> bool:
+        """Whether all bytes before `end` are the parent's."""
+        return self.shared >= end and all(segment.offset >= end for segment in self.segments)
 
     def covering(self, position: int) -> Iterator[tuple[Segment, int]]:
         """Every segment that holds this byte, the likeliest first, and up to where it may be used."""
@@ -199,26 +207,33 @@ class Generation:
 
     def reach(self, line: int) -> int:
         """How many bytes from the start are there without a gap."""
-        position = 0
-        for extent in self.extents(2**63, line):
-            if extent.start > position:
+        return _reach(self.extents(2**63, line))
+
+
+def _painted(layers: Iterable[Extent]) -> list[Extent]:
+    """What is seen of extents laid one over the other, sorted."""
+    seen: list[Extent] = []
+    for new in layers:
+        behind: list[Extent] = []
+        while seen and seen[-1].end > new.start:  # rarely: nearly every segment comes last
+            old = seen.pop()
+            if old.end > new.end:
+                behind.append(old._replace(start=max(old.start, new.end)))
+            if old.start < new.start:
+                seen.append(old._replace(end=new.start))
                 break
-            position = extent.end
-        return position
+        seen.append(new)
+        seen.extend(reversed(behind))
+    return seen
 
 
-def _paint(extents: list[Extent], new: Extent) -> None:
-    """Lay `new` over sorted extents.  Cheap where it comes last, as it nearly always does."""
-    behind: list[Extent] = []
-    while extents and extents[-1].end > new.start:
-        old = extents.pop()
-        if old.end > new.end:
-            behind.append(old._replace(start=max(old.start, new.end)))
-        if old.start < new.start:
-            extents.append(old._replace(end=new.start))
+def _reach(extents: Iterable[Extent]) -> int:
+    position = 0
+    for extent in extents:
+        if extent.start > position:
             break
-    extents.append(new)
-    extents.extend(reversed(behind))
+        position = extent.end
+    return position
 
 
 @dataclass(slots=True)
@@ -327,7 +342,7 @@ class Fold:
     def _fork(self, fork: Fork) -> None:
         born = self.line
         parent = self.generations.get((fork.file, fork.parent))
-        while parent is not None and parent.shared >= fork.shared:
+        while parent is not None and parent.adds_nothing_before(fork.shared):
             born = min(born, parent.born)  # all that is shared is older still
             parent = parent.parent
         self._generation(fork.file, fork.generation)

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sessionsync.errors import CopyError, CopyMismatch
 from sessionsync.vault.folder import (
@@ -36,13 +36,22 @@ from sessionsync.vault.folder import (
     write_at,
 )
 
-if TYPE_CHECKING:
-    from sessionsync.model import Ref
-
 # Folders that a Claude session has beside `<sid>/`.
 _BESIDE = frozenset({"projects", "todos", "tasks", "file-history"})
 # How often a copy may grow while it is set aside before that is given up.
 _GROWTHS = 20
+
+
+class Session(Protocol):
+    """What a copy is called after: a `Ref`, or as much of one as a hook knows."""
+
+    @property
+    def source(self) -> str:
+        """The format's name."""
+
+    @property
+    def session_id(self) -> str:
+        """The session's id, which on this machine is its alone."""
 
 
 class Mirror:
@@ -57,7 +66,7 @@ class Mirror:
         self._tree = Folder(folder)
         self._unsynced: dict[Path, None] = {}
 
-    def path_of(self, project: str, ref: Ref, name: str) -> Path:
+    def path_of(self, project: str, ref: Session, name: str) -> Path:
         """Where the copy of a session's file lies; two names never share a path.
 
         Raises:
@@ -223,7 +232,7 @@ def _first_difference(left: bytes, right: bytes) -> int:
     return low
 
 
-def _is_of(ref: Ref, name: str) -> bool:
+def _is_of(ref: Session, name: str) -> bool:
     """Whether `name` is the session's id, which `ref` may have made unique by a hyphen and more."""
     return ref.session_id == name or ref.session_id.startswith(f"{name}-")
 
@@ -241,9 +250,8 @@ def _draft(path: Path) -> Path:
 
 def _copy_to(draft: Path, parent: int, source: int, start: int, end: int) -> None:
     """Write [start, end) of `source` to a new file, compare, and make it durable."""
-    with contextlib.suppress(
-        FileNotFoundError
-    ):  # it may be another name of a finished one: never write into it
+    # a draft that is there may be another name of a finished file: never write into it
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(draft.name, dir_fd=parent)
     descriptor = open_regular(draft, parent, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     try:

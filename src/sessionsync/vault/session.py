@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
@@ -211,18 +210,18 @@ class SessionVault:
         """What the journal says, read again only when it has changed."""
         for _ in range(_LOOKS):
             pending = self._batch.pending(self._folder)
-            begin, held = (None, []) if pending is None else (pending.begin, pending.lines[:])
+            held = [] if pending is None else pending.lines[:]
             with ExitStack() as files, translated(self._folder):
                 journal = self._open(files, "journal")
                 state = (pending, len(held), None if journal is None else _identity(journal))
                 if self._known is not None and self._known[0] == state:
                     return self._known[1]
-                end = sys.maxsize if begin is None else begin
-                written = [] if journal is None else list(lines(journal, end))
+                written = [] if journal is None else list(lines(journal))
                 pack = self._open(files, "pack")  # after the journal: what that names is in it
                 fold = Fold(0 if pack is None else os.fstat(pack).st_size)
-            # else the writer has begun, or ended, to write meanwhile what it held
-            if self._batch.pending(self._folder) is pending and begin == (pending and pending.begin):
+            # While it is being flushed a batch is here and, wholly or not, in the journal: read twice it says
+            # the same.  If it is gone by now, more of the journal may have to be read before the next one.
+            if self._batch.pending(self._folder) is pending:
                 fold.feed(chain(written, (line[:-1] for line in held)))
                 self._known = state, fold
                 return fold

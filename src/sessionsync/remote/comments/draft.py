@@ -39,12 +39,14 @@ class Digest(Protocol):
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """A record without its revision, and what only the summary says.
+    """A record without its revision, and what only marker and summary say.
 
-    `packed` holds the files' bytes where the comment restores them.  `promoted_from` is the tier that the
-    session grew out of; `archived` says that the archive has its bytes as well.
+    `session_id` is the id as it is; the record's own is readable in any case.  `packed` holds the files'
+    bytes where the comment restores them.  `promoted_from` is the tier that the session grew out of;
+    `archived` says that the archive has its bytes as well.
     """
 
+    session_id: str
     record: Record
     project: str
     status: str
@@ -121,6 +123,7 @@ def clear(
         files_total=len(entries),
     ).shortened(TEXT_CHARS)
     return Draft(
+        session_id=session_id,
         record=replace(
             record if tier is Tier.GITHUB_ONLY else record.with_files(FILES),
             # A text is taken from the files: what was found in it has been counted there.
@@ -138,7 +141,7 @@ def clear(
 def content_hash(draft: Draft) -> str:
     """SHA-256 over all that a reader learns from a draft but its time: the same content is not sent twice."""
     record = replace(draft.record, updated_at="", revision=0)
-    said = msgspec.json.encode(replace(draft, record=record, packed=None), order="sorted")
+    said = msgspec.json.encode(replace(draft, session_id="", record=record, packed=None), order="sorted")
     return hashlib.sha256(said).hexdigest()
 
 

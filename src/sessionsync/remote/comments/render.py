@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from msgspec.structs import replace
 
@@ -23,7 +24,7 @@ from sessionsync.privacy.gate import ClearedText
 from sessionsync.remote.comments import payload, record
 from sessionsync.remote.comments.draft import Draft
 from sessionsync.remote.comments.inert import fenced, plain
-from sessionsync.remote.comments.marker import Marker, end_line, split_lines, text_hash
+from sessionsync.remote.comments.marker import Marker, encode_id, end_line, split_lines, text_hash
 from sessionsync.remote.comments.record import Record
 from sessionsync.remote.comments.summary import DETAILS, summary
 
@@ -41,17 +42,17 @@ _BETWEEN = "\n\n"
 
 
 def render(
-    draft: Draft, *, revision: int, comment_bytes: int, kept: Mapping[int, str] | str = ""
+    draft: Draft, *, revision: int, comment_bytes: int, kept: Mapping[int, str] = MappingProxyType({})
 ) -> list[ClearedText]:
     """Return the bodies of the draft's comments, part 1 first, each below `comment_bytes` bytes of UTF-8.
 
-    `kept` is what `outside` found around the parts that are replaced, by part (a text alone is of part 1):
-    it goes behind the part, or behind part 1 where that part is no more, and counts.  Only where no record
-    fits beside it is the comment longer than `comment_bytes`, but never than `MOST_BYTES`: then it is cut.
+    `kept` is what `outside` found around the parts that are replaced, by part: it goes behind the part, or
+    behind part 1 where that part is no more, and counts.  Only where no record fits beside it is the comment
+    longer than `comment_bytes`, but never than `MOST_BYTES`: then it is cut.
 
     RecordError where even the barest record does not fit, or there were more than `PARTS` parts.
     """
-    texts = {1: kept} if isinstance(kept, str) else dict(kept)
+    texts = dict(kept)
     while True:
         try:
             layout = _Layout(draft, revision, comment_bytes, 0, texts)
@@ -71,7 +72,7 @@ class _Layout:
     ) -> None:
         self._draft = draft
         self._least_bytes = least_bytes
-        self._marker = Marker(draft.record.session_id, PARTS, PARTS, revision, "0" * 64)
+        self._marker = Marker(draft.session_id, PARTS, PARTS, revision, "0" * 64)
         self._frame_bytes = _size(_body(self._marker, "", ""))
         self._comment_bytes = comment_bytes
         self._texts = {part: _tidy(text) for part, text in texts.items()}
@@ -148,7 +149,7 @@ class _Layout:
 
     def _too_large(self, what: str) -> RecordError:
         return RecordError(
-            f"session {self._draft.record.session_id} {what}",
+            f"session {encode_id(self._draft.session_id)} {what}",
             hint="set tiers.comment_bytes higher, or tiers.github_only_bytes lower",
         )
 

@@ -74,13 +74,12 @@ def _entries(name: str, texts: Sequence[str], detail: Detail) -> str:
 
 
 def _commands(draft: Draft) -> str:
-    record = draft.record
-    name = record.session_id
+    name, source = draft.session_id, draft.record.source
     if name.startswith("-"):  # no option
-        name = f"{record.source}:{name}"
+        name = f"{source}:{name}"
     commands = [f"sessiond restore {shell_word(name)}"]
-    if record.source == "claude":
-        commands.append(f"claude --resume {shell_word(record.session_id)}")
+    if source == "claude":
+        commands.append(f"claude --resume {shell_word(draft.session_id)}")
     return "\n".join(commands)
 
 

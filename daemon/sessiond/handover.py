@@ -1,0 +1,85 @@
+"""Layer 2 of the local redundancy: the hook's call to the daemon, in a process that nobody waits for.
+
+attempted ─▶ saved
+    └─▶ timed out, or failed ─▶ retried ─▶ saved
+                                    └─▶ fell back: the copy of layer 1, and an event in the spool
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from sessiond import client
+from sessiond.spool import Save, Spool
+from sessionsync.errors import DaemonSilent, SessiondError
+from sessionsync.events import Emit
+
+TRIES = 2
+TRY_S = 10.0
+BETWEEN_S = 1.0
+
+
+class Fallback(NamedTuple):
+    """The copy of layer 1, which stands in where the daemon does not answer."""
+
+    copy: Path | None
+    verified: bool
+
+
+def hand_over(
+    save: Save,
+    socket: Path,
+    spool: Spool,
+    fallback: Fallback,
+    say: Emit,
+    *,
+    try_s: float = TRY_S,
+    between_s: float = BETWEEN_S,
+) -> bool:
+    """Have the daemon save a session now; whether it did.  Each outcome is told with its attempt."""
+    for attempt in range(1, TRIES + 1):
+        if attempt > 1:
+            time.sleep(between_s)
+            say("session_save_retried", attempt=attempt)
+        if _attempt(save, socket, say, attempt, try_s):
+            return True
+    fall_back(save, spool, fallback, say)
+    return False
+
+
+def fall_back(save: Save, spool: Spool, fallback: Fallback, say: Emit) -> None:
+    """Say which copy stands in, and leave the event where the daemon finds it."""
+    try:
+        left = str(spool.put(save))
+    except OSError as problem:
+        left = f"not: {problem.strerror}"
+    say(
+        "session_save_fell_back",
+        copy=fallback.copy or "none",
+        verified=fallback.verified,
+        spooled=left,
+    )
+
+
+def _attempt(save: Save, socket: Path, say: Emit, attempt: int, try_s: float) -> bool:
+    say("session_save_attempted", attempt=attempt)
+    began = time.monotonic()
+    try:
+        answer = client.request(socket, "session_save", save._asdict(), acts=True, timeout_s=try_s)
+    except DaemonSilent:
+        say("session_save_timed_out", attempt=attempt, seconds=round(time.monotonic() - began, 3))
+        return False
+    except Exception as problem:  # noqa: BLE001 - whatever it was, the copy is named and the event kept
+        code = problem.code if isinstance(problem, SessiondError) else SessiondError.code
+        say("session_save_failed", attempt=attempt, code=code, reason=str(problem) or repr(problem))
+        return False
+    say(
+        "session_saved",
+        attempt=attempt,
+        bytes=answer.get("bytes"),
+        checkpoint=answer.get("checkpoint"),
+        seconds=round(time.monotonic() - began, 3),
+    )
+    return True

@@ -1,0 +1,228 @@
+"""`sessiond hook EVENT`: what Claude Code runs when something happens, with JSON on stdin.
+
+    stdin ──▶ plain copies (layer 1), verified ──▶ a process of its own: the daemon is asked (layer 2)
+
+The agent waits for this, and shows or obeys what it prints and how it ends (2 would block it): so it
+prints nothing, ends with 0 whatever happens, needs the standard library alone, trusts nothing it is
+told, and stops copying when its time is over; the daemon copies the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sessiond.hooklog import HookLog
+from sessiond.plaincopy import Copied, copy_session, locate
+from sessiond.spool import CHECKPOINTS, Save, Spool
+from sessionsync.config import Config, load
+from sessionsync.errors import ConfigError, CopyError, SessiondError, UsageError
+from sessionsync.events import Emit
+from sessionsync.paths import Paths, absolute, claude_root, home, paths
+from sessionsync.peek import SESSION_ID
+from sessionsync.projects import Names
+from sessionsync.vault.mirror import Mirror
+
+PASSTHROUGH = "--passthrough"
+# More than this is no event; an agent's last message, which may be quoted in it, is far smaller.
+STDIN_BYTES = 16 * 1024 * 1024
+# How long stdin may stay open: it is closed at once by an agent, perhaps not by what runs us in its place.
+STDIN_S = 2.0
+# Until when all is copied, of the 1.5 s that an agent that ends gives to all its hooks.
+COPY_S = 1.0
+BLOCK_BYTES = 1024 * 1024
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Do everything that there is to do at an event; never raises, never prints."""
+    began = time.monotonic()
+    _plug()
+    data, more = _read()
+    try:
+        _at_event(_event(arguments), data, os.environ, began, whole=not more)
+    except BaseException as problem:  # noqa: BLE001 - nothing that happens here is the agent's business
+        with contextlib.suppress(BaseException):
+            _say_failed(problem)
+    finally:
+        if PASSTHROUGH in arguments:
+            with contextlib.suppress(OSError):
+                _pass_on(data)
+
+
+# --- in and out
+
+
+def _plug() -> None:
+    """Let no file of ours become stdin, stdout or stderr where these are closed."""
+    for standard in (0, 1, 2):
+        try:
+            os.fstat(standard)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
+
+
+def _read() -> tuple[bytes, bool]:
+    """What is on stdin, and whether there is more than an event may have."""
+    parts: list[bytes] = []
+    size, until = 0, time.monotonic() + STDIN_S
+    with contextlib.suppress(OSError, ValueError):
+        while not os.isatty(0) and size <= STDIN_BYTES:
+            left = until - time.monotonic()
+            if left <= 0 or not select.select([0], [], [], left)[0]:
+                break
+            if not (block := os.read(0, BLOCK_BYTES)):
+                break
+            parts.append(block)
+            size += len(block)
+    return b"".join(parts), size > STDIN_BYTES
+
+
+def _pass_on(data: bytes) -> None:
+    """Stdin to stdout, for whoever comes behind us in a chain."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]
+    while len(data) > STDIN_BYTES and (block := os.read(0, BLOCK_BYTES)):
+        os.write(1, block)
+
+
+def _event(arguments: Sequence[str]) -> str:
+    """The event's name as the agent writes it; '' where there is none."""
+    names = [argument for argument in arguments if not argument.startswith("-")]
+    return _named(names[0]) if names else ""
+
+
+def _named(name: str) -> str:
+    known = {event.lower(): event for event in CHECKPOINTS}
+    return known.get(name.lower().replace("-", ""), name)
+
+
+# --- what happens at an event
+
+
+def _at_event(name: str, data: bytes, environ: Mapping[str, str], began: float, *, whole: bool) -> None:
+    where = paths(environ)
+    say = HookLog(where.log_dir, hook=name or "unknown")
+    try:
+        said = _parse(data, whole=whole)
+        name = name or _named(str(said.get("hook_event_name", "")))
+        say = HookLog(where.log_dir, hook=name[:40] or "unknown", session=_id(said))
+        config, roots = _settings(environ, where, say)
+        session = locate(said.get("transcript_path"), roots)
+    except (UsageError, ConfigError) as problem:
+        say("hook_refused", reason=str(problem))
+        return
+    except FileNotFoundError:
+        say("hook_ignored", reason="there is no transcript yet")
+        return
+    mirror = Mirror(config.backup.mirror_dir)
+    copied: Copied | None = None
+    try:
+        names = Names(config.backup.mirror_dir)
+        agent = said.get("agent_transcript_path")
+        copied = copy_session(mirror, names, session, agent, began + COPY_S, say)
+    except (SessiondError, OSError) as problem:
+        say("session_copy_failed", reason=str(problem))
+    else:
+        say(
+            "session_copied",
+            copy=copied.path,
+            bytes=copied.added,
+            size=copied.size,
+            complete=copied.complete,
+            seconds=round(time.monotonic() - began, 3),
+        )
+    if trigger := CHECKPOINTS.get(name):
+        size = copied.size if copied is not None else 0
+        save = Save(session.session_id, trigger, session.transcript, size)
+        _hand_over(save, where, mirror, copied, say)
+
+
+def _parse(data: bytes, *, whole: bool) -> dict[str, Any]:
+    if not whole:
+        raise UsageError(f"What came on stdin is longer than {STDIN_BYTES} bytes.")
+    try:
+        said = json.loads(data)
+    except (ValueError, RecursionError) as problem:
+        raise UsageError(f"What came on stdin is not JSON: {problem}.") from problem
+    if not isinstance(said, dict):
+        raise UsageError("What came on stdin is no JSON object.")
+    return said
+
+
+def _id(said: Mapping[str, Any]) -> str:
+    name = said.get("session_id")
+    return f"claude:{name}" if isinstance(name, str) and SESSION_ID.fullmatch(name) else ""
+
+
+def _settings(environ: Mapping[str, str], where: Paths, say: Emit) -> tuple[Config, list[str]]:
+    """The settings and the agent's folders; with wrong settings a copy is still made."""
+    try:
+        config = load(environ, where.config_file)
+    except ConfigError as problem:
+        say("config_refused", reason=str(problem))
+        config = Config()
+        config = config._replace(backup=config.backup._replace(mirror_dir=_mirror_dir(environ, where)))
+    roots = [*config.claude_roots(environ), claude_root(environ)]
+    return config, list(dict.fromkeys(os.path.realpath(root) for root in roots))
+
+
+def _mirror_dir(environ: Mapping[str, str], where: Paths) -> Path:
+    """Where copies go when the settings are wrong elsewhere: where they say, if they can be read at all."""
+    import tomllib  # noqa: PLC0415 - rarely wanted
+
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        settings = tomllib.loads(where.config_file.read_text(encoding="utf-8"))
+        return absolute(settings["backup"]["mirror_dir"], home(environ))
+    return absolute(str(Config().backup.mirror_dir), home(environ))
+
+
+# --- layer 2
+
+
+def _hand_over(save: Save, where: Paths, mirror: Mirror, copied: Copied | None, say: Emit) -> None:
+    spool = Spool(where.spool_dir)
+
+    def work() -> None:
+        from sessiond.handover import Fallback, hand_over  # noqa: PLC0415 - the agent does not wait for it
+
+        with contextlib.suppress(CopyError):
+            mirror.flush()
+        kept = Fallback(copied and copied.path, verified=copied is not None and copied.complete)
+        hand_over(save, where.socket, spool, kept, say)
+
+    try:
+        _detached(work)
+    except OSError as problem:  # no more processes
+        say("session_save_failed", attempt=0, reason=str(problem))
+        spool.put(save)
+
+
+def _detached(work: Callable[[], None]) -> None:
+    """Run `work` in a process that outlives this one and holds nothing of the agent's."""
+    if between := os.fork():
+        os.waitpid(between, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            null = os.open(os.devnull, os.O_RDWR)
+            for standard in (0, 1, 2):
+                os.dup2(null, standard)
+            os.chdir("/")
+            work()
+    except BaseException as problem:  # noqa: BLE001 - there is nobody to tell but the log
+        with contextlib.suppress(BaseException):
+            _say_failed(problem)
+    finally:
+        os._exit(0)
+
+
+def _say_failed(problem: BaseException) -> None:
+    HookLog(paths(os.environ).log_dir)("hook_failed", reason=repr(problem))

@@ -1,0 +1,775 @@
+"""The command line, as a person and a script meet it."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from sessiond import process
+from sessiond.__main__ import main
+from sessiond.cli import commands, status, tables
+from sessiond.cli.terminal import (
+    Terminal,
+    ago,
+    cells,
+    clean,
+    clock,
+    count,
+    cut,
+    size,
+    span,
+    table,
+    wrap,
+)
+from sessiond.control import Answer, Control, Params, Verb
+from sessiond.server import Server
+from sessionsync import __version__
+from sessionsync.catalog import Catalog, Session
+from sessionsync.errors import NoSuchSession
+from sessionsync.model import Ref, Summary, rfc3339
+from sessionsync.store import Store
+
+ROOT = Path(__file__).parents[2]
+NOW = 1_800_000_000.0
+WIDE = Terminal(100, colours=False)
+FILE = Terminal(None, colours=False)
+COPIED = "Everything until 07:59:58 is on this disk twice"
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def short_home(socket_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SESSIOND_HOME", str(socket_dir))
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    return socket_dir
+
+
+class Run:
+    """`sessiond` in this process: its exit code and what it printed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        self._monkeypatch.setattr(sys, "argv", ["sessiond", *arguments])
+        code = main()
+        printed = self._capsys.readouterr()
+        return code, printed.out, printed.err
+
+
+@pytest.fixture
+def sessiond(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    return Run(monkeypatch, capsys)
+
+
+class Daemon:
+    """What a daemon would answer, over the real socket."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Params]] = []
+        self.answers: dict[str, Answer | Exception] = {}
+        self.stops: Callable[[], None] = lambda: None
+
+    def answer(self, name: str) -> Callable[[Params], Answer]:
+        def handler(params: Params) -> Answer:
+            self.asked.append((name, params))
+            if name == "stop":
+                self.stops()
+            answer = self.answers.get(name, {"name": name})
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return handler
+
+
+LOOKS = ("status", "sessions", "show", "queue", "events", "health")
+ACTS = ("checkpoint", "sync", "retry", "pause", "resume", "local-only", "reload", "stop")
+
+
+@pytest.fixture
+def daemon(short_home: Path) -> Iterator[Daemon]:
+    daemon = Daemon()
+    table = {name: Verb(name, daemon.answer(name), acts=name in ACTS) for name in LOOKS + ACTS}
+    with process.bound(short_home / "run" / "ctl.sock") as listener:
+        server = Server(Control(table, lambda event, **fields: None), listener, threads=2, name="control")
+        server.start()
+        closing = threading.Thread(target=server.close)
+        daemon.stops = closing.start
+        yield daemon
+        if closing.ident is None:
+            closing.start()
+        closing.join(10)
+
+
+def a_status(**changes: Any) -> Json:
+    """A status in which all is well, with changes: `queue__pending=3` changes that part."""
+    found: Json = {
+        "version": "1.2.3",
+        "pid": 4711,
+        "uptime_seconds": 260_000.0,
+        "status": "ok",
+        "mode": "normal",
+        "reason": "",
+        "hint": "",
+        "safe_until": rfc3339(NOW - 2),
+        "captured_until": rfc3339(NOW - 2),
+        "unpushed_since": None,
+        "github": {
+            "repo": "o/r",
+            "reachable": True,
+            "rate_limit": {"limit": 5000, "remaining": 4812, "reset_at": rfc3339(NOW + 600)},
+        },
+        "queue": {"pending": 0, "oldest_age_seconds": 0.0, "buried": 0, "next_attempt_at": None},
+        "sessions": {
+            "watched": 1214, "active": 2, "unpushed": 0, "conflicts": 0, "restorable_elsewhere": 900, "uncommented": 0,
+        },
+        "last_push_at": rfc3339(NOW - 200),
+        "reliability_score": None,
+        "findings": [],
+    }  # fmt: skip
+    for name, value in changes.items():
+        part, _, key = name.partition("__")
+        if key:
+            found[part][key] = value
+        else:
+            found[name] = value
+    return found
+
+
+FULL = {
+    "code": "backup_disk_full",
+    "severity": "critical",
+    "session": "",
+    "message": "The disk of /b is full",
+    "hint": "Free space on /b.",
+    "since": rfc3339(NOW - 1500),
+}
+
+
+# --- the first line of `ctl status`
+
+
+@pytest.mark.parametrize(
+    ("changes", "line", "advice", "colour"),
+    [
+        ({}, f"{COPIED} and on GitHub.", "", "green"),
+        (
+            {"sessions__unpushed": 1, "safe_until": rfc3339(NOW - 90), "unpushed_since": rfc3339(NOW - 90)},
+            "Everything until 07:58:30 is on this disk twice and on GitHub; 1 session changed since and follows by itself.",
+            "",
+            "green",
+        ),
+        (
+            {"sessions__unpushed": 1200, "safe_until": rfc3339(NOW - 90), "unpushed_since": rfc3339(NOW - 90)},
+            "Everything until 07:58:30 is on this disk twice and on GitHub; 1,200 changed since and follow by itself.",
+            "",
+            "green",
+        ),
+        (
+            {
+                "sessions__unpushed": 3,
+                "unpushed_since": rfc3339(NOW - 1500),
+                "github__reachable": False,
+                "reason": "POST comments: no answer from GitHub: connection refused",
+                "hint": "Nothing to do: it is tried again.",
+                "status": "degraded",
+            },
+            f"{COPIED}, but 3 sessions are not on GitHub since 07:35:00 (25 min): POST comments: no answer from GitHub: connection refused.",
+            "Nothing to do: it is tried again.",
+            "yellow",
+        ),
+        (
+            {"sessions__unpushed": 1, "unpushed_since": rfc3339(NOW - 1500), "github__reachable": False},
+            f"{COPIED}, but 1 session is not on GitHub since 07:35:00 (25 min): GitHub cannot be reached.",
+            "Nothing to do: it is tried again by itself.",
+            "yellow",
+        ),
+        (
+            {
+                "mode": "paused",
+                "sessions__unpushed": 2,
+                "unpushed_since": rfc3339(NOW - 100_000),
+                "reason": "GitHub refuses the token.",
+                "hint": "Make a new one; then: sessiond ctl resume",
+                "status": "critical",
+            },
+            f"{COPIED}, but 2 sessions are not on GitHub since yesterday 04:13:20 (27 h): GitHub refuses the token.",
+            "Make a new one; then: sessiond ctl resume",
+            "red",
+        ),
+        (
+            {"mode": "paused", "reason": "by command", "hint": "Go on: sessiond ctl resume"},
+            f"{COPIED} and on GitHub. Nothing more is sent: by command.",
+            "Go on: sessiond ctl resume",
+            "yellow",
+        ),
+        (
+            {"mode": "local_only", "reason": "no repository is set", "hint": "Set github.repo."},
+            f"{COPIED}. Nothing goes to GitHub: no repository is set.",
+            "Set github.repo.",
+            "yellow",
+        ),
+        (
+            {"sessions__unpushed": 1, "unpushed_since": rfc3339(NOW - 60), "queue__buried": 1, "reason": ""},
+            f"{COPIED}, but 1 session is not on GitHub since 07:59:00 (60 s): GitHub refused 1 checkpoint for good.",
+            "See why: sessiond ctl queue --buried. Try again: sessiond ctl retry.",
+            "red",
+        ),
+        (
+            {"captured_until": None, "safe_until": None, "uptime_seconds": 200.0},
+            "Not everything is on this disk twice yet: the first backup has run for 3 min.",
+            "Nothing to do: it goes on by itself.",
+            "yellow",
+        ),
+        (
+            {"captured_until": rfc3339(NOW - 1500), "findings": [FULL], "status": "critical"},
+            "What changed after 07:35:00 (25 min ago) is not on this disk twice: The disk of /b is full.",
+            "Free space on /b.",
+            "red",
+        ),
+        (
+            {"captured_until": rfc3339(NOW - 120)},
+            "What changed after 07:58:00 (2 min ago) is not on this disk twice.",
+            "Nothing to do: it is being backed up.",
+            "red",
+        ),
+    ],
+)  # fmt: skip
+def test_the_first_line_answers_the_question(changes: Json, line: str, advice: str, colour: str) -> None:
+    assert status.headline(a_status(**changes), NOW) == (line, advice, colour)
+
+
+def test_a_status_is_one_screen(daemon: Daemon) -> None:
+    found = a_status(
+        findings=[FULL | {"severity": "warning", "session": "claude:x"}],
+        sessions__uncommented=214,
+        queue__pending=2,
+        queue__oldest_age_seconds=1500.0,
+        queue__next_attempt_at=rfc3339(NOW + 40),
+        reliability_score=0.99712,
+    )
+    assert (
+        "\n".join(status.render(found, NOW, WIDE))
+        == """\
+Everything until 07:59:58 is on this disk twice and on GitHub.
+
+  GitHub       o/r, reachable, 4,812 of 5,000 requests left until 08:10:00
+  Queue        2 waiting, the oldest for 25 min, next attempt in 40 s
+  Sessions     1,214 watched, 2 active, 0 unpushed
+  Restorable   elsewhere: 900 of 1,214
+  Older        214 sessions from before the first start only on this disk; to send them: sessiond
+               ctl sync --full
+  Last push    3 min ago
+  Daemon       normal, up 3 days, pid 4711, version 1.2.3
+  Reliability  99.71 % over 24 h
+  Warning      claude:x: The disk of /b is full. Free space on /b. (25 min ago)"""
+    )
+    narrow = status.render(found, NOW, Terminal(40, colours=True))
+    assert all(cells(re.sub(r"\x1b\[[0-9;]*m", "", line)) <= 40 for line in narrow)
+    assert narrow[0].startswith("\x1b[1;32mEverything")
+
+
+# --- against a daemon
+
+
+def test_every_look_is_the_daemons_answer_with_json(daemon: Daemon, sessiond: Run) -> None:
+    daemon.answers["status"] = a_status()
+    daemon.answers["health"] = {"status": "ok", "checked_at": rfc3339(NOW), "findings": []}
+    daemon.answers["events"] = {"events": []}
+    for verb in LOOKS:
+        code, out, err = sessiond("ctl", verb, *(["x"] if verb == "show" else []), "--json")
+        assert (code, err) == (0, "")
+        assert json.loads(out) == daemon.answers.get(verb, {"name": verb})
+    assert [verb for verb, _ in daemon.asked] == list(LOOKS)
+    assert dict(daemon.asked)["show"] == {"session": "x"}
+
+
+def test_status_for_a_person(daemon: Daemon, sessiond: Run) -> None:
+    daemon.answers["status"] = a_status(captured_until=rfc3339(time.time()))
+    code, out, err = sessiond("ctl", "status")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].endswith("is on this disk twice and on GitHub.")
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("found", ["warning", "critical"])
+def test_health_is_5_when_not_ok(daemon: Daemon, sessiond: Run, found: str) -> None:
+    daemon.answers["health"] = {"status": found, "checked_at": rfc3339(NOW), "findings": [FULL]}
+    code, out, _ = sessiond("ctl", "health")
+    assert code == 5
+    assert "critical backup_disk_full: The disk of /b is full" in out
+    assert "Free space on /b." in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verb", "params"),
+    [
+        (("checkpoint", "abc"), "checkpoint", {"session": "abc"}),
+        (("sync",), "sync", {}),
+        (("sync", "abc", "--full", "--dry-run"), "sync", {"session": "abc", "full": True, "dry_run": True}),
+        (("retry",), "retry", {}),
+        (("retry", "abc"), "retry", {"session": "abc"}),
+        (("pause",), "pause", {}),
+        (("resume", "--json"), "resume", {}),
+        (("local-only", "on"), "local-only", {"on": True}),
+        (("local-only", "off", "--dry-run"), "local-only", {"on": False, "dry_run": True}),
+        (("reload",), "reload", {}),
+    ],
+)
+def test_acting_says_what_came_of_it(
+    daemon: Daemon, sessiond: Run, arguments: tuple[str, ...], verb: str, params: Params
+) -> None:
+    daemon.answers[verb] = {
+        "mode": "paused",
+        "restart_needed": ["http.listen", "backup.vault_dir"],
+        "changed": [],
+    }
+    code, out, err = sessiond("ctl", *arguments)
+    assert (code, err) == (0, "")
+    assert daemon.asked == [(verb, params)]
+    if "--json" in arguments:
+        assert json.loads(out) == daemon.answers[verb]
+    else:
+        assert out == "mode: paused\nrestart needed: http.listen, backup.vault_dir\nchanged: nothing\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left", "buried", "wait", "code"),
+    [
+        (["--wait"], 0, 0, 120.0, 0),
+        (["--wait=7"], 2, 0, 7.0, 1),
+        (["--wait", "7", "abc"], 2, 1, 7.0, 5),
+        ([], 2, 1, None, 0),
+    ],
+)
+def test_waiting_for_a_sync(
+    daemon: Daemon, sessiond: Run, arguments: list[str], left: int, buried: int, wait: float | None, code: int
+) -> None:
+    daemon.answers["sync"] = {"due": 3, "pushed": 1, "left": left, "buried": buried}
+    found, out, _ = sessiond("ctl", "sync", *arguments)
+    assert found == code
+    assert out == f"due: 3\npushed: 1\nleft: {left}\nburied: {buried}\n"
+    ((_, params),) = daemon.asked
+    assert params.get("wait") == wait
+
+
+def test_stopping_returns_when_it_has_ended(daemon: Daemon, sessiond: Run) -> None:
+    daemon.answers["stop"] = {"pid": 4711}
+    assert sessiond("ctl", "stop") == (0, "pid: 4711\n", "")
+    code, _, err = sessiond("ctl", "status")
+    assert code == 3
+    assert "daemon_not_running" in err
+
+
+def test_the_daemons_error_is_the_commands(daemon: Daemon, sessiond: Run) -> None:
+    daemon.answers["show"] = NoSuchSession("No session 'x\x1b[2J' is known here.", hint="See: sessiond list")
+    code, out, err = sessiond("ctl", "show", "x")
+    assert (code, out) == (4, "")
+    assert err == "sessiond: no_such_session: No session 'x [2J' is known here.\nSee: sessiond list\n"
+    daemon.answers["show"] = RuntimeError("a bug")
+    code, _, err = sessiond("ctl", "show", "x")
+    assert code == 70
+    assert len(err.splitlines()) == 2
+
+
+def test_events_are_followed_until_interrupted(daemon: Daemon, short_home: Path) -> None:
+    daemon.answers["events"] = {
+        "events": [{"at": rfc3339(NOW), "event": "push_completed", "session": "s", "number": 7}]
+    }
+    command = [sys.executable, "-m", "sessiond", "ctl", "events", "--follow", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as following:
+        assert following.stdout is not None
+        assert json.loads(following.stdout.readline())["number"] == 7
+        daemon.answers["events"] = {"events": []}
+        until = time.monotonic() + 10
+        while len(daemon.asked) < 2 and time.monotonic() < until:
+            time.sleep(0.02)
+        following.send_signal(signal.SIGINT)
+        assert following.wait(10) == 130
+    assert [params for _, params in daemon.asked][:2] == [{"limit": "50"}, {"limit": "50", "after": "7"}]
+
+
+# --- without a daemon
+
+
+def test_list_reads_what_the_last_daemon_left(short_home: Path, sessiond: Run) -> None:
+    assert sessiond("list") == (0, "No sessions are known here.\n", "")
+    assert json.loads(sessiond("list", "--json")[1]) == {"sessions": []}
+    assert not (short_home / "state").exists(), "looking made something"
+    (short_home / "state").mkdir()
+    store = Store(short_home / "state" / "state.db")
+    Catalog(store).save(
+        Session(
+            0, Ref("claude", "s1"), short_home, short_home / "s1.jsonl", Summary(title="One"), NOW, NOW, key="s1",
+            project_root=str(short_home / "shop"), project="shop",
+        )
+    )  # fmt: skip
+    store.close()
+    (short_home / "shop" / "src").mkdir(parents=True)
+    (short_home / "other").mkdir()
+    assert [each["id"] for each in json.loads(sessiond("list", "--json")[1])["sessions"]] == ["s1"]
+    assert "One" in sessiond("list", "--project", str(short_home / "shop" / "src"))[1]
+    assert "One" not in sessiond("list", "--project", str(short_home / "other"))[1]
+    assert sessiond("list", "--project", str(short_home / "none"))[0] == 2
+
+
+def test_list_asks_the_daemon_where_there_is_one(daemon: Daemon, sessiond: Run, short_home: Path) -> None:
+    daemon.answers["sessions"] = {"sessions": []}
+    assert sessiond("list", "--project", str(short_home))[0] == 0
+    assert daemon.asked == [("sessions", {"project": str(short_home.resolve())})]
+
+
+@pytest.mark.parametrize("arguments", [("ctl", "status"), ("ctl", "sync"), ("ctl", "queue", "--buried")])
+def test_no_daemon_is_exit_3_in_two_lines(
+    sessiond: Run, short_home: Path, arguments: tuple[str, ...]
+) -> None:
+    code, out, err = sessiond(*arguments)
+    assert (code, out) == (3, "")
+    assert err.splitlines() == [
+        f"sessiond: daemon_not_running: sessiond is not running: nobody listens on {short_home}/run/ctl.sock.",
+        "Start it: sessiond run",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nonsense",), "No such command 'nonsense'"),
+        (("ctl", "nonsense"), "No such command 'nonsense'"),
+        (("ctl", "show"), "Missing argument 'ID'"),
+        (("ctl", "status", "--jsn"), "No such option"),
+        (("ctl", "local-only", "maybe"), "'maybe' is not one of"),
+        (("ctl", "sync", "--wait=abc"), "abc"),
+        (("ctl", "sync", "--wait", "-1"), "-1"),
+        (("sync",), "Missing option '--once'"),
+        (("ctl", "events", "--limit", "0"), "0"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_2_in_two_lines(
+    sessiond: Run, arguments: tuple[str, ...], says: str
+) -> None:
+    code, out, err = sessiond(*arguments)
+    assert (code, out) == (2, "")
+    first, second = err.splitlines()
+    assert first.startswith("sessiond: usage: ")
+    assert says in first
+    assert re.fullmatch(r"How it is used: sessiond( ctl)?( [a-z-]+)? --help", second)
+
+
+def test_nothing_asked_shows_the_help(sessiond: Run) -> None:
+    for arguments in ((), ("ctl",)):
+        code, _, err = sessiond(*arguments)
+        assert code == 2
+        assert "Usage: sessiond" in err
+
+
+def test_a_wrong_setting_is_exit_78(sessiond: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SESSIOND_HOME", "relative")
+    code, _, err = sessiond("ctl", "status")
+    assert code == 78
+    assert err.startswith("sessiond: config_invalid: SESSIOND_HOME")
+
+
+def test_a_traceback_only_where_it_is_asked_for(sessiond: Run) -> None:
+    assert "Traceback" not in sessiond("ctl", "status")[2]
+    for arguments in (
+        ("--debug", "ctl", "status"),
+        ("ctl", "status", "--debug"),
+        ("ctl", "--debug", "pause"),
+    ):
+        code, _, err = sessiond(*arguments)
+        assert code == 3
+        assert "Traceback" in err
+        assert err.splitlines()[-1] == "Start it: sessiond run"
+
+
+def test_a_bug_is_exit_70(sessiond: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "paths", lambda environ: 1 / 0)
+    code, _, err = sessiond("ctl", "stop")
+    assert code == 70
+    assert err.splitlines() == [
+        "sessiond: internal: sessiond failed: ZeroDivisionError: division by zero",
+        "Run it again with --debug, and report what it prints.",
+    ]
+
+
+# --- help
+
+
+def every(command: click.Command, path: str = "sessiond") -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            yield from every(below, f"{path} {name}")
+
+
+@pytest.mark.parametrize(
+    ("path", "command"),
+    list(every(commands.sessiond)),
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_every_command_has_help_with_an_example(sessiond: Run, path: str, command: click.Command) -> None:
+    code, out, err = sessiond(*path.split()[1:], "--help")
+    assert (code, err) == (0, "")
+    assert out == sessiond(*path.split()[1:], "-h")[1]
+    assert command.get_short_help_str(200), path
+    example = out[out.index("Example:") :].splitlines()[1:]
+    assert example, path
+    for line in example:
+        assert "sessiond " in line
+    assert any(f"  {path}" in line for line in example), path
+    assert all(len(line) <= 80 for line in out.splitlines()), path
+    reads = path.rsplit(maxsplit=1)[-1] in {*LOOKS, "list"}
+    assert not reads or "--json" in out
+
+
+def test_each_control_verb_has_its_command() -> None:
+    assert set(commands.ctl.commands) == {*LOOKS, *ACTS}
+
+
+# --- as a process
+
+
+def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sessiond", *arguments]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+def test_version() -> None:
+    assert run("--version").stdout == f"sessiond {__version__}\n"
+
+
+def test_what_is_typed_often_imports_little(daemon: Daemon) -> None:
+    daemon.answers["status"] = a_status()
+    script = (
+        "import sys; sys.argv = ['sessiond', 'ctl', 'status']; from sessiond.__main__ import main; code = main();"
+        "print(code, sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    code, modules = done.stdout.splitlines()[-1].split(" ", 1)
+    assert code == "0"
+    heavy = (
+        "click",
+        "msgspec",
+        "httpx",
+        "structlog",
+        "waitress",
+        "watchdog",
+        "ssl",
+        "sqlite3",
+        "prometheus_client",
+    )
+    for name in heavy:
+        assert f"'{name}'" not in modules, name
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(daemon: Daemon) -> None:
+    each = {"project": "p", "updated_at": rfc3339(NOW), "copies": [], "title": "x" * 50, "next": ""}
+    daemon.answers["sessions"] = {"sessions": [{"id": f"s{n}", **each} for n in range(5000)]}
+    command = f"{sys.executable} -m sessiond list | head -1"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.startswith("ID")
+    assert done.stderr == ""
+
+
+def on_a_terminal(*arguments: str, **environ: str) -> str:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "sessiond", *arguments]
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "60", **environ}
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=theirs, stderr=theirs) as started:
+        os.close(theirs)
+        text = b""
+        while True:
+            try:
+                block = os.read(ours, 65536)
+            except OSError:  # Linux says EIO where the other end has gone
+                break
+            if not block:
+                break
+            text += block
+        started.wait(10)
+    os.close(ours)
+    return text.decode()
+
+
+def test_colours_on_a_terminal_unless_told_otherwise(daemon: Daemon) -> None:
+    daemon.answers["status"] = a_status(captured_until=rfc3339(time.time()))
+    assert on_a_terminal("ctl", "status").startswith("\x1b[1;32mEverything until")
+    for environ in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        plain = on_a_terminal("ctl", "status", **environ)
+        assert plain.startswith("Everything until")
+        assert "\x1b" not in plain
+    refused = on_a_terminal("ctl", "show", "x", SESSIOND_HOME="/tmp/no-such-folder")
+    assert refused.startswith("\x1b[31msessiond: daemon_not_running:\x1b[0m sessiond is not running")
+
+
+# --- tables and words
+
+
+def a_session(**changes: Any) -> Json:
+    return {
+        "id": "3f2a9c1e-0000-4000-8000-000000000001", "source": "claude", "project": "shop", "title": "Redesign", "path": "/p",
+        "size": 46_080, "tier": "github_only", "state": "active", "turns": 7, "next": "", "updated_at": rfc3339(NOW - 180),
+        "last_checkpoint_at": None, "last_pushed_at": rfc3339(NOW - 7300), "unpushed": False, "unpushed_bytes": 0,
+        "copies": ["mirror", "vault"],
+    } | changes  # fmt: skip
+
+
+def test_sessions_in_columns() -> None:
+    answer = {
+        "sessions": [
+            a_session(),
+            a_session(id="3f2a9c1e-0000-4000-8000-000000000002", title="日本語のとても長い題名がここにあります" * 3, unpushed=True, unpushed_bytes=2048),
+            a_session(id="checkout", source="structured", title="\x1b[31mred\x07\n\u202eevil", last_pushed_at=None),
+            a_session(id="new", title="", unpushed=True, last_pushed_at=None, size=5 * 1024**2),
+        ]
+    }  # fmt: skip
+    lines = tables.sessions(answer, NOW, Terminal(120, colours=False))
+    assert lines[0].split() == ["ID", "SOURCE", "PROJECT", "CHANGED", "SIZE", "GITHUB", "TITLE"]
+    assert re.split("  +", lines[1]) == [
+        "3f2a9c1e-0000-4000-8000-000000000001", "claude", "shop", "3 min ago", "45 KB", "2 h ago", "Redesign",
+    ]  # fmt: skip
+    assert "2.0 KB behind  日本" in lines[2]
+    assert lines[2].endswith("…")
+    assert cells(lines[2]) <= 120
+    assert "5.0 MB  waiting " in lines[4]
+    assert all(letter.isprintable() for line in lines for letter in line)
+    assert lines[3].endswith("  [31mred evil")
+    assert lines[4].endswith("(no title)")
+    assert tables.sessions({"sessions": []}, NOW, WIDE) == ["No sessions are known here."]
+
+
+def test_an_id_is_as_short_as_it_may_be() -> None:
+    one, two = "3f2a9c1e-1111-4000-8000-000000000001", "3f2a9c1e-1222-4000-8000-000000000001"
+    three = "aaaaaaaa-1222-4000-8000-000000000001"
+    ids = [each.split()[0] for each in tables.sessions({"sessions": [a_session(id=i) for i in (one, two, three, "my-own")]}, NOW, FILE)]  # fmt: skip
+    assert ids == ["ID", one[:11], two[:11], "aaaaaaaa", "my-own"]
+    assert one.startswith(ids[1])
+    assert not two.startswith(ids[1])
+
+
+def test_a_list_says_what_is_next() -> None:
+    lines = tables.listed({"sessions": [a_session(next="write the tests"), a_session(copies=[])]}, NOW, FILE)
+    assert lines[1].endswith("mirror, vault    Redesign → write the tests")
+    assert "nowhere yet" in lines[2]
+
+
+def test_one_session_on_a_screen() -> None:
+    files = [
+        {"path": f"f{n}", "role": "part", "size": n, "deleted_at": rfc3339(NOW) if n == 1 else None}
+        for n in range(30)
+    ]
+    points = [{"id": f"C{n}", "at": rfc3339(NOW), "trigger": "quiet", "alias": "", "size": 9, "pushed": n == 14} for n in range(15)]  # fmt: skip
+    critical = {
+        "decisions": ["use \x1b[1msqlite"],
+        "checkpoints": [],
+        "current_phase": "build",
+        "next_steps": [],
+    }
+    answer = a_session(critical_data=critical, checkpoints=points, files=files, findings=[FULL])
+    text = "\n".join(tables.show(answer, NOW, WIDE))
+    assert text.startswith(
+        "Redesign\nclaude:3f2a9c1e-0000-4000-8000-000000000001  shop  /p\nactive, changed 3 min ago, 45 KB"
+    )
+    assert "Phase\n  - build" in text
+    assert "Decided\n  - use [1msqlite" in text
+    assert "Next" not in text
+    assert "C14" in text
+    assert "C4 " not in text
+    assert "f1 (deleted)" in text
+    assert text.endswith("… and 10 files more: --json shows all")
+    assert tables.show(a_session(critical_data=critical, checkpoints=[], files=[], findings=[]), NOW, FILE)
+
+
+def test_a_queue_in_columns() -> None:
+    item = {"session": "claude:s1", "checkpoint": "C1", "state": "retrying", "attempts": 3, "next_attempt_at": rfc3339(NOW + 40), "last_error": "No answer"}  # fmt: skip
+    index = item | {
+        "session": "",
+        "operation": "index",
+        "issue": 12,
+        "checkpoint": "",
+        "next_attempt_at": None,
+    }
+    assert tables.queue({"items": [item, index]}, NOW, FILE) == [
+        "SESSION            CHECKPOINT  STATE     TRIES  NEXT     LAST ERROR",
+        "claude:s1          C1          retrying      3  in 40 s  No answer",
+        "index of issue 12              retrying      3           No answer",
+    ]
+    assert tables.queue({"items": []}, NOW, FILE) == ["Nothing waits."]
+
+
+def test_events_are_a_line_each() -> None:
+    event = {
+        "at": rfc3339(NOW),
+        "event": "push_failed",
+        "session": "claude:s1",
+        "number": 3,
+        "reason": "a\nb",
+    }
+    assert tables.events({"events": [event]}, NOW, FILE) == ["08:00:00  push_failed  claude:s1  reason=a b"]
+
+
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min"), (7200, "2 h"), (172_799, "47 h"), (172_800, "2 days"), (9e8, "10,416 days"), (-5, "0 s")],
+)  # fmt: skip
+def test_spans(length: float, text: str) -> None:
+    assert span(length) == text
+
+
+def test_words_and_numbers() -> None:
+    assert [size(n) for n in (0, 1023, 1024, 10_240, 46_080, 1024**2, 1024**3 * 5000)] == [
+        "0 B", "1023 B", "1.0 KB", "10 KB", "45 KB", "1.0 MB", "5000 GB",
+    ]  # fmt: skip
+    assert (ago(None, NOW), ago(rfc3339(NOW - 3), NOW), ago(rfc3339(NOW + 9), NOW)) == (
+        "never",
+        "just now",
+        "just now",
+    )
+    assert clock(rfc3339(NOW - 86_400), NOW) == "yesterday 08:00:00"
+    assert clock(rfc3339(NOW - 864_000), NOW) == "2027-01-05 08:00:00"
+    assert clock(None, NOW) == "never"
+    assert (count(1, "session"), count(2000, "session")) == ("1 session", "2,000 sessions")
+    assert clean("a\x00b\x1b]0;x\x07 \u200b\u202e\udcff c") == "a b ]0;x c"
+    assert (cells("aé日e\u0301"), cut("日本語です", 6), cut("abc", 3)) == (5, "日本…", "abc")
+    assert wrap("one two threefourfive six", 8, "  ") == ["one two", "  threefourfive", "  six"]
+    assert wrap("", 8) == [""]
+    assert wrap("a b", None) == ["a b"]
+    assert wrap("  - a b", 5, "    ") == ["  - a", "    b"]
+
+
+def test_a_table_fits_its_terminal() -> None:
+    rows = [("a", "x" * 300), ("bb", "short")]
+    lines = table(("ONE", "TWO"), rows, Terminal(40, colours=False))
+    assert [cells(line) for line in lines] == [8, 40, 10]
+    assert lines[1].endswith("x…")
+    assert cells(table(("ONE", "TWO"), rows, FILE)[1]) == 305
+    coloured = table(("ONE", "TWO"), [], Terminal(40, colours=True))
+    assert coloured == ["\x1b[2mONE  TWO\x1b[0m"]
