@@ -242,9 +242,15 @@ class App:
                 "watch_events": lambda: self.watcher.counts,
                 "watch_watches": lambda: float(self.watcher.watches),
                 "watch_watches_limit": watches_limit,
+                "github_token_expiry_timestamp_seconds": self._token_expiry,
                 **self._limits(),
             }
         )
+
+    def _token_expiry(self) -> float:
+        push = self.engine.push
+        at = push.github.token_expires_at if push is not None else None
+        return float("inf") if at is None else at
 
     def _limits(self) -> dict[str, Any]:
         def field(name: str) -> Any:

@@ -35,7 +35,7 @@ TICK_S = 20.0
 # The rescan that is the truth comes at least this often.
 RESCAN_S = 300.0
 # Captured bytes are flushed to disk at most this much later.
-FLUSH_S = 1.0
+FLUSH_S = 0.05
 # A full disk, or a copy that failed, is tried again after so long.
 TROUBLE_S = 30.0
 # Wall and monotonic time may drift apart by this much between two ticks before a clock has jumped.
@@ -196,9 +196,11 @@ class CaptureLoop(Loop):
         return self._pause(hints.next_at)
 
     def _pause(self, hints_at: float | None) -> float:
+        now, beat = time.time(), time.monotonic()
+        if beat < self._stopped_until:
+            return self._stopped_until - beat
         if self._backlog or self._commands:
             return 0.0
-        now, beat = time.time(), time.monotonic()
         if self.scanned.is_set():
             self.rested.set()
             if self._flush_at is None:
@@ -293,11 +295,11 @@ class CaptureLoop(Loop):
             self._findings.cleared("source_unreadable")
             return
         path, reason = next(iter(unreadable.items()))
-        others = f", nor can {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        others = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
         self._findings.raised(
             "source_unreadable",
             Severity.WARNING,
-            f"{path} cannot be read ({reason}){others}.",
+            f"{path}{others} cannot be read: {reason}.",
             "Let this user read it; it is then backed up by itself.",
             now,
         )
@@ -305,6 +307,7 @@ class CaptureLoop(Loop):
     def _trouble(self, error: CopyError | StoreError) -> None:
         """A disk is full: capturing rests, pushing goes on, and then everything is looked at again."""
         self._in_trouble = True
+        self.rested.clear()
         new = self._findings.raised(error.code, Severity.CRITICAL, str(error), error.hint, time.time())
         if new:
             self._emit("capture_stopped", code=error.code, reason=str(error), hint=error.hint)

@@ -44,7 +44,7 @@ def find_token(environ: Mapping[str, str], api_url: str) -> Token | None:
 
 
 def renewal(token: Token) -> str:
-    """What a person does about a token that GitHub has refused; a service's environment is fixed at its start."""
+    """What to do about a token that GitHub has refused; a daemon keeps the environment it started with."""
     again = "restart sessiond"
     how = {
         "credential": f"Store a new one in the service's credential {CREDENTIAL}",

@@ -156,11 +156,12 @@ class Capture:
 
     # --- capturing
 
-    def capture(self, ref: Ref, now: float, *, at_most: int | None = None) -> int:
+    def capture(self, ref: Ref, now: float, *, at_most: int | None = None, by_time: bool = True) -> int:
         """Capture what is new of one session, and make the checkpoints that are due.
 
         Returns the bytes captured.  Nothing of the session is half-believed after an error: its
         positions stay as they were.  `at_most` so many bytes of a file are read, see `is_unfinished`.
+        Checkpoints that time alone asks for are made if `by_time`.
 
         Raises:
             CopyError: a copy could not be made or verified.
@@ -168,7 +169,7 @@ class Capture:
         """
         self._unfinished.discard(ref)
         try:
-            return self._capture(ref, now, at_most)
+            return self._capture(ref, now, at_most, by_time=by_time)
         except BaseException:
             self._work.pop(ref, None)
             raise
@@ -181,7 +182,7 @@ class Capture:
         Raises:
             NoSuchSession: nothing of it was ever on this disk.
         """
-        self.capture(ref, now)
+        self.capture(ref, now, by_time=False)  # it is to have this trigger
         work = self._load(ref)
         if work is None:
             raise NoSuchSession(
@@ -278,7 +279,7 @@ class Capture:
 
     # --- one session
 
-    def _capture(self, ref: Ref, now: float, at_most: int | None) -> int:
+    def _capture(self, ref: Ref, now: float, at_most: int | None, *, by_time: bool) -> int:
         source = self._sources[ref.source]
         found = source.look(ref)
         work = self._load(ref)
@@ -293,7 +294,7 @@ class Capture:
         else:
             self._advance(source, work, found, now, at_most)
             if ref not in self._unfinished:
-                self._keep_appointments(source, work, found, now)
+                self._keep_appointments(source, work, found, now, by_time=by_time)
         self._work[ref] = work
         captured, work.captured_bytes = work.captured_bytes, 0
         if captured:
@@ -427,13 +428,15 @@ class Capture:
                 work.changed.add(file.name)
         self._emit("session_deleted", session=session.name, bytes=session.size)
 
-    def _keep_appointments(self, source: Source, work: _Work, found: Found, now: float) -> None:
+    def _keep_appointments(
+        self, source: Source, work: _Work, found: Found, now: float, *, by_time: bool
+    ) -> None:
         """Make the checkpoints that time or a completed checkpoint file asks for; store old segments."""
         session = work.session
         session.look_at = None
         self._adopt_checkpoint_files(source, work, found, now)
         quiet = now - session.changed_at >= self.config.sources.quiet_seconds
-        if session.dirty_since is not None:
+        if session.dirty_since is not None and by_time:
             if quiet:
                 self._checkpoint(work, "quiet", now)
             elif now - session.dirty_since >= LONGEST_WITHOUT_CHECKPOINT_S:

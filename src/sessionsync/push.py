@@ -149,7 +149,13 @@ class Push:
             return False
         self._leased = True
         subject = self._name(item)
-        self._emit("push_started", session=subject, operation=item.operation, attempt=item.attempts)
+        self._emit(
+            "push_started",
+            session=subject,
+            operation=item.operation,
+            attempt=item.attempts,
+            seconds=max(0.0, now - item.enqueued_at),
+        )
         try:
             if item.operation == "index":
                 yield from self._send_index(item)
@@ -281,7 +287,10 @@ class Push:
             return True
         placement = yield from self._home(repository, session, item)
         held = self._record(repository, session)
+        before = self._gate.taken.copy()
         draft = self._draft(session, checkpoint)
+        for kind, count in (self._gate.taken - before).items():
+            self._emit("secret_redacted", session=session.name, kind=kind, count=count)
         content = comments.content_hash(draft)
         sent = self._placements.sent(session.id, repository.id)
         if sent is not None and sent.content == content and _whole(held, sent.revision):

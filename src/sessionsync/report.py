@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from sessionsync.catalog import Catalog, Checkpoint, Session
+from sessionsync.errors import CopyMismatch, IssueLocked
 from sessionsync.model import Tier, rfc3339
 from sessionsync.queue import Item, Queue, State
 from sessionsync.reliability.findings import Finding, Severity
@@ -25,6 +26,11 @@ ACTIVE_S = 1800.0
 # One checkpoint holds at most so long of changes (capture makes one then at the latest).
 CHECKPOINT_SPAN_S = 600.0
 SHOWN_CHECKPOINTS = 50
+# What is tried again by itself, but will not go well until somebody does this.
+MENDED_BY = {
+    IssueLocked.code: "Unlock the issue, or give the token's account write access.",
+    CopyMismatch.code: "The vault is damaged there: `sessiond ctl repair ID` mends it from another copy.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +223,8 @@ def _trouble(queue: Queue) -> tuple[str, str]:
     failed = [item for item in queue.items() if item.last_error]
     if not failed:
         return "", ""
-    return min(failed, key=lambda item: item.enqueued_at).last_error, "Nothing to do: it is tried again."
+    oldest = min(failed, key=lambda item: item.enqueued_at)
+    return oldest.last_error, MENDED_BY.get(oldest.last_code, "Nothing to do: it is tried again.")
 
 
 # --- parts

@@ -176,7 +176,7 @@ FULL = {
         ),
         (
             {"sessions__unpushed": 1200, "safe_until": rfc3339(NOW - 90), "unpushed_since": rfc3339(NOW - 90)},
-            "Everything until 07:58:30 is on this disk twice and on GitHub; 1,200 changed since and follow by itself.",
+            "Everything until 07:58:30 is on this disk twice and on GitHub; 1,200 sessions changed since and follow by themselves.",
             "",
             "green",
         ),
@@ -238,7 +238,7 @@ FULL = {
         ),
         (
             {"captured_until": rfc3339(NOW - 1500), "findings": [FULL], "status": "critical"},
-            "What changed after 07:35:00 (25 min ago) is not on this disk twice: The disk of /b is full.",
+            "Not everything is on this disk twice since 07:35:00 (25 min ago): The disk of /b is full.",
             "Free space on /b.",
             "red",
         ),
@@ -256,7 +256,7 @@ def test_the_first_line_answers_the_question(changes: Json, line: str, advice: s
 
 def test_a_status_is_one_screen(daemon: Daemon) -> None:
     found = a_status(
-        findings=[FULL | {"severity": "warning", "session": "claude:x"}],
+        findings=[FULL | {"code": "goal_missed", "severity": "warning", "session": "claude:x"}],
         sessions__uncommented=214,
         queue__pending=2,
         queue__oldest_age_seconds=1500.0,

@@ -521,6 +521,11 @@ def test_code_and_shell_words() -> None:
     ]  # fmt: skip
 
 
+def test_a_second_session_of_one_id_is_resumed_under_its_own() -> None:
+    (body,) = render(make_draft(session_id=f"{SID}-1a2b3c"))
+    assert f"sessiond restore {SID}-1a2b3c\nclaude --resume {SID}\n" in body
+
+
 def test_an_id_is_no_option_of_the_command() -> None:
     (body,) = render(make_draft(source="structured", session_id="--force"))
     assert "sessiond restore structured:--force\n" in body

@@ -56,6 +56,9 @@ SECRETS = [
     ("password", "Tr0ub4dor&3", "'password': '%s',"),
     ("password", "correct-horse-battery-staple", "DB_PASSWORD=%s"),
     ("password", "hunter22", "mysql --password %s -u root"),
+    ("password", "supersecret", '"password": "%s",'),
+    ("password", "correct-horse", "tool --db-password=%s --x"),
+    ("password", "supersecret", "https://a.example/login?user=me&password=%s"),
     ("secret", HEX[:32], "client_secret=%s"),
     ("secret", "wJalrXUtnFEMI/K7MDENG/" + "bPxRfiCYEXAMPLEKEY", "aws_secret_access_key = %s"),
     ("secret", "s3cr3tK3y-v4lue99", "SECRET_KEY='%s'"),
@@ -64,6 +67,7 @@ SECRETS = [
     ("token", "abc123def456ghi7", "token: str = '%s'"),
     ("api_key", HEX[:24], '"api_key": "%s"'),
     ("api_key", HEX[:20], "X-Api-Key: %s"),
+    ("api_key", "supersecretvalue123", "OPENAI_API_KEY=%s"),
     ("private_key", KEY, "%s"),
 ]
 NEAR = [
@@ -100,6 +104,12 @@ NEAR = [
     "password: string",
     "password = getpass.getpass()",
     "password=password",
+    "password=supersecret",  # a name, in code
+    "'password' => 'required|min:8|confirmed'",
+    'password: "newPassword"',
+    'password: "secret"',
+    'DB_PASSWORD: "CHANGE_IT_NOW"',
+    'token: "test-token-123"',
     "password = form.cleaned_data.field2",
     "password=new_password2",
     "password: {{ vault.password1 }}",
@@ -214,7 +224,8 @@ class TestPrivateKey:
         text = f"x\n{KEY}\ny\n".encode()
         cleared, count = gate.data("id_rsa", text)
         assert cleared.decode().split("\n") == ["x", BEGIN, *["[REDACTED:private_key]"] * 4, END, "y", ""]
-        assert count == 4
+        assert count == 1
+        assert gate.data("id_rsa", text * 3)[1] == 3
 
     def test_a_file_cut_inside_a_key_is_redacted_like_the_whole(self, gate: Gate) -> None:
         data = f"x\n{KEY}\ny\n".encode()
@@ -305,6 +316,12 @@ class TestOwnRules:
         cleared, count = Gate(patterns=[r"[0-9a-f-]{36}"]).data("a.jsonl", line.encode())
         assert json.loads(cleared) == json.loads(line) | {"text": "see [REDACTED:custom]"}
         assert count == 1
+
+    def test_nor_are_they_where_json_had_to_be_taken_apart(self) -> None:
+        value = {"uuid": "ab-1234567", "n": 7654321, "text": "ab-1234567", "type": f"ghp_{ALNUM[:36]}"}
+        cleared, _ = Gate(patterns=[r"\d{7}"]).data("a.jsonl", json.dumps(value).encode())
+        expected = {"text": "ab-[REDACTED:custom]", "type": "[REDACTED:github_token]"}
+        assert json.loads(cleared) == value | expected
 
     def test_nor_are_they_by_the_rules_that_go_by_words(self, gate: Gate) -> None:
         line = json.dumps({"cwd": "/srv/password=hunter2", "text": "password=hunter2"}).encode()

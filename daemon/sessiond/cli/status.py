@@ -8,6 +8,8 @@ from sessiond.cli.terminal import Terminal, ago, cells, clean, clock, count, sec
 
 Json = dict[str, Any]
 
+# What says that something on this disk has no copy.
+UNCOPIED = ("backup_disk_full", "state_disk_full", "copy_failed", "copy_mismatch", "source_unreadable")
 # A capture that is this far behind is not just between two turns of its loop.
 BEHIND_S = 60.0
 
@@ -46,17 +48,20 @@ def headline(status: Json, now: float) -> Headline:
 def _on_disk(status: Json, now: float) -> Headline | None:
     """What is wrong with the local copies; None where nothing is."""
     captured = seconds(status["captured_until"])
+    if found := next((found for found in status["findings"] if found["code"] in UNCOPIED), None):
+        colour = "red" if found["severity"] == "critical" else "yellow"
+        at = f"{clock(found['since'], now)} ({ago(found['since'], now)})"
+        text = f"Not everything is on this disk twice since {at}: {_sentence(found['message'])}"
+        return Headline(text, clean(found["hint"]), colour)
     if captured is None:
         running = span(status["uptime_seconds"])
         text = f"Not everything is on this disk twice yet: the first backup has run for {running}."
         return Headline(text, "Nothing to do: it goes on by itself.", "yellow")
     if now - captured <= BEHIND_S:
         return None
-    worst = next((found for found in status["findings"] if found["severity"] == "critical"), None)
-    why = f": {_sentence(worst['message'])}" if worst else "."
     at = f"{clock(status['captured_until'], now)} ({span(now - captured)} ago)"
-    text = f"What changed after {at} is not on this disk twice{why}"
-    return Headline(text, clean(worst["hint"]) if worst else "Nothing to do: it is being backed up.", "red")
+    text = f"What changed after {at} is not on this disk twice."
+    return Headline(text, "Nothing to do: it is being backed up.", "red")
 
 
 def _on_github(status: Json, now: float) -> Headline:
@@ -80,9 +85,11 @@ def _unpushed(status: Json, now: float, copied: str) -> Headline:
     if not trouble and status["github"]["reachable"] is not False:
         safe = clock(status["safe_until"], now)
         follow = (
-            "1 session changed since and follows" if waiting == 1 else f"{waiting:,} changed since and follow"
+            "1 session changed since and follows by itself"
+            if waiting == 1
+            else f"{waiting:,} sessions changed since and follow by themselves"
         )
-        text = f"Everything until {safe} is on this disk twice and on GitHub; {follow} by itself."
+        text = f"Everything until {safe} is on this disk twice and on GitHub; {follow}."
         return Headline(text, "", "green")
     since = seconds(status["unpushed_since"]) or now
     verb = "is" if waiting == 1 else "are"

@@ -25,10 +25,12 @@ BLOCK_BYTES = 256 * 1024
 
 # Fields that hold a transcript together.  The user's own expressions, and rules that go by the words around
 # a secret, leave them alone: without them the session cannot be resumed.
+_FIELDS = frozenset(
+    "sessionId session_id uuid parentUuid logicalParentUuid leafUuid messageId message_id requestId promptId agentId"
+    " agent_id id tool_use_id toolUseID parentToolUseID sourceToolAssistantUUID signature type version timestamp cwd".split()
+)
 _FIELD = re.compile(
-    rb'"(?:sessionId|session_id|uuid|parentUuid|logicalParentUuid|leafUuid|messageId|message_id|requestId|promptId'
-    rb"|agentId|agent_id|id|tool_use_id|toolUseID|parentToolUseID|sourceToolAssistantUUID|signature"
-    rb'|type|version|timestamp|cwd)"[ \t]*:[ \t]*"(?:[^"\\\n]|\\.)*\Z'
+    rb'"(?:%b)"[ \t]*:[ \t]*"(?:[^"\\\n]|\\.)*\Z' % "|".join(sorted(_FIELDS)).encode(),
 )
 _FIELD_BYTES = 1024
 _HALF_BYTES = 8192
@@ -54,6 +56,8 @@ class Gate:
         self, *, redact: bool = True, patterns: Sequence[str] = (), allow: Sequence[str] = ()
     ) -> None:
         self._on = redact
+        self.taken: Counter[str] = Counter()
+        """How many secrets of each kind were replaced so far, in everything given."""
         self._patterns = [_pattern(text) for text in patterns]
         self._allowed = frozenset(text.encode() for text in allow)
         self._allowances = [expression for text in allow if (expression := _expression(text))]
@@ -87,7 +91,9 @@ class Gate:
         if not self._on:
             return Redacted(data, Counter())
         try:
-            return self._redact(data, whole_json=name.endswith(".json"))
+            cleared = self._redact(data, whole_json=name.endswith(".json"))
+            self.taken.update(cleared.kinds)
+            return cleared
         except Exception as error:
             raise RedactionFailed(
                 f"{name or 'a text'} could not be searched for secrets ({type(error).__name__})",
@@ -104,8 +110,9 @@ class Gate:
         return self._on and any(not self._allows(match) for match in found)
 
     def _redact(self, data: bytes, *, whole_json: bool) -> Redacted:
-        kinds: Counter[str] = Counter()
-        cleared = self._replace(data, _merged(keys.in_lines(data)), kinds)
+        lines = _merged(keys.in_lines(data))
+        cleared = self._replace(data, lines, Counter())
+        kinds = Counter({keys.KIND: keys.count(data, lines)} if lines else {})
         cleared = b"".join(self._replace(block, self._spans(block), kinds) for block in _blocks(cleared))
         if whole_json and cleared != data and not _is_json(cleared) and _is_json(data):
             return self._redact_values(data, indent=2)
@@ -187,8 +194,13 @@ class Gate:
             if isinstance(value, list):
                 return [cleared(item) for item in value]
             if isinstance(value, dict):
-                return {cleared(key): cleared(item) for key, item in value.items()}
+                return {
+                    cleared(key): item if stays(key, item) else cleared(item) for key, item in value.items()
+                }
             return value
+
+        def stays(key: str, item: Any) -> bool:
+            return key in _FIELDS and isinstance(item, str) and not self.names_secret(item)
 
         separators = (",", ": " if indent else ":")
         text = json.dumps(cleared(json.loads(data)), ensure_ascii=False, indent=indent, separators=separators)

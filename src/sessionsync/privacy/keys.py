@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from sessionsync.privacy.rules import Span
 
@@ -68,6 +69,12 @@ def in_lines(data: bytes) -> Iterator[Span]:
         yield from _below(data, begin.end())
     for end in _END.finditer(data):
         yield from _above(data, data.rfind(b"\n", 0, end.start()))
+
+
+def count(data: bytes, lines: Sequence[Span]) -> int:
+    """How many keys the lines found by `in_lines` are of."""
+    gaps = (data.count(b"\n", before.end, line.start) for before, line in pairwise(lines))
+    return bool(lines) + sum(gap > 1 for gap in gaps)
 
 
 def _below(data: bytes, at: int) -> Iterator[Span]:

@@ -71,7 +71,7 @@ class Rule:
 
 # What stands where a secret would, in templates, manuals and code.
 _PLACEHOLDER = re.compile(
-    rb"[<$%{*]|\.{3}|\xe2\x80\xa6|\[REDACTED:|x{4}|(?:your|my|the|some)[_-]|example|change-?me|placeholder"
+    rb"required|optional|nullable|string|invalid|incorrect|missing|[<$%{*]|\.{3}|\xe2\x80\xa6|\[REDACTED:|x{4}|(?:your|my|the|some)[_-]|example|change-?me|placeholder"
     rb"|process\.env|os\.environ|(?:env|self|this|config|settings|secrets?)\.",
     re.IGNORECASE,
 )
@@ -81,6 +81,7 @@ _REFERENCE = re.compile(rb"[A-Za-z_]\w*(?:(?:\.|->|::)[A-Za-z_]\w*)+")
 _NUMBER = re.compile(rb"[+-]\d+|0x[0-9A-Fa-f]+|\d+\.\d+")
 _TOKEN = re.compile(rb"[A-Za-z0-9_+/=.~:%-]+")
 _OPTION = re.compile(rb"--[\w-]*\Z")
+_LITERAL = re.compile(rb"(?:--|[?&])[\w-]*\Z")
 _PATH = (b"/", b"./", b"../", b"~/", b"http:", b"https:", b"file:")
 _DIGITS = b"0123456789"
 _SYMBOLS = b"!@#$%^&*?+~"
@@ -111,19 +112,23 @@ def _is_password(match: re.Match[bytes]) -> bool:
         return False
     if _count(value, _SYMBOLS) or value.isdigit():
         return True
-    if _in_environment(match):
+    if _is_literal(match):
         return not value.isupper()
-    named = match.lastgroup == "bare" and b"pass" in value.lower()  # `password=new_password2` in code
-    return _has_digit(match) and not named
+    named = value.isupper() or b"pass" in value.lower()  # `password=new_password2` in code
+    if match.lastgroup == "bare":
+        return _has_digit(match) and not named
+    return _has_digit(match) or (len(value) >= 8 and not named)
 
 
 def _is_random(match: re.Match[bytes]) -> bool:
     value = secret(match)
-    if not _is_value(match) or not _TOKEN.fullmatch(value) or _WORDS.fullmatch(value) or value.isdigit():
+    if not _is_value(match) or not _TOKEN.fullmatch(value) or value.isdigit():
         return False
     digits = _count(value, _DIGITS)
-    if _in_environment(match):
+    if _is_literal(match):
         return len(value) >= 8 and digits >= 1
+    if _WORDS.fullmatch(value):
+        return False
     if match.lastgroup == "bare":
         return (digits >= 3 and len(value) >= 16) or (digits >= 1 and len(value) >= 32)
     return len(value) >= 12 and digits >= 1
@@ -134,14 +139,18 @@ def _is_value(match: re.Match[bytes]) -> bool:
     value, bare = secret(match), match.lastgroup == "bare"
     if _PLACEHOLDER.match(value) or value.startswith(_PATH):
         return False
-    if match["sep"].isspace() and not _OPTION.search(match.string, max(0, match.start() - 40), match.start()):
+    if match["sep"].isspace() and not _is_behind(_OPTION, match):
         return False
     return not (bare and (match["close"] or _REFERENCE.fullmatch(value) or _NUMBER.fullmatch(value)))
 
 
-def _in_environment(match: re.Match[bytes]) -> bool:
-    """`DB_PASSWORD=…`, as in a shell or a file of settings."""
-    return match["sep"] == b"=" and match["key"].isupper()
+def _is_literal(match: re.Match[bytes]) -> bool:
+    """`DB_PASSWORD=…`, `--password=…`, `?password=…`: what follows is a value and no name of one."""
+    return match["sep"] == b"=" and (match["key"].isupper() or _is_behind(_LITERAL, match))
+
+
+def _is_behind(sign: re.Pattern[bytes], match: re.Match[bytes]) -> bool:
+    return bool(sign.search(match.string, max(0, match.start() - 40), match.start()))
 
 
 # Where a token may begin: not inside a word, but behind what only looks like a letter: an escape of JSON

@@ -6,8 +6,9 @@
                             ├─ pack      zstd frames, one a segment, only ever appended
                             └─ journal   lines that say what the frames are, only ever appended
 
-A vault reads without this program.  `pack` is plain zstd (`zstd -dc -D ../../.sessiond/dictionary-* pack`
-shows every byte ever stored); each line of `journal` is `<CRC-32, 8 hex digits> <JSON>`:
+A vault reads without this program.  `pack` is plain zstd: `zstd -dc -D ../../.sessiond/dictionary-* pack`
+shows every byte ever stored, up to where a crash may have left half a frame.  Each line of `journal` is
+`<CRC-32, 8 hex digits> <JSON>`:
 
     {"do":"session","source":…,"session_id":…,"project":…,"project_key":…,"first_seen":…,"meta":{}}
     {"do":"segment","file":…,"generation":0,"offset":0,"length":10,"sha256":…,"at":0,"packed":9}
@@ -23,10 +24,11 @@ snapshot are those of its generation before `length`:
     generation 1   ▒▒▒▒▒▒▒▒▒▒████████      what it shares with 0 is not stored again
                              └─ shared
 
-Rules of reading: where segments cover the same bytes, the later line counts; a fork of a generation
-that exists begins it anew; a segment whose frame is not wholly in the pack is not stored, and neither
-is one whose place a later line gives to another.  So a process may die anywhere and go on from an
-older state by writing the same again, or something else.
+Rules of reading: a snapshot's bytes are what the lines before it say, and where segments cover the same
+bytes the later line counts; lines behind it only fill gaps.  A fork of a generation that exists begins
+it anew.  A segment whose frame is not wholly in the pack is not stored, and neither is one whose place a
+later line gives to another.  So a process may die anywhere and go on from an older state by writing the
+same again, or something else; and damage is mended by writing the same bytes again.
 
 Order of writes: frames into the pack · (flush:) pack durable · lines into the journal · journal durable
 · only then may anybody rely on it.  A line never names bytes that a power cut could take.

@@ -10,6 +10,7 @@ from sessionsync.model import Tier
 from sessionsync.remote.comments.draft import Draft
 from sessionsync.remote.comments.inert import code, fenced, one_line, plain, shell_word
 
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d):\d\d(?:\.\d+)?Z")
 
 
@@ -79,7 +80,9 @@ def _commands(draft: Draft) -> str:
         name = f"{source}:{name}"
     commands = [f"sessiond restore {shell_word(name)}"]
     if source == "claude":
-        commands.append(f"claude --resume {shell_word(draft.session_id)}")
+        # a second session of one id has a longer name here, but not there
+        uuid = _UUID.match(draft.session_id)
+        commands.append(f"claude --resume {uuid[0] if uuid else shell_word(draft.session_id)}")
     return "\n".join(commands)
 
 
