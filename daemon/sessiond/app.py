@@ -21,7 +21,7 @@ from sessiond.saves import Saves
 from sessiond.schedule import Job, Schedule
 from sessiond.server import Server
 from sessiond.spool import Spool
-from sessiond.token import renewal
+from sessiond.token import NO_TOKEN, renewal
 from sessiond.verbs import Verbs
 from sessiond.watcher import Watcher
 from sessionsync import __version__
@@ -306,7 +306,9 @@ class App:
         if not self.config.github.repo:
             return "local_only", "no repository is set", f"Set github.repo in {self.paths.config_file}."
         if self.engine.push is None:
-            return "local_only", "no token was found", "Set GH_TOKEN, or run `gh auth login`."
+            if (problem := self.engine.token_problem) is not None:
+                return "local_only", str(problem), problem.hint
+            return "local_only", "no token was found", NO_TOKEN
         if self.paused:
             return "paused", "by command", "`sessiond ctl resume` ends it."
         if pause is not None:

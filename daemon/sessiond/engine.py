@@ -16,6 +16,7 @@ from sessionsync.capture import Capture
 from sessionsync.catalog import Catalog
 from sessionsync.config import Config, Paths
 from sessionsync.digests import Digests
+from sessionsync.errors import ConfigError
 from sessionsync.events import Emit
 from sessionsync.model import Context, rfc3339
 from sessionsync.privacy.gate import Gate
@@ -74,6 +75,7 @@ class Engine:
             everything_new=environ.get("CI") == "true",
         )
         self.token: Token | None = None
+        self.token_problem: ConfigError | None = None
         self.push: Push | None = None
         self.connect()
 
@@ -89,9 +91,14 @@ class Engine:
                 yield folder
 
     def look_for_token(self) -> Token | None:
-        """The token that would be used now; None without a repository."""
+        """The token that would be used now; None without a repository, or with a `token_problem`."""
         settings = self.config.github
-        return find_token(self.environ, settings.api_url) if settings.repo else None
+        self.token_problem = None
+        try:
+            return find_token(self.environ, settings.api_url) if settings.repo else None
+        except ConfigError as error:  # no reason to stop backing up
+            self.token_problem = error
+            return None
 
     def connect(self) -> bool:
         """Find the token and make the pusher anew; returns whether there is one now."""

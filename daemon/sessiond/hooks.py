@@ -123,10 +123,14 @@ def _content(file: Path) -> bytes | None:
             f"{file} cannot be read: {problem.strerror}.",
             hint="Run this as the user whose settings these are.",
         ) from problem
-    with open(descriptor, "rb") as opened:  # noqa: PTH123 - by descriptor
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ConfigError(f"{file} is no regular file.", hint="Move it away and run it again.")
-        content = opened.read(FILE_BYTES + 1)
+        content = b""
+        while len(content) <= FILE_BYTES and (block := os.read(descriptor, FILE_BYTES)):
+            content += block
+    finally:
+        os.close(descriptor)
     if len(content) > FILE_BYTES:
         raise ConfigError(f"{file} is longer than {FILE_BYTES} bytes.", hint="Look at what is in it.")
     return content

@@ -17,11 +17,9 @@ from sessiond.engine import Engine
 from sessiond.watcher import Watcher
 from sessionsync.capture import TURN_BYTES
 from sessionsync.errors import (
-    ConfigError,
     CopyError,
     CopyMismatch,
     DiskFull,
-    SessiondError,
     StoreError,
     StoreFull,
 )
@@ -35,7 +33,7 @@ TICK_S = 20.0
 # The rescan that is the truth comes at least this often.
 RESCAN_S = 300.0
 # Captured bytes are flushed to disk at most this much later.
-FLUSH_S = 0.05
+FLUSH_S = 1.0
 # A full disk, or a copy that failed, is tried again after so long.
 TROUBLE_S = 30.0
 # Wall and monotonic time may drift apart by this much between two ticks before a clock has jumped.
@@ -338,8 +336,8 @@ class PushLoop(Loop):
         self._allowed = allowed
         self._token_at = 0.0
         self.busy = False
-        self.trouble: SessiondError | None = None
-        """Why nothing is sent although GitHub may be there: no token can be read, or no state written."""
+        self.trouble: StoreFull | None = None
+        """Why nothing can be sent, as no attempt can be written down first."""
         self.trouble_since = 0.0
 
     def turn(self) -> float:
@@ -354,7 +352,10 @@ class PushLoop(Loop):
             while self._may_send(push) and self._send(push):
                 self.progressed_at = time.monotonic()
         except StoreFull as error:
-            self._is_in_trouble(error)
+            if self.trouble is None:
+                self.trouble_since = time.time()
+                self._emit("push_paused", code=error.code, reason=str(error), hint=error.hint)
+            self.trouble = error
             return TROUBLE_S
         self.trouble = None
         at = push.next_at(time.time())
@@ -399,16 +400,5 @@ class PushLoop(Loop):
             return
         self._token_at = beat + TOKEN_S
         refused = self._engine.token
-        try:
-            if refused is None or self._engine.look_for_token() != refused:
-                self._engine.connect()
-        except ConfigError as error:
-            self._is_in_trouble(error)
-        else:
-            self.trouble = None
-
-    def _is_in_trouble(self, error: SessiondError) -> None:
-        if self.trouble is None or self.trouble.code != error.code:
-            self.trouble_since = time.time()
-            self._emit("push_paused", code=error.code, reason=str(error), hint=error.hint)
-        self.trouble = error
+        if refused is None or self._engine.look_for_token() != refused:
+            self._engine.connect()

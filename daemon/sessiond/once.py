@@ -14,10 +14,12 @@ from sessiond import client, process
 from sessiond.engine import Engine
 from sessiond.logs import Log
 from sessiond.metrics import Metrics, catalogue, of_state
+from sessiond.token import NO_TOKEN
 from sessionsync.config import Config, Paths, load, paths
-from sessionsync.errors import AlreadyRunning
+from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, SessiondError
 from sessionsync.privacy.rules import KINDS
 from sessionsync.push import Push
+from sessionsync.report import trouble
 
 # How long the daemon, when one runs, may take beyond the time it was given.
 GRACE_S = 10.0
@@ -36,19 +38,27 @@ def sync_once(
     config = load(environ, where.config_file)
     try:
         with _alone(environ, config, where, textfile) as engine:
-            counts = _drain(engine, timeout_s)
-    except AlreadyRunning:
-        counts = client.request(
-            where.socket,
-            "sync",
-            {"wait": timeout_s, "capture": True},
-            acts=True,
-            timeout_s=timeout_s + GRACE_S,
-        )
+            problems = _capture(engine)
+            counts = _drain(engine, time.monotonic() + timeout_s)
+            if engine.token_problem is not None:
+                problems.append(engine.token_problem)
+    except AlreadyRunning as running:
+        counts, problems = _hand_over(where, timeout_s, running), []
     _say(counts, as_json=as_json)
+    if problems:
+        raise problems[0]
     if counts["buried"]:
         return 5
     return 1 if counts["left"] else 0
+
+
+def _hand_over(where: Paths, timeout_s: float, running: AlreadyRunning) -> dict[str, Any]:
+    """Let the daemon that holds the lock do it; `running` where it is another kind of process."""
+    wanted = {"wait": timeout_s, "capture": True}
+    try:
+        return client.request(where.socket, "sync", wanted, acts=True, timeout_s=timeout_s + GRACE_S)
+    except DaemonNotRunning:
+        raise running from None
 
 
 @contextmanager
@@ -76,12 +86,26 @@ def _alone(
             log.close()
 
 
-def _drain(engine: Engine, timeout_s: float) -> dict[str, int]:
-    until = time.monotonic() + timeout_s
+def _capture(engine: Engine) -> list[SessiondError]:
+    """Make a checkpoint of everything that changed; returns why of some none could be made."""
     capture = engine.capture
+    problems: list[SessiondError] = []
     for ref in capture.survey():
-        capture.capture(ref, time.time())
-    capture.checkpoint_all("once", time.time())
+        try:
+            capture.capture(ref, time.time())
+        except CopyError as error:
+            problems.append(error)
+    try:
+        capture.checkpoint_all("once", time.time())
+    except CopyError as error:
+        problems.append(error)
+    for path, reason in capture.unreadable().items():
+        problems.append(CopyError(f"{path} cannot be read: {reason}.", hint="Let this user read it."))
+    return problems
+
+
+def _drain(engine: Engine, until: float) -> dict[str, Any]:
+    """Push until nothing is left, or until that time (monotonic)."""
     queue, push = engine.queue, engine.push
     due = len(queue.items())
     # what an earlier run left for later is tried now: there may be no later
@@ -89,13 +113,36 @@ def _drain(engine: Engine, timeout_s: float) -> dict[str, int]:
     while push is not None and queue.items() and time.monotonic() < until and push.pause is None:
         if _step(push, until):
             continue
-        at = push.next_at(time.time())
-        if at is None:
+        if all(item.operation == "index" and not item.failures for item in queue.items()):
+            queue.make_due(time.time())  # nothing more is to be listed in it
+            continue
+        if (at := push.next_at(time.time())) is None:
             break
         time.sleep(max(0.0, min(at - time.time(), until - time.monotonic())))
     buried = len(queue.items(buried=True))
-    left = len(queue.items()) if push is not None else 0
-    return {"due": due, "pushed": max(0, due - left - buried), "left": left, "buried": buried}
+    left = len(queue.items()) if engine.config.github.repo else 0
+    counts: dict[str, Any] = {
+        "due": due,
+        "pushed": max(0, due - left - buried),
+        "left": left,
+        "buried": buried,
+    }
+    return counts | (_why(engine) if left else {})
+
+
+def _why(engine: Engine) -> dict[str, str]:
+    """Why something is left, and what to do."""
+    pause = engine.push.pause if engine.push is not None else None
+    if engine.push is None:
+        reason, hint = "no token was found", NO_TOKEN
+    elif pause is not None:
+        reason, hint = pause.message, pause.hint
+    else:
+        reason, hint = trouble(engine.queue)
+    return {
+        "reason": reason or "the time was over",
+        "hint": hint or "Run it again, or give it more --timeout.",
+    }
 
 
 def _step(push: Push, until: float) -> bool:
@@ -119,3 +166,5 @@ def _say(counts: Mapping[str, Any], *, as_json: bool) -> None:
     left = f", {counts['left']} left" if counts["left"] else ""
     buried = f", {counts['buried']} refused for good" if counts["buried"] else ""
     sys.stdout.write(f"{counts['pushed']} of {counts['due']} pushed{left}{buried}\n")
+    if counts.get("reason"):
+        sys.stdout.write(f"{counts['reason']}\n{counts['hint']}\n")

@@ -12,10 +12,12 @@ from sessiond.control import Answer, Params, Verb, flag, number, text
 from sessiond.spool import Save
 from sessionsync import __version__, report
 from sessionsync.catalog import Session
-from sessionsync.errors import NoSuchSession
+from sessionsync.errors import Limited, NoSuchSession
 from sessionsync.model import Ref
 from sessionsync.push import Push
+from sessionsync.queue import Item
 from sessionsync.reliability.findings import Finding, Severity
+from sessionsync.sources.cleanup import cleanup_days
 
 if TYPE_CHECKING:
     from sessiond.app import App
@@ -129,15 +131,16 @@ class Verbs:
             )
         if flag(params, "capture") and not dry_run:
             app.capture.call(self._capture_all, CHECKPOINT_S)
-        due = self._waiting(session)
+        due, refused = self._waiting(session), self._buried(session)
         if dry_run:
-            return {"due": due + added, "pushed": 0, "left": due + added, "buried": self._buried(session)}
+            return {"due": due + added, "pushed": 0, "left": due + added, "buried": refused}
         self._push_now(session, buried=False)
         until = time.monotonic() + number(params, "wait", 0.0)
-        while (left := self._waiting(session)) and time.monotonic() < until:
+        while (left := self._waiting(session)) and time.monotonic() < until and not self._is_stuck():
             time.sleep(LOOK_S)
         buried = self._buried(session)
-        return {"due": due, "pushed": max(0, due - left - buried), "left": left, "buried": buried}
+        pushed = max(0, due - left - max(0, buried - refused))
+        return {"due": due, "pushed": pushed, "left": left, "buried": buried, **(self._why() if left else {})}
 
     def retry(self, params: Params) -> Answer:
         """Try again what waits or is buried, now."""
@@ -220,13 +223,24 @@ class Verbs:
         return due
 
     def _waiting(self, session: Session | None) -> int:
-        return sum(
-            1 for item in self._app.engine.queue.items() if session is None or item.subject == session.id
-        )
+        return _count(self._app.engine.queue.items(), session)
 
     def _buried(self, session: Session | None) -> int:
-        items = self._app.engine.queue.items(buried=True)
-        return sum(1 for item in items if session is None or item.subject == session.id)
+        return _count(self._app.engine.queue.items(buried=True), session)
+
+    def _is_stuck(self) -> bool:
+        """Whether waiting is in vain until a person acts."""
+        push = self._app.engine.push
+        limited = push is not None and push.pause is not None and push.pause.code == Limited.code
+        return self._app.mode()[0] != "normal" and not limited
+
+    def _why(self) -> Answer:
+        """Why something is left, and what to do; nothing where it is just not its turn yet."""
+        mode, reason = self._app.mode()
+        hint = self._app.mode_hint()
+        if mode == "normal":
+            reason, hint = report.trouble(self._app.engine.queue)
+        return {"reason": reason, "hint": hint} if reason else {}
 
     def findings(self) -> list[Finding]:
         """What is wrong now: what was raised, and what the pusher's state says."""
@@ -253,6 +267,17 @@ class Verbs:
                     push.reach.since or time.time(),
                 )
             )
+        found.extend(
+            Finding(
+                "purge_at_once",
+                Severity.WARNING,
+                f"cleanupPeriodDays in {root}/settings.json lets the agent delete its transcripts.",
+                "Everything is kept here. Set it to 30 or more to keep the agent's own files as well.",
+                app.started_at,
+            )
+            for root in app.config.claude_roots(app.environ)
+            if (days := cleanup_days(root)) is not None and days < 1
+        )
         buried = app.engine.queue.items(buried=True)
         if buried:
             found.append(
@@ -286,6 +311,12 @@ class Verbs:
             next_attempt_at=push.next_at(time.time()) if push is not None else None,
             findings=self.findings(),
         )
+
+
+def _count(items: list[Item], session: Session | None) -> int:
+    """How many checkpoints are among them, of one session or of all; an index is no checkpoint."""
+    comments = [item for item in items if item.operation == "comment"]
+    return sum(1 for item in comments if session is None or item.subject == session.id)
 
 
 def _reachable(push: Push) -> bool | None:

@@ -197,11 +197,22 @@ class Capture:
         return self._catalog.checkpoint(work.session, newest)
 
     def checkpoint_all(self, trigger: str, now: float) -> int:
-        """Make a checkpoint of every session that changed since its newest one; returns how many."""
+        """Make a checkpoint of every session that changed since its newest one; returns how many.
+
+        Raises:
+            CopyError: of some none could be made; the others have theirs.
+            StoreError: the state could not be written.
+        """
         self.flush(now)
         dirty = [session.ref for session in self._catalog.sessions() if session.dirty_since is not None]
+        failed: CopyError | None = None
         for ref in dirty:
-            self.checkpoint(ref, trigger, now)
+            try:
+                self.checkpoint(ref, trigger, now)
+            except CopyError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
         return len(dirty)
 
     def flush(self, now: float) -> int:

@@ -5,7 +5,8 @@ Times are RFC 3339 in UTC, sizes bytes, durations seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sessionsync.errors import CopyMismatch, IssueLocked
 from sessionsync.model import Tier, rfc3339
 from sessionsync.queue import Item, Queue, State
 from sessionsync.reliability.findings import Finding, Severity
+from sessionsync.sources.cleanup import cleanup_days
 from sessionsync.store import Store
 
 Json = dict[str, Any]
@@ -70,7 +72,7 @@ def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
     bounds = [live.captured_until, *([since] if since is not None and live.mode != "local_only" else [])]
     depth = queue.depth()
     oldest = queue.oldest_at()
-    reason, hint = (live.reason, live.hint) if live.mode != "normal" else _trouble(queue)
+    reason, hint = (live.reason, live.hint) if live.mode != "normal" else trouble(queue)
     limit = live.rate_limit
     return {
         "version": live.version,
@@ -109,9 +111,10 @@ def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
 def sessions(catalog: Catalog, now: float, project: Path | None = None) -> Json:
     """`ctl sessions` and `list`: newest first; those of one project's folder, or all."""
     there = _present(catalog.store)
+    cleanup = functools.cache(cleanup_days)  # one look at the settings for all sessions
     return {
         "sessions": [
-            _element(session, now, deleted=session.id not in there)
+            _element(session, now, cleanup, deleted=session.id not in there)
             for session in catalog.sessions()
             if project is None or is_in(session, project)
         ]
@@ -129,7 +132,7 @@ def show(catalog: Catalog, session: Session, findings: Iterable[Finding], now: f
         {"id": point.id, "at": rfc3339(point.at), "trigger": point.trigger} for point in newest
     ]
     return {
-        **_element(session, now, deleted=deleted),
+        **_element(session, now, cleanup_days, deleted=deleted),
         "critical_data": critical,
         "quality": session.summary.quality,
         "bad_lines": session.summary.bad_lines,
@@ -218,7 +221,7 @@ def _unsafe_since(catalog: Catalog, session: Session) -> float:
     return max(pushed or 0.0, unpushed[0] - CHECKPOINT_SPAN_S)
 
 
-def _trouble(queue: Queue) -> tuple[str, str]:
+def trouble(queue: Queue) -> tuple[str, str]:
     """Why what waits has not gone yet: the last error of the item that waits longest."""
     failed = [item for item in queue.items() if item.last_error]
     if not failed:
@@ -230,7 +233,9 @@ def _trouble(queue: Queue) -> tuple[str, str]:
 # --- parts
 
 
-def _element(session: Session, now: float, *, deleted: bool) -> Json:
+def _element(
+    session: Session, now: float, cleanup: Callable[[Path], float | None], *, deleted: bool
+) -> Json:
     summary = session.summary
     state = "deleted" if deleted else "active" if now - session.modified_at < ACTIVE_S else "idle"
     unpushed = session.commented and _speaks(session) and not _is_pushed(session)
@@ -251,7 +256,14 @@ def _element(session: Session, now: float, *, deleted: bool) -> Json:
         "unpushed": unpushed,
         "unpushed_bytes": max(0, session.size - session.pushed_bytes) if unpushed else 0,
         "copies": _copies(session),
+        "purge_in_days": _days_left(session, now, cleanup) if not deleted else None,
     }
+
+
+def _days_left(session: Session, now: float, cleanup: Callable[[Path], float | None]) -> float | None:
+    """Days until the agent deletes its own file; None where it never will."""
+    days = cleanup(session.root) if session.ref.source == "claude" else None
+    return None if days is None else round(max(0.0, days - (now - session.modified_at) / 86_400), 1)
 
 
 def _copies(session: Session) -> list[str]:

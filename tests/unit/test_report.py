@@ -220,6 +220,7 @@ def test_a_session_as_a_list_shows_it(state: State) -> None:
         "unpushed": True,
         "unpushed_bytes": 400,
         "copies": ["mirror", "vault", "github"],
+        "purge_in_days": 30.0,
     }
 
 

@@ -25,13 +25,13 @@ BLOCK_BYTES = 256 * 1024
 
 # Fields that hold a transcript together.  The user's own expressions, and rules that go by the words around
 # a secret, leave them alone: without them the session cannot be resumed.
-_FIELDS = frozenset(
-    "sessionId session_id uuid parentUuid logicalParentUuid leafUuid messageId message_id requestId promptId agentId"
-    " agent_id id tool_use_id toolUseID parentToolUseID sourceToolAssistantUUID signature type version timestamp cwd".split()
-)
-_FIELD = re.compile(
-    rb'"(?:%b)"[ \t]*:[ \t]*"(?:[^"\\\n]|\\.)*\Z' % "|".join(sorted(_FIELDS)).encode(),
-)
+_FIELDS = (
+    "sessionId", "session_id", "uuid", "parentUuid", "logicalParentUuid", "leafUuid",
+    "messageId", "message_id", "requestId", "promptId", "agentId", "agent_id", "id",
+    "tool_use_id", "toolUseID", "parentToolUseID", "sourceToolAssistantUUID",
+    "signature", "type", "version", "timestamp", "cwd",
+)  # fmt: skip
+_FIELD = re.compile(rb'"(?:%b)"[ \t]*:[ \t]*"(?:[^"\\\n]|\\.)*\Z' % "|".join(_FIELDS).encode())
 _FIELD_BYTES = 1024
 _HALF_BYTES = 8192
 _MARK = b"[REDACTED:%b]"

@@ -18,6 +18,8 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 FORMAT = 1
+# zstd's level for what has just been captured.
+LEVEL = 3
 
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -38,8 +40,17 @@ class Description(_Entry, frozen=True, tag="session", kw_only=True):
     format: int = FORMAT
 
 
+class Pack(_Entry, frozen=True, tag="pack"):
+    """Which pack the segments lie in: 0 is the first one.  It is the first line, or not there."""
+
+    number: Natural
+
+
 class Segment(_Entry, frozen=True, tag="segment"):
-    """Bytes [offset, offset + length) of a generation: a frame of `packed` bytes at `at` of the pack."""
+    """Bytes [offset, offset + length) of a generation: a frame of `packed` bytes at `at` of the pack.
+
+    `level` is how hard zstd tried: a merge does not try the same again.
+    """
 
     file: str
     generation: Natural
@@ -48,6 +59,7 @@ class Segment(_Entry, frozen=True, tag="segment"):
     sha256: str
     at: Natural
     packed: Natural
+    level: int = LEVEL
 
     @property
     def end(self) -> int:
@@ -105,7 +117,14 @@ class Snapshot(_Entry, frozen=True, tag="snapshot", kw_only=True):
     doubtful: bool = False
 
 
-Entry = Description | Segment | Fork | Removal | Snapshot
+class Forget(_Entry, frozen=True, tag="forget"):
+    """Snapshots that are no longer kept.  What they said still counts for the later ones."""
+
+    ids: list[str]
+    at: float
+
+
+Entry = Description | Pack | Segment | Fork | Removal | Snapshot | Forget
 
 _encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
@@ -242,45 +261,63 @@ class Fold:
 
     `pack_bytes` is how long the pack is: what a line says of bytes behind that is not there.
     `damaged` counts lines that were not what was written.  `newest` is a file's newest generation.
+    `forgotten` are places in `changes`, `stored` the segments in the order of the pack.
     """
 
     pack_bytes: int
     line: int = 0
     damaged: int = 0
+    pack: int = 0
     description: Description | None = None
     generations: dict[tuple[str, int], Generation] = field(default_factory=dict)
     newest: dict[str, int] = field(default_factory=dict)
     changes: list[Snapshot | Removal] = field(default_factory=list)
+    forgotten: set[int] = field(default_factory=set)
     stated: dict[tuple[str, int, int], dict[str, tuple[Generation, int]]] = field(default_factory=dict)
-    _packed: list[tuple[Segment, Generation]] = field(default_factory=list)
+    stored: list[tuple[Segment, Generation]] = field(default_factory=list)
 
     def feed(self, lines: Iterable[bytes]) -> None:
         """Read the next whole lines, without their newlines."""
         for text in lines:
-            self.line += 1
-            match decode(text):
-                case Segment() as segment:
-                    self._segment(segment)
-                case Fork() as fork:
-                    self._fork(fork)
-                case Snapshot() as snapshot:
-                    self.changes.append(msgspec.structs.replace(snapshot, doubtful=bool(self.damaged)))
-                    for file in snapshot.files:
-                        self._state(file)
-                case Removal() as removal:
-                    self.changes.append(removal)
-                case Description() as description:
-                    self.description = self.description or description
-                case None:
-                    self.damaged += 1
+            self.take(decode(text))
+
+    def take(self, entry: Entry | None) -> None:
+        """Take in what the next line says; None for a damaged one."""
+        self.line += 1
+        match entry:
+            case Segment() as segment:
+                self._segment(segment)
+            case Fork() as fork:
+                self._fork(fork)
+            case Snapshot() as snapshot:
+                self.changes.append(msgspec.structs.replace(snapshot, doubtful=bool(self.damaged)))
+                for file in snapshot.files:
+                    self._state(file)
+            case Removal() as removal:
+                self.changes.append(removal)
+            case Description() as description:
+                self.description = self.description or description
+            case Forget() as forget:
+                ids = set(forget.ids)
+                self.forgotten.update(
+                    n for n, c in enumerate(self.changes) if isinstance(c, Snapshot) and c.id in ids
+                )
+            case Pack() as pack:
+                self.pack = pack.number
+            case None:
+                self.damaged += 1
 
     def snapshots(self) -> list[Snapshot]:
         """The snapshots in the order in which they were made; of two with one id the later counts."""
-        found: dict[str, Snapshot] = {}
-        for change in self.changes:
-            if isinstance(change, Snapshot):
+        return [self.changes[n] for n in self.kept()]  # type: ignore[misc]  # only snapshots are kept
+
+    def kept(self) -> list[int]:
+        """Where in `changes` the snapshots are that count."""
+        found: dict[str, int] = {}
+        for n, change in enumerate(self.changes):
+            if isinstance(change, Snapshot) and n not in self.forgotten:
                 found.pop(change.id, None)
-                found[change.id] = change
+                found[change.id] = n
         return list(found.values())
 
     def files(self, at_snapshot: str | None) -> dict[str, StoredFile] | None:
@@ -288,7 +325,9 @@ class Fold:
         last = len(self.changes)
         if at_snapshot is not None:
             named = (
-                n for n, c in enumerate(self.changes, 1) if isinstance(c, Snapshot) and c.id == at_snapshot
+                n
+                for n, c in enumerate(self.changes, 1)
+                if isinstance(c, Snapshot) and c.id == at_snapshot and n - 1 not in self.forgotten
             )
             last = max(named, default=-1)
             if last < 0:
@@ -330,14 +369,14 @@ class Fold:
         if segment.packed_end > self.pack_bytes:
             return
         # The pack only grows: where an older line says that something else lies there, that was lost.
-        while self._packed and self._packed[-1][0].packed_end > segment.at:
-            lost, generation = self._packed.pop()
+        while self.stored and self.stored[-1][0].packed_end > segment.at:
+            lost, generation = self.stored.pop()
             index = generation.segments.index(lost)
             del generation.segments[index], generation.lines[index]
         generation = self._generation(segment.file, segment.generation)
         generation.segments.append(segment)
         generation.lines.append(self.line)
-        self._packed.append((segment, generation))
+        self.stored.append((segment, generation))
 
     def _fork(self, fork: Fork) -> None:
         born = self.line

@@ -17,7 +17,6 @@ import zstandard
 
 from sessionsync.vault.folder import Folder, holds, read_at, sync, translated, write_at
 
-LEVEL = 3
 DICTIONARY = Path(__file__).with_name("dictionary.zst-dict")
 
 
