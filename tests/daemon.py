@@ -23,8 +23,10 @@ class Daemon:
     """A daemon whose home, agent and backups are folders below `folder`.
 
     `settings` are variables `SESSIOND_<SECTION>_<KEY>`; nothing of the caller's environment is passed on
-    but PATH.  `command` is what the program is asked to do, `run` here, with or without arguments.
+    but PATH.  `before` is what goes before the command, as to give up rights.
     """
+
+    before: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
@@ -68,7 +70,7 @@ class Daemon:
         began = time.monotonic()
         said = self._log_size()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sessiond", "run"],
+            [*self.before, sys.executable, "-m", "sessiond", "run"],
             env=self.environ,
             cwd=self.home,
             stdin=subprocess.DEVNULL,

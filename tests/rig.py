@@ -97,7 +97,7 @@ class Rig:
         self.vault = Vault(home.vault)
         self._lock = ExitStack()
         self._lock.enter_context(self.vault.lock())
-        first_seen = float(self.store.meta("first_seen", lambda: repr(now)))
+        first_seen = float(self.store.meta("first_seen", lambda: repr(self.vault.first_used(now))))
         self.sources: list[Source] = [
             Claude([home.agent], self.events),
             Structured(lambda: [home.project, *self.catalog.project_roots()], self.events),
@@ -146,7 +146,7 @@ class Rig:
         """Every file of a session as the vault gives it back at a checkpoint."""
         vault = self.vault.open(session.project or "", session.stored_as)
         return {
-            name: b"".join(vault.read(name, file.generation, file.length))
+            name: b"".join(vault.read(name, file.generation, file.length, root=file.root))
             for name, file in vault.files(checkpoint or session.checkpoint).items()
             if file.deleted_at is None
         }
@@ -160,6 +160,9 @@ def line(
 ) -> bytes:
     """A transcript's line as an agent writes it."""
     content: Any = text if kind == "user" else [{"type": "text", "text": text}]
+    message: dict[str, Any] = {"role": kind, "content": content}
+    if kind == "assistant":
+        message |= {"id": f"msg_{uuid.uuid4().hex}", "stop_reason": "end_turn", "model": "m"}
     entry = {
         "type": kind,
         "uuid": str(uuid.uuid4()),
@@ -169,10 +172,8 @@ def line(
         "cwd": str(cwd),
         "version": "2.1.200",
         "gitBranch": "main",
-        "message": {"role": kind, "content": content},
+        "message": message,
     }
-    if kind == "assistant":
-        entry["message"] |= {"id": f"msg_{uuid.uuid4().hex}", "stop_reason": "end_turn", "model": "m"}
     return json.dumps(entry).encode() + b"\n"
 
 
