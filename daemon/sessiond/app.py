@@ -21,7 +21,7 @@ from sessiond.saves import Saves
 from sessiond.schedule import Job, Schedule
 from sessiond.server import Server
 from sessiond.spool import Spool
-from sessiond.token import NO_TOKEN, renewal
+from sessiond.token import LOG_IN, renewal
 from sessiond.verbs import Verbs
 from sessiond.watcher import Watcher
 from sessionsync import __version__
@@ -31,7 +31,7 @@ from sessionsync.events import EVENTS
 from sessionsync.privacy.rules import KINDS
 from sessionsync.push import Pause
 from sessionsync.reliability.findings import Findings, Severity
-from sessionsync.sources.folders import can_list
+from sessionsync.sources.folders import can_read, is_real_folder
 
 # The rescan that is the truth, whatever the watcher says.
 RESCAN_S = 300.0
@@ -100,7 +100,7 @@ class App:
             self.watcher = watcher
             watcher.start()
             undo.callback(watcher.stop)
-            self.push = PushLoop(self.engine, self._may_push, self.emit, self._loop_failed)
+            self.push = PushLoop(self.engine, self.may_push, self.emit, self._loop_failed)
             self.capture = CaptureLoop(
                 self.engine, watcher, self.findings, self.emit, self._loop_failed, self._captured
             )
@@ -201,11 +201,14 @@ class App:
 
     def supervise(self) -> None:
         """Replace a dead watcher; take in folders that came or went; let no event wait for long."""
+        regained = [path for path in self.engine.capture.unreadable() if can_read(path)]
         if not self.watcher.alive():
             self.emit("watcher_restarted")
             self.watcher.restart()
-        elif any(can_list(path) for path in self.engine.capture.unreadable()):
-            self.watcher.restart()  # a folder that may be read again was not watched either
+        elif any(map(is_real_folder, regained)):
+            self.watcher.restart()  # what could not be read was not watched either
+        elif regained:
+            self.capture.want_rescan("readable")
         self.watcher.refresh()
         with suppress(StoreError):  # a full disk is said where it hurts
             self.engine.store.write_events()
@@ -306,16 +309,16 @@ class App:
         if not self.config.github.repo:
             return "local_only", "no repository is set", f"Set github.repo in {self.paths.config_file}."
         if self.engine.push is None:
-            if (problem := self.engine.token_problem) is not None:
-                return "local_only", str(problem), problem.hint
-            return "local_only", "no token was found", NO_TOKEN
+            problem = self.engine.token_problem
+            return "local_only", str(problem or "no token was found"), problem.hint if problem else LOG_IN
         if self.paused:
             return "paused", "by command", "`sessiond ctl resume` ends it."
         if pause is not None:
             return "paused", pause.message, self.pause_hint(pause)
         return "normal", "", ""
 
-    def _may_push(self) -> bool:
+    def may_push(self) -> bool:
+        """Whether nobody has commanded otherwise."""
         return not self.paused and not self.local_only
 
     # --- settings
@@ -339,7 +342,7 @@ class App:
         self.config = config
         self.log.configure(config.log.level, config.log.format)
         self.capture.call(lambda _now: self.engine.reload(config))
-        self.watcher.refresh()
+        self.supervise()
         self.capture.go_on()
         self.capture.want_rescan("command")
         self.push.bell.ring()

@@ -42,7 +42,6 @@ BLOCK_BYTES = 1024 * 1024
 def run(arguments: Sequence[str]) -> None:
     """Do everything that there is to do at an event; never raises, never prints."""
     began = time.monotonic()
-    _plug()
     data, more = _read()
     try:
         _at_event(_event(arguments), data, os.environ, began, whole=not more)
@@ -56,15 +55,6 @@ def run(arguments: Sequence[str]) -> None:
 
 
 # --- in and out
-
-
-def _plug() -> None:
-    """Let no file of ours become stdin, stdout or stderr where these are closed."""
-    for standard in (0, 1, 2):
-        try:
-            os.fstat(standard)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest free number
 
 
 def _read() -> tuple[bytes, bool]:
@@ -85,11 +75,12 @@ def _read() -> tuple[bytes, bool]:
 
 def _pass_on(data: bytes) -> None:
     """Stdin to stdout, for whoever comes behind us in a chain."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(1, view) :]
-    while len(data) > STDIN_BYTES and (block := os.read(0, BLOCK_BYTES)):
-        os.write(1, block)
+    block, more = data, len(data) > STDIN_BYTES
+    while block:
+        view = memoryview(block)
+        while view:
+            view = view[os.write(1, view) :]
+        block = os.read(0, BLOCK_BYTES) if more else b""
 
 
 def _event(arguments: Sequence[str]) -> str:

@@ -32,10 +32,11 @@ from sessionsync.reliability.findings import Findings, Severity
 TICK_S = 20.0
 # The rescan that is the truth comes at least this often.
 RESCAN_S = 300.0
-# Captured bytes are flushed to disk at most this much later.
+# Captured bytes are flushed to disk at most this much later, and when so many sessions wait for it.
 FLUSH_S = 1.0
+FLUSH_SESSIONS = 50
 # A full disk, or a copy that failed, is tried again after so long.
-TROUBLE_S = 30.0
+TROUBLE_S = 10.0
 # Wall and monotonic time may drift apart by this much between two ticks before a clock has jumped.
 JUMP_S = 5.0
 # A refused or missing token is looked for again this often.
@@ -264,7 +265,9 @@ class CaptureLoop(Loop):
             self._findings.cleared("copy_failed", session=str(ref))
             if capture.is_unfinished(ref) and ref not in self._backlog:
                 self._backlog.append(ref)
-        if capture.unflushed and self._flush_at is None:
+        if capture.unflushed >= FLUSH_SESSIONS:
+            self._flush_at = 0.0
+        elif capture.unflushed and self._flush_at is None:
             self._flush_at = time.monotonic() + FLUSH_S
 
     def _flush(self, beat: float, *, force: bool = False) -> None:

@@ -14,7 +14,7 @@ from sessiond import client, process
 from sessiond.engine import Engine
 from sessiond.logs import Log
 from sessiond.metrics import Metrics, catalogue, of_state
-from sessiond.token import NO_TOKEN
+from sessiond.token import LOG_IN
 from sessionsync.config import Config, Paths, load, paths
 from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, SessiondError
 from sessionsync.privacy.rules import KINDS
@@ -134,7 +134,7 @@ def _why(engine: Engine) -> dict[str, str]:
     """Why something is left, and what to do."""
     pause = engine.push.pause if engine.push is not None else None
     if engine.push is None:
-        reason, hint = "no token was found", NO_TOKEN
+        reason, hint = "no token was found", LOG_IN
     elif pause is not None:
         reason, hint = pause.message, pause.hint
     else:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sessionsync.errors import AlreadyRunning, ConfigError, NotAllowed
+from sessionsync.errors import AlreadyRunning, ConfigError, NotAllowed, StoreFull
 
 # How long a socket found at start may take to say that somebody is behind it.
 PROBE_S = 2.0
@@ -64,6 +64,7 @@ def hold(file: Path) -> Iterator[None]:
     Raises:
         AlreadyRunning: another process holds it.
         NotAllowed: the file belongs to another user.
+        StoreFull: its disk takes no new file.
     """
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -72,12 +73,18 @@ def hold(file: Path) -> Iterator[None]:
             f"The lock {file} belongs to another user.", hint="Run sessiond as that user."
         ) from error
     except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
+            raise StoreFull(
+                f"The lock {file} cannot be written: {error.strerror}.",
+                hint=f"Free space on the disk of {file.parent}, and see that it is writable.",
+            ) from error
         hint = "See what lies there, and that its disk can be written to."
         raise ConfigError(f"The lock {file} cannot be opened: {error.strerror}.", hint=hint) from error
     try:
         _lock(descriptor, file)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds without a name
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -41,8 +41,9 @@ class Save(NamedTuple):
 class Spool:
     """The files of a folder; several processes may use it at once."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, most: int = EVENTS) -> None:
         self._folder = folder
+        self._most = most
 
     def put(self, save: Save) -> Path:
         """Leave an event; returns its file.
@@ -51,7 +52,7 @@ class Spool:
             OSError: it could not be written.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for old in self._files()[: -(EVENTS - 1)]:
+        for old in self._files()[: -(self._most - 1)]:
             old.unlink(missing_ok=True)
         name = f"{time.time_ns():020d}-{os.getpid()}"
         draft, file = self._folder / f".{name}.tmp", self._folder / f"{name}.json"

@@ -17,7 +17,7 @@ from sessionsync.errors import ConfigError
 CREDENTIAL = "github_token"
 SERVICE = "sessiond"
 """The name under which the keyring holds it; the user name there is GitHub's host."""
-NO_TOKEN = "Set GH_TOKEN, or run `gh auth login`."
+LOG_IN = "Set GH_TOKEN, or run `gh auth login`."
 ASK_S = 5.0
 """How long `gh` or the keyring may take: a locked keyring asks for a password that nobody types."""
 MOST_BYTES = 4096

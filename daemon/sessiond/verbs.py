@@ -252,6 +252,9 @@ class Verbs:
             limited = pause.code == "github_rate_limited"
             severity = Severity.WARNING if limited else Severity.CRITICAL
             found.append(Finding(pause.code, severity, pause.message, app.pause_hint(pause), pause.since))
+        problem = app.engine.token_problem
+        if problem is not None:
+            found.append(Finding(problem.code, Severity.WARNING, str(problem), problem.hint, app.started_at))
         trouble = app.push.trouble
         if trouble is not None and not any(finding.code == trouble.code for finding in found):
             found.append(
@@ -308,7 +311,7 @@ class Verbs:
             repo=app.config.github.repo,
             reachable=_reachable(push) if push is not None else None,
             rate_limit=(limit.limit, limit.remaining, float(limit.reset_at)) if limit is not None else None,
-            next_attempt_at=push.next_at(time.time()) if push is not None else None,
+            next_attempt_at=push.next_at(time.time()) if push is not None and app.may_push() else None,
             findings=self.findings(),
         )
 

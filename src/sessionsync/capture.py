@@ -5,8 +5,8 @@ segments, the vault (layer 3).  Positions are kept in memory between two flushes
 copies durable first and then commits positions, checkpoints and queued items in one transaction.
 After a crash the old positions count and the same bytes are written again to the same places.
 
-A changed prefix starts a generation, in an order that is safe at every point: store and commit what was
-captured ─▶ set the old bytes aside ─▶ fork in the vault ─▶ commit the new position ─▶ only then write new bytes.
+A changed prefix starts a generation, in an order that is safe at every point: store what was captured,
+and commit that the plain copy is believed no more ─▶ set the old bytes aside ─▶ write the new ones ─▶ commit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from sessionsync import projects
-from sessionsync.catalog import Catalog, Checkpoint, File, Session
+from sessionsync.catalog import REWRITTEN, Catalog, Checkpoint, File, Session
 from sessionsync.config import Config
 from sessionsync.errors import CopyError, CopyMismatch, NoSuchSession
 from sessionsync.events import Emit
@@ -96,6 +96,8 @@ class Capture:
         self._everything_new = everything_new
         self._emit = emit
         self._work: dict[Ref, _Work] = {}
+        # whose newest snapshot in the vault is the state's as well: the next one need not name every file
+        self._in_step: set[Ref] = set()
         self._unread: dict[Ref, dict[str, str]] = {}
         self._unfinished: set[Ref] = set()
         # of folders asked about since the last flush: at first, many sessions have few of them
@@ -171,7 +173,7 @@ class Capture:
         try:
             return self._capture(ref, now, at_most, by_time=by_time)
         except BaseException:
-            self._work.pop(ref, None)
+            self._forget(ref)
             raise
 
     def checkpoint(self, ref: Ref, trigger: str, now: float) -> Checkpoint:
@@ -188,8 +190,12 @@ class Capture:
             raise NoSuchSession(
                 f"No session {ref} is on this disk.", hint="`sessiond list` shows the known ones."
             )
-        if work.session.dirty_since is not None:
-            self._checkpoint(work, trigger, now)
+        try:
+            if work.session.dirty_since is not None:
+                self._checkpoint(work, trigger, now)
+        except BaseException:
+            self._forget(ref)
+            raise
         self.flush(now)
         newest = work.session.checkpoint
         if newest is None:
@@ -226,11 +232,13 @@ class Capture:
         if not self._work:
             return 0
         batch, self._work = self._work, {}
+        in_step, self._in_step = self._in_step, set()
         self._mirror.flush()
         self._vault.flush()
         with self._catalog.store.transaction():
             for work in batch.values():
                 self._commit(work, now)
+        self._in_step = in_step
         for work in batch.values():
             for checkpoint in work.checkpoints:
                 self._emit(
@@ -243,9 +251,9 @@ class Capture:
         return len(batch)
 
     @property
-    def unflushed(self) -> bool:
-        """Whether `flush` has something to do."""
-        return bool(self._work)
+    def unflushed(self) -> int:
+        """How many sessions wait for `flush`."""
+        return len(self._work)
 
     def include_history(self, now: float, ref: Ref | None = None, *, dry_run: bool = False) -> int:
         """Let sessions from before the first start have a comment too; returns how many were added."""
@@ -261,6 +269,11 @@ class Capture:
                     self._catalog.save(session)
                     self._enqueue(session, session.summary, now)
         return added
+
+    def _forget(self, ref: Ref) -> None:
+        """Go back to what is committed of a session; the vault may know more of it by now."""
+        self._work.pop(ref, None)
+        self._in_step.discard(ref)
 
     def _commit(self, work: _Work, now: float) -> None:
         session = work.session
@@ -330,7 +343,7 @@ class Capture:
             key=self._catalog.key_for(found.ref, [work.session.key for work in self._work.values()]),
         )
         work = _Work(session, {})
-        self._settle_project(source, work, found)
+        self._settle_project(source, work, found, now)
         self._emit("session_found", session=session.name, project=session.project)
         return work
 
@@ -344,14 +357,16 @@ class Capture:
             )
             work.session.checkpoint, work.session.checkpoint_at = snapshot.id, snapshot.at
 
-    def _settle_project(self, source: Source, work: _Work, found: Found) -> None:
+    def _settle_project(self, source: Source, work: _Work, found: Found, now: float) -> None:
         """Give the session its project, by the first folder that its lines name, for ever.
 
-        Until a line names one it goes under a provisional name; what was kept there stays there.
+        Until a line names one it goes under the name that the vault knows, from before the state was lost,
+        or a provisional one: its plain copies there stay, its vault moves along.
         """
         session = work.session
         cwd = source.peek_cwd(found, PEEK_BYTES)
         if cwd:
+            self._leave(work)
             identity = self._identities.get(cwd) or projects.identify(cwd)
             self._identities[cwd] = identity
             session.project_key, session.project_root = identity.key, identity.root
@@ -359,22 +374,34 @@ class Capture:
             self.projects_found += 1
             self._emit("project_found", session=session.name, project=session.project)
         elif session.project is None:
-            session.project = self._names.name_for(f"{UNKNOWN}:{found.root}", UNKNOWN)
+            known = self._vault.project_of(session.stored_as)
+            session.project = known or self._names.name_for(f"{UNKNOWN}:{found.root}", UNKNOWN)
         else:
             return
         if work.files:
-            # the lines read so far named no folder: begin again under the project's own name
-            work.files, work.roots, session.summary = {}, {}, Summary()
-        work.vault = None
-        self._recall(work)
+            self._settle(work, now)
+            work.vault = None
+            self._session_vault(work)
+        else:
+            self._recall(work)
+
+    def _leave(self, work: _Work) -> None:
+        """Have all of it in the vault, and let every plain copy be made again under another name."""
+        work.session.fingerprint = 0
+        for file in work.files.values():
+            self._store(work, file, file.length)
+            if not file.is_rewritten:
+                file.size = file.mtime_ns = 0
 
     def _advance(self, source: Source, work: _Work, found: Found, now: float, at_most: int | None) -> None:
         session = work.session
         seen = fingerprint(found)
         if seen == session.fingerprint:
             return
-        if session.project_key is None and session.id:
-            self._settle_project(source, work, found)
+        if session.project_key is None:
+            self._settle_project(source, work, found, now)
+        elif not session.fingerprint:
+            self._session_vault(work)  # after a crash it may still be under its provisional name
         self._capture_files(source, work, found, now, at_most)
         is_clear = self._drop_missing(source, work, {file.name for file in found.files}, now)
         source.conclude(session.summary, found, lambda name: self._captured(work, name))
@@ -513,7 +540,7 @@ class Capture:
                 file = work.files[seen.name] = File(seen.name, seen.role)
                 self._meet(work, file, copy, descriptor, now)
                 self._touch(work, now)
-            elif not self._continues(file, descriptor, status):
+            elif file.is_rewritten or not self._continues(file, descriptor, status):
                 self._replaced(source, work, file, copy, descriptor, now)
             elif self._mirror.size(copy) < file.length:
                 self._copy_again(work, file, copy, descriptor, now)
@@ -541,23 +568,27 @@ class Capture:
             if (aside := self._mirror.set_aside(copy, shared, now)) is not None:
                 self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
         vault = self._session_vault(work)
-        generation, stored = vault.stored(file.name)
-        if stored:
-            shared = _common_with_vault(vault, file.name, generation, stored, descriptor)
-            file.generation, file.stored = generation, stored
-            if shared < stored:
-                vault.fork(file.name, generation + 1, generation, shared)
-                file.generation, file.forked_at, file.stored = generation + 1, shared, shared
+        generation, stored = file.generation, file.stored = vault.stored(file.name)
+        shared = _common_with_vault(vault, file.name, generation, stored, descriptor)
+        if shared < stored:
+            vault.fork(file.name, generation + 1, generation, shared)
+            file.generation, file.forked_at, file.stored = generation + 1, shared, shared
 
     def _copy_again(self, work: _Work, file: File, copy: Path, descriptor: int, now: float) -> None:
         """Something else cut or removed the plain copy: make it again up to the position."""
-        shared = self._mirror.common_prefix(copy, descriptor)
-        self._mirror.set_aside(copy, shared, now)
-        for start in range(shared, file.length, BLOCK_BYTES):
-            self._mirror.write(
-                copy, start, os.pread(descriptor, min(BLOCK_BYTES, file.length - start), start)
-            )
-        self._emit("copy_made_again", session=work.session.name, file=file.name, offset=shared)
+        self._fit(copy, descriptor, file.length, now)
+        self._emit("copy_made_again", session=work.session.name, file=file.name)
+
+    def _fit(self, copy: Path, descriptor: int, upto: int, now: float, *, start: int = 0) -> Path | None:
+        """Make the plain copy what the file is up to there; returns where the rest of it went.
+
+        Both are known to agree before `start`.
+        """
+        agreed = self._mirror.common_prefix(copy, descriptor, start=start)
+        aside = self._mirror.set_aside(copy, agreed, now)
+        for begin in range(agreed, upto, BLOCK_BYTES):
+            self._mirror.write(copy, begin, os.pread(descriptor, min(BLOCK_BYTES, upto - begin), begin))
+        return aside
 
     @staticmethod
     def _continues(file: File, descriptor: int, status: os.stat_result) -> bool:
@@ -574,17 +605,23 @@ class Capture:
         self, source: Source, work: _Work, file: File, copy: Path, descriptor: int, now: float
     ) -> None:
         """The prefix may have changed: find out where, and begin a generation there."""
-        shared = min(self._mirror.common_prefix(copy, descriptor), file.length)
-        if shared == file.length:
-            return  # another inode, but it goes on where the old one ended
         session = work.session
-        self._store(work, file, file.length)
         transcript = source.append_only(file.name)
-        if transcript and session.dirty_since is not None:
-            self._checkpoint(work, "rewrite", now)
-        # what is cut from the plain copy must be in the vault for good, or a crash in between would strand it
-        self._settle(work, now)
-        aside = self._mirror.set_aside(copy, shared, now)
+        if file.is_rewritten:  # a crash left the plain copy somewhere between the old bytes and the new ones
+            vault = self._session_vault(work)
+            shared = _common_with_vault(vault, file.name, file.generation, file.length, descriptor)
+            aside = self._fit(copy, descriptor, shared, now)
+        elif (shared := min(self._mirror.common_prefix(copy, descriptor), file.length)) < file.length:
+            self._store(work, file, file.length)
+            if transcript and session.dirty_since is not None:
+                self._checkpoint(work, "rewrite", now)
+            file.size, session.fingerprint = REWRITTEN, 0
+            work.changed.add(file.name)
+            self._settle(work, now)
+            aside = self._fit(copy, descriptor, shared, now, start=shared)
+        file.size = shared
+        if shared == file.length:
+            return  # another inode, or a change taken back: it goes on where the old one ended
         generation = file.generation + 1
         self._session_vault(work).fork(file.name, generation, file.generation, shared)
         cut = file.length - shared
@@ -609,7 +646,6 @@ class Capture:
                 cut_bytes=cut,
                 kept=str(aside) if aside else "",
             )
-        self._settle(work, now)
 
     def _settle(self, work: _Work, now: float) -> None:
         """Commit what there is of a session in the middle of its capture."""
@@ -630,10 +666,10 @@ class Capture:
             self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
         if size <= begin and file.head:
             return
-        root = self._root(work, file, copy, descriptor)
+        root = self._root(work, file, descriptor)
         lines = _Lines(source, work.session.summary, file)
         if source.append_only(file.name) and file.read_to < begin:
-            lines.rest = self._mirror.read(copy, file.read_to, begin)
+            lines.begin(self._mirror.read(copy, file.read_to, begin))
         while file.length < size:
             block = os.pread(descriptor, min(BLOCK_BYTES, size - file.length), file.length)
             if not block:
@@ -653,13 +689,13 @@ class Capture:
         work.captured_bytes += file.length - begin
         work.session.captured_bytes += file.length - begin
 
-    def _root(self, work: _Work, file: File, copy: Path, descriptor: int | None = None) -> Root:
+    def _root(self, work: _Work, file: File, descriptor: int | None = None) -> Root:
         """The file's root at its position, continued from the peaks and the bytes behind the last leaf."""
         root = work.roots.get(file.name)
         if root is None or root.size != file.length:
             start = file.length - file.length % Root.LEAF_BYTES
             partial = (
-                self._mirror.read(copy, start, file.length)
+                self._read(work, file, start, file.length)
                 if descriptor is None
                 else os.pread(descriptor, file.length - start, start)
             )
@@ -677,11 +713,10 @@ class Capture:
         for file in work.files.values():
             if not source.append_only(file.name) or file.deleted_at is not None:
                 continue
-            copy = self._copy(work, file.name)
             file.read_to = 0
             lines = _Lines(source, work.session.summary, file)
             for start in range(0, file.length, BLOCK_BYTES):
-                lines.feed(self._mirror.read(copy, start, min(start + BLOCK_BYTES, file.length)))
+                lines.feed(self._read(work, file, start, min(start + BLOCK_BYTES, file.length)))
             work.changed.add(file.name)
 
     def _captured(self, work: _Work, name: str) -> bytes | None:
@@ -689,7 +724,15 @@ class Capture:
         file = work.files.get(name)
         if file is None or file.deleted_at is not None or file.length > BLOCK_BYTES:
             return None
-        return self._mirror.read(self._copy(work, name), 0, file.length)
+        return self._read(work, file, 0, file.length)
+
+    def _read(self, work: _Work, file: File, start: int, end: int) -> bytes:
+        """Captured bytes of a file: of the plain copy, and from the vault what that lacks."""
+        data = b"" if file.is_rewritten else self._mirror.read(self._copy(work, file.name), start, end)
+        if len(data) < end - start:
+            vault = self._session_vault(work)
+            data += b"".join(vault.read(file.name, file.generation, end, start + len(data)))
+        return data
 
     def _copy(self, work: _Work, name: str) -> Path:
         """Where the plain copy of a file lies."""
@@ -701,7 +744,7 @@ class Capture:
         if work.vault is None:
             session = work.session
             work.vault = self._vault.open(session.project or "unknown", session.stored_as)
-            if work.vault.is_new():
+            if work.vault.is_new() and not self._follow(session):
                 work.vault.describe(
                     first_seen=session.changed_at,
                     project_key=session.project_key or "",
@@ -709,6 +752,13 @@ class Capture:
                 )
                 self._store_again(work)
         return work.vault
+
+    def _follow(self, session: Session) -> bool:
+        """Bring along what the vault holds from before the session's lines named its project."""
+        provisional = self._names.known().get(f"{UNKNOWN}:{session.root}")
+        if provisional is None or session.project in {None, provisional}:
+            return False
+        return self._vault.move(session.stored_as, provisional, session.project or "")
 
     def _store_again(self, work: _Work) -> None:
         """Something removed the session's vault: everything goes into a new one, as one checkpoint."""
@@ -758,27 +808,27 @@ class Capture:
         """
         session = work.session
         source = self._sources[session.ref.source]
-        stored: list[StoredFile] = []
+        in_step = session.ref in self._in_step
+        stored: list[StoredFile] = [] if in_step or source.prunes else self._strays(work, now)
         size, partial = 0, False
         for file in work.files.values():
-            copy = self._copy(work, file.name)
             length, root = file.length, ""
             if main is not None and file.role is Role.MAIN:
                 length, root = main
             elif whole_lines and source.append_only(file.name):
                 length = file.read_to
             self._store(work, file, length)
-            if not root:
-                root = self._root_at(work, file, copy, length)
             partial = partial or length < file.length
             # an agent's own clean-up is never copied as the truth; in a folder that people keep, it may be
             deleted_at = None if source.prunes else file.deleted_at
             says = f"{file.generation}:{length}:{deleted_at}"
             size += length if file.role is not Role.COMPANION and deleted_at is None else 0
-            if file.snapped != says:
+            if file.snapped != says or not in_step:
                 file.snapped = says
                 work.changed.add(file.name)
+                root = root or self._root_at(work, file, length)
                 stored.append(StoredFile(file.name, file.generation, length, root, deleted_at))
+        self._in_step.add(session.ref)
         taken = {checkpoint.id for checkpoint in work.checkpoints}
         if session.id:
             taken |= {checkpoint.id for checkpoint in self._catalog.checkpoints(session.id)}
@@ -805,16 +855,24 @@ class Capture:
         session.checkpoint, session.checkpoint_at = name, now
         session.dirty_since = now if partial else None
 
-    def _root_at(self, work: _Work, file: File, copy: Path, length: int) -> str:
+    def _strays(self, work: _Work, now: float) -> list[StoredFile]:
+        """What only the vault says is in the session: it was dropped while the state was behind, or lost."""
+        return [
+            msgspec.structs.replace(file, deleted_at=now)
+            for file in self._session_vault(work).files().values()
+            if file.name not in work.files and file.deleted_at is None
+        ]
+
+    def _root_at(self, work: _Work, file: File, length: int) -> str:
         if length == file.length:
-            return self._root(work, file, copy).hexdigest()
+            return self._root(work, file).hexdigest()
         # a torn last line is left out: go on from the last whole leaf before it
         leaf = length - length % Root.LEAF_BYTES
         if file.length - file.length % Root.LEAF_BYTES == leaf:
-            return Root.resume(length, file.peaks, self._mirror.read(copy, leaf, length)).hexdigest()
+            return Root.resume(length, file.peaks, self._read(work, file, leaf, length)).hexdigest()
         root = Root()
         for start in range(0, length, BLOCK_BYTES):
-            root.update(self._mirror.read(copy, start, min(start + BLOCK_BYTES, length)))
+            root.update(self._read(work, file, start, min(start + BLOCK_BYTES, length)))
         return root.hexdigest()
 
 
@@ -825,16 +883,24 @@ class _Lines:
         self._source = source
         self._summary = summary
         self._file = file
-        self.rest = b""
+        self._rest: list[bytes] = []
+
+    def begin(self, rest: bytes) -> None:
+        """Go on behind the beginning of a line that is read already."""
+        self._rest = [rest]
 
     def feed(self, block: bytes) -> list[Mark]:
         """Read the lines that `block` completes; a last line without its newline waits unless it is whole."""
-        data = self.rest + block if self.rest else block
+        self._rest.append(block)
+        size = sum(map(len, self._rest))
+        if b"\n" not in block and not block.rstrip().endswith(b"}") and size <= LINE_BYTES:
+            return []  # in pieces: a huge line is put together once
+        data = b"".join(self._rest)
         end = data.rfind(b"\n") + 1
         tail = data[end:]
         if tail and (_is_whole(tail) or len(tail) > LINE_BYTES):
             end = len(data)
-        self.rest = data[end:]
+        self._rest = [data[end:]]
         if not end:
             return []
         start, self._file.read_to = self._file.read_to, self._file.read_to + end

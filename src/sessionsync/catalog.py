@@ -17,6 +17,9 @@ from sessionsync.errors import AmbiguousSession, NoSuchCheckpoint, NoSuchSession
 from sessionsync.model import Ref, Role, Summary, Tier, unix_seconds
 from sessionsync.store import Store
 
+# What stands for a file's size while its plain copy is being rewritten; no file has it.
+REWRITTEN = -1
+
 
 @dataclass(slots=True)
 class Session:
@@ -71,9 +74,11 @@ class File:
     """A file's read position.
 
     `length` bytes of `generation`, which shares the first `forked_at` with the one before, are in the
-    plain copy, `read_to` of them have been read for the summary, `stored` of them are in the vault.  `size`, `mtime_ns` and `inode` are what stat said.
-    `head` and `tail` are SHA-256 of the first 4 KB and of the 64 KB before `length`: a changed
-    prefix shows there.  `peaks` continue the root.  `snapped` is what the newest snapshot says of it.
+    plain copy, `read_to` of them have been read for the summary, `stored` of them are in the vault.
+    `size`, `mtime_ns` and `inode` are what stat said.  `head` and `tail` are SHA-256 of the first 4 KB
+    and of the 64 KB before `length`: a changed prefix shows there.  `peaks` continue the root.
+    `snapped` is what the newest snapshot says of it.
+    While the plain copy is being rewritten `size` is `REWRITTEN`, and only the vault is believed.
     """
 
     name: str
@@ -93,6 +98,11 @@ class File:
     unstored_since: float | None = None
     deleted_at: float | None = None
     snapped: str = ""
+
+    @property
+    def is_rewritten(self) -> bool:
+        """Whether a crash has left the plain copy somewhere between old bytes and new ones."""
+        return self.size == REWRITTEN
 
 
 @dataclass(slots=True)
@@ -335,6 +345,50 @@ class Catalog:
                 (session,),
             )
         ]
+
+    def forget_checkpoints(self, session: int, ids: Collection[str]) -> None:
+        """Let go of checkpoints that the vault has forgotten."""
+        with self.store.transaction():
+            for name in ids:
+                self.store.execute("DELETE FROM checkpoints WHERE session = ? AND id = ?", (session, name))
+
+    def with_checkpoints_over(self, number: int) -> list[int]:
+        """The sessions that have more checkpoints than this."""
+        rows = self.store.rows(
+            "SELECT session FROM checkpoints GROUP BY session HAVING count(*) > ? ORDER BY session", (number,)
+        )
+        return [int(row[0]) for row in rows]
+
+    # --- upkeep
+
+    def after(self, number: int) -> Session | None:
+        """The session whose row comes next."""
+        row = self.store.row(
+            f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE id > ? ORDER BY id LIMIT 1", (number,)
+        )
+        return _session(row) if row else None
+
+    def next_to_merge(
+        self, *, quiet_before: float, cold_before: float, again_before: float
+    ) -> Session | None:
+        """The session whose segments should be merged next: a quiet one with something new, or a cold one."""
+        columns = ", ".join(f"sessions.{column}" for column in _SESSION_COLUMNS.split(", "))
+        row = self.store.row(
+            f"SELECT {columns} FROM sessions LEFT JOIN merges ON merges.session = sessions.id"
+            " WHERE checkpoint IS NOT NULL AND dirty_since IS NULL AND changed_at <= ? AND ("
+            "  merges.session IS NULL OR (merges.at <= ? AND (merges.upto <> checkpoint"
+            "  OR (merges.cold = 0 AND max(changed_at, checkpoint_at) <= ?))))"
+            " ORDER BY merges.at LIMIT 1",
+            (quiet_before, again_before, cold_before),
+        )
+        return _session(row) if row else None
+
+    def mark_merged(self, session: Session, at: float, *, cold: bool) -> None:
+        """A merge of the session was made, or thought about, when this was its newest checkpoint."""
+        self.store.execute(
+            "INSERT OR REPLACE INTO merges (session, at, upto, cold) VALUES (?, ?, ?, ?)",
+            (session.id, at, session.checkpoint or "", int(cold)),
+        )
 
     def checkpoint(self, session: Session, text: str) -> Checkpoint:
         """The checkpoint named `text`: an id, an alias, or an RFC 3339 time (the newest at or before it).

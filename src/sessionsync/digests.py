@@ -77,7 +77,9 @@ class Digests:
             running = _Running()
         clean_to = self._clean_to(key)
         rest = b""
-        for chunk in vault.read(file.name, file.generation, file.length, start=running.length):
+        for chunk in vault.read(
+            file.name, file.generation, file.length, start=running.length, root=file.root
+        ):
             data = rest + chunk
             end = data.rfind(b"\n") + 1
             whole, rest = data[:end], data[end:]

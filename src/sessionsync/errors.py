@@ -21,6 +21,12 @@ The class decides what happens next, never the text.  Every error has a stable `
     ├── CopyError              a local copy could not be made or verified
     │   ├── DiskFull           no space, or read-only: capture stops, pushing goes on
     │   └── CopyMismatch       source and copy disagree, or stored bytes are not what was stored
+    ├── RestoreError           a session could not be put back; what was there is as it was
+    │   ├── SessionLive        it is open, or what lies there is newer
+    │   ├── NoSuchCopy         there is no copy of it, or not in that place
+    │   ├── CopyIncomplete     there is one, but its bytes are damaged or not all there
+    │   ├── ProjectElsewhere   its project is not on this machine
+    │   └── NotConfirmed       a person is to be asked, and nobody is there
     ├── IndexBroken            the search index cannot be used: it is rebuilt
     ├── QueryInvalid           a search for nothing
     ├── RecordError            a comment is not a record of ours, or not a whole one
@@ -166,6 +172,44 @@ class CopyMismatch(CopyError):
     """Stored bytes are not the bytes that were to be stored."""
 
     code = "copy_mismatch"
+
+
+class RestoreError(SessiondError):
+    """A session could not be put back; what was there is as it was."""
+
+    code = "restore_failed"
+
+
+class SessionLive(RestoreError):
+    """The session is open, or what lies on the disk is newer than what was to be put there."""
+
+    code = "session_live"
+
+
+class NoSuchCopy(RestoreError):
+    """There is no copy of the session, or not in the place that was named."""
+
+    code = "no_such_copy"
+    exit_code = 4
+
+
+class CopyIncomplete(RestoreError):
+    """There is a copy of the session, but its bytes are damaged or not all there."""
+
+    code = "copy_incomplete"
+
+
+class ProjectElsewhere(RestoreError):
+    """The session's project is not on this machine, or nobody can tell where."""
+
+    code = "project_elsewhere"
+
+
+class NotConfirmed(RestoreError):
+    """A person is to be asked first, and nobody is there, or said no."""
+
+    code = "not_confirmed"
+    exit_code = 5
 
 
 class IndexBroken(SessiondError):

@@ -39,6 +39,16 @@ EVENTS: dict[str, str] = {
     "vault_tail_cut": "warning",
     "copy_set_aside": "info",
     "copy_made_again": "warning",
+    # upkeep
+    "integrity_checked": "debug",
+    "integrity_scanned": "info",
+    "damage_found": "error",
+    "damage_healed": "warning",
+    "damage_remained": "error",
+    "checkpoints_forgotten": "info",
+    "segments_merged": "info",
+    "orphans_removed": "info",
+    "upkeep_postponed": "warning",
     # hooks: the hook's own log, and the daemon where it answers
     "session_copied": "info",
     "session_copy_failed": "warning",

@@ -52,8 +52,8 @@ from sessionsync.retry import Reach, next_attempt_at
 from sessionsync.vault import Vault
 
 LABEL = "sessiond"
-# A repository's visibility, rights and state are looked at this often, and with each new issue.
-REPOSITORY_CHECK_S = 86_400.0
+# A repository's visibility and state are looked at this often, and with each new issue.
+REPOSITORY_CHECK_S = 3600.0
 # An issue that was asked for without an answer may be missing from a list for so long.
 ISSUE_LAG_S = 60.0
 # An issue's index is written once for all changes of this long.
@@ -130,6 +130,7 @@ class Push:
         self._repository: Repository | None = None
         self._checked_at = 0.0
         self._login = self._store.meta("login")
+        self._asked_login = False
 
     # --- the line
 
@@ -347,7 +348,10 @@ class Push:
             self._catalog.mark_pushed(session.id, checkpoint, self._now)
             if self._queue.get(item.operation, item.subject) is not None:
                 self._queue.done(item, self._now)
-            if placement.ours and self._index(repository, placement)[1] != placement.index_sha:
+            if (
+                placement.ours
+                and comments.text_hash(self._index(repository, placement)) != placement.index_sha
+            ):
                 self._queue.enqueue("index", placement.id, "", self._now, delay_s=INDEX_DELAY_S)
 
     def _record(self, repository: Repository, session: Session) -> dict[int, Held]:
@@ -375,6 +379,15 @@ class Push:
                 self._placements.drop(repository.id, held.id)
                 self._emit("comment_missed", session=session.name, comment=held.id)
                 self._list_completely(repository, placement)
+            except NotPermitted as error:
+                if held.author == self._login:
+                    raise
+                # this one alone is out of reach, so nothing else waits for it
+                raise Refused(
+                    f"{error} (it is {held.author}'s)",
+                    hint="Give the token's account write access, then: sessiond ctl retry",
+                    status=error.status,
+                ) from error
             else:
                 self._emit("comment_edited", session=session.name, comment=held.id, issue=held.issue)
                 return placement
@@ -416,7 +429,7 @@ class Push:
         stored = [
             file
             for file in vault.files(checkpoint.id).values()
-            if file.deleted_at is None and roles.get(file.name, Role.MAIN) is not Role.COMPANION
+            if file.deleted_at is None and roles.get(file.name, Role.COMPANION) is not Role.COMPANION
         ]
         told = {entry.id: entry for entry in summary.critical.checkpoints}
         told |= {
@@ -427,7 +440,8 @@ class Push:
         contents = None
         if tier is Tier.GITHUB_ONLY:
             contents = [
-                (file.name, b"".join(vault.read(file.name, file.generation, file.length))) for file in stored
+                (file.name, b"".join(vault.read(file.name, file.generation, file.length, root=file.root)))
+                for file in stored
             ]
         return comments.clear(
             self._gate,
@@ -462,7 +476,7 @@ class Push:
     # --- the repository
 
     def _check_repository(self, *, anew: bool = False) -> Repository:
-        """The repository, looked at daily and before each new issue.
+        """The repository, looked at hourly and before each new issue.
 
         Raises:
             RepositoryPublic: it is public, and nobody said that this is meant.
@@ -495,8 +509,9 @@ class Push:
                 f"Issues are turned off in the repository {name}.", hint="Turn them on in its settings."
             )
         self._repository, self._checked_at = found, self._now
-        if not self._login and (login := self.github.login()):
-            self._learn_login(login)
+        if not self._asked_login:  # the token may be somebody else's by now
+            self._learn_login(self.github.login() or "")
+            self._asked_login = True
         return found
 
     def _learn_login(self, login: str) -> None:
@@ -541,7 +556,7 @@ class Push:
     def _unsure(
         self, repository: Repository, session: Session, item: Item, volumes: list[Placement]
     ) -> list[Placement]:
-        """The issues whose comments are not known, or not any more: in doubt, where the last one was asked for."""
+        """The issues whose comments are not known; in doubt also the one where the last was asked for."""
         unsure = [volume for volume in volumes if volume.listed_at is None]
         if item.in_doubt:
             sent = self._placements.sent(session.id, repository.id)
@@ -718,13 +733,14 @@ class Push:
 
     # --- an issue's index
 
-    def _index(self, repository: Repository, placement: Placement) -> tuple[ClearedText, str]:
+    def _index(self, repository: Repository, placement: Placement, kept: str = "") -> ClearedText:
         entries = [
-            comments.IndexEntry(session_id=held.session_id, title=held.title, tier=held.tier)
+            comments.IndexEntry(held.session_id, title=held.title, tier=held.tier, comment=held.id)
             for held in self._placements.in_issue(repository.id, placement.number or 0)
         ]
-        body = comments.render_issue_body(self._gate, placement.project_key, entries, volume=placement.volume)
-        return body, comments.text_hash(body)
+        return comments.render_issue_body(
+            self._gate, placement.project_key, entries, volume=placement.volume, kept=kept
+        )
 
     def _send_index(self, item: Item) -> Steps:
         repository = self._check_repository()
@@ -732,11 +748,18 @@ class Push:
         if placement is None or placement.number is None or placement.repository != repository.id:
             self._queue.done(item, self._now)
             return True
-        body, sha = self._index(repository, placement)
+        sha = comments.text_hash(self._index(repository, placement))
         if sha != placement.index_sha:
             yield from self._turn()
-            self.github.update_issue(placement.number, body=body)
-            self._emit("index_written", issue=placement.number)
+            issue = self.github.issue(placement.number)
+            kept = comments.outside_index(issue.text)
+            try:
+                self.github.update_issue(placement.number, body=self._index(repository, placement, kept))
+                self._emit("index_written", issue=placement.number)
+            except NotPermitted:
+                if issue.author == self._login:
+                    raise
+                # without write access only who opened the issue may: their machine lists what is new
         with self._store.transaction():
             placement.index_sha = sha
             self._placements.save(placement)

@@ -198,6 +198,13 @@ class Queue:
             )
         ]
 
+    def checkpoints(self, subject: int) -> set[str]:
+        """The checkpoints of a session that wait, are on their way or are buried."""
+        rows = self.store.rows(
+            "SELECT checkpoint, leased FROM items WHERE operation <> 'index' AND subject = ?", (subject,)
+        )
+        return {str(name) for row in rows for name in row if name is not None}
+
     def next_attempt_at(self) -> float | None:
         """When the next item is due; None when nothing waits."""
         row = self.store.row(f"SELECT min(next_attempt_at) FROM items WHERE {_WAITING}")

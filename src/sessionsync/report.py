@@ -94,7 +94,9 @@ def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
             "pending": sum(number for state, number in depth.items() if state is not State.BURIED),
             "oldest_age_seconds": 0.0 if oldest is None else round(max(0.0, now - oldest), 1),
             "buried": depth[State.BURIED],
-            "next_attempt_at": _time(live.next_attempt_at or queue.next_attempt_at()),
+            "next_attempt_at": _time(
+                live.next_attempt_at or (queue.next_attempt_at() if live.mode == "normal" else None)
+            ),
         },
         "sessions": {
             **_counts(catalog.store, now),
@@ -233,9 +235,7 @@ def trouble(queue: Queue) -> tuple[str, str]:
 # --- parts
 
 
-def _element(
-    session: Session, now: float, cleanup: Callable[[Path], float | None], *, deleted: bool
-) -> Json:
+def _element(session: Session, now: float, cleanup: Callable[[Path], float | None], *, deleted: bool) -> Json:
     summary = session.summary
     state = "deleted" if deleted else "active" if now - session.modified_at < ACTIVE_S else "idle"
     unpushed = session.commented and _speaks(session) and not _is_pushed(session)

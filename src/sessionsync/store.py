@@ -2,8 +2,8 @@
 
 One connection, shared by the threads under one lock.  `journal_mode=DELETE` with
 `synchronous=EXTRA`: a commit costs about a millisecond and survives a power cut, and WAL with two
-connections could corrupt in SQLite before 3.51.3.  Who owns which tables: `catalog` (projects,
-sessions, files, checkpoints), `queue` (items), `remote.placements` (issues, comments, records, creations),
+connections could corrupt in SQLite before 3.51.3.  Who owns which tables: `catalog` (sessions,
+files, checkpoints, merges), `queue` (items), `remote.placements` (issues, comments, records, creations),
 `digests` (how far a file is known to hold no secret).
 """
 
@@ -168,6 +168,14 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE TABLE events (id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL,
                          event TEXT NOT NULL, session TEXT NOT NULL, fields TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE merges (
+        session INTEGER PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE,
+        at REAL NOT NULL,
+        upto TEXT NOT NULL,
+        cold INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 
 KEPT_EVENTS = 10_000
@@ -178,28 +186,49 @@ WAITING_EVENTS = 1000
 class Store:
     """The state file, open.  Every method may be called from any thread.
 
+    `read_only` neither makes nor changes the file: for those who only look, perhaps beside a daemon.
+
     Raises:
+        StoreError: it is of an older version, or needs mending, and may only be read.
         StoreTooNew: a newer sessiond wrote it.
         StoreCorrupt: it is not a database of ours, or a broken one.
         StoreFull: its disk is full or read-only.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, read_only: bool = False) -> None:
         self.file = file
         self._lock = threading.RLock()
         self._depth = 0
         self._events: deque[tuple[float, str, str, str]] = deque(maxlen=KEPT_EVENTS)
         with translated(file):
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
+            descriptor = os.open(file, flags | os.O_CLOEXEC, 0o600)
             os.close(descriptor)
             self._connection = sqlite3.connect(
-                file, isolation_level=None, check_same_thread=False, timeout=10
+                f"{file.resolve().as_uri()}?mode={'ro' if read_only else 'rw'}",
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+                timeout=10,
             )
             try:
-                self._prepare()
+                if read_only:
+                    self._look()
+                else:
+                    self._prepare()
             except BaseException:
                 self._connection.close()
                 raise
+
+    def _look(self) -> None:
+        """See that the file can be read as it is."""
+        version: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version != len(MIGRATIONS):
+            raise StoreError(
+                f"The state file {self.file} has version {version}; this sessiond reads {len(MIGRATIONS)}.",
+                hint="Start the daemon of this version: it brings the file up to date.",
+            )
+        self._connection.execute("SELECT 1 FROM sessions LIMIT 1").fetchone()
 
     def _prepare(self) -> None:
         run = self._connection.execute

@@ -52,21 +52,25 @@ class _Name:
 class Machine:
     """Patched under the engine by `install`; only the thread that made it ever dies.
 
-    `arm` lights a fuse of so many boundaries; inside `running` it burns.
+    `arm` lights a fuse of so many boundaries, of all or of one kind; inside `running` it burns.
     """
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
-        self.left: int | None = None
         self.died_of = ""
+        self._left: int | None = None
+        self._kind = ""
         self._on = False
         self._dead = False
         self._thread = threading.get_ident()
         self._unsynced: dict[tuple[int, int], _Unsynced] = {}
         self._names: list[_Name] = []
 
-    def arm(self, boundaries: int) -> None:
-        self.left = boundaries
+    def arm(self, boundaries: int, kind: str = "") -> None:
+        self._left, self._kind = boundaries, kind
+
+    def disarm(self) -> None:
+        self._left = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -84,8 +88,9 @@ class Machine:
             return act()
         if self._dead:  # whatever still runs on the way out leaves nothing behind
             raise Crash
-        if self.left is None or self.left > 0:
-            self.left = None if self.left is None else self.left - 1
+        counts = self._left is not None and self._kind in {"", what}
+        if self._left is None or not counts or self._left > 0:
+            self._left = self._left - 1 if self._left and counts else self._left
             return act()
         moment = self.chance.choice(("before", "after", "amid") if half else ("before", "after"))
         if moment == "after":
@@ -100,7 +105,7 @@ class Machine:
         """Come back; with `power` lost, without what was not durable."""
         if power:
             self._lose()
-        self._dead, self.left = False, None
+        self._dead, self._left = False, None
         for file in self._unsynced.values():
             os.close(file.descriptor)
         for name in self._names:

@@ -39,7 +39,7 @@ def texts(draw: st.DrawFn) -> str:
     given_settings = draw(settings)
     match draw(st.sampled_from(["indented", "minified", "default", "windows", "wild"])):
         case "indented":
-            indent = draw(st.sampled_from([1, 2, 4, "\t"]))
+            indent: Any = draw(st.sampled_from([1, 2, 4, "\t"]))
             return json.dumps(given_settings, indent=indent, ensure_ascii=draw(st.booleans())) + "\n"
         case "minified":
             return json.dumps(given_settings, separators=(",", ":"))

@@ -246,3 +246,15 @@ def test_text_that_a_person_adds_to_the_comment_is_kept(rig: Rig, gh: FakeGitHub
     assert part is not None
     assert part.intact
     assert comments.assemble([part])[1] == {path.name: path.read_bytes()}
+
+
+def test_text_that_a_person_adds_to_the_issue_is_kept(rig: Rig, gh: FakeGitHub, pusher: Line) -> None:
+    session(rig)
+    pusher.drain()
+    issue = pusher.github.issue(1)
+    gh.edit_issue("o/r", 1, body=issue.text + "\n\nAsk Ann before closing.")
+    session(rig, "another")
+    pusher.drain()
+    body = pusher.github.issue(1).text
+    assert "Ask Ann before closing." in body
+    assert body.count("<!-- sessiond v1 project=") == 1

@@ -172,6 +172,15 @@ class Placements:
         )
         return Sent(*row) if row else None
 
+    def newest_sent(self, session: int) -> Sent | None:
+        """What was last completely sent of a session, to whichever repository."""
+        row = self.store.row(
+            "SELECT issue, revision, content FROM records WHERE session = ? AND revision > 0"
+            " ORDER BY revision DESC",
+            (session,),
+        )
+        return Sent(*row) if row else None
+
     def save_sent(self, session: int, repository: int, sent: Sent) -> None:
         """Remember what was completely sent."""
         self.store.execute(

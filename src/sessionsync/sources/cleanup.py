@@ -32,4 +32,3 @@ def cleanup_days(agent: Path) -> float | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return DEFAULT_DAYS if days is None else days
-

@@ -111,11 +111,13 @@ def is_hidden(path: Path | str) -> bool:
         mode = os.lstat(path).st_mode
     except OSError as error:
         return not isinstance(error, FileNotFoundError | NotADirectoryError)
-    return not can_list(path) if stat.S_ISDIR(mode) else stat.S_ISREG(mode)
+    return not can_read(path) if stat.S_ISDIR(mode) else stat.S_ISREG(mode)
 
 
-def can_list(path: Path | str) -> bool:
-    """Whether a folder can be looked into."""
+def can_read(path: Path | str) -> bool:
+    """Whether a file can be read, or a folder looked into."""
+    if not is_real_folder(path):
+        return os.access(path, os.R_OK)
     try:
         with os.scandir(path) as entries:
             next(entries, None)

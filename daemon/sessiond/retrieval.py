@@ -1,0 +1,333 @@
+"""What can be restored on this machine: its settings, its copies, its state, and GitHub where it is set up.
+
+Needs no daemon, and does without the state where that is lost.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sessiond.token import find_token
+from sessionsync import __version__, projects
+from sessionsync.catalog import Catalog, Session
+from sessionsync.config import Config, load, paths
+from sessionsync.errors import AmbiguousSession, NoSuchSession, NotConfirmed, RemoteError, StoreError
+from sessionsync.events import silent
+from sessionsync.model import rfc3339
+from sessionsync.paths import claude_root
+from sessionsync.peek import PEEK_BYTES, first_cwd
+from sessionsync.remote.github import GitHub
+from sessionsync.report import is_in
+from sessionsync.restore import (
+    AgentTarget,
+    Copy,
+    Cupboard,
+    Examiner,
+    Filed,
+    Known,
+    MirrorShelf,
+    OutTarget,
+    ProjectTarget,
+    RecordShelf,
+    Restored,
+    Shelf,
+    Shelves,
+    Target,
+    VaultShelf,
+    head_of,
+    home_of,
+    is_of,
+    of_session,
+    put_back,
+    resolve,
+    unknown,
+)
+from sessionsync.store import Store
+from sessionsync.vault import Mirror, Vault
+
+Json = dict[str, Any]
+Ask = Callable[[str], bool]
+"""Asks a person, who says yes or no."""
+
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the command line says about one restore."""
+
+    origin: str = ""
+    at: str = ""
+    cwd: Path | None = None
+    out: Path | None = None
+    force: bool = False
+    yes: bool = False
+    ask: Ask | None = None
+    """Asks a person; None where nobody is there."""
+    progress: Callable[[int, int], object] = lambda _done, _total: None
+    """Is told (bytes written, bytes in all)."""
+
+
+class Restoring:
+    """This home's copies and what is known of them; GitHub where there is a repository and a token."""
+
+    def __init__(self, config: Config, catalog: Catalog | None, records: RecordShelf | None) -> None:
+        backup = config.backup
+        vault, mirror = Vault(backup.vault_dir), Mirror(backup.mirror_dir)
+        shelves: list[Shelf] = [MirrorShelf(mirror, vault), VaultShelf(vault)]
+        self.records = records
+        self.shelves = Shelves([*shelves, records] if records is not None else shelves)
+        self.notes: list[str] = []
+        self._config = config
+        self._catalog = catalog
+        self._cupboard = Cupboard(vault, backup.vault_dir, backup.mirror_dir)
+        self._here = Path.cwd()
+        self._key = projects.identify(str(self._here)).key
+
+    # --- which session
+
+    def find(self, text: str) -> Known:
+        """The session that a person means: of this machine, else of the repository.
+
+        Raises:
+            NoSuchSession: nobody knows it; the hint offers those that come near.
+            AmbiguousSession: several are meant.
+        """
+        found = resolve(text, self._catalog, self._cupboard)
+        if found is not None:
+            return found
+        ids = [session.ref.session_id for session in self._cupboard.sessions()]
+        if self._catalog is not None:
+            ids += [session.key for session in self._catalog.sessions()]
+        if self.records is None:
+            raise unknown(text, ids, asked="on this machine")
+        filed = self.records.named(text, self._key)
+        if filed:
+            return self._recorded(_only(text, filed, self._key))
+        ids += [record.session_id for record in self.records.all(self._key)]
+        raise unknown(text, ids, asked="on this machine or in the repository's issues")
+
+    def about(self, issue: int, pull: int) -> Known:
+        """The newest session about an issue or a pull request."""
+        what = f"issue {issue}" if issue else f"pull request {pull}"
+        filed = self._ask(lambda records: records.about(issue=issue, pull=pull, here=self._key))
+        known = [
+            of_session(session, catalog)
+            for catalog, session in self._local()
+            if (issue and session.summary.context.issue == issue)
+            or (pull and session.summary.context.pr == pull)
+        ]
+        return self._newest(known, filed, f"about {what}")
+
+    def latest(self) -> Known:
+        """The newest session of the current folder's project."""
+        return self._newest(*self._of_project(), f"of the project of {self._here}")
+
+    def of_project(self) -> list[Known]:
+        """Every session of the current folder's project, newest first."""
+        known, filed = self._of_project()
+        return self._merged(known, filed)
+
+    def _of_project(self) -> tuple[list[Known], list[Filed]]:
+        filed = self._ask(lambda records: records.of_project(self._key))
+        known = [
+            found
+            for catalog, session in self._local()
+            if is_of(found := of_session(session, catalog), self._key) or is_in(session, self._here)
+        ]
+        if self._catalog is None:
+            described = (self._cupboard.described(each) for each in self._cupboard.sessions())
+            known = [each for each in described if is_of(each, self._key)]
+        return known, filed
+
+    def _local(self) -> list[tuple[Catalog, Session]]:
+        catalog = self._catalog
+        return [] if catalog is None else [(catalog, session) for session in catalog.sessions()]
+
+    def _newest(self, known: list[Known], filed: list[Filed], what: str) -> Known:
+        found = self._merged(known, filed)
+        if not found:
+            raise NoSuchSession(
+                f"There is no session {what}.",
+                hint="`sessiond list` shows the known ones; name one by its id.",
+            )
+        if len(found) > 1:
+            self.notes.append(f"Of {len(found)} sessions {what} this is the newest: {found[0].name}.")
+        return found[0]
+
+    def _merged(self, known: list[Known], filed: list[Filed]) -> list[Known]:
+        """What this machine and the repository know, each session once, newest first."""
+        merged = {session.ref: session for session in known}
+        for record in filed:
+            session = self._recorded(record)
+            here = merged.setdefault(session.ref, session)
+            if session.changed_at > here.changed_at:
+                merged[session.ref] = replace(here, changed_at=session.changed_at)
+        return sorted(merged.values(), key=lambda session: -session.changed_at)
+
+    def _recorded(self, filed: Filed) -> Known:
+        session = filed.known()
+        return replace(session, projects=tuple(self._cupboard.folders_of(session.ref)))
+
+    def _ask(self, question: Callable[[RecordShelf], list[Filed]]) -> list[Filed]:
+        if self.records is None:
+            return []
+        try:
+            return question(self.records)
+        except RemoteError as error:
+            self.notes.append(f"GitHub was not asked: {error}")
+            return []
+
+    # --- what there is of it
+
+    def listing(self, session: Known, origin: str) -> Json:
+        """`restore ID --list`."""
+        copies = self.shelves.copies(session, origin)
+        return {
+            "id": session.ref.session_id,
+            "source": session.ref.source,
+            "title": session.title,
+            "copies": [
+                {
+                    "from": copy.origin,
+                    "checkpoint": copy.checkpoint,
+                    "alias": copy.alias,
+                    "at": rfc3339(copy.at),
+                    "size": examined.size,
+                    "sha256": examined.sha256,
+                    "exact": copy.exact,
+                    "complete": examined.complete,
+                }
+                for copy, examined in zip(copies, Examiner().examine(copies), strict=True)
+            ],
+        }
+
+    # --- putting it back
+
+    def put_back(self, session: Known, wish: Wish) -> Restored:
+        """Put a session back as the command line wishes; see `sessionsync.restore.put_back`."""
+        chosen = self.shelves.choose(session, origin=wish.origin, at=wish.at)
+        return put_back(
+            session,
+            chosen,
+            lambda copy: self._target(session, copy, wish),
+            confirm=lambda copy: self._confirm(session, copy, wish),
+            keep_in=self._config.backup.mirror_dir,
+            now=time.time(),
+            alive=is_alive,
+            force=wish.force,
+            progress=wish.progress,
+        )
+
+    def _target(self, session: Known, copy: Copy, wish: Wish) -> Target:
+        if wish.out is not None:
+            return OutTarget(wish.out.absolute())
+        is_transcript = session.ref.source == "claude"
+        began = session.folder
+        if is_transcript:
+            began = first_cwd(head_of(copy, PEEK_BYTES), whole=False) or began
+        if wish.cwd is not None:
+            home = wish.cwd.absolute()
+            key = projects.identify(str(home)).key
+            if session.project_key and key != session.project_key:
+                self.notes.append(f"{home} is of the project {key}, the session of {session.project_key}.")
+        else:
+            home = home_of(session, began, self._here)
+        if not is_transcript:
+            if wish.cwd is None and str(home) != session.folder:
+                home = Path(projects.identify(str(home)).root)
+            return ProjectTarget(home, session.session_id)
+        return AgentTarget(self._agent(), session.session_id, home, os.environ)
+
+    def _agent(self) -> Path:
+        """The agent's folder: its own, where that is watched, else the first that is."""
+        roots, own = self._config.claude_roots(os.environ), claude_root(os.environ)
+        return own if own in roots else roots[0]
+
+    def _confirm(self, session: Known, copy: Copy, wish: Wish) -> None:
+        """Ask before somebody else's session is put back; who is unknown is not somebody else."""
+        if not copy.author or self.records is None or not self.records.login:
+            return
+        if copy.author.lower() == self.records.login.lower():
+            return
+        said = f"Session {session.name} is {copy.author}'s, as GitHub says; you are {self.records.login}."
+        if wish.yes:
+            self.notes.append(said)
+        elif wish.ask is None:
+            raise NotConfirmed(said, hint="With --yes it is restored all the same.")
+        elif not wish.ask(f"{said} Restore it?"):
+            raise NotConfirmed(f"{said} It was not restored.", hint="With --yes nothing is asked.")
+
+
+@contextmanager
+def opened() -> Iterator[Restoring]:
+    """What there is on this machine, and the repository where one is set up."""
+    with ExitStack() as ends:
+        where = paths(os.environ)
+        config = load(os.environ, where.config_file)
+        catalog, problem = None, ""
+        if where.state_db.exists():
+            try:
+                store = Store(where.state_db, read_only=True)
+            except StoreError as error:
+                problem = f"The state is not used, only the copies themselves: {error}"
+            else:
+                ends.callback(store.close)
+                catalog = Catalog(store)
+        github = _github(config)
+        if github is not None:
+            ends.callback(github.close)
+        records = None
+        if github is not None:
+            records = RecordShelf(github, authors=config.github.authors, issue=config.github.issue)
+        restoring = Restoring(config, catalog, records)
+        restoring.notes += [problem] if problem else []
+        yield restoring
+
+
+def _github(config: Config) -> GitHub | None:
+    settings = config.github
+    token = find_token(os.environ, settings.api_url) if settings.repo else None
+    if token is None:
+        return None
+    return GitHub(
+        repo=settings.repo,
+        api_url=settings.api_url,
+        token=lambda: token.value,
+        user_agent=f"sessiond/{__version__}",
+        wall=time.time,
+        monotonic=time.monotonic,
+        emit=silent,
+    )
+
+
+def _only(text: str, filed: Sequence[Filed], key: str) -> Filed:
+    """The one record that is meant; of several, the current project's."""
+    here = [record for record in filed if is_of(record.known(), key)]
+    meant = here if len(here) == 1 else filed
+    if len(meant) > 1:
+        names = ", ".join(f"{record.known().name} (issue {record.issue})" for record in meant[:SHOWN])
+        raise AmbiguousSession(
+            f"{text!r} is more than one session: {names}.",
+            hint="Give more of the id, or change into the project's folder.",
+        )
+    return meant[0]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number lives."""
+    if pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True

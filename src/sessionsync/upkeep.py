@@ -1,0 +1,475 @@
+"""The upkeep of the copies: old checkpoints go, segments are merged, damage is found and healed.
+
+Everything here reads beside the one who captures, and yields the bytes that it has moved so that the
+caller can pace it.  What changes anything is given to `write`, which runs it in the writer's thread
+when all that was captured is committed: there, state, plain copies and vault say the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from sessionsync.catalog import Catalog, Session
+from sessionsync.errors import CopyError
+from sessionsync.events import Emit
+from sessionsync.queue import Queue
+from sessionsync.sources import Source
+from sessionsync.sources.folders import readable
+from sessionsync.vault import Mirror, SessionVault, Vault
+from sessionsync.vault import repair as healing
+from sessionsync.vault import verify as checks
+from sessionsync.vault.plan import states
+from sessionsync.vault.repair import Cure, Reader, Repair
+from sessionsync.vault.retention import kept, last_of_lives
+from sessionsync.vault.verify import VAULT, Bad, Checked, Expected, Part
+
+T = TypeVar("T")
+
+# A session that has not changed for so long is merged; one that rests for so long is compressed further.
+QUIET_S = 600.0
+COLD_S = 7 * 86_400.0
+# The same session is not looked at more often than this.
+AGAIN_S = 3600.0
+# A scan a day, each of a seventh of all bytes.
+SCAN_S = 86_400.0
+SCANS = 7
+# What a killed merge left is removed when it is so old.
+GRACE_S = 86_400.0
+
+Paced = Generator[int, None, T]
+"""Yields the bytes just moved; returns what came of it."""
+FindBytes = Callable[[Session, str, int, int], bytes]
+"""Bytes [start, end) of a session's file from a copy elsewhere; none where it has none."""
+
+
+class Write(Protocol):
+    """Runs something in the writer's thread, after a flush, and returns what it returns."""
+
+    def __call__(self, work: Callable[[float], T], /) -> T:
+        """Run it; it is given the time (Unix seconds)."""
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of a look: how many sessions, how many bytes, what was bad in which of them."""
+
+    checked: int = 0
+    size: int = 0
+    bad: list[tuple[str, Bad]] = field(default_factory=list)
+    results: dict[tuple[str, str], int] = field(default_factory=dict)
+    """How many comparisons, by store and result (`ok`, `mismatch`, `missing`)."""
+
+    def count(self, checked: Checked) -> None:
+        """Take in one comparison."""
+        self.size += checked.size
+        result = "ok" if checked.bad is None else checked.bad.result
+        self.results[checked.store, result] = self.results.get((checked.store, result), 0) + 1
+
+    def add(self, other: Verdict) -> None:
+        """Take in what came of another look."""
+        self.checked += other.checked
+        self.size += other.size
+        self.bad += other.bad
+        for key, number in other.results.items():
+            self.results[key] = self.results.get(key, 0) + number
+
+
+class Scan(msgspec.Struct):
+    """Where the daily scan is: `after` which session (its row's number), -1 when it is through."""
+
+    number: int = 0
+    began: float = 0.0
+    after: int = -1
+    checked: int = 0
+    size: int = 0
+    bad: int = 0
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Healing:
+    """What came of a repair: how many bytes were healed from which copy, and what is still bad."""
+
+    healed: dict[str, int] = field(default_factory=dict)
+    bits: int = 0
+    left: list[Bad] = field(default_factory=list)
+    kept: list[Path] = field(default_factory=list)
+    """Where damaged bytes of plain copies went."""
+
+
+class Upkeep:
+    """Looks after the copies of one home.  `elsewhere` are further copies by their names."""
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        queue: Queue,
+        mirror: Mirror,
+        vault: Vault,
+        sources: Iterable[Source],
+        keep_checkpoints: int,
+        write: Write,
+        emit: Emit,
+        elsewhere: Mapping[str, FindBytes] | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._queue = queue
+        self._mirror = mirror
+        self._vault = vault
+        self._sources = {source.name: source for source in sources}
+        self._keep = keep_checkpoints
+        self._write = write
+        self._emit = emit
+        self._elsewhere = dict(elsewhere or {})
+
+    # --- verify
+
+    def verify(self, session: Session, part: Part | None = None, *, deep: bool = False) -> Paced[Verdict]:
+        """Look at one session's copies: their structure, and all bytes if `deep`, or those of a part.
+
+        What looks bad is looked at again in the writer's thread before it is believed.
+        """
+        verdict = Verdict(checked=1)
+        vault, expected = self._open(session), self._expected(session)
+        found: list[Bad] = []
+        for checked in self._looks(session, vault, expected, part, deep=deep):
+            verdict.count(checked)
+            if checked.bad is not None:
+                found.append(checked.bad)
+            yield checked.size
+        if found:
+            real = self._write(lambda _now: self._again(session, found))
+            verdict.results = {key: n for key, n in verdict.results.items() if key[1] == "ok"}
+            for bad in real:
+                verdict.count(Checked(bad.store, 0, bad))
+            verdict.bad = [(session.name, bad) for bad in real]
+        for (store, result), number in verdict.results.items():
+            self._emit("integrity_checked", session=session.name, store=store, result=result, count=number)
+        if verdict.bad:
+            where = [bad.where for _, bad in verdict.bad]
+            self._emit("damage_found", session=session.name, where=where[:10], count=len(where))
+        return verdict
+
+    def _looks(
+        self,
+        session: Session,
+        vault: SessionVault,
+        expected: list[Expected],
+        part: Part | None,
+        *,
+        deep: bool,
+    ) -> Iterable[Checked]:
+        known = [checkpoint.id for checkpoint in self._catalog.checkpoints(session.id)]
+        yield from checks.structure(vault, self._mirror, expected, known)
+        if deep:
+            yield from checks.content(vault, self._mirror, expected)
+            yield from checks.roots(vault, self._mirror, expected)
+        elif part is not None:
+            name = session.name
+            yield from checks.content(vault, self._mirror, expected, lambda s: part.holds(name, s))
+
+    def _again(self, session: Session, found: list[Bad]) -> list[Bad]:
+        """What of it is still bad now that nobody writes."""
+        fresh = self._catalog.session(session.id)
+        known = [checkpoint.id for checkpoint in self._catalog.checkpoints(session.id)]
+        looks = checks.again(self._open(fresh), self._mirror, self._expected(fresh), found, known)
+        still: dict[tuple[str, str, int, int, int, str], Bad] = {}
+        for checked in looks:
+            if (bad := checked.bad) is not None:
+                still[bad.store, bad.name, bad.generation, bad.start, bad.end, bad.what] = bad
+        return checks.precise(still.values())
+
+    # --- the daily scan
+
+    def next_scan(self) -> float:
+        """When the next look at everything is due (Unix seconds); a begun one is."""
+        scan = self._scan()
+        return 0.0 if scan.after >= 0 else scan.began + SCAN_S
+
+    def scan(self, now: float) -> Paced[Verdict]:
+        """Look at the next session of the daily scan, or begin one, or end it.
+
+        A scan looks at the structure of everything and at the bytes of one of seven parts, so that each
+        byte is read once a week.  Where it is survives a restart.
+        """
+        scan = self._scan()
+        if scan.after < 0:
+            scan = Scan(number=scan.number + 1, began=now, after=0)
+        part = Part(scan.number % SCANS + 1, SCANS)
+        session = self._catalog.after(scan.after)
+        verdict = Verdict()
+        try:
+            if session is not None:
+                scan.after = session.id
+                verdict = yield from self.verify(session, part)
+            else:
+                verdict = yield from self._strangers(part)
+                scan.after = -1
+        finally:
+            scan.size += verdict.size
+            scan.checked += verdict.checked
+            scan.bad += len(verdict.bad)
+            self._catalog.store.set_meta("scan", _encode(scan).decode())
+        if scan.after < 0:
+            self._emit(
+                "integrity_scanned", sessions=scan.checked, bytes=scan.size, bad=scan.bad, began=scan.began
+            )
+        return verdict
+
+    def _scan(self) -> Scan:
+        try:
+            return msgspec.json.decode(self._catalog.store.meta("scan"), type=Scan)
+        except msgspec.DecodeError:
+            return Scan()
+
+    def _strangers(self, part: Part) -> Paced[Verdict]:
+        """Sessions that only the vault knows: of another home, or of before they had a project."""
+        verdict = Verdict()
+        known = {(session.project, session.stored_as) for session in self._catalog.sessions()}
+        for project, ref in self._vault.sessions():
+            if (project, ref) in known:
+                continue
+            vault, name = self._vault.open(project, ref), str(ref)
+            verdict.checked += 1
+            looks = [checks.structure(vault, self._mirror, ())]
+            looks.append(checks.content(vault, self._mirror, (), partial(part.holds, name)))
+            for checked in chain.from_iterable(looks):
+                verdict.count(checked)
+                verdict.bad += [(name, checked.bad)] if checked.bad is not None else []
+                yield checked.size
+        return verdict
+
+    # --- repair
+
+    def repair(self, session: Session) -> Paced[Healing]:
+        """Find all damage of one session and heal what another copy can prove that it has."""
+        outcome = Healing()
+        name = session.name
+        outcome.bits = self._write(
+            lambda now: (
+                self._vault.mend(session.project or "unknown", session.stored_as, now)
+                if not self._open(session).is_new()
+                else 0
+            )
+        )
+        tried: list[Bad] = []
+        for _ in range(2):  # what heals the vault may then heal the plain copy, or the other way round
+            verdict = yield from self.verify(session, deep=True)
+            bad = [each for _, each in verdict.bad if each not in tried]
+            if not bad:
+                break
+            tried += bad
+            vault, expected = self._open(session), self._expected(session)
+            repair = Repair(vault, self._mirror, expected, self._others(session))
+            for each in sorted(bad, key=lambda found: (found.store != VAULT, found.start)):
+                for cure in repair.cures(each):
+                    yield len(cure.data)
+                    self._apply(session, cure, outcome)
+        else:
+            verdict = yield from self.verify(session, deep=True)
+        outcome.left = [each for _, each in verdict.bad]
+        if outcome.healed or outcome.bits:
+            self._emit("damage_healed", session=name, bits=outcome.bits, **outcome.healed)
+        for each in outcome.left:
+            self._emit("damage_remained", session=name, where=each.where, what=each.what)
+        return outcome
+
+    def _apply(self, session: Session, cure: Cure, outcome: Healing) -> None:
+        def work(now: float) -> None:
+            # what was captured meanwhile counts, not what was looked at
+            file = self._catalog.files(session.id).get(cure.name)
+            project, ref = session.project or "unknown", session.stored_as
+            path = self._mirror.path_of(project, ref, cure.name)
+            if cure.store != VAULT and (
+                file is None
+                or file.generation != cure.generation
+                or file.length < cure.end
+                or file.is_rewritten
+            ):
+                return
+            kept_in = healing.apply(cure, self._vault.open(project, ref), self._mirror, path, now)
+            self._vault.flush()
+            self._mirror.flush()
+            outcome.healed[cure.source] = outcome.healed.get(cure.source, 0) + len(cure.data)
+            if kept_in is not None:
+                outcome.kept.append(kept_in)
+
+        self._write(work)
+
+    def _others(self, session: Session) -> dict[str, Reader]:
+        """The live file, and the copies elsewhere."""
+        source = self._sources.get(session.ref.source)
+        found = source.look(session.ref) if source is not None else None
+        live = {file.name: file.path for file in found.files} if found is not None else {}
+
+        def read(name: str, start: int, end: int) -> bytes:
+            return _read(live[name], start, end) if name in live else b""
+
+        def from_elsewhere(find: FindBytes) -> Reader:
+            return lambda name, start, end: find(session, name, start, end)
+
+        return {"live": read, **{name: from_elsewhere(find) for name, find in self._elsewhere.items()}}
+
+    # --- retention and merge
+
+    def crowded(self) -> list[int]:
+        """Sessions that have more checkpoints than are kept for sure."""
+        return self._catalog.with_checkpoints_over(self._keep)
+
+    def forget(self, session: Session) -> list[str]:
+        """Forget the checkpoints that are not kept any longer, in the vault and then in the state."""
+        return self._write(lambda now: self._forget(session, now))
+
+    def _forget(self, session: Session, now: float) -> list[str]:
+        session = self._catalog.session(session.id)
+        known = self._catalog.checkpoints(session.id)
+        vault = self._open(session)
+        fold = vault.fold()
+        if fold.damaged:
+            return []  # first it is healed: a line that cannot be read may say what these are for
+        snapshots = fold.snapshots()
+        history = list(zip((snapshot.id for snapshot in snapshots), states(fold), strict=True))
+        there = {name for name, _ in history}
+        pinned = self._pinned(session) | last_of_lives(history)
+        stay = kept(known, keep=self._keep, now=now, pinned=pinned)
+        # of another home that shared this vault, or from before the state was lost
+        stay |= kept(snapshots, keep=self._keep, now=now, pinned=pinned | stay)
+        ids = sorted(({checkpoint.id for checkpoint in known} | there) - stay)
+        if ids:
+            vault.forget([name for name in ids if name in there], now)
+            self._vault.flush()
+            self._catalog.forget_checkpoints(session.id, ids)
+            self._emit("checkpoints_forgotten", session=session.name, count=len(ids))
+        return ids
+
+    def _pinned(self, session: Session) -> set[str]:
+        """Checkpoints that somebody goes on from.
+
+        What waits to be sent or is buried, what was sent last, and what a file in `checkpoints/` names, as
+        long as the session keeps that file: who rolls their own checkpoints rolls ours.
+        """
+        found = self._queue.checkpoints(session.id) | {session.checkpoint, session.pushed_checkpoint}
+        names = {
+            Path(file.name).stem
+            for file in self._catalog.files(session.id).values()
+            if file.name.startswith("checkpoints/") and file.deleted_at is None
+        }
+        found |= {c.id for c in self._catalog.checkpoints(session.id) if c.alias in names}
+        return {name for name in found if name}
+
+    def next_to_merge(self, now: float) -> Session | None:
+        """The session that has waited longest for a merge to be thought about."""
+        return self._catalog.next_to_merge(
+            quiet_before=now - QUIET_S, cold_before=now - COLD_S, again_before=now - AGAIN_S
+        )
+
+    def merge(self, session: Session, now: float, *, force: bool = False) -> Paced[bool]:
+        """Merge one session's segments where that pays; returns whether it was done."""
+        cold = max(session.changed_at, session.checkpoint_at or 0.0) <= now - COLD_S
+        besides = {file.name: file.generation for file in self._catalog.files(session.id).values()}
+        project, ref = session.project or "unknown", session.stored_as
+        merge = self._vault.merge(project, ref, besides, cold=cold, force=force)
+        yield from merge.prepare()
+        done = False
+        if not merge.why:
+            done = self._write(lambda _now: self._vault.commit(merge))
+        for segment in merge.damaged:
+            self._emit(
+                "damage_found",
+                session=session.name,
+                where=[f"{VAULT}: {segment.file}, bytes {segment.offset} to {segment.end}"],
+                count=1,
+            )
+        if done:
+            before, after = merge.packed_bytes
+            frames = merge.frames
+            self._emit(
+                "segments_merged", session=session.name, before=before, bytes=after,
+                frames_before=frames[0], frames=frames[1], cold=cold,
+            )  # fmt: skip
+        self._catalog.mark_merged(session, now, cold=cold)
+        return done
+
+    # --- gc
+
+    def gc(self, now: float, *, dry_run: bool = False) -> Paced[dict[str, Any]]:
+        """Remove what nothing names: leftovers of killed merges, older than a day, and bytes in packs.
+
+        `files`, `packs` and `freed_bytes` say what was, or would be, removed.  Nothing else is ever touched:
+        neither files of others in these folders, nor what was set aside.
+        """
+        files = self._vault.orphans(now - GRACE_S)
+        packs: dict[str, int] = {}
+        for session in self._catalog.sessions():
+            try:
+                fold = self._open(session).fold()
+                nameless = fold.pack_bytes - sum(segment.packed for segment, _ in fold.stored)
+                if nameless <= 0 or fold.damaged:
+                    continue
+                if dry_run or (yield from self.merge(session, now, force=True)):
+                    packs[session.name] = nameless
+            except CopyError:  # what cannot be read is not judged
+                continue
+        if files and not dry_run:
+            files = self._write(lambda now: self._remove(files, now))
+        if (files or packs) and not dry_run:
+            self._emit("orphans_removed", files=len(files), packs=len(packs))
+        return {
+            "files": [readable(str(path)) for path in files],
+            "packs": [{"session": name, "bytes": size} for name, size in packs.items()],
+            "freed_bytes": sum(files.values()) + sum(packs.values()),
+        }
+
+    def _remove(self, files: Iterable[Path], now: float) -> dict[Path, int]:
+        still = self._vault.orphans(now - GRACE_S)  # a merge may have given one of them its place meanwhile
+        gone = {path: still[path] for path in files if path in still}
+        for path in gone:
+            self._vault.remove(path)
+        return gone
+
+    # --- inside
+
+    def _open(self, session: Session) -> SessionVault:
+        return self._vault.open(session.project or "unknown", session.stored_as)
+
+    def _expected(self, session: Session) -> list[Expected]:
+        """Every plain copy of a session as the state knows it."""
+        project, ref = session.project or "unknown", session.stored_as
+        return [
+            Expected(
+                name=file.name,
+                path=self._mirror.path_of(project, ref, file.name),
+                generation=file.generation,
+                length=file.length,
+                stored=file.stored,
+                tail=file.tail,
+                peaks=tuple(file.peaks),
+                copied=not file.is_rewritten,
+            )
+            for file in self._catalog.files(session.id).values()
+        ]
+
+
+def _read(path: Path, start: int, end: int) -> bytes:
+    """Bytes of a live file; none where it is gone, or is a link."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.pread(descriptor, end - start, start)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,127 @@
+"""Homes full of made-up sessions, and a daemon in them to be measured from outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.bench.corpus import session_bytes, session_lines
+from tests.bench.usage import cpu_s
+from tests.daemon import Daemon
+from tests.fakes.process import GitHubProcess
+
+MB = 1_000_000
+APPEND_BYTES = 10 * 1024
+# A daemon that uses no more than this between two looks is at rest.
+QUIET_CPU_S = 0.02
+UNUSED_SEEDS = 1_000_000
+TOKEN = "a-token-of-the-bench"
+# A flush comes at most a second after a capture.
+SETTLED_S = 1.5
+
+
+@contextmanager
+def daemon(**settings: str) -> Iterator[Daemon]:
+    """A daemon that is not yet started, its folders on the disk of `TMPDIR`."""
+    with TemporaryDirectory(prefix="bench-") as folder, Daemon(Path(folder), **settings) as made:
+        yield made
+
+
+@contextmanager
+def github(repo: str) -> Iterator[GitHubProcess]:
+    """A stand-in for GitHub with a private repository."""
+    with TemporaryDirectory(prefix="bench-") as folder, GitHubProcess(Path(folder) / "db") as made:
+        made.call("token", value=TOKEN)
+        made.call("add_repo", full_name=repo)
+        yield made
+
+
+def online(made: GitHubProcess, repo: str) -> dict[str, str]:
+    """The settings of a daemon that pushes there when it is told to."""
+    return {
+        "GH_TOKEN": TOKEN,
+        "SESSIOND_GITHUB_REPO": repo,
+        "SESSIOND_GITHUB_API_URL": made.url,
+        "SESSIOND_SOURCES_QUIET_SECONDS": "3600",
+    }
+
+
+class Transcript:
+    """A session of `size` bytes, last changed yesterday, and where its plain copy will be."""
+
+    def __init__(self, home: Daemon, seed: int, size: int, project: str) -> None:
+        self.id = str(uuid.UUID(int=seed + 1, version=4))
+        self.cwd = home.home / "work" / project
+        folder = home.agent / "projects" / str(self.cwd).replace("/", "-")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.file = folder / f"{self.id}.jsonl"
+        self.copy = home.mirror / project / self.file.name
+        block = session_bytes(seed, min(size, MB), session_id=self.id, cwd=str(self.cwd))
+        with self.file.open("wb") as file:
+            for _ in range(max(1, size // len(block)) if size else 0):
+                file.write(block)
+        yesterday = time.time() - 86_400 - seed
+        os.utime(self.file, (yesterday, yesterday))
+        self._more = _lines(seed, self.id, str(self.cwd))
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self.file.stat().st_size
+
+    def append(self, size: int = APPEND_BYTES) -> None:
+        """Append whole lines of about so many bytes with one write, as an agent does."""
+        data = next(self._more)
+        while len(data) < size:
+            data += next(self._more)
+        with self.file.open("ab", buffering=0) as file:
+            file.write(data)
+
+    def copied(self, every_s: float = 0.0005, within_s: float = 60) -> float:
+        """Wait until the plain copy has all of it; returns the seconds that took."""
+        began, wanted = time.monotonic(), self.size
+        while not self.copy.exists() or self.copy.stat().st_size < wanted:
+            if time.monotonic() > began + within_s:
+                raise TimeoutError(f"{self.copy} does not follow")
+            time.sleep(every_s)
+        return time.monotonic() - began
+
+
+def _lines(seed: int, session: str, cwd: str) -> Iterator[bytes]:
+    """What the session goes on with; the longest lines are left out, so that appends are alike."""
+    for line in session_lines(seed + UNUSED_SEEDS, session_id=session, cwd=cwd):
+        if len(line) < APPEND_BYTES // 4:
+            yield line
+
+
+def repository(folder: Path) -> None:
+    """Make a work tree there, as most sessions are started in one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for arguments in (["init", "-q"], ["remote", "add", "origin", f"https://git.example/team/{folder.name}"]):
+        subprocess.run(["git", "-C", str(folder), *arguments], check=True)
+
+
+def rested(home: Daemon, within_s: float = 600) -> None:
+    """Wait until everything is copied and committed, and the daemon does next to nothing."""
+    until(lambda: home.ctl("status")["captured_until"] and _is_quiet(home), within_s)
+
+
+def _is_quiet(home: Daemon) -> bool:
+    before = cpu_s(home.pid)
+    time.sleep(2 * SETTLED_S)
+    return cpu_s(home.pid) - before < QUIET_CPU_S
+
+
+def until(condition: Callable[[], object], within_s: float) -> None:
+    """Wait for it."""
+    end = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {within_s} s")
+        time.sleep(0.05)

@@ -1,0 +1,646 @@
+"""`sessiond hook` as an agent runs it: real processes, a real daemon, real trouble."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessiond.handover import Fallback, hand_over
+from sessiond.spool import Save, Spool
+from tests.daemon import Daemon
+from tests.rig import Events, append, boundary, line
+
+Json = dict[str, Any]
+Wait = Callable[..., None]
+SID = "3f2a9c1e-58d7-4cf4-9f3f-6a6f5c9c1a11"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with Daemon(tmp_path, SESSIOND_SOURCES_QUIET_SECONDS="1") as it:
+        yield it
+
+
+class Agent:
+    """Claude Code, as far as a hook can see: a transcript, and events on stdin."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self.project = daemon.folder / "work" / "app"
+        self.project.mkdir(parents=True)
+        self.transcript = daemon.agent / "projects" / "-work-app" / f"{SID}.jsonl"
+        self.transcript.parent.mkdir()
+        self.mirror = daemon.mirror
+        self.copy = daemon.mirror / "app" / f"{SID}.jsonl"
+        self.log_file = daemon.log.with_name("hook.log")
+        self.spool = daemon.state.with_name("spool")
+
+    def say(self, text: str = "hello", kind: str = "user") -> None:
+        append(self.transcript, line(kind, text, self.project, session=SID))
+
+    def event(self, **more: object) -> bytes:
+        said = {"session_id": SID, "transcript_path": str(self.transcript), "cwd": "/", **more}
+        return json.dumps(said).encode()
+
+    def fire(
+        self, *arguments: str, data: bytes | None = None, **more: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run the hook, which must end with 0 and print nothing."""
+        done = run(self.daemon, *arguments, data=self.event(**more) if data is None else data)
+        assert (done.returncode, done.stderr) == (0, b"")
+        return done
+
+    def log(self, *events: str) -> list[Json]:
+        text = self.log_file.read_text() if self.log_file.exists() else ""
+        lines = [json.loads(each) for each in text.splitlines()]
+        return [each for each in lines if not events or each["event"] in events]
+
+    def told(self) -> list[tuple[str, int]]:
+        """The outcomes of the calls to the daemon, with their attempts."""
+        return [
+            (each["event"], each.get("attempt", 0))
+            for each in self.log()
+            if each["event"].startswith("session_save")
+        ]
+
+    def triggers(self) -> list[str]:
+        shown = self.daemon.ctl("show", session=SID)
+        return [checkpoint["trigger"] for checkpoint in shown["critical_data"]["checkpoints"]]
+
+
+@pytest.fixture
+def agent(daemon: Daemon) -> Agent:
+    return Agent(daemon)
+
+
+def run(
+    daemon: Daemon, *arguments: str, data: bytes = b"", **options: Any
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "sessiond", "hook", *arguments],
+        env=daemon.environ | options.pop("environ", {}),
+        input=data,
+        capture_output=True,
+        timeout=50,
+        check=False,
+        **options,
+    )
+
+
+def logged(daemon: Daemon, event: str) -> list[Json]:
+    """What the daemon has logged of an event."""
+    lines = [json.loads(each) for each in daemon.log.read_text().splitlines()]
+    return [each for each in lines if each["event"] == event]
+
+
+# --- the four that an older program like this one was known by
+
+
+def test_normal_save(agent: Agent, wait_until: Wait) -> None:
+    agent.daemon.start()
+    agent.say()
+    done = agent.fire("stop")
+    assert done.stdout == b""
+    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+    wait_until(lambda: agent.log("session_saved"))
+    assert agent.told() == [("session_save_attempted", 1), ("session_saved", 1)]
+    (saved,) = logged(agent.daemon, "session_saved")
+    assert (saved["trigger"], saved["session"]) == ("stop", f"claude:{SID}")
+    assert saved["bytes"] == saved["seen_bytes"] == agent.transcript.stat().st_size
+    assert "stop" in agent.triggers()
+    assert not agent.spool.exists()
+
+
+def test_pre_backup(agent: Agent) -> None:
+    """The copy is whole when the hook returns, before anybody was asked for anything; nobody is there to ask."""
+    for number in range(200):
+        agent.say(f"{number} " + "x" * 5000)
+    agent.fire("PreCompact", trigger="auto")
+    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+    assert oct(agent.copy.stat().st_mode & 0o777) == "0o600"
+    copied, *rest = agent.log()
+    assert copied["event"] == "session_copied"
+    assert (copied["bytes"], copied["complete"]) == (agent.transcript.stat().st_size, True)
+    assert not [each for each in rest if each["event"] == "session_copied"]
+
+
+def test_retry(agent: Agent, wait_until: Wait) -> None:
+    """A daemon that hangs up at first and then answers."""
+    asked: list[bytes] = []
+    with answering(agent.daemon.socket, [b"", b'{"checkpoint": "20260101T000000Z", "bytes": 12}'], asked):
+        agent.say()
+        agent.fire("PreCompact")
+        wait_until(lambda: agent.log("session_saved"))
+    assert agent.told() == [
+        ("session_save_attempted", 1),
+        ("session_save_failed", 1),
+        ("session_save_retried", 2),
+        ("session_save_attempted", 2),
+        ("session_saved", 2),
+    ]
+    assert all(b"POST /v1/session_save " in each and b'"trigger": "pre-compact"' in each for each in asked)
+    assert not agent.spool.exists()
+
+
+def test_full_conversation(agent: Agent, wait_until: Wait) -> None:
+    agent.daemon.start()
+
+    def fire(event: str, **more: Any) -> None:
+        before = len(agent.log("session_saved"))
+        agent.fire(event, **more)
+        assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+        wait_until(lambda: len(agent.log("session_saved")) > before)
+
+    agent.say("build it")
+    agent.say("it is built", "assistant")
+    fire("Stop", last_assistant_message="it is built")
+    subagent = agent.transcript.with_suffix("") / "subagents" / "agent-7.jsonl"
+    subagent.parent.mkdir(parents=True)
+    append(subagent, line("user", "look", agent.project, session=SID))
+    agent.say("look closer")
+    fire("SubagentStop", agent_id="7", agent_transcript_path=str(subagent))
+    agent.say("long talk " * 1000)
+    fire("PreCompact", trigger="manual")
+    append(agent.transcript, boundary(agent.project))
+    agent.say("and on")
+    fire("Stop")
+    agent.say("bye")
+    fire("SessionEnd", reason="prompt_input_exit")
+
+    copied = agent.copy.with_suffix("") / "subagents" / "agent-7.jsonl"
+    assert copied.read_bytes() == subagent.read_bytes()
+    assert {"stop", "subagent-stop", "pre-compact", "session-end"} <= set(agent.triggers())
+    assert not agent.log("session_save_failed", "session_copy_failed", "hook_refused")
+    assert sorted(agent.mirror.rglob("*.jsonl")) == sorted([agent.copy, copied])
+
+
+# --- what could go wrong
+
+
+def test_exit_without_activity(agent: Agent) -> None:
+    """A session in which nothing happened has no transcript: nothing is copied, asked or complained about."""
+    agent.fire("SessionEnd", reason="other")
+    assert [each["event"] for each in agent.log()] == ["hook_ignored"]
+    assert not agent.mirror.exists()
+    assert not agent.spool.exists()
+
+
+def test_save_times_out(agent: Agent, socket_dir: Path, tmp_path: Path) -> None:
+    told = Events()
+    copy = tmp_path / "copy.jsonl"
+    spool = Spool(tmp_path / "spool")
+    save = Save(SID, "pre-compact", "/t.jsonl", 12)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
+        silent.bind(str(socket_dir / "s"))
+        silent.listen()
+        done = hand_over(
+            save, socket_dir / "s", spool, Fallback(copy, verified=True), told, try_s=0.05, between_s=0.01
+        )
+    assert not done
+    assert [name for name, _ in told.all] == [
+        "session_save_attempted",
+        "session_save_timed_out",
+        "session_save_retried",
+        "session_save_attempted",
+        "session_save_timed_out",
+        "session_save_fell_back",
+    ]
+    assert [fields.get("attempt") for _, fields in told.all] == [1, 1, 2, 2, 2, None]
+    (fell_back,) = told.named("session_save_fell_back")
+    assert (fell_back["copy"], fell_back["verified"]) == (copy, True)
+    assert [waiting for _, waiting in spool.waiting()] == [save]
+
+
+def test_save_crashes(agent: Agent, wait_until: Wait) -> None:
+    """The daemon is killed; what the hook leaves is taken in by the next one, and then it is gone."""
+    daemon = agent.daemon
+    daemon.start()
+    agent.say()
+    wait_until(lambda: daemon.ctl("status")["sessions"]["watched"] == 1)
+    daemon.kill()
+    agent.say("the last word")
+    agent.fire("PreCompact")
+    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+    wait_until(lambda: agent.log("session_save_fell_back"))
+    (fell_back,) = agent.log("session_save_fell_back")
+    assert (fell_back["copy"], fell_back["verified"]) == (str(agent.copy), True)
+    (waiting,) = agent.spool.glob("*.json")
+    assert oct(waiting.stat().st_mode & 0o777) == "0o600"
+    daemon.start()
+    wait_until(lambda: not list(agent.spool.iterdir()))
+    assert "pre-compact" in agent.triggers()
+
+
+def test_copy_corrupted(agent: Agent, wait_until: Wait) -> None:
+    """A copy that holds something else is not touched by the hook; the daemon keeps both."""
+    agent.say("one")
+    agent.fire("Stop")
+    whole = agent.copy.read_bytes()
+    spoiled = whole[:-5] + b"XXXXX"
+    agent.copy.write_bytes(spoiled)
+    agent.say("two")
+    agent.fire("Stop")
+    assert agent.copy.read_bytes() == spoiled
+    (failed,) = agent.log("session_copy_failed")
+    assert failed["level"] == "warning"
+    wait_until(lambda: len(agent.log("session_save_fell_back")) == 2)
+    assert sorted(each["verified"] for each in agent.log("session_save_fell_back")) == [False, True]
+    agent.daemon.start()
+    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+    (aside,) = agent.copy.parent.glob(f"{SID}.*.*.jsonl")
+    assert aside.read_bytes() == b"XXXXX"
+
+
+def test_compaction_then_failed_end(agent: Agent, wait_until: Wait) -> None:
+    """Saved before the compaction, which rewrites the transcript; at the end nobody answers. Nothing is lost."""
+    daemon = agent.daemon
+    daemon.start()
+    agent.say("a long story " * 500)
+    story = agent.transcript.read_bytes()
+    agent.fire("PreCompact")
+    wait_until(lambda: agent.log("session_saved"))
+    daemon.kill()
+    agent.transcript.write_bytes(line("user", "short", agent.project, session=SID))
+    agent.fire("SessionEnd")
+    assert agent.copy.read_bytes() == story
+    wait_until(lambda: agent.log("session_save_fell_back"))
+    daemon.start()
+    wait_until(lambda: agent.copy.read_bytes() == agent.transcript.read_bytes())
+    asides = [file.read_bytes() for file in agent.copy.parent.glob(f"{SID}.*.*.jsonl")]
+    assert any(story.endswith(aside) and aside for aside in asides)
+    assert "pre-compact" in agent.triggers()
+    wait_until(lambda: not list(agent.spool.iterdir()))
+
+
+# --- nothing that comes in does harm
+
+
+def test_names_of_events_are_told_apart_by_letters_alone(agent: Agent, wait_until: Wait) -> None:
+    agent.say()
+    for given in (
+        "STOP",
+        "precompact",
+        "pre-compact",
+        "subagentStop",
+        "session-end",
+        "Notification",
+        "Nonsense",
+    ):
+        agent.fire(given)
+    wait_until(lambda: len(list(agent.spool.glob("*.json"))) == 5)
+    assert sorted(json.loads(file.read_text())["trigger"] for file in agent.spool.glob("*.json")) == [
+        "pre-compact",
+        "pre-compact",
+        "session-end",
+        "stop",
+        "subagent-stop",
+    ]
+
+
+def test_wrong_arguments_end_with_0(agent: Agent, wait_until: Wait) -> None:
+    agent.say()
+    for arguments in ((), ("--nonsense",), ("Stop", "more", "--and", "more"), ("",), ("\udcff",)):
+        assert agent.fire(*arguments, hook_event_name="Notification").stdout == b""
+    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"\xff\xfe\x00",
+        b"{}" * 9,
+        b"[" * 200_000,
+        b"1" * 10_000,
+        b'{"transcript_path": 7}',
+        b'{"transcript_path": "\\ud800"}',
+        b'{"transcript_path": "/a\\u0000b"}',
+        b'{"x": "' + b"y" * (17 * 1024 * 1024) + b'"}',
+    ],
+    ids=lambda data: repr(data[:20]),
+)
+def test_what_is_no_event_is_refused(agent: Agent, data: bytes) -> None:
+    agent.say()
+    agent.fire("Stop", data=data)
+    assert [each["event"] for each in agent.log()] == ["hook_refused"]
+    assert not agent.mirror.exists()
+
+
+def test_paths_are_not_believed(agent: Agent, tmp_path: Path) -> None:
+    agent.say()
+    folder = agent.transcript.parent
+    secret = tmp_path / f"{SID}.jsonl"
+    secret.write_bytes(b"{}\n")
+    other = "11111111-58d7-4cf4-9f3f-6a6f5c9c1a11"
+    (folder / f"{other}.jsonl").symlink_to(secret)
+    fifo = "22222222-58d7-4cf4-9f3f-6a6f5c9c1a11"
+    os.mkfifo(folder / f"{fifo}.jsonl")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / f"{SID}.jsonl").write_bytes(b"{}\n")
+    (folder.parent / "link").symlink_to(elsewhere)
+    (folder / "deep").mkdir()
+    (folder / "deep" / f"{SID}.jsonl").write_bytes(b"{}\n")
+    (folder / "notes.jsonl").write_bytes(b"{}\n")
+    (folder / "33333333-58d7-4cf4-9f3f-6a6f5c9c1a11.jsonl").mkdir()
+    bad = [
+        str(secret),
+        f"{folder}/{other}.jsonl",
+        f"{folder}/{fifo}.jsonl",
+        f"{folder.parent}/link/{SID}.jsonl",
+        f"{folder}/deep/{SID}.jsonl",
+        f"{folder}/deep/../{SID}.jsonl",
+        f"{folder}/notes.jsonl",
+        f"{folder}/33333333-58d7-4cf4-9f3f-6a6f5c9c1a11.jsonl",
+        f"{folder}/../../../../../../../../etc/passwd",
+        "/dev/zero", "/dev/stdin", "relative.jsonl", "", "/", f"{folder}/", "/" + "a" * 5000,
+        f"{agent.daemon.agent}/projects/{SID}.jsonl",
+    ]  # fmt: skip
+    for path in bad:
+        agent.fire("Stop", transcript_path=path)
+    assert [each["event"] for each in agent.log()] == ["hook_refused"] * len(bad)
+    assert not agent.mirror.exists()
+    assert not agent.spool.exists()
+
+
+def test_a_subagents_path_is_not_believed_either(agent: Agent, tmp_path: Path) -> None:
+    agent.say()
+    folder = agent.transcript.parent
+    own = folder / SID / "subagents"
+    own.mkdir(parents=True)
+    (tmp_path / "secret.jsonl").write_bytes(b"secret")
+    (own / "agent-link.jsonl").symlink_to(tmp_path / "secret.jsonl")
+    (own / "agent-good.jsonl").write_bytes(b'{"a": 1}\n')
+    (folder / "agent-mine.jsonl").write_bytes(f'{{"sessionId": "{SID}"}}\n'.encode())
+    (folder / "agent-other.jsonl").write_bytes(b'{"sessionId": "x"}\n')
+    for name in (str(tmp_path / "secret.jsonl"), f"{own}/agent-link.jsonl", f"{own}/../../x", f"{folder}/agent-other.jsonl",
+                 f"{folder}/agent-mine.jsonl", 7):  # fmt: skip
+        agent.fire("Notification", agent_transcript_path=name)
+    copies = {
+        str(file.relative_to(agent.copy.parent)) for file in agent.copy.parent.rglob("*") if file.is_file()
+    }
+    assert copies == {f"{SID}.jsonl", f"{SID}/subagents/agent-good.jsonl", f"{SID}/agent-mine.jsonl"}
+    assert len(agent.log("hook_refused", "session_copy_failed")) == 5
+
+
+def test_nothing_is_written_through_a_link(agent: Agent, tmp_path: Path) -> None:
+    agent.say()
+    target = tmp_path / "target"
+    target.mkdir()
+    agent.mirror.mkdir()
+    (agent.mirror / "app").symlink_to(target)
+    agent.fire("Notification")
+    assert not list(target.iterdir())
+    (agent.mirror / "app").unlink()
+    (agent.mirror / "app").mkdir()
+    (target / "file").write_bytes(b"")
+    agent.copy.symlink_to(target / "file")
+    agent.fire("Notification")
+    assert (target / "file").read_bytes() == b""
+    assert len(agent.log("session_copy_failed")) == 2
+
+
+def test_a_hook_only_adds(agent: Agent) -> None:
+    agent.say("one")
+    agent.say("two")
+    agent.fire("Notification")
+    whole = agent.copy.read_bytes()
+    agent.transcript.write_bytes(whole[: len(whole) // 2])
+    agent.fire("Notification")
+    assert agent.copy.read_bytes() == whole
+
+
+def test_hooks_at_once_write_one_copy(agent: Agent) -> None:
+    for number in range(50):
+        agent.say(f"{number} " + "y" * 20_000)
+    command = [sys.executable, "-m", "sessiond", "hook", "Notification"]
+    running = [
+        subprocess.Popen(command, env=agent.daemon.environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(6)
+    ]
+    for process in running:
+        assert process.communicate(agent.event(), timeout=30)[0] == b""
+        assert process.returncode == 0
+    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+    assert len(list(agent.mirror.rglob("*.jsonl"))) == 1
+
+
+def test_a_wrong_setting_costs_no_copy(agent: Agent, tmp_path: Path) -> None:
+    agent.say()
+    (agent.daemon.folder / "s").mkdir()
+    kept = tmp_path / "kept"
+    (agent.daemon.folder / "s" / "config.toml").write_text(
+        f'[nonsense]\nx = 1\n[backup]\nmirror_dir = "{kept}"\n'
+    )
+    agent.daemon.environ["CLAUDE_CONFIG_DIR"] = str(agent.daemon.agent)
+    agent.fire("Notification")
+    assert (kept / "app" / f"{SID}.jsonl").read_bytes() == agent.transcript.read_bytes()
+    assert len(agent.log("config_refused")) == 1
+
+
+# --- nothing that is broken is the agent's business
+
+
+@pytest.mark.parametrize(
+    "package", ["raise SystemExit(2)", "import no_such_module", "def broken(", "raise KeyboardInterrupt"]
+)
+def test_a_broken_installation_is_not_noticed(agent: Agent, tmp_path: Path, package: str) -> None:
+    broken = tmp_path / "broken" / "sessionsync"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text(package)
+    done = run(
+        agent.daemon, "Stop", "--passthrough", data=b"\x00data", environ={"PYTHONPATH": str(broken.parent)}
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"\x00data", b"")
+
+
+def test_a_full_disk_is_not_noticed(agent: Agent) -> None:
+    """Files may not grow beyond 64 KB here, which is how a full disk or a quota ends a write."""
+    for _ in range(10):
+        agent.say("z" * 20_000)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+
+    done = run(agent.daemon, "Notification", data=agent.event(), preexec_fn=limit)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    (failed,) = agent.log("session_copy_failed")
+    assert str(agent.copy) in failed["reason"]
+    agent.fire("Notification")
+    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+
+
+def test_closed_streams_are_not_noticed(agent: Agent) -> None:
+    agent.say()
+    for redirect in ("<&-", ">&- <&-", "2>&- >&- <&-", ">&- 2>&-"):
+        for more in ("", " --passthrough"):
+            command = f"'{sys.executable}' -m sessiond hook Notification{more} {redirect}"
+            done = subprocess.run(
+                ["/bin/sh", "-c", command],
+                env=agent.daemon.environ,
+                input=agent.event(),
+                check=False,
+                timeout=30,
+            )
+            assert done.returncode == 0
+    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+
+
+def test_a_reader_that_left_is_not_noticed(agent: Agent) -> None:
+    agent.say()
+    command = [sys.executable, "-m", "sessiond", "hook", "Notification", "--passthrough"]
+    hook = subprocess.Popen(
+        command,
+        env=agent.daemon.environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert hook.stdout is not None
+    hook.stdout.close()
+    hook.stdout = None
+    _, said = hook.communicate(agent.event(), timeout=30)
+    assert (hook.returncode, said) == (0, b"")
+    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"\x00\xff\n" * 100_000, b"x" * (20 * 1024 * 1024)], ids=len)
+def test_a_chain_gets_what_came(agent: Agent, data: bytes) -> None:
+    assert agent.fire("Stop", "--passthrough", data=data).stdout == data
+
+
+def test_stdin_may_stay_open(agent: Agent) -> None:
+    agent.say()
+    read, write = os.pipe()
+    try:
+        os.write(write, agent.event())
+        done = subprocess.run(
+            [sys.executable, "-m", "sessiond", "hook", "Notification"],
+            env=agent.daemon.environ, stdin=read, capture_output=True, timeout=30, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(read)
+        os.close(write)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+
+
+def test_a_hook_holds_nothing_of_the_agents_when_it_has_ended(agent: Agent, wait_until: Wait) -> None:
+    """Its child lives on for seconds where nobody answers; `communicate` would wait for it if it held a pipe."""
+    agent.say()
+    with answering(agent.daemon.socket, [None, b'{"checkpoint": "c", "bytes": 1}'], []) as release:
+        agent.fire("Stop")  # returns only when stdout and stderr are closed by all who had them
+        wait_until(lambda: agent.log("session_save_attempted"))
+        assert not agent.log("session_saved", "session_save_failed", "session_save_timed_out")
+        release.set()
+        wait_until(lambda: agent.log("session_saved"))
+
+
+def test_a_hook_needs_the_standard_library_alone(agent: Agent) -> None:
+    agent.say()
+    environ = dict(agent.daemon.environ)
+    del environ["SESSIOND_HOME"]  # the platform's own places, which take a library elsewhere
+    environ |= {"XDG_STATE_HOME": str(agent.daemon.folder), "XDG_CONFIG_HOME": str(agent.daemon.folder)}
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "sessiond", "hook", "Notification"],
+        env=environ, input=agent.event(), capture_output=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert agent.copy.exists()
+    lines = [each.rpartition("|")[2] for each in done.stderr.decode().splitlines()]
+    started = next(number for number, each in enumerate(lines) if each.strip() == "sessiond")
+    imported = {each.strip().partition(".")[0] for each in lines[started:]}
+    assert imported <= sys.stdlib_module_names | {"sessiond", "sessionsync"}
+    assert "sessionsync" in imported
+
+
+# --- the log and the spool are bounded
+
+
+def test_the_log_is_bounded(tmp_path: Path) -> None:
+    from sessiond.hooklog import FILE_BYTES, HookLog
+
+    log = HookLog(tmp_path / "log")
+    for number in range(2500):
+        log("hook_refused", reason=f"{number} " + "x" * 5000)
+    sizes = [file.stat().st_size for file in (tmp_path / "log").iterdir()]
+    assert len(sizes) == 2
+    assert max(sizes) < FILE_BYTES + 1000
+    assert next(log.newest())["reason"].startswith("2499 ")
+
+
+def test_the_spool_is_bounded_and_holds_events_alone(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", most=20)
+    for number in range(25):
+        spool.put(Save(SID, "stop", "/t", number))
+    assert [save.size for _, save in spool.waiting() if save] == list(range(5, 25))
+    for file in (tmp_path / "spool").iterdir():
+        file.unlink()
+    (tmp_path / "spool" / "1.json").write_text("{")
+    (tmp_path / "spool" / "2.json").symlink_to("/etc/passwd")
+    (tmp_path / "spool" / "3.json").write_text('{"session": 1, "trigger": "", "transcript": "", "size": 2}')
+    (tmp_path / "spool" / "other").write_text("")
+    assert [save for _, save in spool.waiting()] == [None, None, None]
+
+
+def test_the_daemon_drops_what_is_no_event(agent: Agent, wait_until: Wait) -> None:
+    agent.spool.mkdir(parents=True)
+    (agent.spool / "1.json").write_text("{")
+    Spool(agent.spool).put(Save(SID, "stop", "/nowhere", 1))
+    Spool(agent.spool).put(Save("../../x", "stop", "/nowhere", 1))
+    agent.daemon.start()
+    wait_until(lambda: not list(agent.spool.iterdir()))
+    assert len(logged(agent.daemon, "spool_event_dropped")) == 3
+
+
+class answering:  # noqa: N801 - reads as a sentence
+    """A socket at the daemon's place: answers each connection with the next of `answers`; b"" hangs up, None waits."""
+
+    def __init__(self, path: Path, answers: list[bytes | None], asked: list[bytes]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._listener.settimeout(30)
+        self._asked = asked
+        self._answers = answers
+        self._release = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> threading.Event:
+        self._thread.start()
+        return self._release
+
+    def __exit__(self, *_: object) -> None:
+        self._release.set()
+        self._thread.join(30)
+        self._listener.close()
+
+    def _serve(self) -> None:
+        answers = list(self._answers)
+        while answers:
+            answer = answers.pop(0)
+            connection, _ = self._listener.accept()
+            with connection:
+                connection.settimeout(30)
+                self._asked.append(connection.recv(65536))
+                if answer is None:
+                    assert self._release.wait(30)
+                    answer = answers.pop(0)
+                if answer:
+                    assert answer is not None
+                    head = f"HTTP/1.0 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n"
+                    connection.sendall(head.encode() + answer)

@@ -1,0 +1,240 @@
+"""`sessiond restore` and `continue` as processes: beside a daemon, killed, on a full disk, with a person to ask."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import poll
+from tests.daemon import Daemon
+from tests.fakes.agent import Agent
+from tests.fakes.github import FakeGitHub
+from tests.machine import repository
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(socket_dir: Path) -> Path:
+    return socket_dir
+
+
+def run(
+    daemon: Daemon, *arguments: str, cwd: Path | None = None, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sessiond", *arguments],
+        env=daemon.environ | environ,
+        cwd=cwd or daemon.home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def project(daemon: Daemon, name: str = "app") -> Path:
+    folder = daemon.home / name
+    folder.mkdir(parents=True)
+    repository(folder)
+    return Path(os.path.realpath(folder))
+
+
+def transcript(daemon: Daemon, folder: Path, agent: Agent) -> Path:
+    name = "".join(c if c.isascii() and c.isalnum() else "-" for c in str(folder))
+    path = daemon.agent / "projects" / name / f"{agent.session}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def an_agent(folder: Path, *prompts: str) -> Agent:
+    agent = Agent(cwd=str(folder))
+    for prompt in prompts or ("hello",):
+        agent.turn(prompt)
+    return agent
+
+
+def test_a_session_deleted_under_the_daemon_comes_back_and_goes_on(folder: Path) -> None:
+    with Daemon(folder) as daemon:
+        app = project(daemon)
+        agent = an_agent(app)
+        live = transcript(daemon, app, agent)
+        live.write_bytes(agent.data)
+        daemon.start()
+        point = daemon.ctl("checkpoint", acts=True, session=agent.session)["checkpoint"]
+        live.unlink()
+        poll(lambda: daemon.ctl("show", session=agent.session)["state"] == "deleted", 20)
+        done = run(daemon, "restore", agent.session)
+        assert done.returncode == 0, done.stderr
+        assert live.read_bytes() == agent.data
+        poll(lambda: daemon.ctl("show", session=agent.session)["state"] != "deleted", 20)
+        agent.turn("and on")
+        live.write_bytes(agent.data)
+        daemon.ctl("checkpoint", acts=True, session=agent.session)
+        files = daemon.ctl("show", session=agent.session)["files"]
+        assert [file["generation"] for file in files] == [0]  # it goes on where it was, and is no new version
+        assert daemon.ctl("show", session=agent.session)["checkpoints"][0]["id"] == point
+
+
+def test_two_machines_and_a_runner_through_github(folder: Path) -> None:
+    with FakeGitHub() as gh:
+        gh.add_repo("o/r", private=True)
+        gh.token("T", login="me")
+        github = {"SESSIOND_GITHUB_REPO": "o/r", "SESSIOND_GITHUB_API_URL": gh.url, "GH_TOKEN": "T"}
+        one, two = Daemon(folder / "1", CI="true", **github), Daemon(folder / "2", **github)
+        app, there = project(one), project(two, "code/app")
+        agent = an_agent(app)
+        transcript(one, app, agent).write_bytes(agent.data)
+        done = run(one, "sync", "--once", "--timeout", "50")
+        assert done.returncode == 0, done.stderr
+        done = run(two, "restore", agent.session[:8], cwd=there)
+        assert done.returncode == 0, done.stderr
+        put = transcript(two, there, agent)
+        assert put.read_bytes() == agent.data
+        assert done.stdout.splitlines()[-1] == f"cd {there} && claude --resume {agent.session}"
+        put.unlink()
+        done = run(two, "continue", cwd=there)
+        assert (done.returncode, done.stdout) == (0, f"cd {there} && claude --resume {agent.session}\n")
+        assert put.read_bytes() == agent.data
+
+
+@pytest.fixture
+def stored(folder: Path) -> tuple[Daemon, Agent, Path]:
+    """A large session whose file is gone."""
+    daemon = Daemon(folder)
+    app = project(daemon)
+    agent = an_agent(app, *(f"{n} " + "x" * 400_000 for n in range(25)))
+    live = transcript(daemon, app, agent)
+    live.write_bytes(agent.data)
+    done = run(daemon, "sync", "--once")
+    assert done.returncode == 0, done.stderr
+    live.unlink()
+    return daemon, agent, live
+
+
+def test_a_restore_that_is_killed_leaves_all_or_nothing(stored: tuple[Daemon, Agent, Path]) -> None:
+    daemon, agent, live = stored
+    seen = 0
+    for _ in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sessiond", "restore", agent.session],
+            env=daemon.environ,
+            cwd=daemon.home,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        until = time.monotonic() + 20
+        while process.poll() is None and time.monotonic() < until:
+            if any((daemon.agent / "projects").glob(".sessiond-restore-*/*")):
+                seen += 1
+                break
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
+        assert not live.exists() or live.read_bytes() == agent.data
+        live.unlink(missing_ok=True)
+    assert seen
+    old = time.time() - 2 * 86_400
+    for left in (daemon.agent / "projects").glob(".sessiond-restore-*"):
+        os.utime(left, (old, old))
+    assert run(daemon, "restore", agent.session).returncode == 0
+    assert live.read_bytes() == agent.data
+    assert not list((daemon.agent / "projects").glob(".sessiond-restore-*"))
+
+
+def test_a_disk_that_is_full_half_way_leaves_nothing(stored: tuple[Daemon, Agent, Path]) -> None:
+    daemon, agent, live = stored
+    live.parent.rmdir()
+    mount = [
+        "mount",
+        "-t",
+        "tmpfs",
+        "-o",
+        "size=4m,mode=0700",
+        "sessiond-test",
+        str(daemon.agent / "projects"),
+    ]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk, and not everywhere")
+    try:
+        done = run(daemon, "restore", agent.session)
+        assert done.returncode == 1
+        assert "No space left on device" in done.stderr
+        assert "Free space" in done.stderr
+        assert list((daemon.agent / "projects").rglob("*")) == []
+    finally:
+        subprocess.run(["umount", "-l", str(daemon.agent / "projects")], check=True)
+
+
+def on_a_terminal(daemon: Daemon, typed: str, *arguments: str, cwd: Path) -> tuple[int, str]:
+    """Run it where a person sits, who types that; its exit code and the screen."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sessiond", *arguments],
+        env=daemon.environ | {"TERM": "dumb"},
+        cwd=cwd,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    os.write(ours, typed.encode())
+    screen = b""
+    while True:
+        try:
+            block = os.read(ours, 65536)
+        except OSError:  # Linux says EIO where the other end has gone
+            break
+        if not block:
+            break
+        screen += block
+    os.close(ours)
+    return process.wait(20), screen.decode()
+
+
+def test_a_large_session_shows_how_far_it_is(stored: tuple[Daemon, Agent, Path]) -> None:
+    daemon, agent, live = stored
+    size = len(agent.data)
+    assert size < 16 * 1024 * 1024
+    bigger = an_agent(daemon.home / "app", *(f"{n} " + "y" * 400_000 for n in range(45)))
+    live.write_bytes(bigger.data)
+    assert run(daemon, "sync", "--once").returncode == 0
+    live.unlink()
+    code, screen = on_a_terminal(daemon, "", "restore", agent.session, cwd=daemon.home)
+    assert code == 0
+    assert "Restoring" in screen
+    assert live.read_bytes() == bigger.data
+
+
+def test_a_person_is_asked_about_somebody_elses_session_and_which_to_go_on_with(folder: Path) -> None:
+    with FakeGitHub() as gh:
+        gh.add_repo("o/r", private=True)
+        gh.token("T", login="me")
+        gh.token("T2", login="ann")
+        github = {"SESSIOND_GITHUB_REPO": "o/r", "SESSIOND_GITHUB_API_URL": gh.url}
+        one = Daemon(folder / "1", CI="true", GH_TOKEN="T", **github)
+        two = Daemon(folder / "2", GH_TOKEN="T2", SESSIOND_GITHUB_AUTHORS='["me"]', **github)
+        app, there = project(one), project(two)
+        agent = an_agent(app)
+        transcript(one, app, agent).write_bytes(agent.data)
+        assert run(one, "sync", "--once", "--timeout", "50").returncode == 0
+        put = transcript(two, there, agent)
+        code, screen = on_a_terminal(two, "n\n", "restore", agent.session, cwd=there)
+        assert code == 5
+        assert "is me's" in screen
+        assert not put.exists()
+        code, screen = on_a_terminal(two, "y\n", "restore", agent.session, cwd=there)
+        assert code == 0
+        assert put.read_bytes() == agent.data
+        code, screen = on_a_terminal(two, "\n", "continue", cwd=there)
+        assert code == 0
+        assert "Which [1]:" in screen
+        assert screen.splitlines()[-1] == f"cd {there} && claude --resume {agent.session}"
