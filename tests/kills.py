@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from tests import arrived
 from tests.daemon import Daemon
@@ -34,7 +35,7 @@ class Kills:
         # a run makes more requests than a person's daemon does in an hour
         self.gh.behave(content_per_minute=10_000, content_per_hour=10_000)
 
-    def __enter__(self) -> Kills:
+    def __enter__(self) -> Self:
         self.gh.__enter__()
         self.daemon = Daemon(
             self.folder,

@@ -22,6 +22,7 @@ from sessiond.schedule import Job, Schedule
 from sessiond.server import Server
 from sessiond.spool import Spool
 from sessiond.token import LOG_IN, renewal
+from sessiond.upkeeping import UpkeepLoop, upkeep_of
 from sessiond.verbs import Verbs
 from sessiond.watcher import Watcher
 from sessionsync import __version__
@@ -62,11 +63,12 @@ class App:
         self.capture: CaptureLoop
         self.push: PushLoop
         self.index: IndexLoop
+        self.upkeep: UpkeepLoop
         self._ends = ExitStack()
         self._ending = False
         self.metrics = Metrics(
             catalogue(
-                loops=("capture", "push", "index"),
+                loops=("capture", "push", "index", "upkeep"),
                 jobs=("rescan", "supervise", "spool"),
                 commands=Verbs.NAMES,
                 kinds=KINDS,
@@ -111,6 +113,15 @@ class App:
                 self._loop_failed,
                 lambda: not self.capture.rested.is_set(),
             )
+            self.copies = upkeep_of(self.engine, self.capture, self.emit)
+            self.upkeep = UpkeepLoop(
+                self.copies,
+                self.engine,
+                self.findings,
+                self.emit,
+                self._loop_failed,
+                lambda: not self.capture.rested.is_set(),
+            )
             self.saves = Saves(self.engine, self.capture, Spool(self.paths.spool_dir), self.emit)
             self.verbs = Verbs(self)
             self._read_metrics()
@@ -137,6 +148,7 @@ class App:
             self.capture.start()
             self.push.start()
             self.index.start()
+            self.upkeep.start()
             undo.callback(self._stop_loops)
             self._ends = undo.pop_all()
         self.emit("daemon_started", version=__version__, pid=os.getpid(), mode=self.mode()[0], port=self.port)
@@ -151,6 +163,7 @@ class App:
     def _stop_loops(self) -> None:
         self.push.stop()
         self.index.stop()
+        self.upkeep.stop()
         self.capture.stop()
         self.push.join(PUSH_ENDS_S)
         if self.push.is_alive() and self.engine.push is not None:
@@ -159,6 +172,7 @@ class App:
         self.capture.join(LOOP_ENDS_S)
         if not self.capture.is_alive():
             self.capture.finish()
+        self.upkeep.join(LOOP_ENDS_S)
         self.index.join(LOOP_ENDS_S)
         if not self.index.is_alive():
             self.index.close()
@@ -215,13 +229,18 @@ class App:
 
     def _loop_failed(self, name: str, error: BaseException) -> None:
         """A loop has ended by an error: the process ends too, and its service starts it anew."""
-        self.log.at("error", "loop_failed", {"loop": name, "error": repr(error), "exc_info": error})
+        said: dict[str, Any]
+        if isinstance(error, SessiondError):
+            said = {"code": error.code, "reason": str(error), "hint": error.hint}
+        else:
+            said = {"error": repr(error), "exc_info": error}
+        self.log.at("error", "loop_failed", {"loop": name, **said})
         self.end(getattr(error, "exit_code", 70))
 
     def health_checks(self) -> dict[str, str]:
         """Whether the process lives and its loops turn; '' where nothing is wrong."""
         checks = {}
-        for loop in (self.capture, self.push, self.index):
+        for loop in (self.capture, self.push, self.index, self.upkeep):
             stuck = loop.failed or not loop.is_alive() or loop.progress_age_s > STUCK_S
             checks[loop.name] = f"no progress for {loop.progress_age_s:.0f} s" if stuck else ""
         checks["watcher"] = "" if self.watcher.alive() else "dead, it is being restarted"
@@ -236,12 +255,13 @@ class App:
         return checks
 
     def _read_metrics(self) -> None:
-        loops = (self.capture, self.push, self.index)
+        loops = (self.capture, self.push, self.index, self.upkeep)
         self.metrics.read(
             {
                 **of_state(self.engine.catalog, self.engine.queue, time.time),
                 "ready": lambda: float(not any(self.ready_checks().values())),
                 "loop_progress_age_seconds": lambda: {loop.name: loop.progress_age_s for loop in loops},
+                "integrity_scan_last_success_timestamp_seconds": self.copies.scanned_at,
                 "watch_events": lambda: self.watcher.counts,
                 "watch_watches": lambda: float(self.watcher.watches),
                 "watch_watches_limit": watches_limit,

@@ -54,6 +54,8 @@ OUTCOMES = ("success", "client_error", "server_error", "rate_limited", "timeout"
 TIERS = tuple(tier.value for tier in Tier)
 TOOLS = ("claude", "structured")
 ITEMS = ("comment", "index")
+STORES = ("mirror", "vault", "github", "archive")
+RESULTS = ("ok", "mismatch", "missing", "error")
 RESCANS = ("start", "timer", "overflow", "clock", "trouble", "command", OTHER)
 
 
@@ -255,6 +257,24 @@ def catalogue(
         ),
         Entry("captured_bytes", "counter", "Session bytes copied into the local backup."),
         Entry(
+            "integrity_checks",
+            "counter",
+            "SHA-256 comparisons of stored content against the recorded digest.",
+            {"store": STORES, "result": RESULTS},
+        ),
+        Entry(
+            "integrity_scan_last_success_timestamp_seconds",
+            "gauge",
+            "Unix time at which the last complete integrity scan ended.",
+            read=True,
+        ),
+        Entry(
+            "integrity_scan_duration_seconds",
+            "histogram",
+            "Duration of complete integrity scans.",
+            buckets=WAIT_BUCKETS,
+        ),
+        Entry(
             "redactions",
             "counter",
             "Secrets redacted before they left the machine.",
@@ -366,6 +386,15 @@ class Metrics:
             case "session_captured":
                 self.add("captured_bytes", by=_number(fields, "bytes"))
                 self.add("changes_detected", session.partition(":")[0])
+            case "integrity_checked":
+                self.add(
+                    "integrity_checks",
+                    str(fields.get("store", "")),
+                    str(fields.get("result", "")),
+                    by=_number(fields, "count"),
+                )
+            case "integrity_scanned":
+                self.observe("integrity_scan_duration_seconds", seconds=_number(fields, "seconds"))
             case "tier_promoted":
                 self.add(
                     "session_tier_transitions",

@@ -225,6 +225,20 @@ class Restoring:
             progress=wish.progress,
         )
 
+    def live(self, session: Known) -> Target | None:
+        """Where a session lies that the agent can resume as it is; None where it must be put back first."""
+        if session.ref.source != "claude":
+            folder = Path(session.folder or "/")
+            place = ProjectTarget(folder, session.session_id) if folder.is_dir() else None
+            return place if place is not None and place.present() else None
+        agent = self._agent()
+        places = (AgentTarget(agent, session.session_id, Path(f), os.environ) for f in self._folders(session))
+        return next((place for place in places if place.has_transcript()), None)
+
+    def _folders(self, session: Known) -> list[str]:
+        """The folders of this machine that a session may be resumed in."""
+        return [folder for folder in (session.folder, str(self._here)) if folder and Path(folder).is_dir()]
+
     def _target(self, session: Known, copy: Copy, wish: Wish) -> Target:
         if wish.out is not None:
             return OutTarget(wish.out.absolute())

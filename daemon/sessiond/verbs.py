@@ -12,12 +12,15 @@ from sessiond.control import Answer, Params, Verb, flag, number, text
 from sessiond.spool import Save
 from sessionsync import __version__, report
 from sessionsync.catalog import Session
-from sessionsync.errors import Limited, NoSuchSession
+from sessionsync.errors import Limited, NoSuchSession, UsageError
 from sessionsync.model import Ref
 from sessionsync.push import Push
 from sessionsync.queue import Item
 from sessionsync.reliability.findings import Finding, Severity
 from sessionsync.sources.cleanup import cleanup_days
+from sessionsync.sources.folders import readable
+from sessionsync.upkeep import Verdict, outcome
+from sessionsync.vault.verify import Part
 
 if TYPE_CHECKING:
     from sessiond.app import App
@@ -42,6 +45,9 @@ class Verbs:
         "resume",
         "local-only",
         "reindex",
+        "verify",
+        "repair",
+        "gc",
         "reload",
         "stop",
     )
@@ -171,6 +177,40 @@ class Verbs:
             self._app.index.rebuild()
         return {"left": self._app.index.behind()}
 
+    def verify(self, params: Params) -> Answer:
+        """Look at the copies of one session or of all; what is damaged is then repaired by itself."""
+        app = self._app
+        session = self._session(params)
+        part = _part(text(params, "sample", ""))
+        found = Verdict()
+        for each in [session] if session is not None else app.engine.catalog.sessions():
+            verdict = outcome(app.copies.verify(each, part, deep=flag(params, "deep")))
+            found.add(verdict)
+            if verdict.bad:
+                app.upkeep.heal(each)
+        return {
+            "checked": found.checked,
+            "bytes": found.size,
+            "bad": [{"session": name, "where": bad.where, "what": bad.what} for name, bad in found.bad],
+        }
+
+    def repair(self, params: Params) -> Answer:
+        """Heal the copies of a session from each other, and from the live file."""
+        session = self._app.engine.catalog.resolve(text(params, "session"))
+        healing = outcome(self._app.copies.repair(session))
+        self._app.upkeep.judge(session.name, healing)
+        return {
+            "session": session.ref.session_id,
+            "healed_bytes": healing.healed,
+            "healed_bits": healing.bits,
+            "kept": [readable(str(path)) for path in healing.kept],
+            "left": [{"where": bad.where, "what": bad.what} for bad in healing.left],
+        }
+
+    def gc(self, params: Params) -> Answer:
+        """Remove what nothing names any longer."""
+        return outcome(self._app.copies.gc(time.time(), dry_run=flag(params, "dry_run")))
+
     def reload(self, params: Params) -> Answer:
         """Read the settings again."""
         return {"changed": self._app.reload()}
@@ -283,11 +323,12 @@ class Verbs:
         )
         buried = app.engine.queue.items(buried=True)
         if buried:
+            refused = f"{len(buried)} checkpoint{'' if len(buried) == 1 else 's'}"
             found.append(
                 Finding(
                     "item_buried",
                     Severity.WARNING,
-                    f"GitHub refused {len(buried)} for good: {buried[0].last_error}",
+                    f"GitHub refused {refused} for good: {buried[0].last_error}",
                     "`sessiond ctl queue --buried` lists them, `sessiond ctl retry` tries again.",
                     min(item.enqueued_at for item in buried),
                 )
@@ -320,6 +361,16 @@ def _count(items: list[Item], session: Session | None) -> int:
     """How many checkpoints are among them, of one session or of all; an index is no checkpoint."""
     comments = [item for item in items if item.operation == "comment"]
     return sum(1 for item in comments if session is None or item.subject == session.id)
+
+
+def _part(said: str) -> Part | None:
+    """`N/T` as a part; None for ''."""
+    number_of, _, of = said.partition("/")
+    if not said:
+        return None
+    if not (number_of.isdecimal() and of.isdecimal() and 1 <= int(number_of) <= int(of)):
+        raise UsageError(f"{said[:40]!r} is no sample.", hint="N/T is the N-th of T parts: 1/7, 2/7 … 7/7.")
+    return Part(int(number_of), int(of))
 
 
 def _reachable(push: Push) -> bool | None:

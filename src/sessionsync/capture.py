@@ -569,7 +569,7 @@ class Capture:
                 self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
         vault = self._session_vault(work)
         generation, stored = file.generation, file.stored = vault.stored(file.name)
-        shared = _common_with_vault(vault, file.name, generation, stored, descriptor)
+        shared = _common_with_vault(vault, file.name, generation, stored, descriptor) if stored else 0
         if shared < stored:
             vault.fork(file.name, generation + 1, generation, shared)
             file.generation, file.forked_at, file.stored = generation + 1, shared, shared
@@ -719,6 +719,14 @@ class Capture:
                 lines.feed(self._read(work, file, start, min(start + BLOCK_BYTES, file.length)))
             work.changed.add(file.name)
 
+    def _read_tail(self, source: Source, work: _Work, file: File) -> None:
+        """Read a last line that lacks nothing but its newline: what comes next is another one."""
+        if source.append_only(file.name) and file.read_to < file.length:
+            tail = self._read(work, file, file.read_to, file.length)
+            if _is_whole(tail):
+                start, file.read_to = file.read_to, file.length
+                source.follow(work.session.summary, file.name, tail, start)
+
     def _captured(self, work: _Work, name: str) -> bytes | None:
         """A small file's captured bytes, None where it is not captured or is gone."""
         file = work.files.get(name)
@@ -817,6 +825,8 @@ class Capture:
                 length, root = main
             elif whole_lines and source.append_only(file.name):
                 length = file.read_to
+            else:
+                self._read_tail(source, work, file)
             self._store(work, file, length)
             partial = partial or length < file.length
             # an agent's own clean-up is never copied as the truth; in a folder that people keep, it may be
@@ -890,15 +900,17 @@ class _Lines:
         self._rest = [rest]
 
     def feed(self, block: bytes) -> list[Mark]:
-        """Read the lines that `block` completes; a last line without its newline waits unless it is whole."""
+        """Read the lines that `block` completes.
+
+        A last line without its newline waits, also where it looks whole: another may be glued to it, and
+        a checkpoint behind it must not depend on where the bytes were split.
+        """
         self._rest.append(block)
-        size = sum(map(len, self._rest))
-        if b"\n" not in block and not block.rstrip().endswith(b"}") and size <= LINE_BYTES:
+        if b"\n" not in block and sum(map(len, self._rest)) <= LINE_BYTES:
             return []  # in pieces: a huge line is put together once
         data = b"".join(self._rest)
         end = data.rfind(b"\n") + 1
-        tail = data[end:]
-        if tail and (_is_whole(tail) or len(tail) > LINE_BYTES):
+        if len(data) - end > LINE_BYTES:
             end = len(data)
         self._rest = [data[end:]]
         if not end:

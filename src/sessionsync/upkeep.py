@@ -41,6 +41,8 @@ AGAIN_S = 3600.0
 # A scan a day, each of a seventh of all bytes.
 SCAN_S = 86_400.0
 SCANS = 7
+# What it costs to look at a session at all.
+JOURNAL_BYTES = 16 * 1024
 # What a killed merge left is removed when it is so old.
 GRACE_S = 86_400.0
 
@@ -48,6 +50,16 @@ Paced = Generator[int, None, T]
 """Yields the bytes just moved; returns what came of it."""
 FindBytes = Callable[[Session, str, int, int], bytes]
 """Bytes [start, end) of a session's file from a copy elsewhere; none where it has none."""
+
+
+def outcome(work: Paced[T]) -> T:
+    """What comes of a piece of work that is done at once, unpaced."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            found: T = end.value
+            return found
 
 
 class Write(Protocol):
@@ -88,6 +100,7 @@ class Scan(msgspec.Struct):
     number: int = 0
     began: float = 0.0
     after: int = -1
+    ended: float = 0.0
     checked: int = 0
     size: int = 0
     bad: int = 0
@@ -141,19 +154,24 @@ class Upkeep:
         What looks bad is looked at again in the writer's thread before it is believed.
         """
         verdict = Verdict(checked=1)
+        yield JOURNAL_BYTES
         vault, expected = self._open(session), self._expected(session)
         found: list[Bad] = []
-        for checked in self._looks(session, vault, expected, part, deep=deep):
-            verdict.count(checked)
-            if checked.bad is not None:
-                found.append(checked.bad)
-            yield checked.size
-        if found:
-            real = self._write(lambda _now: self._again(session, found))
-            verdict.results = {key: n for key, n in verdict.results.items() if key[1] == "ok"}
-            for bad in real:
-                verdict.count(Checked(bad.store, 0, bad))
-            verdict.bad = [(session.name, bad) for bad in real]
+        real: list[Bad] = []
+        try:
+            for checked in self._looks(session, vault, expected, part, deep=deep):
+                verdict.count(checked)
+                if checked.bad is not None:
+                    found.append(checked.bad)
+                yield checked.size
+            if found:
+                real = self._write(lambda _now: self._again(session, found))
+        except CopyError as problem:  # it could not even be read
+            real = [*found, Bad(VAULT, checks.JOURNAL, 0, 0, 0, "error", str(problem))]
+        verdict.results = {key: n for key, n in verdict.results.items() if key[1] == "ok"}
+        for bad in real:
+            verdict.count(Checked(bad.store, 0, bad))
+        verdict.bad = [(session.name, bad) for bad in real]
         for (store, result), number in verdict.results.items():
             self._emit("integrity_checked", session=session.name, store=store, result=result, count=number)
         if verdict.bad:
@@ -197,6 +215,10 @@ class Upkeep:
         scan = self._scan()
         return 0.0 if scan.after >= 0 else scan.began + SCAN_S
 
+    def scanned_at(self) -> float:
+        """When the last scan ended (Unix seconds); 0 where none has."""
+        return self._scan().ended
+
     def scan(self, now: float) -> Paced[Verdict]:
         """Look at the next session of the daily scan, or begin one, or end it.
 
@@ -205,7 +227,7 @@ class Upkeep:
         """
         scan = self._scan()
         if scan.after < 0:
-            scan = Scan(number=scan.number + 1, began=now, after=0)
+            scan = Scan(number=scan.number + 1, began=now, after=0, ended=scan.ended)
         part = Part(scan.number % SCANS + 1, SCANS)
         session = self._catalog.after(scan.after)
         verdict = Verdict()
@@ -215,7 +237,7 @@ class Upkeep:
                 verdict = yield from self.verify(session, part)
             else:
                 verdict = yield from self._strangers(part)
-                scan.after = -1
+                scan.after, scan.ended = -1, now
         finally:
             scan.size += verdict.size
             scan.checked += verdict.checked
@@ -223,7 +245,11 @@ class Upkeep:
             self._catalog.store.set_meta("scan", _encode(scan).decode())
         if scan.after < 0:
             self._emit(
-                "integrity_scanned", sessions=scan.checked, bytes=scan.size, bad=scan.bad, began=scan.began
+                "integrity_scanned",
+                sessions=scan.checked,
+                bytes=scan.size,
+                bad=scan.bad,
+                seconds=round(now - scan.began, 1),
             )
         return verdict
 
@@ -240,6 +266,7 @@ class Upkeep:
         for project, ref in self._vault.sessions():
             if (project, ref) in known:
                 continue
+            yield JOURNAL_BYTES
             vault, name = self._vault.open(project, ref), str(ref)
             verdict.checked += 1
             looks = [checks.structure(vault, self._mirror, ())]
@@ -310,7 +337,7 @@ class Upkeep:
     def _others(self, session: Session) -> dict[str, Reader]:
         """The live file, and the copies elsewhere."""
         source = self._sources.get(session.ref.source)
-        found = source.look(session.ref) if source is not None else None
+        found = None if source is None else self._write(lambda _now: source.look(session.ref))
         live = {file.name: file.path for file in found.files} if found is not None else {}
 
         def read(name: str, start: int, end: int) -> bytes:
@@ -380,6 +407,7 @@ class Upkeep:
         besides = {file.name: file.generation for file in self._catalog.files(session.id).values()}
         project, ref = session.project or "unknown", session.stored_as
         merge = self._vault.merge(project, ref, besides, cold=cold, force=force)
+        yield JOURNAL_BYTES
         yield from merge.prepare()
         done = False
         if not merge.why:
@@ -410,8 +438,12 @@ class Upkeep:
         neither files of others in these folders, nor what was set aside.
         """
         files = self._vault.orphans(now - GRACE_S)
+        if files and not dry_run:
+            found = files
+            files = self._write(lambda now: self._remove(found, now))
         packs: dict[str, int] = {}
         for session in self._catalog.sessions():
+            yield JOURNAL_BYTES
             try:
                 fold = self._open(session).fold()
                 nameless = fold.pack_bytes - sum(segment.packed for segment, _ in fold.stored)
@@ -421,8 +453,6 @@ class Upkeep:
                     packs[session.name] = nameless
             except CopyError:  # what cannot be read is not judged
                 continue
-        if files and not dry_run:
-            files = self._write(lambda now: self._remove(files, now))
         if (files or packs) and not dry_run:
             self._emit("orphans_removed", files=len(files), packs=len(packs))
         return {

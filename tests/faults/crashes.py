@@ -282,7 +282,8 @@ class Disk:
                 continue
             sure = self.contents.get(number, b"")
             written = sure if now is None else now.read_bytes()
-            (target / name).write_bytes(left(sure, written, fate.get(name, "lost")))
+            kind = name.partition("-")[0].partition(".part")[0]  # of a merge: pack-1, journal.part
+            (target / name).write_bytes(left(sure, written, fate.get(kind, "lost")))
 
 
 def left(sure: bytes, written: bytes, fate: str) -> bytes:

@@ -192,9 +192,8 @@ class Story:
 
     def _lose_state(self) -> bool:
         """A state file that is lost, once it is known everywhere what was created."""
-        young = max(
-            (thing.created_at for thing in (*self.gh.issues.values(), *self.gh.posts.values())), default=0.0
-        )
+        things: list[Issue | Comment] = [*self.gh.issues.values(), *self.gh.posts.values()]
+        young = max((thing.created_at for thing in things), default=0.0)
         if not self._may_lose_state or self.chance.random() < 0.9 or self.now - young <= self.gh.lag_s:
             return False
         (self.home.state / "state.db").unlink()

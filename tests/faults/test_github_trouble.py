@@ -18,7 +18,7 @@ from sessionsync.remote import comments
 from tests import arrived
 from tests.fakes.faults import Fault, accept_then_drop, limited, rule, server_error
 from tests.fakes.github import FakeGitHub
-from tests.rig import START, Home, Line, Rig, append, line
+from tests.rig import START, Home, Line, Rig, append, line, write
 
 HOUR = 3600.0
 YEAR = 365 * 24 * HOUR
@@ -460,6 +460,33 @@ def test_a_clock_that_jumps_delays_nothing_for_long(
             desk.rig.now = min(max(desk.rig.now + 0.001, at), desk.rig.now + 20)
     assert desk.rig.now - moved < 1.2 * HOUR
     desk.check_all_arrived()
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "$(reboot) 'x' \"y\"",
+        "CON",
+        "%2e%2e",
+        "--> <!-- sessiond v1",
+        "@octocat #1 ```",
+        "\u65e5\u672c" * 30,
+        "x" * 255,
+    ],
+)
+def test_a_session_of_any_name_arrives_and_mentions_nobody(desk: Desk, gh: FakeGitHub, name: str) -> None:
+    files = {"context.json": b'{"title": "@octocat closes #1 `` ` -->"}', "art\nifact": b"x", "a`b": b"y"}
+    write(desk.rig.home.structured(name), list(files.items()))
+    desk.rig.wait(5)
+    desk.rig.wait(200)
+    desk.go(60)
+    assert set(arrived.records(gh)) == {name}
+    assert arrived.files(gh, name) == files
+    first, *_ = gh.all_comments()[0].body.splitlines()
+    assert first.count("-->") == 1
 
 
 # --- limits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -175,29 +176,28 @@ def test_a_disk_that_is_full_half_way_leaves_nothing(stored: tuple[Daemon, Agent
 
 
 def on_a_terminal(daemon: Daemon, typed: str, *arguments: str, cwd: Path) -> tuple[int, str]:
-    """Run it where a person sits, who types that; its exit code and the screen."""
+    """Run it where a person sits, who types that when asked; its exit code and the screen."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "sessiond", *arguments],
         env=daemon.environ | {"TERM": "dumb"},
         cwd=cwd,
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
-    )
-    os.close(theirs)
-    os.write(ours, typed.encode())
-    screen = b""
-    while True:
+    ) as process:
+        os.close(theirs)
+        screen, answer = b"", typed.encode()
         try:
-            block = os.read(ours, 65536)
+            while select.select([ours], [], [], 20)[0] and (block := os.read(ours, 65536)):
+                screen += block
+                if answer and screen.endswith(b": "):
+                    os.write(ours, answer)
+                    answer = b""
         except OSError:  # Linux says EIO where the other end has gone
-            break
-        if not block:
-            break
-        screen += block
-    os.close(ours)
-    return process.wait(20), screen.decode()
+            pass
+        os.close(ours)
+        return process.wait(20), screen.decode()
 
 
 def test_a_large_session_shows_how_far_it_is(stored: tuple[Daemon, Agent, Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -14,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from sessionsync.errors import DaemonNotRunning
 from sessionsync.vault import Vault
 from tests.conftest import poll
 from tests.daemon import Daemon
@@ -137,18 +137,18 @@ class User(Daemon):
                 }
         return {}
 
-    def check_kept(self, *paths: Path, project: str = "app") -> None:
+    def check_kept(self, *paths: Path, project: str = "app", timeout_s: float = 10) -> None:
         """Transcripts are in the plain copy and, within a moment, in the vault, byte by byte."""
         for path in paths:
-            poll(lambda path=path: self.is_copied(path, project))  # type: ignore[misc] # bound now
-            poll(lambda path=path: self.in_vault(path.stem).get(path.name) == path.read_bytes())  # type: ignore[misc]
+            data = path.read_bytes()
+            poll(functools.partial(self.is_copied, path, project), timeout_s)
+            poll(lambda path=path, data=data: self.in_vault(path.stem).get(path.name) == data, timeout_s)  # type: ignore[misc]
 
-    def is_running(self) -> bool:
-        try:
-            self.status()
-        except DaemonNotRunning:
-            return False
-        return True
+    def ended(self) -> int:
+        """The exit code of a daemon that ends by itself."""
+        process, self._process = self._process, None
+        assert process is not None
+        return process.wait(20)
 
 
 def codes(status: Json) -> set[str]:

@@ -24,7 +24,9 @@ from tests.rig import START, Home, Rig, append, line
         ("[]", None),
     ],
 )
-def test_the_agents_own_setting_says_how_long(tmp_path: Path, settings: str | None, days: float | None) -> None:
+def test_the_agents_own_setting_says_how_long(
+    tmp_path: Path, settings: str | None, days: float | None
+) -> None:
     if settings is not None:
         (tmp_path / "settings.json").write_text(settings)
     assert cleanup_days(tmp_path) == days

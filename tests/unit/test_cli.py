@@ -98,7 +98,19 @@ class Daemon:
 
 
 LOOKS = ("status", "sessions", "show", "queue", "events", "health")
-ACTS = ("checkpoint", "sync", "retry", "pause", "resume", "local-only", "reload", "stop")
+ACTS = (
+    "checkpoint",
+    "sync",
+    "retry",
+    "pause",
+    "resume",
+    "local-only",
+    "verify",
+    "repair",
+    "gc",
+    "reload",
+    "stop",
+)
 
 
 @pytest.fixture
@@ -363,7 +375,7 @@ def test_waiting_for_a_sync(
     daemon.answers["sync"] = {"due": 3, "pushed": 1, "left": left, "buried": buried}
     found, out, _ = sessiond("ctl", "sync", *arguments)
     assert found == code
-    assert out == f"due: 3\npushed: 1\nleft: {left}\nburied: {buried}\n"
+    assert out == f"due: 3\npushed: 1\nleft: {left}\nrefused for good: {buried}\n"
     ((_, params),) = daemon.asked
     assert params.get("wait") == wait
 

@@ -26,6 +26,8 @@ WAIT_S = 120.0
 GRACE_S = 30.0
 # The first checkpoint of a huge session reads all of it.
 CHECKPOINT_S = 600.0
+# Every byte of a large backup is read.
+VERIFY_S = 4 * 3600.0
 FOLLOW_S = 1.0
 STOP_S = 20.0
 QUERY_HINT = "Give words, \"a phrase\" or a prefix*, as in: sessiond search 'blue green'"
@@ -375,7 +377,7 @@ def show(session: str, *, as_json: bool) -> None:
 @as_json
 def queue(*, buried: bool, as_json: bool) -> None:
     """What waits to be sent to GitHub, and why it has not gone yet."""
-    look("queue", PLAIN["queue"], as_json=as_json, buried=buried or None)
+    look("queue", tables.buried if buried else PLAIN["queue"], as_json=as_json, buried=buried or None)
 
 
 @ctl.command(epilog=example("sessiond ctl health", "sessiond ctl health --json | jq -r .findings[].code"))
@@ -492,6 +494,52 @@ def resume(*, as_json: bool) -> None:
 def local_only(state: str, *, dry_run: bool, as_json: bool) -> None:
     """Keep everything on this machine, also after a restart."""
     tell(act("local-only", on=state == "on", dry_run=dry_run or None), tables.done, as_json=as_json)
+
+
+@ctl.command(
+    epilog=example(
+        "sessiond ctl verify", "sessiond ctl verify 3f2a9c1e --deep", "sessiond ctl verify --sample 1/7"
+    )
+)
+@click.argument("session", metavar="[ID]", required=False)
+@click.option("--sample", metavar="N/T", help="Also read the N-th of T parts of all bytes.")
+@click.option("--deep", is_flag=True, help="Also read every byte, and compute every hash anew.")
+@as_json
+@click.pass_context
+def verify(
+    context: click.Context, session: str | None, *, sample: str | None, deep: bool, as_json: bool
+) -> None:
+    """Whether the copies on this disk are what was stored: their structure, or every byte.
+
+    Exit code 1 when something is not.  What is damaged is repaired by itself as far as it can be.
+    """
+    answer = act("verify", timeout_s=VERIFY_S, session=session, sample=sample, deep=deep or None)
+    tell(answer, tables.verify, as_json=as_json)
+    context.exit(1 if answer["bad"] else 0)
+
+
+@ctl.command(epilog=example("sessiond ctl repair 3f2a9c1e"))
+@click.argument("session", metavar="ID")
+@as_json
+@click.pass_context
+def repair(context: click.Context, session: str, *, as_json: bool) -> None:
+    """Heal a session's copies from each other, and from the live file.
+
+    Only bytes that can be proven are put back, and damaged ones are kept aside.  Exit code 1 when something
+    cannot be healed, which is listed.
+    """
+    answer = act("repair", timeout_s=VERIFY_S, session=session)
+    tell(answer, tables.repair, as_json=as_json)
+    context.exit(1 if answer["left"] else 0)
+
+
+@ctl.command(epilog=example("sessiond ctl gc --dry-run", "sessiond ctl gc"))
+@click.option("--dry-run", is_flag=True, help=DRY_HELP)
+@as_json
+def gc(*, dry_run: bool, as_json: bool) -> None:
+    """Remove from the backup what nothing names any longer, such as leftovers of a crash."""
+    answer = act("gc", timeout_s=VERIFY_S, dry_run=dry_run or None)
+    tell(answer, tables.gc, as_json=as_json)
 
 
 @ctl.command(epilog=example("sessiond ctl reload"))

@@ -8,6 +8,7 @@ from sessiond.cli.terminal import Terminal, ago, clean, clock, count, seconds, s
 
 Json = dict[str, Any]
 
+WORDS = {"buried": "refused for good", "hint": "what to do"}
 SHORT_ID = 8
 SHOWN = 10
 
@@ -139,6 +140,11 @@ def queue(answer: Json, now: float, out: Terminal) -> list[str]:
     return table(heads, rows, out, right=(3,))
 
 
+def buried(answer: Json, now: float, out: Terminal) -> list[str]:
+    """`ctl queue --buried`."""
+    return queue(answer, now, out) if answer["items"] else ["GitHub has refused nothing."]
+
+
 def events(answer: Json, now: float, _out: Terminal) -> list[str]:
     """`ctl events`, one a line."""
     lines = []
@@ -190,12 +196,45 @@ def _installed(scope: Json) -> str:
     return f"installed{missing}{gone}"
 
 
+def verify(answer: Json, _now: float, out: Terminal) -> list[str]:
+    """`ctl verify`."""
+    looked = f"{count(answer['checked'], 'session')} looked at, {size(answer['bytes'])} read"
+    if not answer["bad"]:
+        return [f"{looked}: every copy is what was stored."]
+    rows = [(each["session"], each["where"], each["what"]) for each in answer["bad"]]
+    return [
+        f"{looked}: {count(len(rows), 'place')} not as stored.",
+        *table(("SESSION", "WHERE", "WHAT"), rows, out),
+    ]
+
+
+def repair(answer: Json, _now: float, out: Terminal) -> list[str]:
+    """`ctl repair`."""
+    lines = [f"{size(number)} healed from: {clean(name)}" for name, number in answer["healed_bytes"].items()]
+    lines += [f"{count(answer['healed_bits'], 'bit')} of the journal turned back"] * bool(
+        answer["healed_bits"]
+    )
+    lines += [f"damaged bytes are kept in {clean(path)}" for path in answer["kept"]]
+    if not answer["left"]:
+        return [*lines, "Every copy is what was stored."]
+    rows = [(each["where"], each["what"]) for each in answer["left"]]
+    return [*lines, "No other copy can heal:", *table(("WHERE", "WHAT"), rows, out)]
+
+
+def gc(answer: Json, _now: float, _out: Terminal) -> list[str]:
+    """`ctl gc`."""
+    lines = [clean(path) for path in answer["files"]]
+    lines += [f"{size(each['bytes'])} in the pack of {clean(each['session'])}" for each in answer["packs"]]
+    return [*lines, f"{size(answer['freed_bytes'])} that nothing names."]
+
+
 def done(answer: Json, _now: float, _out: Terminal) -> list[str]:
     """An acting command's answer: what there is, one a line."""
     lines = []
     for name, value in answer.items():
         text = ", ".join(map(clean, value)) or "nothing" if isinstance(value, list) else clean(value)
-        lines.append(f"{clean(name).replace('_', ' ')}: {text}")
+        if text:
+            lines.append(f"{WORDS.get(name) or clean(name).replace('_', ' ')}: {text}")
     return lines
 
 

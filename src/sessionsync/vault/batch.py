@@ -19,10 +19,13 @@ from sessionsync.events import Emit
 from sessionsync.vault import journal
 from sessionsync.vault.folder import Folder, read_at, sync, translated, write_at
 from sessionsync.vault.journal import Entry
+from sessionsync.vault.mend import corrected
 from sessionsync.vault.pack import Damaged, Dictionaries, Packer, Unpacker
 
 # How much of a journal is read at a time.
 BLOCK_BYTES = 64 * 1024
+# What the line that names the pack fits into.
+HEAD_BYTES = 128
 
 
 @dataclass(slots=True, eq=False)
@@ -31,7 +34,7 @@ class Pending:
 
     session: str
     lines: list[bytes] = field(default_factory=list)
-    packed: bool = False
+    pack: Path | None = None
 
 
 class Batch:
@@ -62,7 +65,7 @@ class Batch:
         pending = self._of(folder, session)
         self._packer = self._packer or Packer()
         frame = self._packer.pack(data)
-        file = folder / "pack"
+        file = pending.pack or self._pack_of(folder)
         with translated(file), self._tree.writing(file) as descriptor:
             at = os.fstat(descriptor).st_size
             try:
@@ -72,7 +75,7 @@ class Batch:
                 with contextlib.suppress(OSError):  # what no line names does no harm
                     os.ftruncate(descriptor, at)
                 raise
-        pending.packed = True
+        pending.pack = file
         return at, len(frame)
 
     def commit(self) -> int:
@@ -119,9 +122,17 @@ class Batch:
             hint="It is tried again; if it stays, test this machine's memory.",
         )
 
-    def _sync_pack(self, folder: Path, pending: Pending) -> None:
-        if pending.packed:
-            with self._tree.reading(folder / "pack") as descriptor:
+    def _pack_of(self, folder: Path) -> Path:
+        with translated(folder):
+            try:
+                with self._tree.reading(folder / "journal") as descriptor:
+                    return folder / journal.pack_name(pack_number(self._tree, folder, descriptor))
+            except FileNotFoundError:
+                return folder / journal.pack_name(0)
+
+    def _sync_pack(self, _folder: Path, pending: Pending) -> None:
+        if pending.pack is not None:
+            with self._tree.reading(pending.pack) as descriptor:
                 sync(descriptor)
 
     def _write_journal(self, folder: Path, pending: Pending) -> None:
@@ -140,6 +151,43 @@ class Batch:
                 with contextlib.suppress(OSError):  # else the next commit cuts what is torn
                     os.ftruncate(descriptor, end)
                 raise
+
+
+def pack_number(tree: Folder, folder: Path, descriptor: int) -> int:
+    """Which pack the journal, open at `descriptor`, speaks of.  Costs one read of its first line.
+
+    Where that line is damaged beyond mending it is the pack with the highest number that is there.
+    """
+    head = read_at(descriptor, 0, HEAD_BYTES)
+    first, newline, _ = head.partition(b"\n")
+    # a newline that became another byte does not cost the line before it
+    for line in (first, head[: head.find(b"}") + 1]):
+        match journal.decode(line):
+            case journal.Pack(number):
+                return number
+            case None:
+                continue
+            case _:
+                return 0
+    if not newline:
+        return 0  # the line that names a pack is a short one
+    said = journal.decode(corrected(first) or b"")
+    if isinstance(said, journal.Pack):
+        return said.number
+    return max(packs(tree, folder), default=0) if said is None else 0
+
+
+def packs(tree: Folder, folder: Path) -> list[int]:
+    """The numbers of the packs in a session's folder, whether or not its journal speaks of them."""
+    names = tree.files(folder)
+    return [number for name in names if (number := pack_number_in(name)) is not None]
+
+
+def pack_number_in(name: str) -> int | None:
+    """The number in a pack's name; None where it is no pack's."""
+    head, _, tail = name.partition("-")
+    number = int(tail) if tail.isascii() and tail.isdecimal() and len(tail) < 10 else 0
+    return number if head == "pack" and name == journal.pack_name(number) else None
 
 
 def lines(descriptor: int) -> Iterator[bytes]:

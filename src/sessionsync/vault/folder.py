@@ -118,6 +118,19 @@ class Folder:
         except FileNotFoundError:
             return []
 
+    def files(self, path: Path) -> dict[str, os.stat_result]:
+        """The regular files in `path` with what stat says of them, sorted; none where it is not there.
+
+        Raises:
+            OSError: it cannot be listed.
+        """
+        found: dict[str, os.stat_result] = {}
+        with contextlib.suppress(FileNotFoundError), self.directory(path) as descriptor:
+            for name in sorted(os.listdir(descriptor)):  # noqa: PTH208 - a descriptor is no path
+                with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                    found[name] = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        return {name: status for name, status in found.items() if stat.S_ISREG(status.st_mode)}
+
     def changed(self, directory: Path) -> None:
         """Remember that the names in `directory` are not durable yet."""
         self._changed[directory] = None
@@ -209,7 +222,7 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        said = f"{path}: {problem.strerror or problem}."
+        said = f"The backup cannot use {path}: {problem.strerror or problem}."
         if problem.errno in FULL:
             raise DiskFull(
                 said,

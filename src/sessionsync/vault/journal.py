@@ -17,9 +17,9 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
+from sessionsync.vault.pack import LEVEL
+
 FORMAT = 1
-# zstd's level for what has just been captured.
-LEVEL = 3
 
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -128,6 +128,11 @@ Entry = Description | Pack | Segment | Fork | Removal | Snapshot | Forget
 
 _encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
+
+
+def pack_name(number: int) -> str:
+    """The file that the journal's segments lie in."""
+    return f"pack-{number}" if number else "pack"
 
 
 def encode(entry: Entry) -> bytes:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -123,7 +124,9 @@ class Mirror:
                     hint="They are set aside before the new ones are written.",
                 )
             self._unsynced[path] = None
-            write_at(copy, offset + len(there), new)
+            if not data.rstrip(b"\0"):  # zeros, as a power cut leaves them: a hole stays a hole
+                new = new[-1:]
+            write_at(copy, offset + len(data) - len(new), new)
 
     def common_prefix(self, path: Path, live: int | Path, *, start: int = 0) -> int:
         """Up to which byte the copy and the live file agree, the bytes before `start` taken as read.
@@ -156,6 +159,43 @@ class Mirror:
             os.ftruncate(copy, offset)
             self._unsynced[path] = None
             return aside
+
+    def mend(self, path: Path, offset: int, data: bytes, at: float) -> Path | None:
+        """Put `data` at `offset` in place of damaged bytes, which are first kept in a file beside the copy.
+
+        `at` (Unix seconds) goes into the new file's name, which ends in `.damaged`.  Returns its path, None
+        where nothing was there.
+
+        Raises:
+            CopyMismatch: the copy ends before `offset`.
+        """
+        with self._writing(path) as copy, self._tree.directory(path.parent) as parent:
+            size = os.fstat(copy).st_size
+            if offset > size:
+                raise CopyMismatch(
+                    f"{path} ends at byte {size}: writing at {offset} would leave a hole.",
+                    hint="What is before is mended first.",
+                )
+            aside = None
+            if size > offset:
+                draft = _draft(path)
+                _copy_to(draft, parent, copy, offset, min(size, offset + len(data)))
+                aside = _publish(draft, parent, path.with_name(f"{path.name}.damaged"), offset, at)
+            self._unsynced[path] = None
+            write_at(copy, offset, data)
+        return aside
+
+    def asides(self, path: Path) -> list[tuple[Path, int]]:
+        """What was set aside of a copy, the newest first, and from which offset on each was cut.
+
+        Raises:
+            CopyError: the folder cannot be listed.
+        """
+        name = re.escape(path.stem) + r"\.(\d{8}T\d{6}Z)(?:-\d+)?\.(\d+)" + re.escape(path.suffix)
+        with translated(path.parent):
+            found = [m for file in self._tree.files(path.parent) if (m := re.fullmatch(name, file))]
+        found.sort(key=lambda match: match[1], reverse=True)
+        return [(path.with_name(match[0]), int(match[2])) for match in found]
 
     def flush(self) -> int:
         """Make everything written since the last flush durable; returns the number of files.

@@ -5,27 +5,30 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from sessionsync.errors import CopyError, CopyMismatch, NoSuchCheckpoint
 from sessionsync.model import Ref
-from sessionsync.vault.batch import Batch, lines
-from sessionsync.vault.folder import Folder, read_at, translated
+from sessionsync.vault.batch import Batch, lines, pack_number
+from sessionsync.vault.folder import Folder, translated
+from sessionsync.vault.frames import Frames
 from sessionsync.vault.journal import (
     Description,
     Entry,
     Fold,
+    Forget,
     Fork,
     Generation,
     Removal,
     Segment,
     Snapshot,
     StoredFile,
+    pack_name,
 )
-from sessionsync.vault.pack import Damaged, Dictionaries, Unpacker
+from sessionsync.vault.pack import Dictionaries, Unpacker
 from sessionsync.vault.root import Root
 
 # What must be in memory to read any byte.
@@ -105,6 +108,10 @@ class SessionVault:
         """Make a snapshot.  `files` must name those that differ from the one before, and may name others."""
         self._write(Snapshot(id=id, at=at, trigger=trigger, alias=alias, files=list(files), meta=meta))
 
+    def forget(self, ids: Sequence[str], at: float) -> None:
+        """Say that these snapshots are not kept any longer; what they alone need goes with the next merge."""
+        self._write(Forget(list(ids), at))
+
     def _write(self, entry: Entry) -> None:
         self._batch.add(self._folder, str(self.ref), entry)
 
@@ -116,12 +123,16 @@ class SessionVault:
 
     def first_seen(self) -> float | None:
         """When this session was first seen (Unix seconds); None where the vault does not say."""
-        description = self._fold().description
+        description = self.fold().description
         return None if description is None else description.first_seen
+
+    def description(self) -> Description | None:
+        """What was said of the session when its vault was begun; None where the vault does not say."""
+        return self.fold().description
 
     def snapshots(self) -> list[Snapshot]:
         """Every snapshot in the order in which they were made."""
-        return self._fold().snapshots()
+        return self.fold().snapshots()
 
     def files(self, at_snapshot: str | None = None) -> dict[str, StoredFile]:
         """The session's files by name, as they were at a snapshot, or are now.
@@ -129,7 +140,7 @@ class SessionVault:
         Raises:
             NoSuchCheckpoint: there is no such snapshot.
         """
-        files = self._fold().files(at_snapshot)
+        files = self.fold().files(at_snapshot)
         if files is None:
             raise NoSuchCheckpoint(
                 f"Session {self.ref} has no checkpoint {at_snapshot} in the vault.",
@@ -139,14 +150,14 @@ class SessionVault:
 
     def stored(self, name: str) -> tuple[int, int]:
         """A file's newest generation, and how many bytes of it are stored without a gap."""
-        fold = self._fold()
+        fold = self.fold()
         generation = fold.newest.get(name, 0)
         life = fold.generations.get((name, generation))
         return generation, 0 if life is None else life.reach(fold.line)
 
     def damaged_lines(self) -> int:
         """How many of the journal's lines are not what was written: 0 in a sound vault."""
-        return self._fold().damaged
+        return self.fold().damaged
 
     def read(
         self, name: str, generation: int, length: int, start: int = 0, *, root: str = ""
@@ -159,14 +170,12 @@ class SessionVault:
         Raises:
             CopyMismatch: what is stored is not what was; the message names session, file and offset.
         """
-        life, line, root = self._fold().as_stated(name, generation, length, root)
         position, whole = start, Root()
-        with ExitStack() as held:
-            with translated(self._folder):
-                pack = self._open(held, "pack")
+        with self.frames() as (fold, frames):
+            life, line, root = fold.as_stated(name, generation, length, root)
             for end, segment in _pieces(life, length, line):
                 while position < end:
-                    data = self._bytes(pack, name, life, segment, position, end)
+                    data = self._bytes(frames, name, life, segment, position, end)
                     position += len(data)
                     if not start:
                         whole.update(data)
@@ -176,7 +185,7 @@ class SessionVault:
 
     def _bytes(
         self,
-        pack: int | None,
+        frames: Frames,
         name: str,
         life: Generation | None,
         segment: Segment | None,
@@ -187,18 +196,9 @@ class SessionVault:
         candidates = [] if segment is None else [(segment, end)]
         candidates += [] if life is None else life.covering(position)
         for candidate, limit in candidates:
-            data = None if pack is None else self._unpacked(pack, candidate)
-            if data is not None:
+            if (data := frames.unpack(candidate)) is not None:
                 return data[position - candidate.offset : min(limit, end) - candidate.offset]
         raise self._mismatch(name, position, "are damaged" if candidates else "are not there")
-
-    def _unpacked(self, pack: int, segment: Segment) -> bytes | None:
-        try:
-            frame = read_at(pack, segment.at, segment.packed_end)
-            data = self._unpacker.unpack(frame, segment.length)
-        except (Damaged, OSError):
-            return None
-        return data if hashlib.sha256(data).hexdigest() == segment.sha256 else None
 
     def _mismatch(self, name: str, offset: int, what: str) -> CopyMismatch:
         return CopyMismatch(
@@ -206,7 +206,7 @@ class SessionVault:
             hint=f"`sessiond ctl repair {self.ref.session_id}` mends it from another copy.",
         )
 
-    def _fold(self) -> Fold:
+    def fold(self) -> Fold:
         """What the journal says, read again only when it has changed."""
         for _ in range(_LOOKS):
             pending = self._batch.pending(self._folder)
@@ -217,8 +217,11 @@ class SessionVault:
                 if self._known is not None and self._known[0] == state:
                     return self._known[1]
                 written = [] if journal is None else list(lines(journal))
-                pack = self._open(files, "pack")  # after the journal: what that names is in it
-                fold = Fold(0 if pack is None else os.fstat(pack).st_size)
+                number = 0 if journal is None else pack_number(self._tree, self._folder, journal)
+                pack = self._open(files, pack_name(number))  # after the journal: what that names is in it
+                if pack is None and journal is not None and not self._is_current(journal):
+                    continue  # both were written anew meanwhile
+                fold = Fold(0 if pack is None else os.fstat(pack).st_size, pack=number)
             # While it is being flushed a batch is here and, wholly or not, in the journal: read twice it says
             # the same.  If it is gone by now, more of the journal may have to be read before the next one.
             if self._batch.pending(self._folder) is pending:
@@ -228,6 +231,27 @@ class SessionVault:
         raise CopyError(
             f"The vault of session {self.ref} changes while it is read.", hint="It is tried again."
         )
+
+    @contextmanager
+    def frames(self) -> Iterator[tuple[Fold, Frames]]:
+        """What the journal says, and the frames of the pack that it speaks of, to read many of them.
+
+        Raises:
+            CopyError: it cannot be read.
+        """
+        with ExitStack() as held:
+            for _ in range(_LOOKS):
+                fold = self.fold()
+                with translated(self._folder):
+                    pack = self._open(held, pack_name(fold.pack))
+                if pack is not None or self.fold() is fold:  # else a merge came between
+                    break
+            yield fold, Frames(pack, self._unpacker)
+
+    def _is_current(self, journal: int) -> bool:
+        with ExitStack() as held:
+            now = self._open(held, "journal")
+            return now is not None and os.fstat(now).st_ino == os.fstat(journal).st_ino
 
     def _open(self, files: ExitStack, name: str) -> int | None:
         try:

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from sessionsync.events import Emit, silent
 from sessionsync.model import Ref
 from sessionsync.vault import journal
 from sessionsync.vault.batch import BLOCK_BYTES, Batch
-from sessionsync.vault.folder import Folder, component, read_at, translated, write_at
+from sessionsync.vault.folder import Folder, component, read_at, sync, translated, write_at
 from sessionsync.vault.journal import Description
+from sessionsync.vault.merge import Merge, leftovers
 from sessionsync.vault.pack import Dictionaries
+from sessionsync.vault.repair import mend_journal
 from sessionsync.vault.session import SessionVault
 
 # Where the vault keeps what belongs to no project.
@@ -71,13 +73,103 @@ class Vault:
                 return float(said)
             os.ftruncate(descriptor, 0)
             write_at(descriptor, 0, repr(now).encode())
+            sync(descriptor)
+            self._tree.flush()
         return now
 
     def open(self, project: str, ref: Ref) -> SessionVault:
         """The vault of one session, which need not exist yet.  Touches no disk, holds nothing open."""
-        above = component(project) if project != OWN else component(OWN, ending="~")
-        folder = self._tree.path / above / component(f"{ref.source}.{ref.session_id}")
+        folder = self._folder_of(project, ref)
         return SessionVault(self._tree, self._batch, self._dictionaries, folder, project, ref)
+
+    def project_of(self, ref: Ref) -> str | None:
+        """The project under which a session lies; None where it does not.  For ids that are unique.
+
+        Raises:
+            CopyError: the vault cannot be read.
+        """
+        with translated(self._tree.path):
+            for project in self._tree.folders(self._tree.path):
+                folder = self._folder_of(project.name, ref)
+                if os.path.lexists(folder / "journal") and (found := self._identify(folder)) is not None:
+                    return found[0]
+        return None
+
+    def move(self, ref: Ref, project: str, to: str) -> bool:
+        """Let the vault of a session lie under another project from now on; False where none can be moved.
+
+        It must be flushed.  What lies there already is never replaced.
+
+        Raises:
+            CopyError: it cannot be moved.
+        """
+        old, new = self._folder_of(project, ref), self._folder_of(to, ref)
+        with translated(new):
+            if not os.path.lexists(old / "journal") or os.path.lexists(new):
+                return False
+            with (
+                self._tree.directory(old.parent) as here,
+                self._tree.directory(new.parent, create=True) as there,
+            ):
+                os.rename(old.name, new.name, src_dir_fd=here, dst_dir_fd=there)
+                sync(there)
+                sync(here)
+        return True
+
+    def merge(
+        self, project: str, ref: Ref, besides: Mapping[str, int], *, cold: bool = False, force: bool = False
+    ) -> Merge:
+        """A merge of one session's segments, to be prepared in any thread and then committed in the writer's.
+
+        `besides` are generations by file that the caller goes on from, `cold` compresses further what will
+        hardly be read, `force` writes anew also where little is won.
+        """
+        # a tree of its own: the batch's belongs to the writer
+        tree = Folder(self._tree.path)
+        return Merge(self._folder_of(project, ref), tree, self._dictionaries, besides, cold=cold, force=force)
+
+    def commit(self, merge: Merge) -> bool:
+        """Put what a merge has prepared in its place; False where the session went on meanwhile.
+
+        Raises:
+            CopyError: it could not be done.
+        """
+        if not self._batch.locked:
+            raise RuntimeError("the vault is written without its lock")
+        if self._batch.pending(merge.folder) is not None:
+            merge.why = merge.why or "it was written to meanwhile"
+        return merge.commit()
+
+    def mend(self, project: str, ref: Ref, at: float) -> int:
+        """Turn back single bits that changed in a session's journal; returns how many.  It must be flushed.
+
+        Raises:
+            CopyError: it could not be read or written.
+        """
+        if not self._batch.locked:
+            raise RuntimeError("the vault is written without its lock")
+        return mend_journal(self._tree, self._folder_of(project, ref), at)
+
+    def orphans(self, before: float) -> dict[Path, int]:
+        """Files that killed merges left, last changed before `before` (Unix seconds): sizes by path."""
+        found: dict[Path, int] = {}
+        for project, ref in self.sessions():
+            with contextlib.suppress(OSError, CopyError):  # what cannot be read is not judged
+                found |= leftovers(self._tree, self._folder_of(project, ref), before)
+        return found
+
+    def remove(self, orphan: Path) -> None:
+        """Remove one of `orphans`; call it in the writer's thread.
+
+        Raises:
+            CopyError: it cannot be removed.
+        """
+        with translated(orphan), self._tree.directory(orphan.parent) as folder:
+            os.unlink(orphan.name, dir_fd=folder)
+
+    def _folder_of(self, project: str, ref: Ref) -> Path:
+        above = component(project) if project != OWN else component(OWN, ending="~")
+        return self._tree.path / above / component(f"{ref.source}.{ref.session_id}")
 
     def flush(self) -> int:
         """Commit what was written since the last flush; returns the number of sessions.
@@ -127,6 +219,8 @@ class Vault:
         entries = [entry for line in beginning.split(b"\n") if (entry := journal.decode(line)) is not None]
         for entry in entries:
             if isinstance(entry, Description):
-                return entry.project, Ref(entry.source, entry.session_id)
+                ref = Ref(entry.source, entry.session_id)
+                stayed = self._folder_of(entry.project, ref) == folder
+                return entry.project if stayed else folder.parent.name, ref
         source, _, session_id = folder.name.partition(".")
         return (folder.parent.name, Ref(source, session_id)) if entries and session_id else None

@@ -1,0 +1,172 @@
+"""The loop that looks after the copies: what was found damaged, the daily scan, old checkpoints, merges.
+
+In that order, after the first backup and with one budget for all of it, so that nobody notices.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from sessiond.engine import Engine
+from sessiond.loops import TICK_S, Bell, CaptureLoop, Failed, Loop
+from sessionsync.budget import Budget
+from sessionsync.catalog import Session
+from sessionsync.errors import CopyError, NoSuchSession, StoreError
+from sessionsync.events import Emit
+from sessionsync.reliability.findings import Findings, Severity
+from sessionsync.upkeep import Healing, Upkeep, Verdict
+
+# What the background may read and write; compressing further at this rate takes a fifth of a core.
+BYTES_PER_S = 4 * 1024 * 1024
+# The start shall be quiet, and a disk in trouble shall rest.
+START_S = 60.0
+TROUBLE_S = 300.0
+# Between two looks at something there is always a moment for others.
+MOMENT_S = 0.01
+BUSY_S = 1.0
+# Once a day, and at the first rest.
+DAY_S = 86_400.0
+# The writer is busy with one session at a time.
+WRITE_S = 600.0
+DAMAGED = "copy_damaged"
+
+T = TypeVar("T")
+
+
+def upkeep_of(engine: Engine, capture: CaptureLoop, emit: Emit) -> Upkeep:
+    """The upkeep of a running engine, whose writer is the capture loop."""
+
+    def write(work: Callable[[float], T]) -> T:
+        def flushed(now: float) -> T:
+            engine.capture.flush(now)
+            return work(now)
+
+        return capture.call(flushed, WRITE_S)
+
+    return Upkeep(
+        catalog=engine.catalog,
+        queue=engine.queue,
+        mirror=engine.mirror,
+        vault=engine.vault,
+        sources=engine.sources,
+        keep_checkpoints=engine.config.backup.keep_checkpoints,
+        write=write,
+        emit=emit,
+    )
+
+
+class UpkeepLoop(Loop):
+    """One piece of work a turn.  `busy` says that something more urgent reads and writes."""
+
+    def __init__(
+        self,
+        upkeep: Upkeep,
+        engine: Engine,
+        findings: Findings,
+        emit: Emit,
+        on_failure: Failed,
+        busy: Callable[[], bool],
+    ) -> None:
+        super().__init__("upkeep", Bell(), emit, on_failure)
+        self._upkeep = upkeep
+        self._engine = engine
+        self._findings = findings
+        self._busy = busy
+        self._budget = Budget(BYTES_PER_S)
+        self._wounded: deque[int] = deque()
+        self._crowded: deque[int] = deque()
+        self._rests_until = time.monotonic() + START_S
+        self._cleaned_at = 0.0
+
+    def turn(self) -> float:
+        """The most urgent piece of work."""
+        rest = self._rests_until - time.monotonic()
+        if self._wounded or rest <= 0:
+            if self._busy():
+                return BUSY_S
+            try:
+                return self._work(time.time())
+            except NoSuchSession:
+                return MOMENT_S  # it was forgotten meanwhile
+            except (CopyError, StoreError, TimeoutError, CancelledError) as error:
+                if not self._stopping:
+                    self._emit("upkeep_postponed", reason=str(error) or type(error).__name__)
+                rest = TROUBLE_S
+                self._rests_until = time.monotonic() + rest
+        return min(rest, TICK_S)
+
+    def heal(self, session: Session) -> None:
+        """Repair a session as soon as nothing more urgent is to be done."""
+        if session.id not in self._wounded:
+            self._wounded.append(session.id)
+        self.bell.ring()
+
+    def judge(self, session: str, verdict: Verdict | Healing) -> None:
+        """Open a finding for what is damaged and stays so, or close it."""
+        left = verdict.left if isinstance(verdict, Healing) else [bad for _, bad in verdict.bad]
+        if not left:
+            self._findings.cleared(DAMAGED, session)
+            return
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        self._findings.raised(
+            DAMAGED,
+            Severity.CRITICAL,
+            f"A copy is damaged, and nothing heals it: {left[0].where} {left[0].what}{more}.",
+            f"`sessiond ctl verify {session} --deep` lists it all; what is still sound can be restored.",
+            time.time(),
+            session,
+        )
+
+    def _work(self, now: float) -> float:
+        if self._wounded:
+            session = self._engine.catalog.session(self._wounded.popleft())
+            healing = self._paced(self._upkeep.repair(session))
+            if healing is not None:
+                self.judge(session.name, healing)
+        elif self._upkeep.next_scan() <= now:
+            self._scan(now)
+        elif self._crowded or (now - self._cleaned_at >= DAY_S and self._clean(now)):
+            self._upkeep.forget(self._engine.catalog.session(self._crowded.popleft()))
+        elif (due := self._upkeep.next_to_merge(now)) is not None:
+            if due.id in self._upkeep.crowded():
+                self._upkeep.forget(due)
+            self._paced(self._upkeep.merge(due, now))
+        else:
+            return TICK_S
+        return MOMENT_S
+
+    def _scan(self, now: float) -> None:
+        verdict = self._paced(self._upkeep.scan(now))
+        for name in {name for name, _ in verdict.bad} if verdict is not None else ():
+            try:
+                self.heal(self._engine.catalog.resolve(name))
+            except NoSuchSession:  # only the vault knows it
+                bad = [each for each in verdict.bad if each[0] == name] if verdict is not None else []
+                self.judge(name, Verdict(bad=bad))
+
+    def _clean(self, now: float) -> bool:
+        """Once a day: orphans go, and all sessions with many checkpoints are looked at."""
+        self._cleaned_at = now
+        self._paced(self._upkeep.gc(now))
+        self._crowded.extend(self._upkeep.crowded())
+        return bool(self._crowded)
+
+    def _paced(self, work: Generator[int, Any, T]) -> T | None:
+        """Drive a piece of work at the budget's pace; None where the daemon ends before it does."""
+        try:
+            while not self._stopping:
+                wait = self._budget.spend(next(work), time.monotonic())
+                self.progressed_at = time.monotonic()
+                if wait > 0:
+                    self.bell.sleep(min(wait, TICK_S))
+        except StopIteration as end:
+            found: T = end.value
+            return found
+        with suppress(CopyError):
+            work.close()
+        return None

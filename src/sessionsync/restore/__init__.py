@@ -1,0 +1,43 @@
+"""Putting a session back so that it can be resumed.
+
+    known ─▶ copies ─▶ choice ─▶ target ─▶ place ─▶ loadable
+    which    where     which     where     all or   will the agent
+    session  it lies   of them   it goes   nothing  open it
+
+Needs no daemon, and no state: with that lost the vault, the plain copies and GitHub's comments say by
+themselves what they hold.
+"""
+
+from sessionsync.restore.copies import Copy, MirrorShelf, Shelf, VaultShelf, head_of
+from sessionsync.restore.examine import Examiner
+from sessionsync.restore.known import Cupboard, Known, of_session, resolve, unknown
+from sessionsync.restore.loadable import loadable
+from sessionsync.restore.records import Filed, RecordShelf
+from sessionsync.restore.restore import Restored, Shelves, put_back
+from sessionsync.restore.target import AgentTarget, OutTarget, ProjectTarget, Target, home_of, is_of
+
+__all__ = [
+    "AgentTarget",
+    "Copy",
+    "Cupboard",
+    "Examiner",
+    "Filed",
+    "Known",
+    "MirrorShelf",
+    "OutTarget",
+    "ProjectTarget",
+    "RecordShelf",
+    "Restored",
+    "Shelf",
+    "Shelves",
+    "Target",
+    "VaultShelf",
+    "head_of",
+    "home_of",
+    "is_of",
+    "loadable",
+    "of_session",
+    "put_back",
+    "resolve",
+    "unknown",
+]

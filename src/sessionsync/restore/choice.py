@@ -1,0 +1,129 @@
+"""Which copy is put back: the one that was named, else the newest that lost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sessionsync.errors import NoSuchCheckpoint, NoSuchCopy
+from sessionsync.model import rfc3339, unix_seconds
+from sessionsync.restore.copies import Copy, VaultCopy
+from sessionsync.restore.examine import is_continued, is_same, redactions
+from sessionsync.restore.known import Known
+
+
+@dataclass(slots=True)
+class Choice:
+    """The copies to try, the best first, and what is to be said about it."""
+
+    copies: list[Copy]
+    notes: list[str] = field(default_factory=list)
+
+
+def named(session: Known, copies: Sequence[Copy], text: str) -> Choice:
+    """The copies of the checkpoint that `text` names: an id, an alias, or a time (newest at or before it).
+
+    Raises:
+        NoSuchCheckpoint: there is none.
+    """
+    points = [copy for copy in copies if copy.checkpoint is not None]
+    found = [copy for copy in points if text in {copy.checkpoint, copy.alias}]
+    if not found and (moment := _moment(text)) is not None:
+        # an id has whole seconds: 12:00:00 names what was made within that second
+        before = sorted((copy for copy in points if int(copy.at) <= moment), key=lambda copy: copy.at)
+        found = [copy for copy in before if copy.checkpoint == before[-1].checkpoint]
+    if not found:
+        raise NoSuchCheckpoint(
+            f"Session {session.name} has no checkpoint {text!r} in {_places(copies)}.",
+            hint=f"`sessiond restore {session.name} --list` shows those it has.",
+        )
+    return Choice(sorted(found, key=lambda copy: (not copy.exact, -copy.at)))
+
+
+def newest(session: Known, copies: Sequence[Copy]) -> Choice:
+    """The newest checkpoint, or what goes on from it; the others behind it, should that one be damaged.
+
+    Where the newest checkpoint's generation began with a shrink and is still shorter than what was there
+    before, the last checkpoint before the shrink is taken instead.
+
+    Raises:
+        NoSuchCopy: there is none.
+    """
+    stored = [copy for copy in copies if isinstance(copy, VaultCopy)]
+    plain = [copy for copy in copies if copy.origin == "mirror"][::-1]
+    away = [copy for copy in copies if copy.origin not in {"mirror", "vault"}][::-1]
+    choice = Choice([])
+    if stored:
+        best = _before_shrinks(stored)
+        older = [copy for copy in reversed(stored) if copy is not best]
+        if best is not stored[-1]:
+            choice.notes.append(
+                f"The transcript was cut after checkpoint {best.checkpoint} and is still shorter than it was"
+                f" then: that one is taken.  The newest is {stored[-1].checkpoint} (--at)."
+            )
+            choice.copies = [best, *older, *plain]
+        else:
+            ahead = [copy for copy in plain if is_continued(copy, best)]
+            choice.copies = [*ahead, best, *older, *(copy for copy in plain if copy not in ahead)]
+    else:
+        choice.copies = plain
+    for copy in away:
+        _weigh(choice, copy, session, stored)
+    if not choice.copies:
+        raise NoSuchCopy(
+            f"There is no copy of session {session.name} that could be restored.",
+            hint=f"`sessiond restore {session.name} --list` shows what there is.",
+        )
+    return choice
+
+
+def _before_shrinks(stored: Sequence[VaultCopy]) -> VaultCopy:
+    """The newest checkpoint that is not shorter than what its main file had before its generation."""
+    best = stored[-1]
+    for copy in reversed(stored[:-1]):
+        if best.main is None or copy.main is None or copy.source != "claude":
+            break
+        if copy.main.generation < best.main.generation:
+            if copy.main.length <= best.main.length:
+                break
+            best = copy
+    return best
+
+
+def _weigh(choice: Choice, copy: Copy, session: Known, stored: Sequence[VaultCopy]) -> None:
+    """Put a copy from elsewhere before the local ones where it goes on from them, else behind them.
+
+    A clock decides nothing.  A transcript must go on byte for byte; of files that are rewritten the record
+    counts that was written anew after the newest checkpoint here had gone into it, unless a redacted
+    version came back in it: what is not redacted wins where it is.
+    """
+    if not choice.copies:
+        choice.copies = [copy]
+        return
+    best = choice.copies[0]
+    newer = bool(session.revision) and copy.revision > session.revision
+    rewritten = newer and session.ref.source != "claude" and redactions(copy) <= redactions(best)
+    if any(is_same(copy, point) for point in reversed(stored)) or (not newer and is_continued(best, copy)):
+        choice.copies.append(copy)
+        return
+    where = f"The copy in {copy.origin} of {rfc3339(copy.at)}"
+    if copy.exact and (rewritten or is_continued(copy, best)):
+        choice.copies.insert(0, copy)
+        choice.notes.append(f"{where} goes on from what is here: it is taken.")
+        return
+    choice.copies.append(copy)
+    if copy.exact and not redactions(copy):
+        choice.notes.append(f"{where} differs from what is here: --from {copy.origin} takes it.")
+    elif newer or copy.checkpoint not in {point.checkpoint for point in stored}:
+        choice.notes.append(f"{where} is redacted, and newer or another: --from {copy.origin} takes it.")
+
+
+def _moment(text: str) -> float | None:
+    try:
+        return unix_seconds(text)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _places(copies: Sequence[Copy]) -> str:
+    return ", ".join(dict.fromkeys(copy.origin for copy in copies)) or "any copy"

@@ -1,0 +1,160 @@
+"""Whether the agent will open a transcript: what it stumbles over when it resumes one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from sessionsync.peek import SESSION_ID
+from sessionsync.sources.lines import Reader
+
+BLOCK_BYTES = 4 * 1024 * 1024
+SHOWN = 3  # lines that a problem names
+# Notes beside the conversation; the agent does not miss one's parent.
+_ASIDE = "progress"
+
+
+class _Block(msgspec.Struct):
+    type: str = ""
+    id: str = ""
+    tool_use_id: str = ""
+
+
+class _Message(msgspec.Struct):
+    id: str = ""
+    content: str | list[_Block] | None = None
+
+
+class _Row(msgspec.Struct):
+    type: str = ""
+    uuid: str | None = None
+    parent: str | None = msgspec.field(default=None, name="parentUuid")
+    session: str | None = msgspec.field(default=None, name="sessionId")
+    is_sidechain: bool | None = msgspec.field(default=None, name="isSidechain")
+    message: _Message | None = None
+
+
+def loadable(path: Path, sha256: str = "") -> list[str]:
+    """What keeps the agent from resuming the transcript at `path`, or from its whole history; none is best.
+
+    Looked at: that it is named by its session's id, that every line is JSON, that the first is none of a
+    subagent's, that there is a message, that each line's parent is there and none is its own ancestor, that
+    each tool call has its result and each result its call (only the last answer may still wait for some),
+    and, where `sha256` is given, that its bytes are those.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    reader, reading = Reader(_Row), _Reading()
+    number = 0
+    for number, line in enumerate(_lines(path, digest), 1):
+        if not line.isspace():
+            rows, is_bad = reader.read(line)
+            reading.hear(number, rows, is_bad=is_bad)
+    problems = reading.problems(path.stem) if number else ["it is empty"]
+    if sha256 and digest.hexdigest() != sha256:
+        problems.append("its bytes are not those of the copy")
+    return problems
+
+
+def _lines(path: Path, digest: hashlib._Hash) -> Iterator[bytes]:
+    rest = b""
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            digest.update(block)
+            *whole, rest = (rest + block).split(b"\n")
+            yield from (line or b" " for line in whole)
+    if rest:
+        yield rest
+
+
+class _Reading:
+    """What the lines so far tell."""
+
+    def __init__(self) -> None:
+        self.bad: list[int] = []
+        self.sessions: set[str] = set()
+        self.starts_aside = False
+        self.parents: dict[str, str | None] = {}
+        self.children: list[tuple[int, str]] = []
+        self.leaf: str | None = None
+        self.heard = False
+        self.calls: dict[str, tuple[int, str]] = {}
+        self.results: dict[str, int] = {}
+        self.answer = ""
+
+    def hear(self, number: int, rows: Sequence[_Row], *, is_bad: bool) -> None:
+        if is_bad:
+            self.bad.append(number)
+        for row in rows:
+            if not self.heard:
+                self.heard, self.starts_aside = True, bool(row.is_sidechain)
+            if row.session:
+                self.sessions.add(row.session)
+            if row.uuid:
+                self._place(number, row, row.uuid)
+            if row.message is not None:
+                self._pair(number, row.type, row.message)
+
+    def _place(self, number: int, row: _Row, uuid: str) -> None:
+        self.parents.setdefault(uuid, row.parent)
+        if row.parent and row.type != _ASIDE:
+            self.children.append((number, row.parent))
+        if row.type in {"user", "assistant"} and not row.is_sidechain:
+            self.leaf = uuid
+
+    def _pair(self, number: int, kind: str, message: _Message) -> None:
+        if kind == "assistant":
+            self.answer = message.id
+        for block in message.content if isinstance(message.content, list) else ():
+            if block.type == "tool_use" and block.id:
+                self.calls.setdefault(block.id, (number, message.id))
+            elif block.type == "tool_result" and block.tool_use_id:
+                self.results.setdefault(block.tool_use_id, number)
+
+    def problems(self, name: str) -> list[str]:
+        found = []
+        if not SESSION_ID.fullmatch(name):
+            found.append("its name is no session's id")
+        elif self.sessions and name not in self.sessions:
+            found.append("none of its lines is of the session that it is named by")
+        if self.bad:
+            found.append(f"it is no JSON {_places(self.bad)}")
+        if self.starts_aside:
+            found.append("it begins with a subagent's line")
+        if self.leaf is None:
+            found.append("it holds no message")
+        if orphans := [number for number, parent in self.children if parent not in self.parents]:
+            found.append(f"a parent is missing {_places(orphans)}")
+        if self._turns_in_circles():
+            found.append("its lines go on from each other in a circle")
+        if unasked := [number for call, number in self.results.items() if call not in self.calls]:
+            found.append(f"a result has no call {_places(unasked)}")
+        open_calls = [
+            number
+            for call, (number, answer) in self.calls.items()
+            if call not in self.results and answer != self.answer
+        ]
+        if open_calls:
+            found.append(f"a call has no result {_places(open_calls)}")
+        return found
+
+    def _turns_in_circles(self) -> bool:
+        seen: set[str] = set()
+        at = self.leaf
+        while at is not None:
+            if at in seen:
+                return True
+            seen.add(at)
+            at = self.parents.get(at)
+        return False
+
+
+def _places(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:SHOWN]))
+    more = len(numbers) - SHOWN
+    return f"at line {shown}" + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,73 @@
+"""Where a file of a session belongs, by its name alone.
+
+Names come from copies, and a copy may come from anyone who can write a comment.  What is put back is
+the session's own files and nothing else: never settings, hooks or commands, never outside its folders.
+"""
+
+from __future__ import annotations
+
+from sessionsync.errors import RestoreError
+from sessionsync.model import Role
+from sessionsync.peek import SESSION_ID
+
+_CONTEXT = "context.json"
+
+
+def steps(name: str) -> tuple[str, ...]:
+    """The folders and the file that a name leads through.
+
+    Raises:
+        RestoreError: it leads out of the session.
+    """
+    found = tuple(name.split("/"))
+    if "\0" in name or any(step in {"", ".", ".."} for step in found):
+        raise RestoreError(
+            f"The copy names a file that cannot lie in a session: {name[:200]!r}.",
+            hint="Somebody changed it: take another copy (`sessiond restore ID --list`).",
+        )
+    return found
+
+
+def in_agent(session_id: str, folder: str, name: str) -> tuple[str, ...] | None:
+    """Where a transcript's file lies below the agent's folder, if its project has `folder` there.
+
+    None where the agent would not look for it: a second version of the transcript, which would keep the
+    agent from finding either, and what has no place of its own.
+
+    Raises:
+        RestoreError: the name leads out of the session.
+    """
+    path = steps(name)
+    elsewhere = path[0] == "projects" and len(path) > 2
+    if elsewhere:  # it lay in another project's folder
+        path = path[2:]
+    first, *rest = path
+    if first == f"{session_id}.jsonl" and not rest:
+        return None if elsewhere else ("projects", folder, first)
+    is_agent = first.startswith("agent-") and first.endswith(".jsonl") and not rest
+    if is_agent or (first == session_id and rest):
+        return ("projects", folder, *path)
+    if first == "todos" and len(rest) == 1 and rest[0].startswith(session_id):
+        return path
+    if first in {"tasks", "file-history"} and len(rest) > 1 and rest[0] == session_id:
+        return path
+    return None
+
+
+def role_of(source: str, name: str) -> Role:
+    """What a file is to its session, as the sources have it."""
+    if source != "claude":
+        return Role.MAIN if name == _CONTEXT else Role.PART
+    path = name.split("/")
+    elsewhere = path[0] == "projects" and len(path) > 2
+    path = path[2:] if elsewhere else path
+    if len(path) == 1 and path[0].startswith("agent-"):
+        return Role.PART
+    if len(path) == 1:
+        return Role.COMPANION if elsewhere else Role.MAIN
+    return Role.PART if SESSION_ID.fullmatch(path[0]) and path[1] == "subagents" else Role.COMPANION
+
+
+def grows_by_lines(name: str) -> bool:
+    """Whether the file is a transcript: its agent adds lines to it, and a torn end would spoil the next."""
+    return name.endswith(".jsonl")

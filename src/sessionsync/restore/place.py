@@ -1,0 +1,387 @@
+"""Writing a session into its place: all of it or nothing, and nothing that was there is lost.
+
+stage     every file whole in a hidden folder of the same file system, synced, read back, compared
+compare   with what lies in the places: what is there must be the beginning of what comes
+keep      what is replaced gets a second name in the backup
+move      each file into its place in one step, the main file last; any failure takes all back
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from sessionsync.errors import CopyIncomplete, CopyMismatch, RestoreError, SessionLive
+from sessionsync.model import Role, SessionFile
+from sessionsync.restore.copies import Copy
+from sessionsync.restore.names import grows_by_lines
+from sessionsync.restore.target import Put
+from sessionsync.vault.folder import FULL, sync, sync_folder
+
+BLOCK_BYTES = 1024 * 1024
+STAGE = ".sessiond-restore-"
+# What a restore that was killed left behind is removed by a later one.
+STALE_S = 86_400.0
+
+Progress = Callable[[int], object]
+"""Is told how many bytes more are written."""
+
+
+@dataclass(slots=True)
+class _Staged:
+    """A file ready to be moved; `there` is what stat says of its place, None where that is free."""
+
+    put: Put
+    draft: Path
+    sha256: str
+    ended: bool
+    there: os.stat_result | None = None
+    same: bool = False
+
+
+@dataclass(slots=True)
+class Placing:
+    """One restore into its places.  Leave it (`with`) and the hidden folders are gone."""
+
+    kept_in: Path
+    """Where what is replaced goes; made when something is."""
+    now: float
+    progress: Progress
+    missing: list[str] = field(default_factory=list)
+    """Companions that could not be read."""
+    kept: list[Path] = field(default_factory=list)
+    _staged: list[_Staged] = field(default_factory=list)
+    _stages: dict[Path, Path] = field(default_factory=dict)
+    _undo: list[Callable[[], object]] = field(default_factory=list)
+    _made: list[Path] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clear()
+        for folder in reversed(self._made):
+            with contextlib.suppress(OSError):  # not empty: what was made is used
+                folder.rmdir()
+
+    # --- stage
+
+    def stage(self, copy: Copy, puts: Sequence[Put]) -> None:
+        """Write every file of a copy, or none.
+
+        Raises:
+            CopyIncomplete: the copy is damaged; another may be tried.
+            RestoreError: the disk is full, or a place cannot be used.
+        """
+        self._clear()
+        self.missing.clear()
+        try:
+            with _translated(puts[0].base if puts else self.kept_in):
+                for put in puts:
+                    self._stage_one(copy, put)
+        except BaseException:
+            self._clear()
+            raise
+
+    def _stage_one(self, copy: Copy, put: Put) -> None:
+        there = _look(put)
+        draft = self._stage_in(put.base) / str(len(self._staged))
+        try:
+            sha256, ended = self._write(draft, copy, put)
+        except CopyMismatch as error:
+            draft.unlink(missing_ok=True)
+            if put.file.role is not Role.COMPANION:
+                raise CopyIncomplete(
+                    f"The copy in {copy.origin} is damaged: {error}",
+                    hint="`sessiond restore ID --list` shows which copies are complete.",
+                ) from error
+            self.missing.append(put.file.name)
+            return
+        self._staged.append(_Staged(put, draft, sha256, ended, there))
+
+    def _write(self, draft: Path, copy: Copy, put: Put) -> tuple[str, bool]:
+        """Write a file, durably, and compare what is there; whether a newline was added to it."""
+        digest, last, size = hashlib.sha256(), b"", 0
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(draft, flags, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+            for block in copy.read(put.file):
+                _write_all(descriptor, block)
+                digest.update(block)
+                size += len(block)
+                last = block[-1:] or last
+                self.progress(len(block))
+            if size != put.file.size:
+                raise CopyMismatch(f"{put.file.name} has {size} of {put.file.size} bytes.")
+            ended = put.ends_line and last not in {b"", b"\n"}
+            if ended:
+                _write_all(descriptor, b"\n")
+                digest.update(b"\n")
+            sync(descriptor)
+            written = _digest(descriptor)
+        finally:
+            os.close(descriptor)
+        if written != digest.hexdigest():
+            raise RestoreError(
+                f"What was written to {draft.parent} is not what is there.",
+                hint="The disk fails: see its log.",
+            )
+        return written, ended
+
+    def _stage_in(self, base: Path) -> Path:
+        if base not in self._stages:
+            self._make(base)
+            _sweep(base, self.now)
+            self._stages[base] = Path(tempfile.mkdtemp(prefix=STAGE, dir=base))
+        return self._stages[base]
+
+    # --- compare
+
+    def compare(self, rivals: Sequence[SessionFile], extras: Sequence[SessionFile]) -> list[str]:
+        """What on the disk speaks against it: each file that is not the beginning of what comes.
+
+        A companion is only ever replaced; what is there of it is kept.
+        """
+        against = []
+        with _translated(self.kept_in):
+            for staged in self._staged:
+                if staged.there is None:
+                    continue
+                path = staged.put.path
+                is_beginning, staged.same = _compare(path, staged.draft)
+                if staged.put.file.role is not Role.COMPANION and not is_beginning:
+                    against.append(f"{path} is not the beginning of it")
+            coming = {staged.put.path.name: staged.draft for staged in self._staged}
+            for rival in rivals:
+                draft = coming.get(rival.path.name)
+                if grows_by_lines(rival.name) and not (draft and _compare(rival.path, draft)[0]):
+                    against.append(f"{rival.path} is not the beginning of it")
+        return against + [f"{extra.path} is not in it" for extra in extras]
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything would be written."""
+        return not all(staged.same for staged in self._staged)
+
+    # --- keep and move
+
+    def commit(self, gone: Sequence[SessionFile], root: Path) -> None:
+        """Move everything into its place, and what is in `gone` away.  All or nothing.
+
+        What is replaced or moved away gets its path below `root` in the backup.
+
+        Raises:
+            SessionLive: something there has changed meanwhile.
+            RestoreError: it could not be done; everything is as it was.
+        """
+        moving = sorted(
+            (staged for staged in self._staged if not staged.same),
+            key=lambda staged: (staged.put.file.role is Role.MAIN, staged.put.path),
+        )
+        try:
+            with _translated(root):
+                for staged in moving:
+                    self._move(staged, root)
+                for file in gone:
+                    self._remove(file, root)
+                for folder in {staged.put.path.parent for staged in moving}:
+                    sync_folder(folder)
+        except BaseException:
+            self._take_back()
+            raise
+
+    def _take_back(self) -> None:
+        """Undo every move; only where that went well the second names in the backup go too."""
+        with contextlib.suppress(OSError):
+            while self._undo:
+                self._undo.pop()()
+            while self.kept:
+                self.kept.pop().unlink()
+
+    def _move(self, staged: _Staged, root: Path) -> None:
+        put, path = staged.put, staged.put.path
+        there = _look(put)
+        if _identity(there) != _identity(staged.there):
+            raise SessionLive(
+                f"{path} changed while the session was put back.",
+                hint="End what writes there, and try again.",
+            )
+        self._make(path.parent)
+        if there is None:
+            _name(staged.draft, path)
+            self._undo.append(lambda: path.rename(staged.draft))
+            return
+        self._keep(path, root)
+        old = staged.draft.with_name(f"{staged.draft.name}.old")
+        _link_or_copy(path, old)
+        self._undo.append(lambda: old.replace(path))
+        staged.draft.replace(path)
+
+    def _remove(self, file: SessionFile, root: Path) -> None:
+        self._keep(file.path, root)
+        file.path.unlink()
+        kept = self.kept[-1]
+        self._undo.append(lambda: _link_or_copy(kept, file.path))
+        for folder in file.path.parents:
+            if folder.parent == root or not folder.is_relative_to(root):
+                break
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+            self._undo.append(folder.mkdir)
+
+    def _keep(self, path: Path, root: Path) -> None:
+        """Give what lies at `path` a second name in the backup, or a copy where that is another disk."""
+        inside = path.relative_to(root if path.is_relative_to(root) else path.anchor)
+        kept = self.kept_in / inside
+        self._make(kept.parent)
+        _link_or_copy(path, kept)
+        sync_folder(kept.parent)
+        self.kept.append(kept)
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder and those above it, 0700, where they are missing."""
+        missing = []
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        for each in reversed(missing):
+            each.mkdir(0o700)
+            each.chmod(0o700)
+            self._made.append(each)
+
+    # --- end
+
+    @property
+    def lines_ended(self) -> int:
+        """How many files were given the newline at their end that they lacked."""
+        return sum(staged.ended for staged in self._staged)
+
+    @property
+    def digests(self) -> dict[Path, str]:
+        """SHA-256 of each file as it was put, by its place."""
+        return {staged.put.path: staged.sha256 for staged in self._staged}
+
+    def _clear(self) -> None:
+        for stage in self._stages.values():
+            shutil.rmtree(stage, ignore_errors=True)
+        self._stages.clear()
+        self._staged.clear()
+
+
+def _look(put: Put) -> os.stat_result | None:
+    """What lies in a file's place; RestoreError where that, or a folder on the way, is no such thing."""
+    path = put.base
+    for step in put.parts[:-1]:
+        path /= step
+        status = _lstat(path)
+        if status is not None and not stat.S_ISDIR(status.st_mode):
+            kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "no folder"
+            raise RestoreError(f"{path} is {kind}: nothing is written there.", hint="Move it away.")
+    status = _lstat(put.path)
+    if status is not None and not stat.S_ISREG(status.st_mode):
+        raise RestoreError(f"{put.path} is no regular file: nothing is written there.", hint="Move it away.")
+    return status
+
+
+def _lstat(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _identity(status: os.stat_result | None) -> tuple[int, int, int] | None:
+    return status and (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _compare(there: Path, comes: Path) -> tuple[bool, bool]:
+    """Whether what is there is the beginning of what comes, and whether it is all of it."""
+    with there.open("rb") as old, comes.open("rb") as new:
+        while block := old.read(BLOCK_BYTES):
+            if block != new.read(len(block)):
+                return False, False
+        return True, not new.read(1)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _digest(descriptor: int) -> str:
+    digest = hashlib.sha256()
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    while block := os.read(descriptor, BLOCK_BYTES):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _name(draft: Path, path: Path) -> None:
+    """Move a draft to a path where nothing is; another writer, or a name that differs in case, is noticed."""
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        draft.rename(path)
+    else:
+        draft.unlink()
+
+
+def _link_or_copy(path: Path, other: Path) -> None:
+    """Give a file a second name: who still writes to it writes to both; on another disk, a copy."""
+    try:
+        other.hardlink_to(path)
+    except FileExistsError:
+        raise
+    except OSError:
+        with path.open("rb") as old, other.open("xb") as new:
+            shutil.copyfileobj(old, new, BLOCK_BYTES)
+            new.flush()
+            os.fchmod(new.fileno(), 0o600)
+            sync(new.fileno())
+        if not all(_compare(path, other)):
+            raise RestoreError(
+                f"{path} could not be kept as {other}.", hint="End what writes there."
+            ) from None
+
+
+def _sweep(base: Path, now: float) -> None:
+    """Remove what a restore that was killed a day ago has left."""
+    for left in base.glob(f"{STAGE}*"):
+        with contextlib.suppress(OSError):
+            if now - left.lstat().st_mtime > STALE_S and left.is_dir() and not left.is_symlink():
+                shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _translated(place: Path) -> Iterator[None]:
+    """Turn what the system says into our errors."""
+    try:
+        yield
+    except OSError as problem:
+        path = problem.filename or place
+        hint = "See that it is yours and can be written to."
+        if problem.errno in FULL:
+            hint = "Free space on that disk, and try again."
+        elif isinstance(problem, FileExistsError):
+            hint = "Something else was put there meanwhile: try again, or use --out DIR."
+        raise RestoreError(
+            f"The session was not put back, and nothing is changed: {path}: {problem.strerror}.", hint=hint
+        ) from problem

@@ -1,0 +1,243 @@
+"""The step itself: from copies to a session in its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sessionsync.errors import CopyError, CopyIncomplete, NoSuchCopy, RemoteError, SessionLive
+from sessionsync.restore import choice
+from sessionsync.restore.choice import Choice
+from sessionsync.restore.copies import Copy, Shelf, main_of
+from sessionsync.restore.known import Known
+from sessionsync.restore.loadable import loadable
+from sessionsync.restore.place import Placing
+from sessionsync.restore.target import Alive, Put, Target
+
+# Where the backup keeps what a restore has replaced: below the folder of plain copies.
+REPLACED = ".replaced"
+
+Confirm = Callable[[Copy], None]
+"""Is asked before a copy is put back; raises NotConfirmed."""
+
+
+@dataclass(slots=True)
+class Restored:
+    """What was done.  `kept` is where what was replaced went, None where nothing was.
+
+    `missing` are companions that could not be read; `changed` is False where all of it was there already;
+    `problems` are what the agent will stumble over (see `loadable`).
+    """
+
+    copy: Copy
+    target: Target
+    files: int
+    size: int
+    changed: bool
+    kept: Path | None = None
+    missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file of the copy is there."""
+        return not self.missing and not self.copy.doubtful
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1 where something is missing, 5 where something is redacted."""
+        if not self.complete:
+            return 1
+        return 0 if self.copy.exact else 5
+
+
+class Shelves:
+    """The places where copies lie.  One that does not answer is passed over, and said in `notes`."""
+
+    def __init__(self, shelves: Sequence[Shelf]) -> None:
+        self._shelves = list(shelves)
+        self.notes: list[str] = []
+
+    @property
+    def names(self) -> list[str]:
+        """What `--from` may name now."""
+        return [shelf.name for shelf in self._shelves]
+
+    def copies(self, session: Known, origin: str = "") -> list[Copy]:
+        """The copies of a session, of one place or of all.
+
+        Raises:
+            NoSuchCopy: that place is not set up.
+            RemoteError: GitHub was named, and does not answer.
+            CopyError: a folder was named, and cannot be read.
+        """
+        if origin and origin not in self.names:
+            raise NoSuchCopy(
+                f"Nothing can be restored from {origin}: it is not set up.",
+                hint=f"Without it there are: {', '.join(self.names)}.",
+            )
+        found: list[Copy] = []
+        for shelf in self._shelves:
+            if origin not in {"", shelf.name}:
+                continue
+            try:
+                found.extend(shelf.copies(session))
+            except (RemoteError, CopyError) as error:
+                if origin:
+                    raise
+                self.notes.append(f"Nothing is known of copies in {shelf.name}: {error}")
+        return found
+
+    def choose(self, session: Known, *, origin: str = "", at: str = "") -> Choice:
+        """The copies to try, the best first.
+
+        Raises:
+            NoSuchCopy: there is none, or none in that place.
+            NoSuchCheckpoint: there is none of that name.
+        """
+        copies = self.copies(session, origin)
+        if at:
+            return choice.named(session, copies, at)
+        if not copies and origin:
+            raise NoSuchCopy(
+                f"There is no copy of session {session.name} in {origin}.",
+                hint=f"`sessiond restore {session.name} --list` shows where there is one.",
+            )
+        return choice.newest(session, copies)
+
+
+def put_back(
+    session: Known,
+    chosen: Choice,
+    target: Callable[[Copy], Target],
+    *,
+    confirm: Confirm,
+    keep_in: Path,
+    now: float,
+    alive: Alive,
+    force: bool,
+    progress: Callable[[int, int], object],
+) -> Restored:
+    """Put the first of these copies that is whole into its place.
+
+    `target` says where a copy goes; `progress` is told (bytes written, bytes in all); what is replaced is
+    kept below `keep_in`, the folder of the plain copies.
+
+    Raises:
+        CopyIncomplete: none is whole.
+        SessionLive: it is open, or newer than the copy, and not `force`.
+        NotConfirmed: a person said no, or none was there to be asked.
+        RestoreError: it could not be written.  Nothing is changed then.
+    """
+    time = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
+    kept_in = _free(keep_in / REPLACED / f"{_plain(session.ref.session_id)}.{time}")
+    notes = list(chosen.notes)
+    failed: CopyIncomplete | None = None
+    for copy in chosen.copies:
+        place = target(copy)
+        puts, left = place.puts(copy.files())
+        confirm(copy)
+        total, done = sum(put.file.size for put in puts), 0
+
+        def tell(more: int, total: int = total) -> None:
+            nonlocal done
+            done += more
+            progress(done, total)
+
+        with Placing(kept_in, now, tell) as placing:
+            try:
+                placing.stage(copy, puts)
+            except CopyIncomplete as error:
+                failed = failed or error
+                notes.append(f"{_called(copy)} is passed over: {error}")
+                continue
+            changed = _commit(placing, place, puts, session, now=now, alive=alive, force=force)
+            if left:
+                names = ", ".join(file.name for file in left[:3])
+                notes.append(f"{len(left)} of its files have no place there and stay in the backup: {names}")
+            if placing.lines_ended:
+                notes.append(
+                    f"A newline was added at the end of {placing.lines_ended} of its files: the agent would"
+                    " write its next line behind the last one.  All other bytes are those of the copy."
+                )
+            return Restored(
+                copy=copy,
+                target=place,
+                files=len(puts) - len(placing.missing),
+                size=total,
+                changed=changed,
+                kept=kept_in if placing.kept else None,
+                missing=list(placing.missing),
+                notes=notes,
+                problems=_problems(session, copy, puts, placing),
+            )
+    raise failed or CopyIncomplete(
+        f"There is no copy of session {session.name} that is whole.", hint="See --list."
+    )
+
+
+def _commit(
+    placing: Placing,
+    place: Target,
+    puts: Sequence[Put],
+    session: Known,
+    *,
+    now: float,
+    alive: Alive,
+    force: bool,
+) -> bool:
+    """Move the files into place, unless something speaks against it; whether anything had to be moved."""
+    present = place.present()
+    rivals, extras = place.in_the_way(puts, present)
+    against = placing.compare(rivals, extras)
+    if not placing.changes and not rivals and not extras:
+        return False
+    if not force:
+        if why := place.live(present, now, alive):
+            raise SessionLive(
+                f"Session {session.name} is open: {why}.",
+                hint="End it and wait two minutes, or use --out DIR; --force writes all the same.",
+            )
+        if against:
+            raise SessionLive(
+                f"What is there of session {session.name} is newer, or goes another way: {against[0]}.",
+                hint="--out DIR writes elsewhere; --force replaces it, and keeps what is replaced.",
+            )
+    placing.commit([*rivals, *extras], place.root)
+    return True
+
+
+def _problems(session: Known, copy: Copy, puts: Sequence[Put], placing: Placing) -> list[str]:
+    """What the agent will stumble over in the transcript that was put."""
+    main = main_of(copy)
+    if session.ref.source != "claude":
+        return []
+    if main is None:
+        return ["its transcript was never captured: only subagents are there"]
+    path = next((put.path for put in puts if put.file is main or put.file.name == main.name), None)
+    if path is None or not path.exists():
+        return []
+    return loadable(path, placing.digests.get(path, ""))
+
+
+def _called(copy: Copy) -> str:
+    return (
+        f"checkpoint {copy.checkpoint} in {copy.origin}" if copy.checkpoint else f"the copy in {copy.origin}"
+    )
+
+
+def _plain(text: str) -> str:
+    """An id as a part of a folder's name."""
+    return re.sub(r"[^A-Za-z0-9._~-]", "-", text).lstrip(".")[:100] or "session"
+
+
+def _free(folder: Path) -> Path:
+    number, free = 1, folder
+    while free.exists():
+        number += 1
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free

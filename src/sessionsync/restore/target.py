@@ -1,0 +1,346 @@
+"""Where a session is put: in the agent's folder, in its project's, or in any folder one names.
+
+claude       <agent>/projects/<folder>/<id>.jsonl, its subagents and companions around it
+structured   <project>/.claude/sessions/<id>/
+--out DIR    DIR/<name>, as copies and records name the files
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sessionsync import projects
+from sessionsync.errors import ProjectElsewhere, RestoreError
+from sessionsync.events import silent
+from sessionsync.model import Found, Ref, SessionFile
+from sessionsync.peek import first_cwd
+from sessionsync.remote.comments import project_hash
+from sessionsync.restore.copies import CopyFile
+from sessionsync.restore.known import Known
+from sessionsync.restore.names import grows_by_lines, in_agent, steps
+from sessionsync.sources.claude import Claude
+from sessionsync.sources.folders import head
+from sessionsync.sources.structured import Structured
+
+PREFIX_CHARS = 200
+"""How much of a long path the agent keeps in a folder's name, before a hash that its runtimes differ in."""
+RECENT_S = 120.0
+"""A session that changed so lately is taken to be open: its agent writes at every step."""
+RUNNING_BYTES = 64 * 1024
+PEEK_BYTES = 64 * 1024
+DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+Alive = Callable[[int], bool]
+"""Whether a process of this number lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A file of a copy and where it goes: `parts` below `base`.
+
+    `ends_line`: it must end in a newline.
+    """
+
+    file: CopyFile
+    base: Path
+    parts: tuple[str, ...]
+    ends_line: bool = False
+
+    @property
+    def path(self) -> Path:
+        """Where it goes."""
+        return self.base.joinpath(*self.parts)
+
+
+class Target(Protocol):
+    """A place for a session."""
+
+    folder: Path
+    """What is told to a person."""
+    root: Path
+    """What the backup of replaced files is relative to."""
+
+    def puts(self, files: Sequence[CopyFile]) -> tuple[list[Put], list[CopyFile]]:
+        """Where each file goes, and those that have no place there; RestoreError for one that leads out."""
+
+    def present(self) -> list[SessionFile]:
+        """What lies there of the session now, wherever the agent would find it."""
+
+    def in_the_way(
+        self, puts: Sequence[Put], present: Sequence[SessionFile]
+    ) -> tuple[list[SessionFile], list[SessionFile]]:
+        """What of that must go: second versions of files that are put, and files that the copy has not."""
+
+    def live(self, present: Sequence[SessionFile], now: float, alive: Alive) -> str:
+        """Why the session there is taken to be open; '' where it is not."""
+
+    def commands(self) -> str:
+        """The command that goes on with it."""
+
+
+# --- the agent's folder
+
+
+def folder_name(path: str) -> str:
+    """What the agent calls the folder of a project at `path`, a real path; without the hash of a long one.
+
+    JavaScript counts in units of UTF-16, so a character beyond the basic plane becomes two dashes.
+    """
+    units = "".join(c if ord(c) < 0x10000 else "--" for c in unicodedata.normalize("NFC", path))
+    return re.sub(r"[^A-Za-z0-9]", "-", units)
+
+
+def project_folder(root: Path, path: str, environ: Mapping[str, str]) -> str:
+    """The name of the folder below `root`, the agent's `projects`, for the project at `path`.
+
+    A long path's is found by its beginning; of several, by what their transcripts say; a new one is
+    named as the agent's SDK does.
+    """
+    wanted = environ.get("CLAUDE_CODE_PROJECT_DIR_NAME", "")
+    if environ.get("CLAUDE_CONFIG_DIR") and re.fullmatch(r"[A-Za-z0-9_-]{1,64}", wanted):
+        return wanted
+    name = folder_name(path)
+    if len(name) <= PREFIX_CHARS:
+        return name
+    prefix = name[:PREFIX_CHARS] + "-"
+    made = prefix + _hash(path)
+    try:
+        there = sorted(entry.name for entry in root.iterdir() if entry.name.startswith(prefix))
+    except OSError:
+        there = []
+    if made in there or not there:
+        return made
+    speaking = (name for name in there if path in _cwds(root / name))
+    return next(speaking, there[0])
+
+
+def _hash(path: str) -> str:
+    """A 32-bit `h * 31 + c` in base 36, as the agent's SDK hashes a path."""
+    value = 0
+    for character in path:
+        value = (value * 31 + ord(character)) & 0xFFFFFFFF
+    value = abs(value - (1 << 32) if value >= 1 << 31 else value)
+    digits = ""
+    while value:
+        value, digit = divmod(value, 36)
+        digits = DIGITS[digit] + digits
+    return digits or "0"
+
+
+def _cwds(folder: Path) -> Iterator[str]:
+    for file in folder.glob("*.jsonl"):
+        yield first_cwd(head(file, PEEK_BYTES), whole=False)
+
+
+class AgentTarget:
+    """The agent's folder, for a transcript whose project is at `cwd`."""
+
+    def __init__(self, root: Path, session_id: str, cwd: Path, environ: Mapping[str, str]) -> None:
+        self.cwd = Path(os.path.realpath(cwd))
+        self.root = Path(os.path.realpath(root))
+        self._session_id = session_id
+        self._projects = Path(os.path.realpath(self.root / "projects"))
+        self._name = project_folder(self._projects, str(self.cwd), environ)
+        self.folder = self._projects / self._name
+
+    def puts(self, files: Sequence[CopyFile]) -> tuple[list[Put], list[CopyFile]]:
+        """The main file, subagents and companions; of two with one place the first is put."""
+        puts: dict[Path, Put] = {}
+        left: list[CopyFile] = []
+        for file in sorted(files, key=lambda file: (file.name.startswith("projects/"), file.name)):
+            place = in_agent(self._session_id, self._name, file.name)
+            if place is None:
+                left.append(file)
+                continue
+            base = Path(os.path.realpath(self.root / place[0]))
+            put = Put(file, base, place[1:], ends_line=grows_by_lines(file.name))
+            if put.path in puts:
+                left.append(file)
+            else:
+                puts[put.path] = put
+        return list(puts.values()), left
+
+    def has_transcript(self) -> bool:
+        """Whether the transcript lies there, and can be resumed as it is."""
+        path = self.folder / f"{self._session_id}.jsonl"
+        return path.is_file() and path.stat().st_size > 0  # the agent takes an empty one for none
+
+    def present(self) -> list[SessionFile]:
+        """Everything the agent has of the session, in all its projects."""
+        found = Claude([self.root], silent).look(Ref("claude", self._session_id))
+        return [] if found is None else list(found.files)
+
+    def in_the_way(
+        self, puts: Sequence[Put], present: Sequence[SessionFile]
+    ) -> tuple[list[SessionFile], list[SessionFile]]:
+        """What lies in other projects: a second transcript of one id, and the agent finds neither."""
+        del puts
+        others = [
+            file
+            for file in present
+            if file.path.is_relative_to(self._projects) and not file.path.is_relative_to(self.folder)
+        ]
+        return others, []
+
+    def live(self, present: Sequence[SessionFile], now: float, alive: Alive) -> str:
+        """Whether a process says that it has the session open, or it has just been written to."""
+        for pid in self._running():
+            if alive(pid):
+                return f"process {pid} has it open"
+        mains = [file for file in present if file.name.endswith(f"{self._session_id}.jsonl")]
+        return _recent(mains, now)
+
+    def _running(self) -> Iterator[int]:
+        """The processes that have the session open: the agent keeps a small file for each of its own."""
+        for file in sorted((self.root / "sessions").glob("*.json")):
+            text = head(file, RUNNING_BYTES).decode(errors="replace")
+            if self._session_id not in text:
+                continue
+            try:
+                said = json.loads(text)
+            except (ValueError, RecursionError):
+                said = {}
+            pid = said.get("pid") if isinstance(said, dict) else None
+            if isinstance(pid, int) and not isinstance(pid, bool):
+                yield pid
+            elif file.stem.isdecimal() and len(file.stem) < 10:
+                yield int(file.stem)
+
+    def commands(self) -> str:
+        """Change into the project, as older agents look nowhere else."""
+        return f"cd {shlex.quote(str(self.cwd))} && claude --resume {self._session_id}"
+
+
+# --- a project's folder
+
+
+class ProjectTarget:
+    """The folder of a structured session in its project."""
+
+    def __init__(self, project: Path, session_id: str) -> None:
+        self._project = Path(os.path.realpath(project))
+        sessions = Path(os.path.realpath(self._project / ".claude" / "sessions"))
+        name = steps(session_id)
+        if not sessions.is_relative_to(self._project) or len(name) != 1 or session_id.startswith("."):
+            raise RestoreError(
+                f"{self._project / '.claude' / 'sessions' / session_id} leads out of its project.",
+                hint="A link lies there, or the id is none: use --out DIR.",
+            )
+        self.root = sessions
+        self._session_id = session_id
+        self.folder = sessions / session_id
+
+    def puts(self, files: Sequence[CopyFile]) -> tuple[list[Put], list[CopyFile]]:
+        """Every file, as it was."""
+        return [Put(file, self.root, (self._session_id, *steps(file.name))) for file in files], []
+
+    def present(self) -> list[SessionFile]:
+        """What lies in the folder."""
+        ref = Ref("structured", self._session_id, str(self._project))
+        found: Found | None = Structured(lambda: [self._project], silent).look(ref)
+        return [] if found is None else list(found.files)
+
+    def in_the_way(
+        self, puts: Sequence[Put], present: Sequence[SessionFile]
+    ) -> tuple[list[SessionFile], list[SessionFile]]:
+        """Files that the copy has not: the folder is a whole."""
+        names = {put.file.name for put in puts}
+        return [], [file for file in present if file.name not in names]
+
+    def live(self, present: Sequence[SessionFile], now: float, alive: Alive) -> str:
+        """Whether it has just been written to."""
+        del alive
+        return _recent(present, now)
+
+    def commands(self) -> str:
+        """Where it lies; who goes on with it reads it there."""
+        return f"cd {shlex.quote(str(self._project))}"
+
+
+# --- any folder
+
+
+class OutTarget:
+    """A folder that a person named: byte for byte, and nobody goes on there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = self.root = Path(os.path.realpath(folder))
+
+    def puts(self, files: Sequence[CopyFile]) -> tuple[list[Put], list[CopyFile]]:
+        """Every file under its name."""
+        return [Put(file, self.folder, steps(file.name)) for file in files], []
+
+    def present(self) -> list[SessionFile]:
+        """Nothing that counts."""
+        return []
+
+    def in_the_way(
+        self, puts: Sequence[Put], present: Sequence[SessionFile]
+    ) -> tuple[list[SessionFile], list[SessionFile]]:
+        """Nothing."""
+        del puts, present
+        return [], []
+
+    def live(self, present: Sequence[SessionFile], now: float, alive: Alive) -> str:
+        """Never."""
+        del present, now, alive
+        return ""
+
+    def commands(self) -> str:
+        """None."""
+        return ""
+
+
+def _recent(files: Sequence[SessionFile], now: float) -> str:
+    newest = max((file.mtime_ns / 1e9 for file in files), default=0.0)
+    if 0 <= now - newest < RECENT_S:
+        return f"it was changed {int(now - newest)} s ago"
+    return ""
+
+
+# --- the project on this machine
+
+
+def home_of(session: Known, cwd: str, here: Path) -> Path:
+    """The session's project on this machine: the current folder where that is of the project, else its own.
+
+    In the work tree that the session was begun in, the folder it was begun in.
+
+    Raises:
+        ProjectElsewhere: neither is here.
+    """
+    own = Path(cwd) if cwd.startswith("/") and "\0" not in cwd else None
+    own_is_here = own is not None and own.is_dir()
+    mine = projects.identify(str(here))
+    if is_of(session, mine.key):
+        if own is not None and own_is_here and projects.identify(cwd).root == mine.root:
+            return own
+        return here
+    if own is not None and own_is_here and (not session.project_key or _still(session, cwd)):
+        return own
+    was = f", and was begun in {cwd}" if cwd else ""
+    raise ProjectElsewhere(
+        f"The project of session {session.name} is not here: it is {session.project_key or 'unknown'}{was}.",
+        hint="Change into its folder on this machine, or name that with --cwd DIR.",
+    )
+
+
+def is_of(session: Known, key: str) -> bool:
+    """Whether a session is of the project with this key."""
+    if session.project_hash and session.project_hash == project_hash(key):
+        return True
+    return bool(session.project_key) and session.project_key == key
+
+
+def _still(session: Known, cwd: str) -> bool:
+    """Whether the folder a session was begun in is still that project's: another may lie there by now."""
+    key = projects.identify(cwd).key
+    return is_of(session, key) or session.project_key.startswith("/")

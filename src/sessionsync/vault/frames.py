@@ -1,0 +1,42 @@
+"""The frames of one pack, read and checked."""
+
+from __future__ import annotations
+
+import hashlib
+
+from sessionsync.vault.folder import read_at
+from sessionsync.vault.journal import Segment
+from sessionsync.vault.pack import Damaged, Unpacker
+
+
+class Frames:
+    """The frames in the pack open at `descriptor`; None for a pack that is not there."""
+
+    def __init__(self, descriptor: int | None, unpacker: Unpacker) -> None:
+        self._descriptor = descriptor
+        self._unpacker = unpacker
+
+    def packed(self, segment: Segment) -> bytes:
+        """A segment's frame as it lies there, sound or not; shorter where the pack ends before.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        if self._descriptor is None:
+            return b""
+        return read_at(self._descriptor, segment.at, segment.packed_end)
+
+    def unpack(self, segment: Segment) -> bytes | None:
+        """A segment's bytes; None where the frame is not what was stored."""
+        try:
+            return self.opened(self.packed(segment), segment)
+        except OSError:
+            return None
+
+    def opened(self, frame: bytes, segment: Segment) -> bytes | None:
+        """The bytes in a segment's frame; None where they are not what was stored."""
+        try:
+            data = self._unpacker.unpack(frame, segment.length)
+        except Damaged:
+            return None
+        return data if hashlib.sha256(data).hexdigest() == segment.sha256 else None

@@ -1,0 +1,257 @@
+"""A session's pack and journal written anew, smaller, beside the old ones, and put in their place at once.
+
+    plan ─▶ pack-<n+1> ─▶ journal.part ─▶ both durable ─▶ rename to journal ─▶ away with pack-<n>
+
+The journal names its pack, so one rename changes both: killed anywhere, the old pair or the new one
+counts, and the other is dead weight that the next merge or `gc` removes.  Readers keep what they have
+open; one that opens the old journal and then misses its pack reads the new one.
+
+Every frame is checked before it is written again, and read back.  Damaged frames stay as they are,
+unless their very bytes lie elsewhere in the pack; then they are set aside in files of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from sessionsync.errors import CopyMismatch
+from sessionsync.vault import journal
+from sessionsync.vault.batch import lines, pack_number, pack_number_in
+from sessionsync.vault.folder import Folder, open_regular, sync, translated, write_at
+from sessionsync.vault.frames import Frames
+from sessionsync.vault.journal import Entry, Segment, pack_name
+from sessionsync.vault.pack import Dictionaries, Packer, Unpacker
+from sessionsync.vault.plan import Block, History, Plan, make
+
+JOURNAL = "journal"
+DRAFT = "journal.part"
+# Damaged frames may turn up one after the other; each time the plan is made anew.
+_PLANS = 20
+
+
+@dataclass(slots=True)
+class Merge:
+    """One session's merge.  `prepare` may run beside the one who writes, `commit` is that one's.
+
+    `besides` are generations by file that somebody goes on from; `cold` sessions are compressed
+    further; `force` writes anew also where it does not pay.
+    """
+
+    folder: Path
+    tree: Folder
+    dictionaries: Dictionaries
+    besides: Mapping[str, int]
+    cold: bool = False
+    force: bool = False
+    why: str = ""
+    """Why there is nothing to commit."""
+    frames: tuple[int, int] = (0, 0)
+    """How many there were, and are."""
+    packed_bytes: tuple[int, int] = (0, 0)
+    raw_bytes: int = 0
+    damaged: tuple[Segment, ...] = ()
+    _identity: tuple[int, ...] = ()
+    _old: int = 0
+
+    def prepare(self) -> Generator[int, None, None]:
+        """Write the new pair beside the old one; yields the bytes that were just moved, to be paced.
+
+        Afterwards `why` is empty where there is something to commit.
+
+        Raises:
+            CopyError: it could not be read or written.
+        """
+        self.why = "there is nothing to merge"
+        with ExitStack() as held, translated(self.folder):
+            try:
+                old = held.enter_context(self.tree.reading(self.folder / JOURNAL))
+                self._old = pack_number(self.tree, self.folder, old)
+                pack = held.enter_context(self.tree.reading(self.folder / pack_name(self._old)))
+            except FileNotFoundError:
+                return
+            self._identity = _identity(old)
+            history = History(lines(old), os.fstat(pack).st_size, self._old)
+            frames = Frames(pack, Unpacker(self.dictionaries))
+            try:
+                yield from self._write(history, frames)
+            except BaseException:
+                self._discard()
+                raise
+
+    def commit(self) -> bool:
+        """Put the new pair in the old one's place; False where something was written meanwhile.
+
+        Raises:
+            CopyError: it could not be done.
+        """
+        with translated(self.folder):
+            if self.why or not self._is_unchanged():
+                self._discard()
+                return False
+            with self.tree.directory(self.folder) as folder:
+                sync(folder)  # the new pack has its name before anything names it
+                os.rename(DRAFT, JOURNAL, src_dir_fd=folder, dst_dir_fd=folder)
+                sync(folder)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(pack_name(self._old), dir_fd=folder)
+            return True
+
+    def _write(self, history: History, frames: Frames) -> Iterator[int]:
+        if history.fold.damaged:
+            self.why = "its journal is damaged"
+            return
+        for _ in range(_PLANS):
+            plan = make(
+                history, pack=self._old + 1, besides=self.besides, cold=self.cold, damaged=self.damaged
+            )
+            if not (self.force or plan.pays()):
+                return
+            if not plan.holds():
+                self.why = "its journal says one thing in two ways"
+                return
+            hurt: list[Segment] = []
+            with ExitStack() as held:
+                pack = held.enter_context(self._new(pack_name(self._old + 1)))
+                writer = _Writer(frames, pack, self.dictionaries)
+                entries: list[Entry] = []
+                for entry in plan.entries:
+                    if not isinstance(entry, Block):
+                        entries.append(entry)
+                        continue
+                    segment = writer.write(entry, hurt)
+                    if segment is not None:
+                        entries.append(segment)
+                    yield writer.moved_bytes
+                new = set(hurt) - set(self.damaged)
+                if not new:
+                    sync(pack)
+                    self._finish(plan, writer, entries, frames)
+                    return
+                self.damaged += tuple(new)
+        self.why = "too much of it is damaged"
+        self._discard()
+
+    def _finish(self, plan: Plan, writer: _Writer, entries: list[Entry], frames: Frames) -> None:
+        for segment in plan.dropped:
+            with self._new(f"damaged-{self._old}-{segment.at}") as aside:
+                write_at(aside, 0, frames.packed(segment))
+                sync(aside)
+        with self._new(DRAFT) as draft:
+            write_at(draft, 0, b"".join(map(journal.encode, entries)))
+            sync(draft)
+        self.frames = len(plan.history.fold.stored), len(plan.blocks)
+        self.packed_bytes = plan.history.fold.pack_bytes, writer.at
+        self.raw_bytes = writer.raw_bytes
+        self.why = ""
+
+    @contextlib.contextmanager
+    def _new(self, name: str) -> Iterator[int]:
+        with self.tree.directory(self.folder) as folder:
+            with contextlib.suppress(FileNotFoundError):  # of a merge that was killed
+                os.unlink(name, dir_fd=folder)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL
+            descriptor = open_regular(self.folder / name, folder, flags)
+        try:
+            os.fchmod(descriptor, 0o600)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _is_unchanged(self) -> bool:
+        try:
+            with self.tree.reading(self.folder / JOURNAL) as now:
+                return _identity(now) == self._identity
+        except FileNotFoundError:  # the session lies elsewhere now
+            return False
+
+    def _discard(self) -> None:
+        for name in (DRAFT, pack_name(self._old + 1)):
+            with contextlib.suppress(FileNotFoundError), self.tree.directory(self.folder) as folder:
+                os.unlink(name, dir_fd=folder)
+
+
+class _Writer:
+    """Writes blocks one behind the other into the new pack."""
+
+    def __init__(self, frames: Frames, pack: int, dictionaries: Dictionaries) -> None:
+        self.at = 0
+        self.raw_bytes = 0
+        self.moved_bytes = 0
+        """Read and written for the last block."""
+        self._frames = frames
+        self._pack = pack
+        self._unpacker = Unpacker(dictionaries)
+        self._packers: dict[int, Packer] = {}
+
+    def write(self, block: Block, hurt: list[Segment]) -> Segment | None:
+        """Write a block as a segment; None where it would take a damaged one, which `hurt` then names."""
+        packed = [self._frames.packed(piece.segment) for piece in block.pieces]
+        self.moved_bytes = sum(map(len, packed))
+        data = bytearray()
+        sound = True
+        for piece, frame in zip(block.pieces, packed, strict=True):
+            raw = self._frames.opened(frame, piece.segment)
+            if raw is None:
+                hurt.append(piece.segment)
+                sound = False
+            else:
+                offset = piece.segment.offset
+                data += raw[piece.start - offset : piece.end - offset]
+        if block.is_copy():
+            old = block.pieces[0].segment
+            return self._put(packed[0], block, old.length, old.sha256, old.level)
+        if not sound:
+            return None
+        frame = self._packed(bytes(data), block.level)
+        return self._put(frame, block, len(data), hashlib.sha256(data).hexdigest(), block.level)
+
+    def _put(self, frame: bytes, block: Block, length: int, sha256: str, level: int) -> Segment:
+        write_at(self._pack, self.at, frame)
+        segment = Segment(
+            block.file, block.generation, block.start, length, sha256, self.at, len(frame), level
+        )
+        self.at += len(frame)
+        self.raw_bytes += length
+        self.moved_bytes += len(frame)
+        return segment
+
+    def _packed(self, data: bytes, level: int) -> bytes:
+        packer = self._packers.setdefault(level, Packer(level))
+        frame = packer.pack(data)
+        if self._unpacker.unpack(frame, len(data)) != data:
+            raise CopyMismatch(
+                "What was packed does not unpack to the same bytes.",
+                hint="It is tried again; if it stays, test this machine's memory.",
+            )
+        return frame
+
+
+def _identity(descriptor: int) -> tuple[int, ...]:
+    status = os.fstat(descriptor)
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def leftovers(tree: Folder, folder: Path, before: float) -> dict[Path, int]:
+    """What killed merges left in a session's folder, last changed before `before`; sizes by path.
+
+    None where the journal does not clearly say which pack counts.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with tree.reading(folder / JOURNAL) as descriptor:
+        first = next(lines(descriptor), b"")
+        counts = pack_name(pack_number(tree, folder, descriptor))
+    if journal.decode(first) is None or not (found := tree.files(folder)).get(counts):
+        return {}
+    return {
+        folder / name: status.st_size
+        for name, status in found.items()
+        if name != counts and (name == DRAFT or pack_number_in(name) is not None) and status.st_mtime < before
+    }

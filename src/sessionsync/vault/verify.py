@@ -1,0 +1,353 @@
+"""Whether the copies of a session are still what was stored: their structure, or their bytes as well.
+
+Structure: every line of the journal says what was written, and everything that can be asked for has
+its bytes in the pack.  Bytes: each segment has its SHA-256, the plain copy is the same as the newest
+generation, its end is what was captured last; `deep` also computes every root anew, those of all kept
+checkpoints and of the plain copies.
+
+A look that meets somebody writing may see damage where there is none: what is found counts when it
+is found again in the writer's thread.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from sessionsync.errors import CopyError
+from sessionsync.vault.frames import Frames
+from sessionsync.vault.journal import Extent, Fold, Generation, Segment
+from sessionsync.vault.mirror import Mirror
+from sessionsync.vault.plan import ALL, Statement, answer, statements
+from sessionsync.vault.root import Root
+from sessionsync.vault.session import SessionVault
+
+MIRROR = "mirror"
+VAULT = "vault"
+JOURNAL = "journal"
+TAIL = "tail"
+ROOT = "root"
+# What is compared of a plain copy's end, as capture remembers it.
+TAIL_BYTES = 64 * 1024
+BLOCK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A plain copy as the state knows it: `length` bytes of `generation`, `stored` of them in the vault.
+
+    `tail` is the SHA-256 of the 64 KB before `length`, `peaks` are those of the root.  `copied` is False
+    while the plain copy is being made anew, and then not looked at.
+    """
+
+    name: str
+    path: Path
+    generation: int
+    length: int
+    stored: int
+    tail: str
+    peaks: tuple[str, ...]
+    copied: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """Bytes [start, end) of a file, or of a generation of it, that are not what was stored.
+
+    `result` is `mismatch`, or `missing`.  `segment` is the vault's frame that is damaged.  `by` tells who
+    found it: of a `tail` or a `root` only some bytes need be damaged.
+    """
+
+    store: str
+    name: str
+    generation: int
+    start: int
+    end: int
+    result: str
+    what: str
+    segment: Segment | None = None
+    by: str = ""
+
+    @property
+    def where(self) -> str:
+        """Store, file, generation and bytes, as a person reads it."""
+        if self.name == JOURNAL and not self.end:
+            return f"{self.store}: {JOURNAL}"
+        generation = f" (generation {self.generation})" if self.store == VAULT and self.generation else ""
+        return f"{self.store}: {self.name}{generation}, bytes {self.start} to {self.end}"
+
+
+class Checked(NamedTuple):
+    """One comparison: in which store, how many bytes were read for it, and what was wrong."""
+
+    store: str
+    size: int
+    bad: Bad | None = None
+
+
+class Part(NamedTuple):
+    """The `number`-th (from 1) of `of` parts of all bytes."""
+
+    number: int
+    of: int
+
+    def holds(self, session: str, segment: Segment) -> bool:
+        """Whether a segment belongs to it, for ever."""
+        key = f"{session}/{segment.file}/{segment.generation}/{segment.offset}"
+        return zlib.crc32(key.encode(errors="surrogatepass")) % self.of == self.number - 1
+
+
+def structure(
+    vault: SessionVault, mirror: Mirror, expected: Sequence[Expected], checkpoints: Iterable[str] = ()
+) -> Iterator[Checked]:
+    """Whether everything that can be asked for is there; reads the journal and no bytes.
+
+    `checkpoints` are those that the state knows.
+    """
+    fold = vault.fold()
+    damaged = f"{fold.damaged} of its lines are damaged" if fold.damaged else ""
+    yield Checked(VAULT, 0, Bad(VAULT, JOURNAL, 0, 0, 0, "mismatch", damaged) if damaged else None)
+    known = {snapshot.id for snapshot in fold.snapshots()}
+    for name in checkpoints:
+        if name not in known:
+            yield Checked(VAULT, 0, Bad(VAULT, JOURNAL, 0, 0, 0, "missing", f"it has no checkpoint {name}"))
+    seen: set[tuple[str, int, int, int]] = set()
+    for asked, end in _asked(fold, expected):
+        for start, stop in _gaps(answer(fold, asked)[1], end):
+            if (found := (asked[0], asked[1], start, stop)) not in seen:
+                seen.add(found)
+                yield Checked(VAULT, 0, Bad(VAULT, *found, "missing", "is not there"))
+    yield Checked(VAULT, 0)
+    for file in expected:
+        if file.copied:
+            size = mirror.size(file.path)
+            short = Bad(MIRROR, file.name, file.generation, size, file.length, "missing", "is not there")
+            yield Checked(MIRROR, 0, short if size < file.length else None)
+
+
+def content(
+    vault: SessionVault,
+    mirror: Mirror,
+    expected: Sequence[Expected],
+    chosen: Callable[[Segment], bool] | None = None,
+) -> Iterator[Checked]:
+    """Whether the bytes, all or those of the chosen segments, are what was stored, in both copies."""
+    with vault.frames() as (fold, frames):
+        copies = _copies(fold, expected)
+        for segment, life in _needed(fold, expected):
+            if chosen is None or chosen(segment):
+                yield from _segment(frames, mirror, segment, life, copies.get(id(segment), ()))
+    for file in expected:
+        if file.copied and file.length:
+            yield _tail(mirror, file)
+
+
+def again(
+    vault: SessionVault,
+    mirror: Mirror,
+    expected: Sequence[Expected],
+    found: Sequence[Bad],
+    checkpoints: Iterable[str] = (),
+) -> Iterator[Checked]:
+    """Look once more at what was found to be bad, and at little else."""
+
+    def overlaps(segment: Segment) -> bool:
+        return any(
+            bad.name == segment.file and bad.start < segment.end and segment.offset < bad.end for bad in found
+        )
+
+    names = {bad.name for bad in found}
+    files = [file for file in expected if file.name in names]
+    yield from structure(vault, mirror, expected, checkpoints)
+    yield from content(vault, mirror, files, overlaps)
+    if any(bad.by == ROOT for bad in found):
+        yield from roots(vault, mirror, files, names)
+
+
+def roots(
+    vault: SessionVault, mirror: Mirror, expected: Sequence[Expected], names: Collection[str] | None = None
+) -> Iterator[Checked]:
+    """Whether every kept checkpoint and every plain copy has its root, computed anew from all its bytes.
+
+    `names` are the files to look at; None for all.
+    """
+    for length, stated in _together(vault.fold()):
+        if names is None or stated[-1][0] in names:
+            yield from _stated(vault, length, stated)
+    for file in expected:
+        if file.copied:
+            yield from _root(mirror, file)
+
+
+def precise(found: Collection[Bad]) -> list[Bad]:
+    """Without those that only say again, of more bytes, what others say."""
+    exact = [bad for bad in found if not bad.by]
+    return [
+        bad
+        for bad in found
+        if not bad.by
+        or not any(
+            (bad.store, bad.name) == (other.store, other.name)
+            and bad.start < other.end
+            and other.start < bad.end
+            for other in exact
+        )
+    ]
+
+
+def _asked(fold: Fold, expected: Sequence[Expected]) -> Iterator[tuple[Statement, int]]:
+    """Everything that may be asked for, and how long it must be."""
+    for asked in statements(fold, {}):
+        if asked[2] != ALL:
+            yield asked, asked[2]
+    for file in expected:
+        yield (file.name, file.generation, ALL, ""), file.stored
+
+
+def _gaps(extents: Iterable[Extent], end: int) -> Iterator[tuple[int, int]]:
+    position = 0
+    for extent in extents:
+        if position < extent.start < end:
+            yield position, extent.start
+        position = extent.end
+    if position < end:
+        yield position, end
+
+
+def _needed(fold: Fold, expected: Sequence[Expected]) -> list[tuple[Segment, Generation]]:
+    """Every segment that somebody may ask for, in the order of the pack, with the life that reads it."""
+    found: dict[int, tuple[Segment, Generation]] = {}
+    for asked in statements(fold, {file.name: file.generation for file in expected}):
+        life, extents = answer(fold, asked)
+        if life is not None:
+            found |= {id(extent.segment): (extent.segment, life) for extent in extents}
+    return sorted(found.values(), key=lambda each: each[0].at)
+
+
+def _copies(fold: Fold, expected: Sequence[Expected]) -> dict[int, list[tuple[Expected, Extent]]]:
+    """Which segments the plain copies can be compared with."""
+    found: dict[int, list[tuple[Expected, Extent]]] = defaultdict(list)
+    for file in expected:
+        if file.copied:
+            for extent in answer(fold, (file.name, file.generation, ALL, ""))[1]:
+                if extent.start < file.length:
+                    upto = extent._replace(end=min(extent.end, file.length))
+                    found[id(extent.segment)].append((file, upto))
+    return found
+
+
+def _segment(
+    frames: Frames,
+    mirror: Mirror,
+    segment: Segment,
+    life: Generation,
+    copies: Iterable[tuple[Expected, Extent]],
+) -> Iterator[Checked]:
+    data = frames.unpack(segment)
+    bad = None
+    if data is None and (data := _twin(frames, segment, life)) is None:
+        what = "is damaged"
+        span = segment.file, segment.generation, segment.offset, segment.end
+        bad = Bad(VAULT, *span, "mismatch", what, segment)
+    yield Checked(VAULT, segment.packed, bad)
+    for file, extent in copies:
+        copy = mirror.read(file.path, extent.start, extent.end)
+        same = True  # that the copy is short is said of its structure
+        if data is not None:
+            begin = extent.start - segment.offset
+            same = copy == data[begin : begin + len(copy)]
+        elif len(copy) == segment.length:
+            same = hashlib.sha256(copy).hexdigest() == segment.sha256
+        span = file.name, file.generation, extent.start, extent.end
+        yield Checked(
+            MIRROR, len(copy), None if same else Bad(MIRROR, *span, "mismatch", "is not what was stored")
+        )
+
+
+def _twin(frames: Frames, segment: Segment, life: Generation) -> bytes | None:
+    """A damaged segment's bytes from where they were stored again."""
+    for other, _ in life.covering(segment.offset):
+        if (other.offset, other.length, other.sha256) == (segment.offset, segment.length, segment.sha256):
+            data = frames.unpack(other) if other is not segment else None
+            if data is not None:
+                return data
+    return None
+
+
+def _tail(mirror: Mirror, file: Expected) -> Checked:
+    start = max(0, file.length - TAIL_BYTES)
+    data = mirror.read(file.path, start, file.length)
+    short = len(data) < file.length - start
+    sound = short or not file.tail or hashlib.sha256(data).hexdigest() == file.tail
+    what = "is not what was captured"
+    bad = Bad(MIRROR, file.name, file.generation, start, file.length, "mismatch", what, by=TAIL)
+    return Checked(MIRROR, len(data), None if sound else bad)
+
+
+def _together(fold: Fold) -> Iterator[tuple[int, list[Statement]]]:
+    """Statements of which one is the beginning of the next, the longest last, with its length."""
+    groups: dict[int, list[tuple[Statement, list[Extent]]]] = defaultdict(list)
+    for asked in statements(fold, {}):
+        if asked[2] != ALL:
+            life, extents = answer(fold, asked)
+            groups[id(life)].append((asked, extents))
+    for group in groups.values():
+        group.sort(key=lambda each: each[0][2])
+        (longest, whole) = group[-1]
+        alone = [asked for asked, extents in group if _cut(whole, asked[2]) != extents]
+        yield longest[2], [asked for asked, _ in group if asked not in alone]
+        for asked in alone:
+            yield asked[2], [asked]
+
+
+def _cut(extents: Iterable[Extent], end: int) -> list[Extent]:
+    return [extent._replace(end=min(extent.end, end)) for extent in extents if extent.start < end]
+
+
+def _stated(vault: SessionVault, length: int, stated: list[Statement]) -> Iterator[Checked]:
+    """Read once what several checkpoints say of a file, and compare with each where it ends."""
+    name, generation, _, last = stated[-1]
+    root, waiting = Root(), list(stated)
+    try:
+        for data in vault.read(name, generation, length, root=last):
+            begin = root.size
+            for asked in list(waiting):
+                if asked[2] >= begin + len(data):
+                    break
+                root.update(data[root.size - begin : asked[2] - begin])
+                yield _against(asked, root)
+                waiting.remove(asked)
+            root.update(data[root.size - begin :])
+            yield Checked(VAULT, len(data))
+    except CopyError:
+        what = "is not what the checkpoint had"
+        bad = Bad(VAULT, name, generation, root.size, length, "mismatch", what, by=ROOT)
+        yield Checked(VAULT, 0, bad)
+        return
+    for asked in waiting:
+        yield _against(asked, root)
+
+
+def _against(asked: Statement, root: Root) -> Checked:
+    name, generation, length, expected = asked
+    bad = Bad(VAULT, name, generation, 0, length, "mismatch", "is not what the checkpoint had", by=ROOT)
+    return Checked(VAULT, 0, None if expected in {"", root.hexdigest()} else bad)
+
+
+def _root(mirror: Mirror, file: Expected) -> Iterator[Checked]:
+    root = Root()
+    while root.size < file.length:
+        data = mirror.read(file.path, root.size, min(root.size + BLOCK_BYTES, file.length))
+        if not data:
+            break
+        root.update(data)
+        yield Checked(MIRROR, len(data))
+    sound = root.size < file.length or tuple(root.peaks) == file.peaks
+    what = "is not what was captured"
+    bad = Bad(MIRROR, file.name, file.generation, 0, file.length, "mismatch", what, by=ROOT)
+    yield Checked(MIRROR, 0, None if sound else bad)

@@ -1,0 +1,133 @@
+"""`sessiond ctl verify`, `repair` and `gc` against a running daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import poll
+from tests.daemon import Daemon
+from tests.keeper import flip
+from tests.rig import append, line
+
+
+@pytest.fixture
+def daemon(socket_dir: Path) -> Iterator[Daemon]:
+    with Daemon(socket_dir, SESSIOND_SOURCES_QUIET_SECONDS="1") as daemon:
+        yield daemon
+
+
+def ctl(daemon: Daemon, *arguments: str, code: int = 0) -> dict[str, Any]:
+    """The answer of `sessiond ctl … --json`, which must end with this code."""
+    done = say(daemon, *arguments, "--json")
+    assert (done.returncode, done.stderr) == (code, "")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def say(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sessiond", "ctl", *arguments]
+    return subprocess.run(
+        command, env=daemon.environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def a_session(daemon: Daemon) -> tuple[Path, Path, Path]:
+    """A transcript with two checkpoints, its plain copy and its pack."""
+    path = daemon.agent / "projects" / "-work-app" / f"{uuid.uuid4()}.jsonl"
+    path.parent.mkdir(parents=True)
+    for text in ("first", "second"):
+        append(path, line("user", text * 200, daemon.home, session=path.stem))
+        append(path, line("assistant", text * 900, daemon.home, session=path.stem))
+        poll(lambda: daemon.ctl("sessions")["sessions"])
+        assert daemon.ctl("checkpoint", acts=True, session=path.stem)["checkpoint"]
+    (copy,) = daemon.mirror.glob(f"*/{path.name}")
+    (pack,) = daemon.vault.glob("*/*/pack")
+    return path, copy, pack
+
+
+def test_damage_is_found_healed_and_counted(daemon: Daemon) -> None:
+    daemon.start()
+    path, copy, pack = a_session(daemon)
+    assert ctl(daemon, "verify", "--deep")["bad"] == []
+    sound = copy.read_bytes()
+
+    flip(pack, 300)
+    assert ctl(daemon, "verify")["bad"] == [], "the structure is sound"
+    found = ctl(daemon, "verify", path.stem[:8], "--sample", "1/1", code=1)
+    (bad,) = found["bad"]
+    assert (bad["session"], bad["what"]) == (f"claude:{path.stem}", "is damaged")
+    assert bad["where"].startswith(f"vault: {path.name}, bytes ")
+    # by itself: a failed verify asks for a repair
+    poll(lambda: ctl(daemon, "events")["events"][-1]["event"] == "damage_healed")
+
+    flip(copy, 100)
+    answer = ctl(daemon, "repair", path.stem)
+    assert (answer["left"], answer["healed_bytes"]) == ([], {"vault": answer["healed_bytes"]["vault"]})
+    assert [Path(kept).read_bytes() != sound for kept in answer["kept"]] == [True]
+    assert ctl(daemon, "verify", "--deep")["bad"] == []
+    assert copy.read_bytes() == sound == path.read_bytes()
+
+    metrics = daemon.metrics()
+    assert metrics['sessiond_integrity_checks_total{result="ok",store="vault"}'] > 0
+    assert metrics['sessiond_integrity_checks_total{result="mismatch",store="vault"}'] > 0
+    assert metrics['sessiond_integrity_checks_total{result="mismatch",store="mirror"}'] > 0
+    assert metrics['sessiond_integrity_checks_total{result="ok",store="archive"}'] == 0
+    assert metrics["sessiond_integrity_scan_last_success_timestamp_seconds"] == 0
+    assert metrics["sessiond_integrity_scan_duration_seconds_count"] == 0
+    assert daemon.ctl("health")["findings"] == []
+
+
+def test_what_nothing_heals_is_said_until_it_is(daemon: Daemon) -> None:
+    daemon.start()
+    path, copy, pack = a_session(daemon)
+    sound = copy.read_bytes()
+    path.unlink()
+    flip(copy, 100)
+    flip(pack, 300)
+    done = say(daemon, "repair", path.stem)
+    assert done.returncode == 1
+    assert "No other copy can heal:" in done.stdout
+    assert f"mirror: {path.name}, bytes 0 to" in done.stdout
+    (finding,) = [f for f in daemon.ctl("health")["findings"] if f["code"] == "copy_damaged"]
+    assert finding["severity"] == "critical"
+    assert finding["session"] == f"claude:{path.stem}"
+    copy.write_bytes(sound)  # from a backup of the backup
+    assert say(daemon, "repair", path.stem).returncode == 0
+    assert daemon.ctl("health")["findings"] == []
+
+
+def test_what_is_asked_for_wrongly_is_refused(daemon: Daemon) -> None:
+    daemon.start()
+    for sample in ("0/3", "4/3", "x", "1/", "/2", "-1/2"):
+        assert say(daemon, "verify", f"--sample={sample}").returncode == 2
+    assert say(daemon, "verify", "nothing-of-this-name").returncode == 4
+    assert say(daemon, "repair", "nothing-of-this-name").returncode == 4
+    assert say(daemon, "repair").returncode == 2
+
+
+def test_gc_removes_only_what_nothing_names(daemon: Daemon) -> None:
+    daemon.start()
+    path, _, pack = a_session(daemon)
+    foreign = [pack.with_name("notes.md"), daemon.vault / "old" / "2023" / "a.jsonl"]
+    leftover = pack.with_name("journal.part")
+    old = time.time() - 2 * 86_400
+    for file in (*foreign, leftover):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"12345678")
+        os.utime(file, (old, old))
+    assert ctl(daemon, "gc", "--dry-run") == {"files": [str(leftover)], "packs": [], "freed_bytes": 8}
+    assert leftover.exists()
+    assert say(daemon, "gc").stdout == f"{leftover}\n8 B that nothing names.\n"
+    assert not leftover.exists()
+    assert all(file.read_bytes() == b"12345678" for file in foreign)
+    assert ctl(daemon, "verify", path.stem, "--deep")["bad"] == []

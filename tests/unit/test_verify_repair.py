@@ -1,0 +1,259 @@
+"""Damage is found, healed from the other copy, and gone; what cannot be healed is said."""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sessionsync.catalog import Session
+from sessionsync.upkeep import Upkeep
+from sessionsync.vault.verify import Part
+from tests.keeper import done, flip, pack_of, place_of, upkeep_of, wheres
+from tests.rig import Home, Rig, append, line, write
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(Home(tmp_path))
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def upkeep(rig: Rig) -> Upkeep:
+    return upkeep_of(rig)
+
+
+def a_transcript(rig: Rig, turns: int = 40) -> tuple[Path, Session]:
+    """A transcript of several segments and checkpoints, cut once, with a file beside it."""
+    path = rig.home.transcript()
+    sid = path.stem
+    for turn in range(turns):
+        append(path, line("user", f"question {turn} " + "word " * 40, rig.home.project, session=sid))
+        append(path, line("assistant", f"answer {turn} " + "text " * 90, rig.home.project, session=sid))
+        if turn % 8 == 7:
+            rig.scan()
+            rig.wait(300)
+        if turn == turns // 2:
+            whole = path.read_bytes()
+            path.write_bytes(whole[: whole.rindex(b"\n", 0, len(whole) * 2 // 3) + 1])
+            rig.scan()
+    write(path.with_suffix(""), [("tool-results/a.txt", b"result\n" * 99)])
+    rig.scan()
+    rig.wait(300)
+    return path, rig.session()
+
+
+def everything(rig: Rig, session: Session) -> dict[str, dict[str, bytes]]:
+    return {c.id: rig.restored(session, c.id) for c in rig.catalog.checkpoints(session.id)}
+
+
+def test_sound_copies_are_sound(rig: Rig, upkeep: Upkeep) -> None:
+    path, session = a_transcript(rig)
+    for verdict in (done(upkeep.verify(session)), done(upkeep.verify(session, deep=True))):
+        assert (verdict.checked, verdict.bad) == (1, [])
+    assert verdict.size > 2 * path.stat().st_size
+    assert {key[1] for key in verdict.results} == {"ok"}
+    outcome = done(upkeep.repair(session))
+    assert (outcome.healed, outcome.left, outcome.kept) == ({}, [], [])
+    assert rig.events.named("damage_found") == rig.events.named("damage_healed") == []
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_a_bit_that_flips_anywhere_is_found_and_healed(rig: Rig, upkeep: Upkeep, seed: int) -> None:
+    chance = random.Random(seed)
+    path, session = a_transcript(rig)
+    if seed % 2:
+        path.unlink()  # the copies are all there is
+    before = everything(rig, session)
+    mirrored = rig.mirrored(session, path.name)
+    layers = [
+        rig.mirror.path_of(session.project or "", session.stored_as, path.name),
+        pack_of(rig, session),
+        place_of(rig, session) / "journal",
+    ]
+    hurt = layers[seed % 3]
+    flip(hurt, chance.randrange(hurt.stat().st_size), chance.randrange(8))
+
+    found = done(upkeep.verify(session, deep=True))
+    assert found.bad, "not found"
+    assert rig.events.named("damage_found")
+    outcome = done(upkeep.repair(session))
+    assert outcome.left == []
+    assert outcome.healed or outcome.bits == 1
+    assert done(upkeep.verify(session, deep=True)).bad == []
+    assert everything(rig, session) == before
+    assert rig.mirrored(session, path.name) == mirrored
+    assert rig.vault.open(session.project or "", session.stored_as).damaged_lines() == 0
+
+
+def test_every_part_together_is_everything(rig: Rig, upkeep: Upkeep) -> None:
+    path, session = a_transcript(rig)
+    flip(pack_of(rig, session), 50)
+    flip(rig.mirror.path_of(session.project or "", session.stored_as, path.name), 5000)
+    assert done(upkeep.verify(session)).bad == []
+    found = [where for n in range(1, 6) for where in wheres(done(upkeep.verify(session, Part(n, 5))))]
+    whole = wheres(done(upkeep.verify(session, Part(1, 1))))
+    assert set(found) >= set(whole)
+    assert [where.partition(":")[0] for where in whole] == ["vault", "mirror"]
+
+
+def test_damage_to_both_at_the_same_place_is_said(rig: Rig, upkeep: Upkeep) -> None:
+    path, session = a_transcript(rig)
+    copy = rig.mirror.path_of(session.project or "", session.stored_as, path.name)
+    segment = rig.vault.open(session.project or "", session.stored_as).fold().stored[0][0]
+    flip(pack_of(rig, session), segment.at + segment.packed // 2)
+    flip(copy, 10)
+    path.unlink()
+    hurt = copy.read_bytes(), pack_of(rig, session).read_bytes()
+    outcome = done(upkeep.repair(session))
+    assert {bad.store for bad in outcome.left} == {"vault", "mirror"}
+    assert any(bad.where == f"vault: {path.name}, bytes 0 to {segment.end}" for bad in outcome.left)
+    assert rig.events.named("damage_remained")[0]["where"]
+    assert (copy.read_bytes(), pack_of(rig, session).read_bytes()) == hurt, "the last copies stay as they are"
+
+
+def test_damage_to_both_is_healed_from_the_live_file(rig: Rig, upkeep: Upkeep) -> None:
+    path, session = a_transcript(rig)
+    copy = rig.mirror.path_of(session.project or "", session.stored_as, path.name)
+    flip(pack_of(rig, session), 60)
+    flip(copy, 10)
+    outcome = done(upkeep.repair(session))
+    assert outcome.left == []
+    assert set(outcome.healed) == {"live", "vault"}
+    (kept,) = outcome.kept
+    assert kept.name.endswith(".damaged")
+    assert copy.read_bytes() == path.read_bytes()
+
+
+def test_damage_to_both_is_healed_from_elsewhere(rig: Rig) -> None:
+    path, session = a_transcript(rig)
+    data = path.read_bytes()
+
+    def find(_session: Session, name: str, start: int, end: int) -> bytes:
+        return data[start:end] if name == path.name else b""
+
+    upkeep = upkeep_of(rig, github=find)
+    flip(pack_of(rig, session), 60)
+    flip(rig.mirror.path_of(session.project or "", session.stored_as, path.name), 10)
+    path.unlink()
+    outcome = done(upkeep.repair(session))
+    assert (outcome.left, set(outcome.healed)) == ([], {"github", "vault"})
+
+
+def test_what_elsewhere_says_is_not_believed_without_proof(rig: Rig) -> None:
+    path, session = a_transcript(rig)
+    data = path.read_bytes().replace(b"question", b"Question")
+    upkeep = upkeep_of(rig, github=lambda _s, _n, start, end: data[start:end])
+    flip(pack_of(rig, session), 60)
+    flip(rig.mirror.path_of(session.project or "", session.stored_as, path.name), 10)
+    path.unlink()
+    assert {bad.store for bad in done(upkeep.repair(session)).left} == {"vault", "mirror"}
+
+
+def test_cut_bytes_are_healed_from_what_was_set_aside(rig: Rig, upkeep: Upkeep) -> None:
+    path, session = a_transcript(rig)
+    vault = rig.vault.open(session.project or "", session.stored_as)
+    cut = [s for s, _ in vault.fold().stored if s.file == path.name and s.generation == 0][-1]
+    flip(pack_of(rig, session), cut.at + cut.packed // 2)
+    path.unlink()
+    before = len(vault.snapshots())
+    outcome = done(upkeep.repair(session))
+    assert outcome.left == []
+    assert [name for name in outcome.healed if name.startswith(f"{path.stem}.2")]
+    assert all(rig.restored(session, c.id) for c in rig.catalog.checkpoints(session.id))
+    assert len(vault.snapshots()) == before
+
+
+def test_a_lost_mirror_is_made_again(rig: Rig, upkeep: Upkeep) -> None:
+    path, session = a_transcript(rig)
+    before = rig.mirrored(session, path.name)
+    copy = rig.mirror.path_of(session.project or "", session.stored_as, path.name)
+    copy.unlink()
+    path.unlink()
+    found = done(upkeep.verify(session))
+    assert wheres(found) == [f"mirror: {path.name}, bytes 0 to {len(before)}"]
+    outcome = done(upkeep.repair(session))
+    assert (outcome.left, outcome.healed) == ([], {"vault": len(before)})
+    assert copy.read_bytes() == before
+    assert copy.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_torn_pack_is_filled_from_the_mirror(rig: Rig, upkeep: Upkeep) -> None:
+    path, session = a_transcript(rig)
+    before = everything(rig, session)
+    pack = pack_of(rig, session)
+    with pack.open("r+b") as file:
+        file.truncate(pack.stat().st_size // 3)
+    found = done(upkeep.verify(session))
+    assert {bad.result for _, bad in found.bad} == {"missing"}
+    path.unlink()
+    outcome = done(upkeep.repair(session))
+    assert outcome.left == []
+    assert everything(rig, session) == before
+
+
+def test_a_checkpoint_that_only_the_state_knows_is_said(rig: Rig, upkeep: Upkeep) -> None:
+    _, session = a_transcript(rig)
+    journal = place_of(rig, session) / "journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lost = next(n for n, text in enumerate(lines) if b'"do":"snapshot"' in text)
+    journal.write_bytes(b"".join([*lines[:lost], b"X" * 50 + lines[lost][50:], *lines[lost + 1 :]]))
+    outcome = done(upkeep.repair(session))
+    first = rig.catalog.checkpoints(session.id)[0].id
+    assert f"it has no checkpoint {first}" in [bad.what for bad in outcome.left]
+    assert "1 of its lines are damaged" in [bad.what for bad in outcome.left]
+
+
+def test_what_is_captured_meanwhile_is_no_damage(rig: Rig, upkeep: Upkeep) -> None:
+    path, session = a_transcript(rig)
+    work = upkeep.verify(session, deep=True)
+    for n in range(3):
+        next(work)
+        append(path, line("user", f"more {n}", rig.home.project, session=path.stem))
+        rig.scan()
+    path.write_bytes(line("user", "all anew", rig.home.project, session=path.stem))
+    rig.scan()
+    assert done(work).bad == []
+    assert done(upkeep.verify(rig.session(), deep=True)).bad == []
+
+
+def test_the_daily_scan_reads_each_byte_once_a_week_and_goes_on_where_it_was(rig: Rig) -> None:
+    path, session = a_transcript(rig)
+    write(rig.home.structured("s2"), [("context.json", b'{"a": 1}')])
+    rig.scan()
+    rig.wait(300)
+    copy = rig.mirror.path_of(session.project or "", session.stored_as, path.name)
+    flip(copy, 10)
+    found, scans = 0, 0
+    for _ in range(100):
+        upkeep = upkeep_of(rig)  # a restart each time
+        due = upkeep.next_scan()
+        if due > rig.now:
+            scans += 1
+            if scans == 7:
+                break
+            rig.now = due
+        found += len(done(upkeep.scan(rig.now)).bad)
+    assert scans == 7
+    assert found >= 1
+    ended = rig.events.named("integrity_scanned")
+    assert len(ended) == 7
+    assert {event["sessions"] for event in ended} == {2}
+    assert sum(event["bad"] for event in ended) == found
+
+
+def test_a_vault_that_nobody_knows_is_looked_at_too(rig: Rig, upkeep: Upkeep) -> None:
+    _, session = a_transcript(rig)
+    pack = pack_of(rig, session)
+    place = place_of(rig, session)
+    rig.store.execute("DELETE FROM sessions")
+    flip(pack, 60)
+    assert done(upkeep.scan(rig.now)).bad == []
+    bad = []
+    for _ in range(7):
+        rig.now += 86_400
+        bad += done(upkeep.scan(rig.now)).bad
+    assert [name for name, _ in bad] == [session.name]
+    assert place.is_dir()
