@@ -69,6 +69,20 @@ class Daemon:
         """
         began = time.monotonic()
         said = self._log_size()
+        self.launch()
+        while not self._serves(said, scanned=scanned):
+            assert self._process is not None
+            if (code := self._process.poll()) is not None:
+                self._process = None
+                raise AssertionError(f"the daemon ended with {code}:\n{self._tail(said)}")
+            if time.monotonic() > began + START_S:
+                self.kill()
+                raise AssertionError(f"the daemon was not ready after {START_S} s:\n{self._tail(said)}")
+            time.sleep(0.005)
+        return time.monotonic() - began
+
+    def launch(self) -> None:
+        """Start it and wait for nothing."""
         self._process = subprocess.Popen(
             [*self.before, sys.executable, "-m", "sessiond", "run"],
             env=self.environ,
@@ -79,15 +93,6 @@ class Daemon:
             # a Ctrl-C on the terminal is for who started us, who then ends us
             start_new_session=True,
         )
-        while not self._serves(said, scanned=scanned):
-            if (code := self._process.poll()) is not None:
-                self._process = None
-                raise AssertionError(f"the daemon ended with {code}:\n{self._tail(said)}")
-            if time.monotonic() > began + START_S:
-                self.kill()
-                raise AssertionError(f"the daemon was not ready after {START_S} s:\n{self._tail(said)}")
-            time.sleep(0.005)
-        return time.monotonic() - began
 
     def kill(self) -> None:
         """SIGKILL, as a power cut would."""

@@ -37,6 +37,7 @@ def upkeep_of(rig: Rig, *, keep: int = 50, **elsewhere: FindBytes) -> Upkeep:
         sources=rig.sources,
         keep_checkpoints=keep,
         write=write,
+        store_anew=rig.capture.store_anew,
         emit=rig.events,
         elsewhere=elsewhere,
     )

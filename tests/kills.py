@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import time
 import uuid
@@ -9,6 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from sessionsync.errors import RecordError
+from sessionsync.model import Ref, Tier
+from sessionsync.remote import comments
+from sessionsync.vault import Vault
 from tests import arrived
 from tests.daemon import Daemon
 from tests.fakes.faults import accept_then_drop, rule, server_error
@@ -18,6 +23,7 @@ from tests.rig import line
 SESSIONS = 4
 MOMENT_S = 4.0
 END_S = 150.0
+WORDS = ("queue", "holds", "waits", "copy", "counts", "verified", "nothing", "sent", "twice")
 
 
 class Kills:
@@ -42,18 +48,18 @@ class Kills:
             GH_TOKEN="T",
             SESSIOND_GITHUB_REPO="o/r",
             SESSIOND_GITHUB_API_URL=self.gh.url,
+            SESSIOND_GITHUB_CREATIONS_PER_HOUR="500",
             SESSIOND_SOURCES_QUIET_SECONDS="1",
+            # so small that sessions of a test have several parts and go through every tier
+            SESSIOND_TIERS_COMMENT_BYTES="4096",
+            SESSIOND_TIERS_GITHUB_ONLY_BYTES="9000",
+            SESSIOND_TIERS_HYBRID_BYTES="30000",
         )
         self.daemon.start()  # what is written from now on is new to it
+        folder = self.daemon.agent / "projects" / "-work-app"
+        folder.mkdir(parents=True)
         for _ in range(SESSIONS):
-            path = (
-                self.daemon.agent
-                / "projects"
-                / "-work-app"
-                / f"{uuid.UUID(int=self.chance.getrandbits(128))}.jsonl"
-            )
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.written[path] = b""
+            self.written[folder / f"{uuid.UUID(int=self.chance.getrandbits(128))}.jsonl"] = b""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,10 +78,14 @@ class Kills:
         self.daemon.kill()
         if self.chance.random() < 0.3:  # the agent goes on while nobody watches
             self._grow(self.chance.choice(sorted(self.written)))
+        if self.chance.random() < 0.2:  # not even up when it dies again
+            self.daemon.launch()
+            time.sleep(self.chance.uniform(0.1, 0.8))
+            self.daemon.kill()
         self.daemon.start()
 
     def check(self) -> None:
-        """Let GitHub recover; then nothing is lost and nothing is there twice."""
+        """Let GitHub recover; then nothing is lost and nothing is, or ever was, there twice."""
         self.gh.clear_faults()
         for path in self.written:
             self._grow(path)
@@ -83,35 +93,55 @@ class Kills:
         while time.monotonic() < until and not self._is_through():
             self.daemon.ctl("sync", acts=True)
             time.sleep(0.2)
-        records = arrived.records(self.gh)
-        assert set(records) == {path.stem for path in self.written}, "a record for each session, and no other"
         for path, data in self.written.items():
-            assert arrived.files(self.gh, path.stem) == {path.name: data}, f"{path.stem} on GitHub"
-            assert (self.daemon.mirror / "app" / path.name).read_bytes() == data, (
-                f"{path.stem} in the plain copy"
-            )
-        assert len(self.gh.effects("created issue")) == 1, "one issue"
-        created = len(self.gh.effects("created comment"))
-        gone = len(self.gh.effects("deleted comment"))
-        assert created - gone == sum(map(len, records.values())), "no comment that is no record"
-        queue = self.daemon.ctl("queue", buried=True)["items"]
-        assert queue == [], "nothing buried"
+            assert (self.daemon.mirror / "app" / path.name).read_bytes() == data, f"plain copy of {path.stem}"
+            assert self._has_arrived(path), f"{path.stem} on GitHub"
+        assert set(arrived.records(self.gh)) == {path.stem for path in self.written}, (
+            "a record for each session"
+        )
+        assert arrived.doubled(self.gh) == []
+        assert self.daemon.ctl("queue", buried=True)["items"] == [], "nothing buried"
+        shown = {path: self.daemon.ctl("show", session=path.stem)["checkpoints"] for path in self.written}
+        self.daemon.stop()
+        for path, checkpoints in shown.items():
+            self._check_checkpoints(path, [checkpoint["id"] for checkpoint in checkpoints])
+
+    def _check_checkpoints(self, path: Path, known: list[str]) -> None:
+        """Every checkpoint that is shown can be had from the vault, and is what the session once was."""
+        vault = Vault(self.daemon.vault).open("app", Ref("claude", path.stem))
+        assert known, f"checkpoints of {path.stem}"
+        for checkpoint in known:
+            file = vault.files(checkpoint)[path.name]
+            data = b"".join(vault.read(file.name, file.generation, file.length, root=file.root))
+            assert self.written[path].startswith(data), f"checkpoint {checkpoint} of {path.stem}"
+        assert data == self.written[path], f"newest checkpoint of {path.stem}"
 
     def _is_through(self) -> bool:
         status = self.daemon.ctl("status")
         if status["queue"]["pending"] or status["sessions"]["unpushed"]:
             return False
-        records = arrived.records(self.gh)
-        return all(
-            path.stem in records and arrived.files(self.gh, path.stem) == {path.name: data}
-            for path, data in self.written.items()
-        )
+        return all(self._has_arrived(path) for path in self.written)
+
+    def _has_arrived(self, path: Path) -> bool:
+        """Whether the session's record is whole, there once, and of all that was written."""
+        data, parts = self.written[path], arrived.records(self.gh).get(path.stem, [])
+        if len({part.revision for part in parts}) != 1 or sorted(p.part for p in parts) != [
+            *range(1, parts[0].parts + 1)
+        ]:
+            return False
+        try:
+            record, files = comments.assemble(parts)
+        except RecordError:
+            return False
+        listed = {entry.path: entry.sha256 for entry in record.files}
+        is_newest = listed.get(path.name) == hashlib.sha256(data).hexdigest() and record.size == len(data)
+        return is_newest and (record.tier is not Tier.GITHUB_ONLY or files == {path.name: data})
 
     def _grow(self, path: Path) -> None:
-        data = b"".join(
-            line(role, " ".join(self.chance.choices(_WORDS, k=self.chance.randint(3, 40))), self.project)
-            for role in ("user", "assistant")
+        said = (
+            " ".join(f"{self.chance.choice(WORDS)} {self.chance.random()}" for _ in range(n)) for n in (1, 9)
         )
+        data = b"".join(line(*turn, self.project) for turn in zip(("user", "assistant"), said, strict=True))
         with path.open("ab") as file:
             file.write(data)
         self.written[path] += data
@@ -121,7 +151,7 @@ class Kills:
         chance = self.chance
         faults = [
             accept_then_drop(method="POST", probability=0.4),
-            accept_then_drop(method="PATCH", probability=0.2),
+            accept_then_drop(method="PATCH|DELETE", probability=0.2),
             rule("truncate", method="GET", probability=0.15),
             rule("truncate", method="POST", probability=0.2),
             server_error(502, effect=True, method="POST", probability=0.3),
@@ -144,21 +174,3 @@ class Kills:
                 lambda: len(self.gh.effects()) > wrote,
             ]
         )
-
-
-_WORDS = [
-    "the",
-    "queue",
-    "holds",
-    "what",
-    "waits",
-    "a",
-    "copy",
-    "counts",
-    "when",
-    "verified",
-    "nothing",
-    "is",
-    "sent",
-    "twice",
-]

@@ -36,8 +36,10 @@ from sessionsync.sources.folders import can_read, is_real_folder
 
 # The rescan that is the truth, whatever the watcher says.
 RESCAN_S = 300.0
-# The threads of the watcher are looked at, and folders that came or went are taken in.
+# The threads of the watcher are looked at.
 SUPERVISE_S = 15.0
+# Folders that came or went are taken in, should no event have told of them.
+REFRESH_S = 60.0
 # What hooks left while nobody answered is looked for.
 SPOOL_S = 60.0
 # A loop that shows no progress for so long does not turn any more: /healthz fails.
@@ -69,7 +71,7 @@ class App:
         self.metrics = Metrics(
             catalogue(
                 loops=("capture", "push", "index", "upkeep"),
-                jobs=("rescan", "supervise", "spool"),
+                jobs=("rescan", "supervise", "refresh", "spool"),
                 commands=Verbs.NAMES,
                 kinds=KINDS,
             ),
@@ -136,6 +138,7 @@ class App:
                 [
                     Job("rescan", RESCAN_S, lambda: self.capture.want_rescan("timer")),
                     Job("supervise", SUPERVISE_S, self.supervise),
+                    Job("refresh", REFRESH_S, self.watcher.refresh),
                     Job("spool", SPOOL_S, lambda: self.capture.soon(self.saves.take_in)),
                 ],
                 lambda name, seconds, success: self.metrics.job(name, seconds, success=success),
@@ -214,7 +217,7 @@ class App:
     # --- supervision
 
     def supervise(self) -> None:
-        """Replace a dead watcher; take in folders that came or went; let no event wait for long."""
+        """Replace a dead watcher; look again at what could not be read; let no event wait for long."""
         regained = [path for path in self.engine.capture.unreadable() if can_read(path)]
         if not self.watcher.alive():
             self.emit("watcher_restarted")
@@ -223,7 +226,6 @@ class App:
             self.watcher.restart()  # what could not be read was not watched either
         elif regained:
             self.capture.want_rescan("readable")
-        self.watcher.refresh()
         with suppress(StoreError):  # a full disk is said where it hurts
             self.engine.store.write_events()
 
@@ -398,6 +400,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def run(environ: Mapping[str, str], *, debug: bool = False) -> int:
     """Run the daemon in the foreground until it is told to stop; returns the exit code."""
     process.harden()
+    process.share_one_heap()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     where = paths(environ)
     config = load(environ, where.config_file)

@@ -7,11 +7,14 @@ from collections.abc import Callable
 
 from sessiond.engine import Engine
 from sessiond.loops import TICK_S, Bell, Failed, Loop
+from sessiond.process import trim_memory
 from sessionsync.errors import CopyError, IndexBroken
 from sessionsync.events import Emit
 from sessionsync.reliability.findings import Findings, Severity
 from sessionsync.search import Index, Indexer
 
+# After so long it looks again which session is the newest.
+TURN_S = 1.0
 # The index is merged when nothing was indexed for so long.
 REST_S = 60.0
 # A broken index is begun anew after so long.
@@ -19,7 +22,7 @@ BROKEN_S = 30.0
 
 
 class IndexLoop(Loop):
-    """Indexes one session a turn, the newest first, after the captures that wait."""
+    """Indexes one session after the other, the newest first, after the captures that wait."""
 
     def __init__(
         self,
@@ -41,7 +44,7 @@ class IndexLoop(Loop):
         self._indexed_at = time.monotonic()
 
     def turn(self) -> float:
-        """One session, or the merge when there is nothing else to do."""
+        """What is behind, for a while: newer sessions may come; or the merge when there is nothing to do."""
         if self._busy():
             return 0.5  # the first backup comes first
         try:
@@ -68,25 +71,35 @@ class IndexLoop(Loop):
 
     def _turn(self) -> float:
         if self._indexer is None:
-            self._index = Index(self._engine.paths.index_db, self._engine.state_id)
-            self._indexer = Indexer(
-                self._index, self._engine.catalog, self._engine.mirror, self._engine.sources
-            )
+            self._index, self._indexer = open_index(self._engine)
+        assert self._index is not None  # noqa: S101 - for the type checker
+        if self._anew:
+            self._anew = False
+            self._index.begin_anew()
         waiting = self._indexer.behind()
-        if waiting:
-            try:
-                count = self._indexer.index(waiting[0])
-            except CopyError as error:
-                self._emit("file_skipped", reason=str(error))
-                return TICK_S  # the copy is made again by the capture; then it is tried again
-            self._findings.cleared(IndexBroken.code)
-            self._untidy = self._untidy or count > 0
-            self._indexed_at = time.monotonic()
-            return 0.0 if len(waiting) > 1 else 0.01
-        if self._untidy and self._index is not None and time.monotonic() - self._indexed_at > REST_S:
+        self._behind = len(waiting)
+        until = time.monotonic() + TURN_S
+        for number in waiting:
+            if self._stopping or self._anew or self._busy() or time.monotonic() > until:
+                return 0.0
+            self._catch_up(self._indexer, number)
+        if self._untidy and time.monotonic() - self._indexed_at > REST_S:
             self._index.optimize()
             self._untidy = False
+            trim_memory()  # much was needed, and for the time being nothing is
         return TICK_S
+
+    def _catch_up(self, indexer: Indexer, number: int) -> None:
+        """One session.  Where its copy cannot be read it is tried again: the capture makes it anew."""
+        try:
+            count = indexer.index(number)
+        except CopyError as error:
+            self._emit("file_skipped", reason=str(error))
+            return
+        self._behind -= 1
+        self._untidy = self._untidy or count > 0
+        self._indexed_at = time.monotonic()
+        self._findings.cleared(IndexBroken.code)
 
     def _close(self) -> None:
         if self._index is not None:

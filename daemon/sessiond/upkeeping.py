@@ -56,6 +56,7 @@ def upkeep_of(engine: Engine, capture: CaptureLoop, emit: Emit) -> Upkeep:
         sources=engine.sources,
         keep_checkpoints=engine.config.backup.keep_checkpoints,
         write=write,
+        store_anew=engine.capture.store_anew,
         emit=emit,
     )
 

@@ -202,6 +202,26 @@ class Capture:
             raise NoSuchSession(f"Session {ref} is empty.", hint="There is nothing to make a checkpoint of.")
         return self._catalog.checkpoint(work.session, newest)
 
+    def store_anew(self, ref: Ref, now: float) -> None:
+        """Put all that the plain copies hold of a session into a new vault, where something removed its own.
+
+        Raises:
+            NoSuchSession: it is not known.
+            CopyError: a plain copy is not whole, or cannot be stored.
+        """
+        work = self._load(ref)
+        if work is None:
+            raise NoSuchSession(f"No session {ref} is known.")
+        try:
+            self._session_vault(work)
+            if work.session.dirty_since is not None:
+                self._checkpoint(work, "repair", now)
+        except BaseException:
+            self._forget(ref)
+            raise
+        self._work[ref] = work
+        self.flush(now)
+
     def checkpoint_all(self, trigger: str, now: float) -> int:
         """Make a checkpoint of every session that changed since its newest one; returns how many.
 

@@ -76,11 +76,11 @@ class Index:
             if not self._fits():
                 if read_only:
                     raise _broken(file, "it is not up to date")
-                self._begin_anew()
+                self.begin_anew()
         except sqlite3.Error as error:
             if read_only:
                 raise _broken(file, str(error)) from error
-            self._begin_anew()
+            self.begin_anew()
 
     def _open(self, *, read_only: bool = False) -> None:
         mode = "ro" if read_only else "rwc"
@@ -102,7 +102,8 @@ class Index:
         row = self._connection.execute("SELECT value FROM meta WHERE key = 'state'").fetchone()
         return row is not None and row[0] == self._state
 
-    def _begin_anew(self) -> None:
+    def begin_anew(self) -> None:
+        """Throw everything away; all that is captured is behind again."""
         with suppress(AttributeError, sqlite3.Error):  # it was never open, or is beyond closing
             self._connection.close()
         for suffix in ("", "-wal", "-shm"):
@@ -197,7 +198,9 @@ class Index:
         with self._transaction():
             self._connection.execute("INSERT INTO passages (passages) VALUES ('optimize')")
         # a script: it gives back one page a step, and `execute` takes one step only
-        self._connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.executescript(
+            "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA shrink_memory"
+        )
 
     # --- reading
 

@@ -59,7 +59,9 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX sessions_key ON sessions (key);
     CREATE INDEX sessions_dirty ON sessions (dirty_since) WHERE dirty_since IS NOT NULL;
     CREATE INDEX sessions_look ON sessions (look_at) WHERE look_at IS NOT NULL;
-    CREATE INDEX sessions_modified ON sessions (modified_at);
+    -- what is asked at rest is answered from an index alone: a row is as long as its summary
+    CREATE INDEX sessions_modified ON sessions (modified_at, captured_bytes);
+    CREATE INDEX sessions_project ON sessions (project_root, modified_at) WHERE project_root IS NOT NULL;
 
     CREATE TABLE files (
         session INTEGER NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,

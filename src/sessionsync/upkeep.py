@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -20,6 +21,7 @@ import msgspec
 from sessionsync.catalog import Catalog, Session
 from sessionsync.errors import CopyError
 from sessionsync.events import Emit
+from sessionsync.model import Ref, checkpoint_id
 from sessionsync.queue import Queue
 from sessionsync.sources import Source
 from sessionsync.sources.folders import readable
@@ -29,7 +31,7 @@ from sessionsync.vault import verify as checks
 from sessionsync.vault.plan import states
 from sessionsync.vault.repair import Cure, Reader, Repair
 from sessionsync.vault.retention import kept, last_of_lives
-from sessionsync.vault.verify import VAULT, Bad, Checked, Expected, Part
+from sessionsync.vault.verify import JOURNAL, MIRROR, VAULT, Bad, Checked, Expected, Part
 
 T = TypeVar("T")
 
@@ -121,7 +123,11 @@ class Healing:
 
 
 class Upkeep:
-    """Looks after the copies of one home.  `elsewhere` are further copies by their names."""
+    """Looks after the copies of one home.
+
+    `store_anew` makes the vault of a session again, in the writer's thread; `elsewhere` are further copies
+    by their names.
+    """
 
     def __init__(
         self,
@@ -133,6 +139,7 @@ class Upkeep:
         sources: Iterable[Source],
         keep_checkpoints: int,
         write: Write,
+        store_anew: Callable[[Ref, float], None],
         emit: Emit,
         elsewhere: Mapping[str, FindBytes] | None = None,
     ) -> None:
@@ -143,6 +150,7 @@ class Upkeep:
         self._sources = {source.name: source for source in sources}
         self._keep = keep_checkpoints
         self._write = write
+        self._store_anew = store_anew
         self._emit = emit
         self._elsewhere = dict(elsewhere or {})
 
@@ -153,6 +161,11 @@ class Upkeep:
 
         What looks bad is looked at again in the writer's thread before it is believed.
         """
+        return (yield from self._verify(session, part, deep=deep, tell=True))
+
+    def _verify(
+        self, session: Session, part: Part | None = None, *, deep: bool, tell: bool
+    ) -> Paced[Verdict]:
         verdict = Verdict(checked=1)
         yield JOURNAL_BYTES
         vault, expected = self._open(session), self._expected(session)
@@ -167,11 +180,13 @@ class Upkeep:
             if found:
                 real = self._write(lambda _now: self._again(session, found))
         except CopyError as problem:  # it could not even be read
-            real = [*found, Bad(VAULT, checks.JOURNAL, 0, 0, 0, "error", str(problem))]
+            real = [*found, Bad(VAULT, JOURNAL, 0, 0, 0, "error", str(problem))]
         verdict.results = {key: n for key, n in verdict.results.items() if key[1] == "ok"}
         for bad in real:
             verdict.count(Checked(bad.store, 0, bad))
         verdict.bad = [(session.name, bad) for bad in real]
+        if not tell:
+            return verdict
         for (store, result), number in verdict.results.items():
             self._emit("integrity_checked", session=session.name, store=store, result=result, count=number)
         if verdict.bad:
@@ -282,35 +297,65 @@ class Upkeep:
     def repair(self, session: Session) -> Paced[Healing]:
         """Find all damage of one session and heal what another copy can prove that it has."""
         outcome = Healing()
-        name = session.name
-        outcome.bits = self._write(
-            lambda now: (
-                self._vault.mend(session.project or "unknown", session.stored_as, now)
-                if not self._open(session).is_new()
-                else 0
-            )
-        )
+        if not self._open(session).is_new():
+            project, ref = session.project or "unknown", session.stored_as
+            outcome.bits = self._write(lambda now: self._vault.mend(project, ref, now))
         tried: list[Bad] = []
-        for _ in range(2):  # what heals the vault may then heal the plain copy, or the other way round
-            verdict = yield from self.verify(session, deep=True)
+        for turn in range(3):  # what heals the vault may then heal the plain copy, or the other way round
+            verdict = yield from self._verify(session, deep=True, tell=turn == 0)
             bad = [each for _, each in verdict.bad if each not in tried]
             if not bad:
                 break
             tried += bad
-            vault, expected = self._open(session), self._expected(session)
-            repair = Repair(vault, self._mirror, expected, self._others(session))
-            for each in sorted(bad, key=lambda found: (found.store != VAULT, found.start)):
-                for cure in repair.cures(each):
-                    yield len(cure.data)
-                    self._apply(session, cure, outcome)
-        else:
-            verdict = yield from self.verify(session, deep=True)
+            yield from self._heal(session, bad, outcome)
         outcome.left = [each for _, each in verdict.bad]
         if outcome.healed or outcome.bits:
-            self._emit("damage_healed", session=name, bits=outcome.bits, **outcome.healed)
+            self._emit(
+                "damage_healed",
+                session=session.name,
+                bytes=sum(outcome.healed.values()),
+                bits=outcome.bits,
+                sources=sorted(outcome.healed),
+            )
         for each in outcome.left:
-            self._emit("damage_remained", session=name, where=each.where, what=each.what)
+            self._emit("damage_remained", session=session.name, where=each.where, what=each.what)
+        yield from self._come_to_terms(session, outcome.left)
         return outcome
+
+    def _heal(self, session: Session, found: list[Bad], outcome: Healing) -> Paced[None]:
+        repair = Repair(self._open(session), self._mirror, self._expected(session), self._others(session))
+        is_gone = self._open(session).is_new()
+        for bad in sorted(found, key=lambda each: (each.store != VAULT, each.start)):
+            if is_gone and bad.store == VAULT:
+                continue
+            for cure in repair.cures(bad):
+                yield len(cure.data)
+                self._apply(session, cure, outcome)
+        if is_gone:
+            with suppress(CopyError):  # the plain copies are not whole either, which is found again
+                self._write(lambda now: self._store_anew(session.ref, now))
+                stored = sum(file.stored for file in self._catalog.files(session.id).values())
+                outcome.healed[MIRROR] = outcome.healed.get(MIRROR, 0) + stored
+
+    def _come_to_terms(self, session: Session, left: list[Bad]) -> Paced[None]:
+        """What only the journal knew is lost for good: that is said once, and then it begins anew.
+
+        The old pair is kept; checkpoints that may be older than they were stay marked.
+        """
+        if not left or any(bad.name != JOURNAL or bad.end or bad.result == "error" for bad in left):
+            return
+        vault = self._open(session)
+        if vault.fold().damaged:
+            besides = {file.name: file.generation for file in self._catalog.files(session.id).values()}
+            stamp = self._write(checkpoint_id)
+            merge = self._vault.merge(vault.project, vault.ref, besides, kept_as=stamp)
+            yield from merge.prepare()
+            if merge.why or not self._write(lambda _now: self._vault.commit(merge)):
+                return
+        there = {snapshot.id for snapshot in vault.snapshots()}
+        known = {checkpoint.id for checkpoint in self._catalog.checkpoints(session.id)}
+        newest = self._catalog.session(session.id).checkpoint or ""
+        self._catalog.forget_checkpoints(session.id, known - there - {newest})
 
     def _apply(self, session: Session, cure: Cure, outcome: Healing) -> None:
         def work(now: float) -> None:

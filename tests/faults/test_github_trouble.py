@@ -460,6 +460,17 @@ def test_a_clock_that_jumps_delays_nothing_for_long(
             desk.rig.now = min(max(desk.rig.now + 0.001, at), desk.rig.now + 20)
     assert desk.rig.now - moved < 1.2 * HOUR
     desk.check_all_arrived()
+    # and what comes after it is a checkpoint in its turn
+    desk.rig.now = moved + 2 * HOUR
+    gh.freeze(real + 2 * HOUR)
+    was = [desk.rig.session(session.ref).checkpoint for session in desk.rig.catalog.sessions()]
+    for file in desk.files:
+        desk.say("later", file)
+    now = [desk.rig.session(session.ref).checkpoint for session in desk.rig.catalog.sessions()]
+    assert set(was).isdisjoint(now)
+    desk.go(HOUR)
+    desk.check_all_arrived()
+    desk.check_all_is_kept()
 
 
 # --- names

@@ -58,6 +58,10 @@ class User(Daemon):
         append(path, line("user", text, self.project))
         return path
 
+    def save(self, path: Path) -> None:
+        """Have a checkpoint of a session, without waiting for it to rest."""
+        self.ctl("checkpoint", acts=True, session=path.stem)
+
     def type(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run a command of sessiond's."""
         return subprocess.run(
@@ -137,18 +141,12 @@ class User(Daemon):
                 }
         return {}
 
-    def check_kept(self, *paths: Path, project: str = "app", timeout_s: float = 10) -> None:
+    def check_kept(self, *paths: Path, project: str = "app") -> None:
         """Transcripts are in the plain copy and, within a moment, in the vault, byte by byte."""
         for path in paths:
             data = path.read_bytes()
-            poll(functools.partial(self.is_copied, path, project), timeout_s)
-            poll(lambda path=path, data=data: self.in_vault(path.stem).get(path.name) == data, timeout_s)  # type: ignore[misc]
-
-    def ended(self) -> int:
-        """The exit code of a daemon that ends by itself."""
-        process, self._process = self._process, None
-        assert process is not None
-        return process.wait(20)
+            poll(functools.partial(self.is_copied, path, project))
+            poll(lambda path=path, data=data: self.in_vault(path.stem).get(path.name) == data)  # type: ignore[misc]
 
 
 def codes(status: Json) -> set[str]:

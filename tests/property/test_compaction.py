@@ -60,13 +60,15 @@ class Merging(Model):
         self._die()
         self._rise()
 
-    @rule()
-    def write_while_merging(self) -> None:
+    @rule(flushed=st.booleans())
+    def write_while_merging(self, flushed: bool) -> None:
         self.flush_and_commit()
         merge = self._begin(cold=False, force=True)
         for _ in merge.prepare():
             pass
         self.append("s.jsonl", b"meanwhile")
+        if flushed:
+            self.flush_and_commit()
         assert not self.vault.commit(merge)
         assert self._files() <= {"journal", "pack", journal.pack_name(self.session.fold().pack)}
 

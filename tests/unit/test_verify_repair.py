@@ -1,6 +1,7 @@
 """Damage is found, healed from the other copy, and gone; what cannot be healed is said."""
 
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -200,10 +201,40 @@ def test_a_checkpoint_that_only_the_state_knows_is_said(rig: Rig, upkeep: Upkeep
     lines = journal.read_bytes().splitlines(keepends=True)
     lost = next(n for n, text in enumerate(lines) if b'"do":"snapshot"' in text)
     journal.write_bytes(b"".join([*lines[:lost], b"X" * 50 + lines[lost][50:], *lines[lost + 1 :]]))
+    first, *others = [checkpoint.id for checkpoint in rig.catalog.checkpoints(session.id)]
+    damaged = journal.read_bytes()
     outcome = done(upkeep.repair(session))
-    first = rig.catalog.checkpoints(session.id)[0].id
     assert f"it has no checkpoint {first}" in [bad.what for bad in outcome.left]
     assert "1 of its lines are damaged" in [bad.what for bad in outcome.left]
+    # said once; then the journal begins anew, and the old one is kept
+    assert done(upkeep.repair(session)).left == []
+    assert [checkpoint.id for checkpoint in rig.catalog.checkpoints(session.id)] == others
+    kept = {path.name.rpartition("-")[0]: path for path in place_of(rig, session).glob("damaged-*")}
+    assert sorted(kept) == ["damaged-journal", "damaged-pack"]
+    assert kept["damaged-journal"].read_bytes() == damaged
+    vault = rig.vault.open(session.project or "", session.stored_as)
+    assert vault.damaged_lines() == 0
+    assert all(snapshot.doubtful for snapshot in vault.snapshots())
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_lost_vault_is_made_again(rig: Rig, upkeep: Upkeep, alive: bool) -> None:
+    path, session = a_transcript(rig)
+    before = rig.restored(session)
+    lost = [checkpoint.id for checkpoint in rig.catalog.checkpoints(session.id)]
+    if alive:  # and with it some of the plain copy
+        flip(rig.mirror.path_of(session.project or "", session.stored_as, path.name), 10)
+    else:
+        path.unlink()
+    shutil.rmtree(place_of(rig, session))
+    outcome = done(upkeep.repair(session))
+    assert {bad.what for bad in outcome.left} == {f"it has no checkpoint {name}" for name in lost}
+    session = rig.session()
+    assert rig.restored(session) == before
+    assert done(upkeep.repair(session)).left == []
+    assert [checkpoint.id for checkpoint in rig.catalog.checkpoints(session.id)] == [session.checkpoint]
+    assert rig.catalog.checkpoints(session.id)[0].trigger == "repair"
+    assert rig.vault.open(session.project or "", session.stored_as).first_seen() is not None
 
 
 def test_what_is_captured_meanwhile_is_no_damage(rig: Rig, upkeep: Upkeep) -> None:

@@ -7,18 +7,21 @@
                             └─ journal   lines that say what the frames are, only ever appended
 
 A vault reads without this program.  `pack` is plain zstd: `zstd -dc -D ../../.sessiond/dictionary-* pack`
-shows every byte ever stored, up to where a crash may have left half a frame.  Each line of `journal` is
-`<CRC-32, 8 hex digits> <JSON>`:
+shows every byte that is stored, up to where a crash may have left half a frame.  Each line of `journal`
+is `<CRC-32, 8 hex digits> <JSON>`:
 
+    {"do":"pack","number":1}
     {"do":"session","source":…,"session_id":…,"project":…,"project_key":…,"first_seen":…,"meta":{}}
     {"do":"segment","file":…,"generation":0,"offset":0,"length":10,"sha256":…,"at":0,"packed":9}
     {"do":"snapshot","id":…,"at":…,"trigger":…,"alias":…,"meta":{},
                      "files":[{"name":…,"generation":0,"length":10,"root":…,"deleted_at":…}]}
     {"do":"fork","file":…,"generation":1,"parent":0,"shared":4}
     {"do":"remove","file":…,"at":…}
+    {"do":"forget","ids":[…],"at":…}
 
-Times are Unix seconds; `at` of a segment is where its frame begins in the pack.  A file's bytes at a
-snapshot are those of its generation before `length`:
+Times are Unix seconds; `at` of a segment is where its frame begins in the pack, which is `pack-1` where the
+first line says so.  A forgotten snapshot cannot be asked for, but what it said of files still holds for
+later ones.  A file's bytes at a snapshot are those of its generation before `length`:
 
     generation 0   ████████████████████   segments, in order
     generation 1   ▒▒▒▒▒▒▒▒▒▒████████      what it shares with 0 is not stored again
@@ -32,6 +35,11 @@ same again, or something else; and damage is mended by writing the same bytes ag
 
 Order of writes: frames into the pack · (flush:) pack durable · lines into the journal · journal durable
 · only then may anybody rely on it.  A line never names bytes that a power cut could take.
+
+Upkeep: `retention` says which checkpoints stay; `merge` writes pack and journal anew without what nobody can
+ask for, as `plan` decides, and puts both in place with one rename; `verify` looks whether all of it, and the
+plain copies, are what was stored; `repair` heals one from the other, and `mend` a journal from itself.
+What was damaged is kept in files named `damaged-…`, or `….damaged` beside a plain copy.
 
 What protects what: CRC-32 each line, SHA-256 each segment (of the unpacked bytes), the root each file
 in a snapshot, zstd's own checksum each frame.  A damaged line or frame costs what it said, nothing else.

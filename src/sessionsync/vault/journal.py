@@ -104,8 +104,8 @@ class StoredFile(msgspec.Struct, frozen=True, omit_defaults=True):
 class Snapshot(_Entry, frozen=True, tag="snapshot", kw_only=True):
     """A session at a moment.  `files` are those that differ from the snapshot before.
 
-    `doubtful` is never written: a damaged line before this one may have said something about the
-    files that this one does not name, so they may be older than they were.
+    `doubtful` is found out when it is read, and kept by a merge: a damaged line before this one may have
+    said something about the files that this one does not name, so they may be older than they were.
     """
 
     id: str
@@ -295,7 +295,9 @@ class Fold:
             case Fork() as fork:
                 self._fork(fork)
             case Snapshot() as snapshot:
-                self.changes.append(msgspec.structs.replace(snapshot, doubtful=bool(self.damaged)))
+                self.changes.append(
+                    msgspec.structs.replace(snapshot, doubtful=snapshot.doubtful or bool(self.damaged))
+                )
                 for file in snapshot.files:
                     self._state(file)
             case Removal() as removal:

@@ -40,7 +40,8 @@ class Merge:
     """One session's merge.  `prepare` may run beside the one who writes, `commit` is that one's.
 
     `besides` are generations by file that somebody goes on from; `cold` sessions are compressed
-    further; `force` writes anew also where it does not pay.
+    further; `force` writes anew also where it does not pay.  `kept_as` does so also where lines of the
+    journal are damaged, and keeps the old pair under names that end so.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class Merge:
     besides: Mapping[str, int]
     cold: bool = False
     force: bool = False
+    kept_as: str = ""
     why: str = ""
     """Why there is nothing to commit."""
     frames: tuple[int, int] = (0, 0)
@@ -95,6 +97,10 @@ class Merge:
                 self._discard()
                 return False
             with self.tree.directory(self.folder) as folder:
+                if self.kept_as:
+                    for name in (JOURNAL, pack_name(self._old)):
+                        kept = f"damaged-{name}-{self.kept_as}"
+                        os.link(name, kept, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
                 sync(folder)  # the new pack has its name before anything names it
                 os.rename(DRAFT, JOURNAL, src_dir_fd=folder, dst_dir_fd=folder)
                 sync(folder)
@@ -103,14 +109,14 @@ class Merge:
             return True
 
     def _write(self, history: History, frames: Frames) -> Iterator[int]:
-        if history.fold.damaged:
+        if history.fold.damaged and not self.kept_as:
             self.why = "its journal is damaged"
             return
         for _ in range(_PLANS):
             plan = make(
                 history, pack=self._old + 1, besides=self.besides, cold=self.cold, damaged=self.damaged
             )
-            if not (self.force or plan.pays()):
+            if not (self.force or self.kept_as or plan.pays()):
                 return
             if not plan.holds():
                 self.why = "its journal says one thing in two ways"

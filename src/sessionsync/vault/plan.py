@@ -275,7 +275,9 @@ def make(
                 if number in kept:
                     state = kept[number]
                     files = [f for name, f in state.items() if name in again or said.get(name) != f]
-                    plan.entries.append(msgspec.structs.replace(entry, files=files, doubtful=False))
+                    known_as = fold.changes[number]
+                    doubtful = isinstance(known_as, Snapshot) and known_as.doubtful
+                    plan.entries.append(msgspec.structs.replace(entry, files=files, doubtful=doubtful))
                     said, again = state, set()
             case _:
                 pass
@@ -400,7 +402,7 @@ def _relinked(
 
 
 def _bare(snapshot: Snapshot) -> Snapshot:
-    return msgspec.structs.replace(snapshot, files=[], doubtful=False)
+    return msgspec.structs.replace(snapshot, files=[])
 
 
 def _origins(extents: list[Extent], made: Mapping[int, Block] | None = None) -> list[list[object]]:

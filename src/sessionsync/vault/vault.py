@@ -117,16 +117,25 @@ class Vault:
         return True
 
     def merge(
-        self, project: str, ref: Ref, besides: Mapping[str, int], *, cold: bool = False, force: bool = False
+        self,
+        project: str,
+        ref: Ref,
+        besides: Mapping[str, int],
+        *,
+        cold: bool = False,
+        force: bool = False,
+        kept_as: str = "",
     ) -> Merge:
         """A merge of one session's segments, to be prepared in any thread and then committed in the writer's.
 
         `besides` are generations by file that the caller goes on from, `cold` compresses further what will
-        hardly be read, `force` writes anew also where little is won.
+        hardly be read, `force` writes anew also where little is won, `kept_as` does so with a damaged journal
+        and keeps the old files under names that end so.
         """
         # a tree of its own: the batch's belongs to the writer
         tree = Folder(self._tree.path)
-        return Merge(self._folder_of(project, ref), tree, self._dictionaries, besides, cold=cold, force=force)
+        folder = self._folder_of(project, ref)
+        return Merge(folder, tree, self._dictionaries, besides, cold=cold, force=force, kept_as=kept_as)
 
     def commit(self, merge: Merge) -> bool:
         """Put what a merge has prepared in its place; False where the session went on meanwhile.
