@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -183,7 +184,7 @@ def test_a_damaged_frame_stays_as_it_is_and_is_told(vault: Vault, place: Path) -
     (kept,) = place.glob("damaged-*")
     assert kept.read_bytes() == frame
     assert healed.frames == (4, 3)
-    assert merged(vault).frames == (3, 1)
+    assert merged(vault).frames == (3, 3)
     assert at_snapshot(session, "1") == {"a": b"".join(parts)}
     assert kept.exists()
 
@@ -244,6 +245,42 @@ def test_readers_go_on_while_it_is_merged(vault: Vault, folder: Path) -> None:
         thread.join(30)
     assert failures == []
     assert reads > 10
+
+
+def test_a_merge_between_two_looks_is_not_noticed(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader has opened the journal, and its pack is gone by the time it looks for it."""
+    session = vault.open("app", REF)
+    session.append("a", 0, 0, b"abc")
+    snap(session, "1", stated(b"abc", "a"))
+    vault.flush()
+    reader = vault.open("app", REF)
+    plain, merges = reader._open, 0
+
+    def opening(held: ExitStack, name: str) -> int | None:
+        nonlocal merges
+        found = plain(held, name)
+        if name == "journal" and merges < 3:
+            merges += 1
+            merged(vault)
+        return found
+
+    monkeypatch.setattr(reader, "_open", opening)
+    assert at_snapshot(reader, "1") == {"a": b"abc"}
+    assert merges == 3
+
+
+def test_what_was_compressed_further_is_not_undone(vault: Vault) -> None:
+    session = vault.open("app", REF)
+    data = session_bytes(4, 200_000)
+    session.append("a", 0, 0, data[:100_000])
+    merged(vault, cold=True)
+    cold = session.fold().stored[0][0]
+    for begin in range(100_000, 200_000, 5000):
+        session.append("a", 0, begin, data[begin : begin + 5000])
+    assert merged(vault).frames == (21, 2)
+    first, second = (segment for segment, _ in session.fold().stored)
+    assert (first.level, first.packed, second.level) == (12, cold.packed, 3)
+    assert b"".join(session.read("a", 0, len(data))) == data
 
 
 def test_a_disk_that_fails_leaves_the_old_pair(
