@@ -331,6 +331,7 @@ class Capture:
             if found is None:
                 return 0
             work = self._begin(source, found, now)
+        self._regain(source, work)
         if found is None or not found.files:
             if source.unreadable or is_hidden(work.session.location):
                 return 0  # it may be where nobody can look now
@@ -410,8 +411,7 @@ class Capture:
         work.session.fingerprint = 0
         for file in work.files.values():
             self._store(work, file, file.length)
-            if not file.is_rewritten:
-                file.size = file.mtime_ns = 0
+            file.size = REWRITTEN
 
     def _advance(self, source: Source, work: _Work, found: Found, now: float, at_most: int | None) -> None:
         session = work.session
@@ -598,6 +598,23 @@ class Capture:
         """Something else cut or removed the plain copy: make it again up to the position."""
         self._fit(copy, descriptor, file.length, now)
         self._emit("copy_made_again", session=work.session.name, file=file.name)
+
+    def _regain(self, source: Source, work: _Work) -> None:
+        """Where somebody cut a plain copy before the vault had its bytes, go back to those it has."""
+        waiting = [file for file in work.files.values() if file.stored < file.length]
+        cut = [f for f in waiting if self._mirror.size(self._copy(work, f.name)) < f.length]
+        for file in cut:
+            self._emit("copy_cut", session=work.session.name, file=file.name, offset=file.stored)
+            file.length, file.size, file.unstored_since = file.stored, REWRITTEN, None
+            file.read_to = min(file.read_to, file.length)
+            root = work.roots[file.name] = Root()
+            for start in range(0, file.length, BLOCK_BYTES):
+                root.update(self._read(work, file, start, min(start + BLOCK_BYTES, file.length)))
+            file.peaks = root.peaks
+            work.changed.add(file.name)
+        if cut:
+            work.session.fingerprint = 0
+            self._read_again(source, work)
 
     def _fit(self, copy: Path, descriptor: int, upto: int, now: float, *, start: int = 0) -> Path | None:
         """Make the plain copy what the file is up to there; returns where the rest of it went.

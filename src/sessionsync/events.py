@@ -39,6 +39,7 @@ EVENTS: dict[str, str] = {
     "vault_tail_cut": "warning",
     "copy_set_aside": "info",
     "copy_made_again": "warning",
+    "copy_cut": "warning",
     # upkeep
     "integrity_checked": "debug",
     "integrity_scanned": "info",

@@ -124,6 +124,15 @@ def test_what_waits_to_be_sent_stays(rig: Rig) -> None:
     assert len(ids(rig, session)) == 2, "a buried item's checkpoint stays, and the newest"
 
 
+def test_what_was_sent_last_stays(rig: Rig) -> None:
+    session = grow(rig, rig.home.transcript(), 6)
+    sent = rig.catalog.checkpoints(session.id)[2]
+    rig.catalog.mark_pushed(session.id, sent, rig.now)
+    upkeep_of(rig, keep=2).forget(session)
+    assert ids(rig, session)[0] == sent.id
+    assert len(ids(rig, session)) == 3
+
+
 def test_what_a_shrink_cut_stays_restorable(rig: Rig) -> None:
     path = rig.home.transcript()
     grow(rig, path, 5)

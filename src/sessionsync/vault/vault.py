@@ -98,15 +98,18 @@ class Vault:
     def move(self, ref: Ref, project: str, to: str) -> bool:
         """Let the vault of a session lie under another project from now on; False where none can be moved.
 
-        It must be flushed.  What lies there already is never replaced.
+        It must be flushed.  A vault that is there already is never replaced; frames that no journal names,
+        as a crash leaves them, are none.
 
         Raises:
             CopyError: it cannot be moved.
         """
         old, new = self._folder_of(project, ref), self._folder_of(to, ref)
         with translated(new):
-            if not os.path.lexists(old / "journal") or os.path.lexists(new):
+            if not os.path.lexists(old / "journal") or os.path.lexists(new / "journal"):
                 return False
+            with contextlib.suppress(FileNotFoundError), self._tree.directory(new) as stray:
+                os.unlink("pack", dir_fd=stray)
             with (
                 self._tree.directory(old.parent) as here,
                 self._tree.directory(new.parent, create=True) as there,
