@@ -40,6 +40,8 @@ RESCAN_S = 300.0
 SUPERVISE_S = 15.0
 # Folders that came or went are taken in, should no event have told of them.
 REFRESH_S = 60.0
+# What a burst of work needed of memory goes back to the system.
+TRIM_S = 60.0
 # What hooks left while nobody answered is looked for.
 SPOOL_S = 60.0
 # A loop that shows no progress for so long does not turn any more: /healthz fails.
@@ -71,7 +73,7 @@ class App:
         self.metrics = Metrics(
             catalogue(
                 loops=("capture", "push", "index", "upkeep"),
-                jobs=("rescan", "supervise", "refresh", "spool"),
+                jobs=("rescan", "supervise", "refresh", "trim", "spool"),
                 commands=Verbs.NAMES,
                 kinds=KINDS,
             ),
@@ -139,6 +141,7 @@ class App:
                     Job("rescan", RESCAN_S, lambda: self.capture.want_rescan("timer")),
                     Job("supervise", SUPERVISE_S, self.supervise),
                     Job("refresh", REFRESH_S, self.watcher.refresh),
+                    Job("trim", TRIM_S, self.trim),
                     Job("spool", SPOOL_S, lambda: self.capture.soon(self.saves.take_in)),
                 ],
                 lambda name, seconds, success: self.metrics.job(name, seconds, success=success),
@@ -228,6 +231,12 @@ class App:
             self.capture.want_rescan("readable")
         with suppress(StoreError):  # a full disk is said where it hurts
             self.engine.store.write_events()
+
+    def trim(self) -> None:
+        """Give back what the last burst of work needed of memory."""
+        with suppress(StoreError):
+            self.engine.store.shrink()
+        process.trim_memory()
 
     def _loop_failed(self, name: str, error: BaseException) -> None:
         """A loop has ended by an error: the process ends too, and its service starts it anew."""

@@ -93,20 +93,22 @@ class Engine:
     def look_for_token(self) -> Token | None:
         """The token that would be used now; None without a repository, or with a `token_problem`."""
         settings = self.config.github
-        self.token_problem = None
+        problem = None
         try:
             return find_token(self.environ, settings.api_url) if settings.repo else None
         except ConfigError as error:  # no reason to stop backing up
-            self.token_problem = error
+            problem = error
             return None
+        finally:
+            self.token_problem = problem
 
     def connect(self) -> bool:
         """Find the token and make the pusher anew; returns whether there is one now."""
+        settings = self.config.github
+        self.token = self.look_for_token()
         if self.push is not None:
             self.push.github.close()
             self.push = None
-        settings = self.config.github
-        self.token = self.look_for_token()
         if self.token is None:
             return False
         token = self.token

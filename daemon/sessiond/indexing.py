@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from sessiond.engine import Engine
 from sessiond.loops import TICK_S, Bell, Failed, Loop
-from sessiond.process import trim_memory
 from sessionsync.errors import CopyError, IndexBroken
 from sessionsync.events import Emit
 from sessionsync.reliability.findings import Findings, Severity
@@ -86,7 +85,6 @@ class IndexLoop(Loop):
         if self._untidy and time.monotonic() - self._indexed_at > REST_S:
             self._index.optimize()
             self._untidy = False
-            trim_memory()  # much was needed, and for the time being nothing is
         return TICK_S
 
     def _catch_up(self, indexer: Indexer, number: int) -> None:

@@ -6,7 +6,8 @@ Rows in and out of the store; no file is touched here.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,19 @@ class Catalog:
                 f"SELECT {_SESSION_COLUMNS} FROM sessions ORDER BY modified_at DESC, id"
             )
         ]
+
+    def each(self) -> Iterator[Session]:
+        """Every session, newest first, one in memory at a time: for work that takes its time."""
+        for (number,) in self.store.rows("SELECT id FROM sessions ORDER BY modified_at DESC, id"):
+            with suppress(NoSuchSession):  # it was forgotten meanwhile
+                yield self.session(number)
+
+    def stored(self) -> set[tuple[str | None, Ref]]:
+        """Where the copies of every session are: its project, and what they are kept under."""
+        return {
+            (project, Ref(source, key))
+            for project, source, key in self.store.rows("SELECT project, source, key FROM sessions")
+        }
 
     def fingerprints(self) -> dict[Ref, int]:
         """What a rescan compares: the fingerprint of every session."""

@@ -354,6 +354,10 @@ class Store:
                 with self.transaction():
                     pass
 
+    def shrink(self) -> None:
+        """Give back the memory that the last burst of work filled with pages of the file."""
+        self.rows("PRAGMA shrink_memory")
+
     def _insert_events(self) -> None:
         if not self._events:
             return

@@ -277,7 +277,7 @@ class Upkeep:
     def _strangers(self, part: Part) -> Paced[Verdict]:
         """Sessions that only the vault knows: of another home, or of before they had a project."""
         verdict = Verdict()
-        known = {(session.project, session.stored_as) for session in self._catalog.sessions()}
+        known = self._catalog.stored()
         for project, ref in self._vault.sessions():
             if (project, ref) in known:
                 continue
@@ -487,7 +487,7 @@ class Upkeep:
             found = files
             files = self._write(lambda now: self._remove(found, now))
         packs: dict[str, int] = {}
-        for session in self._catalog.sessions():
+        for session in self._catalog.each():
             yield JOURNAL_BYTES
             try:
                 fold = self._open(session).fold()
