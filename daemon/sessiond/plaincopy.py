@@ -135,7 +135,8 @@ def _project(mirror: Mirror, names: Names, session: Session) -> str:
     with _at_most(NAME_S):
         if not cwd:
             return names.name_for(f"{UNKNOWN}:{session.root}", UNKNOWN)
-        project = identify(cwd, timeout_s=GIT_S)
+        known_as = f"{session.source}:{session.session_id}"
+        project = names.home(known_as, cwd) or identify(cwd, timeout_s=GIT_S)
         return names.name_for(project.key, project.name_hint)
 
 

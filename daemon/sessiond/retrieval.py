@@ -17,7 +17,14 @@ from sessiond.token import find_token
 from sessionsync import __version__, projects
 from sessionsync.catalog import Catalog, Session
 from sessionsync.config import Config, load, paths
-from sessionsync.errors import AmbiguousSession, NoSuchSession, NotConfirmed, RemoteError, StoreError
+from sessionsync.errors import (
+    AmbiguousSession,
+    CopyError,
+    NoSuchSession,
+    NotConfirmed,
+    RemoteError,
+    StoreError,
+)
 from sessionsync.events import silent
 from sessionsync.model import rfc3339
 from sessionsync.paths import claude_root
@@ -44,6 +51,7 @@ from sessionsync.restore import (
     home_of,
     is_of,
     of_session,
+    project_of,
     put_back,
     resolve,
     unknown,
@@ -87,6 +95,7 @@ class Restoring:
         self._config = config
         self._catalog = catalog
         self._cupboard = Cupboard(vault, backup.vault_dir, backup.mirror_dir)
+        self._names = projects.Names(backup.mirror_dir)
         self._here = Path.cwd()
         self._key = projects.identify(str(self._here)).key
 
@@ -218,6 +227,7 @@ class Restoring:
             chosen,
             lambda copy: self._target(session, copy, wish),
             confirm=lambda copy: self._confirm(session, copy, wish),
+            settle=lambda copy, target: self._settle(session, copy, target),
             keep_in=self._config.backup.mirror_dir,
             now=time.time(),
             alive=is_alive,
@@ -243,9 +253,7 @@ class Restoring:
         if wish.out is not None:
             return OutTarget(wish.out.absolute())
         is_transcript = session.ref.source == "claude"
-        began = session.folder
-        if is_transcript:
-            began = first_cwd(head_of(copy, PEEK_BYTES), whole=False) or began
+        began = _began(session, copy)
         if wish.cwd is not None:
             home = wish.cwd.absolute()
             key = projects.identify(str(home)).key
@@ -258,6 +266,20 @@ class Restoring:
                 home = Path(projects.identify(str(home)).root)
             return ProjectTarget(home, session.session_id)
         return AgentTarget(self._agent(), session.session_id, home, os.environ)
+
+    def _settle(self, session: Known, copy: Copy, target: Target) -> None:
+        """Put down which project a session from another machine is of, before anybody captures it here."""
+        if target.home is None:
+            return
+        # a structured session's folder says it; a transcript's lines do, wherever it lies
+        began = _began(session, copy) if session.ref.source == "claude" else str(target.home)
+        home = project_of(session, began, target.home)
+        if home is None:
+            return
+        try:
+            self._names.put_down(target.known_as, began, home)
+        except CopyError as error:
+            self.notes.append(f"It may be taken for one of another project from here on: {error}")
 
     def _agent(self) -> Path:
         """The agent's folder: its own, where that is watched, else the first that is."""
@@ -319,6 +341,14 @@ def _github(config: Config) -> GitHub | None:
         monotonic=time.monotonic,
         emit=silent,
     )
+
+
+def _began(session: Known, copy: Copy) -> str:
+    """The folder that a session was begun in: of a transcript the first one that its lines name."""
+    if session.ref.source != "claude":
+        return session.folder
+    head = head_of(copy, PEEK_BYTES)
+    return first_cwd(head, whole=len(head) < PEEK_BYTES) or session.folder
 
 
 def _only(text: str, filed: Sequence[Filed], key: str) -> Filed:

@@ -388,8 +388,7 @@ class Capture:
         cwd = source.peek_cwd(found, PEEK_BYTES)
         if cwd:
             self._leave(work)
-            identity = self._identities.get(cwd) or projects.identify(cwd)
-            self._identities[cwd] = identity
+            identity = self._names.home(found.known_as, cwd) or self._identify(cwd)
             session.project_key, session.project_root = identity.key, identity.root
             session.project = self._names.name_for(identity.key, identity.name_hint)
             self.projects_found += 1
@@ -405,6 +404,11 @@ class Capture:
             self._session_vault(work)
         else:
             self._recall(work)
+
+    def _identify(self, cwd: str) -> projects.ProjectIdentity:
+        if cwd not in self._identities:
+            self._identities[cwd] = projects.identify(cwd)
+        return self._identities[cwd]
 
     def _leave(self, work: _Work) -> None:
         """Have all of it in the vault, and let every plain copy be made again under another name."""

@@ -88,6 +88,11 @@ class Found:
     files: tuple[SessionFile, ...]
 
     @property
+    def known_as(self) -> str:
+        """What names the session alone on this machine: its id, or, where people choose ids, its place."""
+        return str(self.location) if self.ref.scope else str(self.ref)
+
+    @property
     def size(self) -> int:
         """Bytes that count for the tier."""
         return sum(f.size for f in self.files if f.role is not Role.COMPANION)

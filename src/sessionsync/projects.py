@@ -194,17 +194,31 @@ def folder_name(hint: str) -> str:
     return name or "project"
 
 
+class _Registry(NamedTuple):
+    """What `.projects.json` holds: names by key, and what was put down of sessions from elsewhere."""
+
+    names: dict[str, str]
+    homes: dict[str, ProjectIdentity]
+
+
+_EMPTY = _Registry({}, {})
+
+
 class Names:
     """The names of this machine's projects, in `<mirror_dir>/.projects.json`, for hook and daemon.
 
     A name once given stays: folders are called after it.  Two projects never have names that differ
     only in case or in how an accent is written.
+
+    A session that was begun on another machine names a folder of that one.  Whoever puts it back here
+    says which project it is of (`put_down`), before its first byte is there; who captures it asks
+    (`home`).
     """
 
     def __init__(self, mirror_dir: Path) -> None:
         self._path = mirror_dir / ".projects.json"
         self._lock = mirror_dir / ".projects.lock"
-        self._names: dict[str, str] = {}
+        self._known = _EMPTY
         self._seen: tuple[int, int, int] | None = None
 
     def name_for(self, key: str, hint: str) -> str:
@@ -216,31 +230,70 @@ class Names:
         """
         if (name := self.known().get(key)) is not None:
             return name
-        try:
-            with self._locked():
-                names = self._read()
-                if key not in names:
-                    names = {**names, key: _free_name(key, hint, names.values())}
-                    self._write(names)
-        except OSError as error:
-            kind = DiskFull if error.errno in _NO_SPACE else CopyError
-            raise kind(
-                f"The name of project {key} could not be written to {self._path}: {error.strerror}.",
-                hint="Make room, or let backup.mirror_dir be a folder that can be written to.",
-            ) from error
-        self._names = names
-        return names[key]
+        with self._changing(f"The name of project {key}") as known:
+            if key not in known.names:
+                known.names[key] = _free_name(key, hint, known.names.values())
+        return self._known.names[key]
 
     def known(self) -> dict[str, str]:
         """Every project's name by its key; needs no lock, as the file is only ever replaced."""
+        return self._look().names
+
+    def home(self, session: str, cwd: str) -> ProjectIdentity | None:
+        """What was put down of `session`, begun in `cwd`; None where the folder says it by itself.
+
+        What was put down of another session of that folder counts where the folder is not here: a session
+        that was forked off one names the same.
+        """
+        homes = self._look().homes
+        if (home := homes.get(session)) is not None:
+            return home
+        home = homes.get(cwd)
+        return None if home is None or _is_folder(cwd) else home
+
+    def put_down(self, session: str, cwd: str, home: ProjectIdentity) -> None:
+        """Say that a session, begun in `cwd` on another machine, is of the project `home` here.
+
+        `session` is a `Ref` as text where ids are unique, else where the session lies; `cwd` is '' where it
+        is not known.  A path that is a folder of this machine as well stays what it is.
+
+        Raises:
+            DiskFull: it could not be written down for want of space.
+            CopyError: nor for another reason.
+        """
+        said = dict.fromkeys([session] if not cwd or _is_folder(cwd) else [session, cwd], home)
+        if said.items() <= self._look().homes.items():
+            return
+        with self._changing(f"The project of {session}") as known:
+            known.homes.update(said)
+
+    def _look(self) -> _Registry:
         try:
             status = self._path.stat(follow_symlinks=False)
         except OSError:
-            return {}
+            return _EMPTY
         seen = (status.st_ino, status.st_mtime_ns, status.st_size)
         if seen != self._seen:
-            self._names, self._seen = _parse(_content(self._path)) or {}, seen
-        return self._names
+            self._known, self._seen = _parse(_content(self._path)) or _EMPTY, seen
+        return self._known
+
+    @contextmanager
+    def _changing(self, what: str) -> Iterator[_Registry]:
+        """The registry under its lock, to be changed, and written down if it was."""
+        try:
+            with self._locked():
+                was = self._read()
+                known = _Registry(dict(was.names), dict(was.homes))
+                yield known
+                if known != was:
+                    self._write(known)
+        except OSError as error:
+            kind = DiskFull if error.errno in _NO_SPACE else CopyError
+            raise kind(
+                f"{what} could not be written to {self._path}: {error.strerror}.",
+                hint="Make room, or let backup.mirror_dir be a folder that can be written to.",
+            ) from error
+        self._known = known
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -253,21 +306,23 @@ class Names:
         finally:
             os.close(descriptor)
 
-    def _read(self) -> dict[str, str]:
-        """The names on disk; a file that cannot be understood is kept under another name."""
+    def _read(self) -> _Registry:
+        """What is on disk; a file that cannot be understood is kept under another name."""
         if not os.path.lexists(self._path):
-            return {}
-        names = _parse(_content(self._path))
-        if names is None:
+            return _EMPTY
+        known = _parse(_content(self._path))
+        if known is None:
             number = 1
             while os.path.lexists(aside := self._path.with_name(f".projects.{number}.bad.json")):
                 number += 1
             self._path.rename(aside)
-            return {}
-        return names
+            return _EMPTY
+        return known
 
-    def _write(self, names: dict[str, str]) -> None:
-        text = json.dumps({"schema": SCHEMA, "names": names}, ensure_ascii=False, indent=1)
+    def _write(self, known: _Registry) -> None:
+        homes = {place: home._asdict() for place, home in known.homes.items()}
+        value = {"schema": SCHEMA, "names": known.names, **({"homes": homes} if homes else {})}
+        text = json.dumps(value, ensure_ascii=False, indent=1)
         draft = self._path.with_name(".projects.json.tmp")
         draft.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -293,8 +348,8 @@ def _content(path: Path) -> str:
         return ""
 
 
-def _parse(text: str) -> dict[str, str] | None:
-    """The names in a registry's text, None where it is none or would lead out of its folder."""
+def _parse(text: str) -> _Registry | None:
+    """What a registry's text says, None where it is none or its names would lead out of its folder."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -305,7 +360,18 @@ def _parse(text: str) -> dict[str, str] | None:
     for name in names.values():
         if not isinstance(name, str) or not name or name.startswith(".") or re.search(r"[/\0]", name):
             return None
-    return names
+    homes = value.get("homes")
+    found = homes.items() if isinstance(homes, dict) else ()
+    return _Registry(names, {place: home for place, said in found if (home := _home(said)) is not None})
+
+
+def _home(said: object) -> ProjectIdentity | None:
+    """A project as a registry says it; its root may be gone by now, and is no more than watched."""
+    parts = [said.get(field) for field in ProjectIdentity._fields] if isinstance(said, dict) else []
+    texts = [part for part in parts if isinstance(part, str)]
+    if len(texts) < len(ProjectIdentity._fields) or not texts[0] or not texts[1].startswith("/"):
+        return None
+    return ProjectIdentity(*texts)
 
 
 def _free_name(key: str, hint: str, taken: Iterable[str]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -238,3 +240,50 @@ def test_a_person_is_asked_about_somebody_elses_session_and_which_to_go_on_with(
         assert code == 0
         assert "Which [1]:" in screen
         assert screen.splitlines()[-1] == f"cd {there} && claude --resume {agent.session}"
+
+
+def event(daemon: Daemon, agent: Agent, path: Path) -> None:
+    """The agent's hook at the end of a turn."""
+    subprocess.run(
+        [sys.executable, "-m", "sessiond", "hook", "Stop"],
+        env=daemon.environ,
+        input=json.dumps({"session_id": agent.session, "transcript_path": str(path), "cwd": "/"}),
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+
+@pytest.mark.parametrize("first", ["hook", "capture"])
+@pytest.mark.parametrize("there", ["another path", "a path that is another project here"])
+def test_a_session_that_goes_on_elsewhere_keeps_its_project_and_its_one_comment(
+    folder: Path, first: str, there: str
+) -> None:
+    with FakeGitHub() as gh:
+        gh.add_repo("o/r", private=True)
+        gh.token("T", login="me")
+        github = {"SESSIOND_GITHUB_REPO": "o/r", "SESSIOND_GITHUB_API_URL": gh.url, "GH_TOKEN": "T"}
+        one, two = (Daemon(folder / n, CI="true", **github) for n in "12")
+        app, elsewhere = project(one), project(two, "src/my-clone")
+        agent = an_agent(app)
+        transcript(one, app, agent).write_bytes(agent.data)
+        assert run(one, "sync", "--once", "--timeout", "50").returncode == 0
+        shutil.rmtree(app)  # on the second machine there is none
+        if there == "a path that is another project here":
+            app.mkdir()
+            repository(app, "git@github.com:o/another.git")
+        done = run(two, "restore", agent.session, "--cwd", str(elsewhere))
+        assert done.returncode == 0, done.stderr
+        put = transcript(two, elsewhere, agent)
+        agent.turn("and on, on the second machine")
+        put.write_bytes(agent.data)
+        if first == "hook":
+            event(two, agent, put)
+        done = run(two, "sync", "--once", "--timeout", "50")
+        assert done.returncode == 0, done.stderr
+        (issue,) = gh.issues.values()
+        (comment,) = gh.comments("o/r", issue.number)
+        assert "revision=2" in comment.body.splitlines()[0]
+        assert (two.mirror / "my-clone" / put.name).read_bytes() == agent.data
+        names = json.loads((two.mirror / ".projects.json").read_text())["names"]
+        assert names == {"github.com/o/app": "my-clone"}

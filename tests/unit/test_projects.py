@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sessionsync.errors import CopyError
-from sessionsync.projects import Names, folder_name, identify, normalise, watchable
+from sessionsync.projects import Names, ProjectIdentity, folder_name, identify, normalise, watchable
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -328,6 +328,55 @@ def test_a_registry_that_cannot_be_written_says_so_and_knows_what_it_knew(tmp_pa
     with pytest.raises(CopyError, match="could not be written"):
         names.name_for("new", "new")
     assert names.name_for("old", "x") == "old"
+
+
+# --- sessions that were begun elsewhere
+
+HERE = ProjectIdentity("github.com/o/app", "/home/ben/app", "app")
+
+
+def test_what_was_put_down_of_a_session_is_its_project_for_everybody(tmp_path: Path) -> None:
+    names, other = Names(tmp_path), Names(tmp_path)
+    assert other.home("claude:1", "/home/ann/app") is None
+    names.put_down("claude:1", "/home/ann/app", HERE)
+    assert names.home("claude:1", "/home/ann/app") == other.home("claude:1", "/home/ann/app") == HERE
+    assert other.home("claude:fork", "/home/ann/app") == HERE  # begun in the same folder, which is not here
+    assert other.home("claude:2", "/home/ann/other") is None
+    assert other.name_for(HERE.key, HERE.name_hint) == "app"
+    assert Names(tmp_path).home("claude:1", "") == HERE  # a new name loses nothing of it
+
+
+def test_a_folder_of_this_machine_stays_what_it_is(tmp_path: Path) -> None:
+    names = Names(tmp_path)
+    names.put_down("claude:1", str(tmp_path), HERE)
+    assert names.home("claude:1", str(tmp_path)) == HERE
+    assert names.home("claude:2", str(tmp_path)) is None
+    later = tmp_path / "later"
+    names.put_down("claude:3", str(later), HERE)
+    later.mkdir()
+    assert names.home("claude:4", str(later)) is None
+
+
+def test_what_is_put_down_again_is_not_written_again(tmp_path: Path) -> None:
+    names = Names(tmp_path)
+    names.put_down("claude:1", "", HERE)
+    before = (tmp_path / ".projects.json").stat()
+    Names(tmp_path).put_down("claude:1", "", HERE)
+    assert (tmp_path / ".projects.json").stat() == before
+    assert json.loads((tmp_path / ".projects.json").read_text())["homes"].keys() == {"claude:1"}
+
+
+@pytest.mark.parametrize(
+    "homes",
+    [[], 1, {"/a": 1}, {"/a": {}}, {"/a": {"key": "k", "root": "relative", "name_hint": "n"}},
+     {"/a": {"key": "", "root": "/r", "name_hint": "n"}}, {"/a": {"key": "k", "root": "/r", "name_hint": 1}}],
+)  # fmt: skip
+def test_what_makes_no_sense_of_it_is_passed_over_and_the_names_stay(tmp_path: Path, homes: object) -> None:
+    registry = {"names": {"key": "name"}, "homes": homes}
+    (tmp_path / ".projects.json").write_text(json.dumps(registry))
+    names = Names(tmp_path)
+    assert names.home("claude:1", "/a") is None
+    assert names.known() == {"key": "name"}
 
 
 NAMER = """

@@ -14,7 +14,15 @@ from sessionsync.restore.known import Cupboard, Known, of_session, resolve, unkn
 from sessionsync.restore.loadable import loadable
 from sessionsync.restore.records import Filed, RecordShelf
 from sessionsync.restore.restore import Restored, Shelves, put_back
-from sessionsync.restore.target import AgentTarget, OutTarget, ProjectTarget, Target, home_of, is_of
+from sessionsync.restore.target import (
+    AgentTarget,
+    OutTarget,
+    ProjectTarget,
+    Target,
+    home_of,
+    is_of,
+    project_of,
+)
 
 __all__ = [
     "AgentTarget",
@@ -37,6 +45,7 @@ __all__ = [
     "is_of",
     "loadable",
     "of_session",
+    "project_of",
     "put_back",
     "resolve",
     "unknown",

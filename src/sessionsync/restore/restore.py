@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sessionsync.errors import CopyError, CopyIncomplete, NoSuchCopy, RemoteError, SessionLive
+from sessionsync.model import SessionFile
 from sessionsync.restore import choice
 from sessionsync.restore.choice import Choice
 from sessionsync.restore.copies import Copy, Shelf, main_of
@@ -22,6 +23,8 @@ REPLACED = ".replaced"
 
 Confirm = Callable[[Copy], None]
 """Is asked before a copy is put back; raises NotConfirmed."""
+Settle = Callable[[Copy, Target], None]
+"""Is told when nothing speaks against a copy any more, just before its first file is in its place."""
 
 
 @dataclass(slots=True)
@@ -116,6 +119,7 @@ def put_back(
     target: Callable[[Copy], Target],
     *,
     confirm: Confirm,
+    settle: Settle,
     keep_in: Path,
     now: float,
     alive: Alive,
@@ -124,8 +128,8 @@ def put_back(
 ) -> Restored:
     """Put the first of these copies that is whole into its place.
 
-    `target` says where a copy goes; `progress` is told (bytes written, bytes in all); what is replaced is
-    kept below `keep_in`, the folder of the plain copies.
+    `target` says where a copy goes; `settle` is told before it goes there; `progress` is told (bytes
+    written, bytes in all); what is replaced is kept below `keep_in`, the folder of the plain copies.
 
     Raises:
         CopyIncomplete: none is whole.
@@ -155,7 +159,10 @@ def put_back(
                 failed = failed or error
                 notes.append(f"{_called(copy)} is passed over: {error}")
                 continue
-            changed = _commit(placing, place, puts, session, now=now, alive=alive, force=force)
+            gone = _judge(placing, place, puts, session, now=now, alive=alive, force=force)
+            settle(copy, place)
+            if gone is not None:
+                placing.commit(gone, place.root)
             if left:
                 names = ", ".join(file.name for file in left[:3])
                 notes.append(f"{len(left)} of its files have no place there and stay in the backup: {names}")
@@ -169,7 +176,7 @@ def put_back(
                 target=place,
                 files=len(puts) - len(placing.missing),
                 size=total,
-                changed=changed,
+                changed=gone is not None,
                 kept=kept_in if placing.kept else None,
                 missing=list(placing.missing),
                 notes=notes,
@@ -180,7 +187,7 @@ def put_back(
     )
 
 
-def _commit(
+def _judge(
     placing: Placing,
     place: Target,
     puts: Sequence[Put],
@@ -189,13 +196,13 @@ def _commit(
     now: float,
     alive: Alive,
     force: bool,
-) -> bool:
-    """Move the files into place, unless something speaks against it; whether anything had to be moved."""
+) -> list[SessionFile] | None:
+    """What must go from the place, unless something speaks against it; None where all is there already."""
     present = place.present()
     rivals, extras = place.in_the_way(puts, present)
     against = placing.compare(rivals, extras)
     if not placing.changes and not rivals and not extras:
-        return False
+        return None
     if not force:
         if why := place.live(present, now, alive):
             raise SessionLive(
@@ -207,8 +214,7 @@ def _commit(
                 f"What is there of session {session.name} is newer, or goes another way: {against[0]}.",
                 hint="--out DIR writes elsewhere; --force replaces it, and keeps what is replaced.",
             )
-    placing.commit([*rivals, *extras], place.root)
-    return True
+    return [*rivals, *extras]
 
 
 def _problems(session: Known, copy: Copy, puts: Sequence[Put], placing: Placing) -> list[str]:

@@ -14,7 +14,7 @@ import shlex
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from sessionsync import projects
@@ -67,6 +67,12 @@ class Target(Protocol):
     """What is told to a person."""
     root: Path
     """What the backup of replaced files is relative to."""
+    known_as: str
+    """What names the session alone on this machine, see `Found.known_as`."""
+
+    @property
+    def home(self) -> Path | None:
+        """Its project's folder; None where nobody goes on with it."""
 
     def puts(self, files: Sequence[CopyFile]) -> tuple[list[Put], list[CopyFile]]:
         """Where each file goes, and those that have no place there; RestoreError for one that leads out."""
@@ -144,11 +150,12 @@ class AgentTarget:
     """The agent's folder, for a transcript whose project is at `cwd`."""
 
     def __init__(self, root: Path, session_id: str, cwd: Path, environ: Mapping[str, str]) -> None:
-        self.cwd = Path(os.path.realpath(cwd))
+        self.home = Path(os.path.realpath(cwd))
         self.root = Path(os.path.realpath(root))
+        self.known_as = str(Ref("claude", session_id))
         self._session_id = session_id
         self._projects = Path(os.path.realpath(self.root / "projects"))
-        self._name = project_folder(self._projects, str(self.cwd), environ)
+        self._name = project_folder(self._projects, str(self.home), environ)
         self.folder = self._projects / self._name
 
     def puts(self, files: Sequence[CopyFile]) -> tuple[list[Put], list[CopyFile]]:
@@ -216,7 +223,7 @@ class AgentTarget:
 
     def commands(self) -> str:
         """Change into the project, as older agents look nowhere else."""
-        return f"cd {shlex.quote(str(self.cwd))} && claude --resume {self._session_id}"
+        return f"cd {shlex.quote(str(self.home))} && claude --resume {self._session_id}"
 
 
 # --- a project's folder
@@ -226,17 +233,18 @@ class ProjectTarget:
     """The folder of a structured session in its project."""
 
     def __init__(self, project: Path, session_id: str) -> None:
-        self._project = Path(os.path.realpath(project))
-        sessions = Path(os.path.realpath(self._project / ".claude" / "sessions"))
+        self.home = Path(os.path.realpath(project))
+        sessions = Path(os.path.realpath(self.home / ".claude" / "sessions"))
         name = steps(session_id)
-        if not sessions.is_relative_to(self._project) or len(name) != 1 or session_id.startswith("."):
+        if not sessions.is_relative_to(self.home) or len(name) != 1 or session_id.startswith("."):
             raise RestoreError(
-                f"{self._project / '.claude' / 'sessions' / session_id} leads out of its project.",
+                f"{self.home / '.claude' / 'sessions' / session_id} leads out of its project.",
                 hint="A link lies there, or the id is none: use --out DIR.",
             )
         self.root = sessions
         self._session_id = session_id
         self.folder = sessions / session_id
+        self.known_as = str(self.folder)
 
     def puts(self, files: Sequence[CopyFile]) -> tuple[list[Put], list[CopyFile]]:
         """Every file, as it was."""
@@ -244,8 +252,8 @@ class ProjectTarget:
 
     def present(self) -> list[SessionFile]:
         """What lies in the folder."""
-        ref = Ref("structured", self._session_id, str(self._project))
-        found: Found | None = Structured(lambda: [self._project], silent).look(ref)
+        ref = Ref("structured", self._session_id, str(self.home))
+        found: Found | None = Structured(lambda: [self.home], silent).look(ref)
         return [] if found is None else list(found.files)
 
     def in_the_way(
@@ -262,7 +270,7 @@ class ProjectTarget:
 
     def commands(self) -> str:
         """Where it lies; who goes on with it reads it there."""
-        return f"cd {shlex.quote(str(self._project))}"
+        return f"cd {shlex.quote(str(self.home))}"
 
 
 # --- any folder
@@ -273,6 +281,8 @@ class OutTarget:
 
     def __init__(self, folder: Path) -> None:
         self.folder = self.root = Path(os.path.realpath(folder))
+        self.home = None
+        self.known_as = ""
 
     def puts(self, files: Sequence[CopyFile]) -> tuple[list[Put], list[CopyFile]]:
         """Every file under its name."""
@@ -331,6 +341,19 @@ def home_of(session: Known, cwd: str, here: Path) -> Path:
         f"The project of session {session.name} is not here: it is {session.project_key or 'unknown'}{was}.",
         hint="Change into its folder on this machine, or name that with --cwd DIR.",
     )
+
+
+def project_of(session: Known, cwd: str, home: Path) -> projects.ProjectIdentity | None:
+    """What is to be put down of a session, begun in `cwd`, that is put into `home`; None where `cwd` says it.
+
+    A session stays in its project for ever: where that is known, its key counts, whatever `home` is.
+    """
+    if cwd and is_of(session, projects.identify(cwd).key):
+        return None
+    here = projects.identify(str(home))
+    if not session.project_key or session.project_key == here.key:
+        return here
+    return projects.ProjectIdentity(session.project_key, here.root, PurePosixPath(session.project_key).name)
 
 
 def is_of(session: Known, key: str) -> bool:
