@@ -18,6 +18,8 @@ from sessionsync.sources.lines import document
 from sessionsync.sources.passages import Passage, of_transcript
 from sessionsync.sources.transcript import Transcript
 
+# Nearly every transcript names its folder within its first lines.
+GLANCE_BYTES = 16 * 1024
 TASKS = 200  # task files that are read of one session
 
 
@@ -60,9 +62,12 @@ class Claude:
         for file in found.files:
             if file.role is Role.COMPANION or not file.name.endswith(".jsonl"):
                 continue
-            data = head(file.path, limit_bytes)
-            if cwd := first_cwd(data, whole=len(data) == file.size):
-                return cwd
+            for glance in (GLANCE_BYTES, limit_bytes):
+                data = head(file.path, min(glance, limit_bytes))
+                if cwd := first_cwd(data, whole=len(data) == file.size):
+                    return cwd
+                if len(data) < glance:
+                    break
         return ""
 
     def append_only(self, name: str) -> bool:

@@ -121,6 +121,12 @@ class Message(msgspec.Struct, gc=False):
             return self.content
         return "\n".join(block if isinstance(block, str) else block.text or "" for block in self.content)
 
+    def has_image(self) -> bool:
+        """Whether one is shown in it."""
+        if isinstance(self.content, str):
+            return False
+        return any(isinstance(block, Text) and block.type == "image" for block in self.content)
+
     def results(self) -> list[Text]:
         """The tool results in it."""
         if isinstance(self.content, str):
@@ -204,7 +210,9 @@ class Transcript:
             rows, bad = _rows.read(line)
             if bad:
                 self._summary.bad_lines += 1
-            marks += [Mark(end, "compaction") for row in rows if self._take(row, line)]
+            for row in rows:
+                if self._take(row, line):
+                    marks.append(Mark(end, "compaction"))  # noqa: PERF401 - hardly a line makes one
         return marks
 
     def read_part(self, data: bytes) -> None:
@@ -358,8 +366,7 @@ class Transcript:
             if row.todos is not _ABSENT:
                 self._state.agenda.replace_todos(_any(row.todos))
             self._state.waiting = {}
-            has_image = any(isinstance(block, Text) and block.type == "image" for block in message.content)
-            self._take_prompt(row, text, has_image=has_image)
+            self._take_prompt(row, text, has_image=message.has_image())
 
     def _take_prompt(self, row: Row, text: str, *, has_image: bool) -> None:
         state = self._state
@@ -481,7 +488,7 @@ class Transcript:
         if row.is_api_error_message or answer.model == "<synthetic>":
             return
         self._take_calls(answer)
-        if b"ecision" in line or b"ecided" in line:
+        if _speaks(answer) and (b"ecision" in line or b"ecided" in line):
             self._take_decisions(row)
         if _goes_on(answer):
             if state.turn == "maybe":
@@ -517,9 +524,12 @@ class Transcript:
         time = _moment(row.timestamp or "") or self._state.newest
         if not time:
             return
-        at = unix_seconds(time)
-        listed = self._summary.critical.checkpoints
-        listed.append(CheckpointEntry(checkpoint_id(at, (e.id for e in listed)), rfc3339(at), trigger))
+        at, listed = _seconds(time), self._summary.critical.checkpoints
+        name = at.replace("-", "").replace(":", "")
+        taken = {entry.id for entry in listed}
+        if name in taken:
+            name = checkpoint_id(unix_seconds(time), taken)
+        listed.append(CheckpointEntry(name, at, trigger))
         del listed[:-ENTRIES]
 
     def _decide(self, decision: str) -> None:
@@ -550,6 +560,11 @@ def _load(summary: Summary) -> State:
         return _decode_state(stored) if isinstance(stored, str) else State()
     except msgspec.DecodeError:  # another version wrote it
         return State()
+
+
+def _speaks(answer: Answer) -> bool:
+    """Whether there is anything in it but calls of tools, of which most lines consist."""
+    return any(not isinstance(block, Block) or block.type not in _CALLS for block in answer.content)
 
 
 def _goes_on(answer: Answer) -> bool:
