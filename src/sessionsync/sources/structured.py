@@ -15,46 +15,22 @@ A file that does not parse is counted and changes nothing: what was read last st
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sessionsync.events import Emit
-from sessionsync.model import (
-    CheckpointEntry,
-    Context,
-    Found,
-    Mark,
-    Ref,
-    Role,
-    SessionFile,
-    Summary,
-    rfc3339,
-    unix_seconds,
-)
+from sessionsync.model import CheckpointEntry, Found, Mark, Ref, Role, SessionFile, Summary, rfc3339
 from sessionsync.sources import Read
 from sessionsync.sources.folders import Folders, is_folder, is_real_folder, readable, real, session_file
 from sessionsync.sources.lines import document
+from sessionsync.sources.objects import ENTRIES, PHASE, TIMES, alike, items_of, take, text_of, time_of
 from sessionsync.sources.passages import Passage, of_text
-from sessionsync.sources.prose import TITLE_CHARS, clip
+from sessionsync.sources.prose import clip
 
-ENTRIES = 50  # the record's limit for a list
 NUMBERS = 50  # of one metrics.json
 DEPTH = 5  # of its nesting
 CONTEXT, METRICS, CHECKPOINTS, ARTIFACTS = "context.json", "metrics.json", "checkpoints/", "artifacts/"
-
-_INNER = ("session", "context", "metadata", "criticaldata")  # objects that some put all of it in
-_TEXT = ("decision", "text", "title", "summary", "content", "description", "task", "step", "name", "subject")
-_WHY = ("rationale", "reason", "because", "why")
-_STEPS = ("nextsteps", "next", "todo", "todos", "pendingtasks", "remaining")
-_CREATED = ("startedat", "createdat", "started", "created", "starttime")
-_UPDATED = ("updatedat", "lastupdated", "updated", "lastactivity")
-_TIME = ("at", "timestamp", "createdat", "created", "time", "date")
-_DONE = frozenset({"done", "completed", "complete", "finished", "cancelled", "skipped", "deleted"})
-_ACTIVE = frozenset({"in_progress", "in progress", "active", "doing", "started"})
-_NUMBER_AT_END = re.compile(r"(?:^|[#/])(\d{1,9})/?$")
-_YEAR_3000 = 32_503_680_000
 
 
 class Structured:
@@ -137,7 +113,7 @@ class Structured:
         summary.cwd = summary.cwd or str(found.root)
         summary.last_at = rfc3339(found.mtime)
         latest = self._read_checkpoints(summary, found, read, entries)
-        if CONTEXT in names and (context := _keys(_read(summary, read, CONTEXT))):
+        if CONTEXT in names and (context := alike(_read(summary, read, CONTEXT))):
             _take_context(summary, context, latest, entries)
         if METRICS in names and (metrics := _read(summary, read, METRICS)) is not None:
             summary.quality = dict(list(_numbers(metrics))[:NUMBERS])
@@ -220,11 +196,11 @@ class Structured:
                 value = _read(summary, read, file.name)
                 if value is None:
                     continue
-                said = _keys(value)
+                said = alike(value)
                 latest = said or latest
             name = clip(Path(file.name).stem, 100)
-            at = _time(said, _TIME) or rfc3339(file.mtime_ns / 1e9)
-            trigger = _text(said, ("trigger", "type", "event")) or "checkpoint"
+            at = time_of(said, TIMES) or rfc3339(file.mtime_ns / 1e9)
+            trigger = text_of(said, ("trigger", "type", "event")) or "checkpoint"
             entries[name] = CheckpointEntry(name, at, clip(trigger, 40))
         return latest
 
@@ -252,139 +228,16 @@ def _take_context(
     latest: Mapping[str, Any],
     entries: dict[str, CheckpointEntry],
 ) -> None:
-    critical = summary.critical
-    summary.title = clip(_text(context, ("title", "name", "goal", "task")), TITLE_CHARS)
-    summary.status = clip(_text(context, ("status",)), 40)
-    summary.started_at = _time(context, _CREATED) or summary.started_at
-    summary.last_at = _time(context, _UPDATED) or summary.last_at
-    summary.agent_version = clip(_text(context, ("agentversion",)), 40)
-    summary.branch = clip(_text(context, ("branch", "gitbranch")), 200)
-    summary.context = Context(
-        repo=clip(_text(context, ("repo", "repository")), 200),
-        branch=summary.branch,
-        commit=clip(_text(context, ("commit", "sha")), 64),
-        issue=_number(context, ("issue", "issuenumber")),
-        pr=_number(context, ("pr", "prnumber", "pullrequest")),
-        run_id=_number(context, ("runid",)),
-    )
-    decisions = (_said(item, why=True) for item in _items(context, ("decisions", "keydecisions")))
-    critical.decisions = [text for text in decisions if text][-ENTRIES:]
-    steps = list(_items(context, _STEPS))
-    open_steps = [text for step in steps if not _is(step, _DONE | _ACTIVE) and (text := _said(step))]
-    critical.next_steps = open_steps[-ENTRIES:]
-    active = next((_said(step) for step in steps if _is(step, _ACTIVE)), "")
-    phase = ("currentphase", "phase")
-    critical.current_phase = clip(
-        _text(context, phase) or active or _text(latest, (*phase, "summary", "reason", "description"))
-    )
-    for item in _items(context, ("checkpoints",)):
-        said = _keys(item)
-        name = clip(_text(said, ("id", "name")), 100)
-        if name and name not in entries and (at := _time(said, _TIME)):
-            trigger = clip(_text(said, ("trigger", "type", "event")), 40) or "checkpoint"
+    take(summary, context)
+    if not summary.critical.current_phase:
+        said = text_of(latest, (*PHASE, "summary", "reason", "description"))
+        summary.critical.current_phase = clip(said)
+    for item in items_of(context, ("checkpoints",)):
+        entry = alike(item)
+        name = clip(text_of(entry, ("id", "name")), 100)
+        if name and name not in entries and (at := time_of(entry, TIMES)):
+            trigger = clip(text_of(entry, ("trigger", "type", "event")), 40) or "checkpoint"
             entries[name] = CheckpointEntry(name, at, trigger)
-
-
-def _keys(value: object) -> dict[str, Any]:
-    """An object with its keys made alike, and those of the objects some wrap it in; {} for anything else."""
-    if not isinstance(value, dict):
-        return {}
-    found = {_alike(key): item for key, item in value.items()}
-    for name in _INNER:
-        if isinstance(inner := found.get(name), dict):
-            found = {_alike(key): item for key, item in inner.items()} | found
-    return found
-
-
-def _alike(key: object) -> str:
-    return re.sub(r"[\s_-]", "", str(key)).lower()
-
-
-def _text(values: Mapping[str, Any], keys: Iterable[str]) -> str:
-    """The first of these that says something: a text, a number, or an object with a text."""
-    return next((text for key in keys if (text := _said(values.get(key)))), "")
-
-
-def _said(item: object, *, why: bool = False) -> str:
-    """The text of an entry: itself, or of an object what it calls its text, with the reason if wanted."""
-    if isinstance(item, str):
-        return clip(item)
-    if isinstance(item, int | float) and not isinstance(item, bool):
-        return str(item)
-    if not isinstance(item, dict):
-        return ""
-    said = _keys(item)
-    text = next(
-        (clip(said[key]) for key in _TEXT if isinstance(said.get(key), str) and said[key].strip()), ""
-    )
-    reason = next((said[key] for key in _WHY if isinstance(said.get(key), str) and said[key].strip()), "")
-    return clip(f"{text} — {reason}") if why and text and reason else text
-
-
-def _items(values: Mapping[str, Any], keys: Iterable[str]) -> list[object]:
-    """The entries of the first of these that has any: a list's, an object's as `{name: …}`, a single text."""
-    for key in keys:
-        value = values.get(key)
-        if isinstance(value, list) and value:
-            return value
-        if isinstance(value, str) and value.strip():
-            return [value]
-        if isinstance(value, dict) and value:
-            return [_named(str(name), item) for name, item in value.items()]
-    return []
-
-
-def _named(name: str, item: object) -> object:
-    text = f"{name}: {_said(item)}"
-    if not isinstance(item, dict):
-        return text
-    return {key: value for key, value in item.items() if _alike(key) not in _TEXT} | {"text": text}
-
-
-def _is(step: object, states: frozenset[str]) -> bool:
-    if not isinstance(step, dict):
-        return False
-    said = _keys(step)
-    done = said.get("done") is True or said.get("completed") is True
-    return str(said.get("status", "")).lower() in states or (done and "done" in states)
-
-
-def _number(values: Mapping[str, Any], keys: Iterable[str]) -> int:
-    """A number that may be written `12`, `"#12"`, as the end of an address, or `{"number": 12}`."""
-    for key in keys:
-        value = values.get(key)
-        if isinstance(value, dict):
-            value = value.get("number")
-        if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**15:
-            return value
-        if isinstance(value, str) and (match := _NUMBER_AT_END.search(value.strip())):
-            return int(match[1])
-    return 0
-
-
-def _time(values: Mapping[str, Any], keys: Iterable[str]) -> str:
-    """The first of these that is a time, as RFC 3339; without a zone it is taken as UTC."""
-    for key in keys:
-        value = values.get(key)
-        try:
-            if isinstance(value, str):
-                return rfc3339(_unix(value))
-            if (
-                isinstance(value, int | float)
-                and not isinstance(value, bool)
-                and 0 < value < _YEAR_3000 * 1000
-            ):
-                return rfc3339(value / 1000 if value > _YEAR_3000 else value)
-        except (ValueError, OverflowError, OSError):
-            continue
-    return ""
-
-
-def _unix(text: str) -> float:
-    try:
-        return unix_seconds(text)
-    except ValueError:
-        return unix_seconds(f"{text}Z" if len(text) > 10 else f"{text}T00:00:00Z")
 
 
 def _numbers(value: object, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, float]]:
