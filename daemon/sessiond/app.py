@@ -273,6 +273,7 @@ class App:
                 "ready": lambda: float(not any(self.ready_checks().values())),
                 "loop_progress_age_seconds": lambda: {loop.name: loop.progress_age_s for loop in loops},
                 "integrity_scan_last_success_timestamp_seconds": self.copies.scanned_at,
+                "restore_last_verified_timestamp_seconds": self.upkeep.drill.passed_at,
                 "watch_events": lambda: self.watcher.counts,
                 "watch_watches": lambda: float(self.watcher.watches),
                 "watch_watches_limit": watches_limit,

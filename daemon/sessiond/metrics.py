@@ -56,6 +56,7 @@ TOOLS = ("claude", "structured")
 ITEMS = ("comment", "index")
 STORES = ("mirror", "vault", "github", "archive")
 RESULTS = ("ok", "mismatch", "missing", "error")
+VERDICTS = ("ok", "failed", "error")
 RESCANS = ("start", "timer", "overflow", "clock", "trouble", "command", OTHER)
 
 
@@ -275,6 +276,18 @@ def catalogue(
             buckets=WAIT_BUCKETS,
         ),
         Entry(
+            "artifact_verifications",
+            "counter",
+            "Verifications of generated or published artifacts.",
+            {"kind": ("restore",), "result": VERDICTS},
+        ),
+        Entry(
+            "restore_last_verified_timestamp_seconds",
+            "gauge",
+            "Unix time at which a drill last put sessions back and found every one as it was and loadable.",
+            read=True,
+        ),
+        Entry(
             "redactions",
             "counter",
             "Secrets redacted before they left the machine.",
@@ -350,7 +363,7 @@ class Metrics:
         """Write everything to a file, atomically, for the textfile collector of node_exporter."""
         write_to_textfile(str(file), self.registry)
 
-    def on_event(self, event: str, fields: Mapping[str, Any]) -> None:  # noqa: C901, PLR0912 - a table
+    def on_event(self, event: str, fields: Mapping[str, Any]) -> None:  # noqa: C901, PLR0912, PLR0915 - a table
         """Count what an event of the engine or the process tells."""
         session, code = str(fields.get("session", "")), str(fields.get("code", ""))
         item = "comment" if session else "index"
@@ -393,6 +406,8 @@ class Metrics:
                     str(fields.get("result", "")),
                     by=_number(fields, "count"),
                 )
+            case "restore_rehearsed":
+                self.add("artifact_verifications", "restore", str(fields.get("result", "")))
             case "integrity_scanned":
                 self.observe("integrity_scan_duration_seconds", seconds=_number(fields, "seconds"))
             case "tier_promoted":

@@ -1,13 +1,15 @@
-"""The loop that looks after the copies: what was found damaged, the daily scan, old checkpoints, merges.
+"""The loop that looks after the copies: damage, the daily scan, old checkpoints, drills, merges.
 
 In that order, after the first backup and with one budget for all of it, so that nobody notices.
 """
 
 from __future__ import annotations
 
+import random
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -19,6 +21,7 @@ from sessionsync.catalog import Session
 from sessionsync.errors import CopyError, NoSuchSession, StoreError
 from sessionsync.events import Emit
 from sessionsync.reliability.findings import Findings, Severity
+from sessionsync.restore.drill import Drill, Rehearsal
 from sessionsync.upkeep import Healing, Upkeep, Verdict
 
 # What the background may read and write; compressing further at this rate takes a fifth of a core.
@@ -34,6 +37,7 @@ DAY_S = 86_400.0
 # The writer is busy with one session at a time.
 WRITE_S = 600.0
 DAMAGED = "copy_damaged"
+DRILL_FAILED = "drill_failed"
 
 T = TypeVar("T")
 
@@ -80,14 +84,25 @@ class UpkeepLoop(Loop):
         self._busy = busy
         self._budget = Budget(BYTES_PER_S)
         self._wounded: deque[int] = deque()
+        self._strange: deque[str] = deque()
         self._crowded: deque[int] = deque()
         self._rests_until = time.monotonic() + START_S
         self._cleaned_at = 0.0
+        self.drill = Drill(
+            catalog=engine.catalog,
+            mirror=engine.mirror,
+            vault=engine.vault,
+            scratch=engine.paths.state_dir / "drill",
+            chance=random.SystemRandom(),
+            emit=emit,
+        )
+        self.drill.clean()
+        self._drilling = threading.Lock()
 
     def turn(self) -> float:
         """The most urgent piece of work."""
         rest = self._rests_until - time.monotonic()
-        if self._wounded or rest <= 0:
+        if self._wounded or self._strange or rest <= 0:
             if self._busy():
                 return BUSY_S
             try:
@@ -107,6 +122,15 @@ class UpkeepLoop(Loop):
             self._wounded.append(session.id)
         self.bell.ring()
 
+    def heal_named(self, name: str) -> None:
+        """Repair the session of this name, be it one of this home or one that only the vault knows."""
+        try:
+            self.heal(self._engine.catalog.resolve(name))
+        except NoSuchSession:
+            if name and name not in self._strange:
+                self._strange.append(name)
+            self.bell.ring()
+
     def judge(self, session: str, verdict: Verdict | Healing) -> None:
         """Open a finding for what is damaged and stays so, or close it."""
         left = verdict.left if isinstance(verdict, Healing) else [bad for _, bad in verdict.bad]
@@ -123,16 +147,51 @@ class UpkeepLoop(Loop):
             session,
         )
 
+    def rehearse(
+        self, sessions: Sequence[Session] | None, progress: Callable[[int], object] = lambda _size: None
+    ) -> list[Rehearsal]:
+        """Put these sessions, or a sample, back into a scratch folder; any thread, one at a time.
+
+        A session of which a copy fails gets a finding and is repaired.
+        """
+        with self._drilling:
+            failed = [f.session for f in self._findings.open() if f.code == DRILL_FAILED]
+            done = self.drill.run(
+                self.drill.sample(failed) if sessions is None else sessions, time.time(), progress
+            )
+        for name in {each.session for each in done}:
+            wrong = [each for each in done if each.session == name and each.problems]
+            if wrong:
+                self._findings.raised(
+                    DRILL_FAILED,
+                    Severity.CRITICAL,
+                    f"Restored for a trial, it is not as it was: {wrong[0].where}: {wrong[0].problems[0]}.",
+                    f"It is repaired; `sessiond ctl verify {name} --drill` tries again.",
+                    time.time(),
+                    name,
+                )
+                self.heal_named(name)
+            elif all(each.result == "ok" for each in done if each.session == name):
+                self._findings.cleared(DRILL_FAILED, name)
+        return done
+
     def _work(self, now: float) -> float:
         if self._wounded:
             session = self._engine.catalog.session(self._wounded.popleft())
             healing = self._paced(self._upkeep.repair(session))
             if healing is not None:
                 self.judge(session.name, healing)
+        elif self._strange:
+            name = self._strange.popleft()
+            healing = self._paced(self._upkeep.repair_other(name))
+            if healing is not None:
+                self.judge(name, healing)
         elif self._upkeep.next_scan() <= now:
             self._scan(now)
         elif self._crowded or (now - self._cleaned_at >= DAY_S and self._clean(now)):
             self._upkeep.forget(self._engine.catalog.session(self._crowded.popleft()))
+        elif self.drill.next_at() <= now:
+            self.rehearse(None, self._pace)
         elif (due := self._upkeep.next_to_merge(now)) is not None:
             if due.id in self._upkeep.crowded():
                 self._upkeep.forget(due)
@@ -144,11 +203,7 @@ class UpkeepLoop(Loop):
     def _scan(self, now: float) -> None:
         verdict = self._paced(self._upkeep.scan(now))
         for name in {name for name, _ in verdict.bad} if verdict is not None else ():
-            try:
-                self.heal(self._engine.catalog.resolve(name))
-            except NoSuchSession:  # only the vault knows it
-                bad = [each for each in verdict.bad if each[0] == name] if verdict is not None else []
-                self.judge(name, Verdict(bad=bad))
+            self.heal_named(name)
 
     def _clean(self, now: float) -> bool:
         """Once a day: orphans go, and all sessions with many checkpoints are looked at."""
@@ -161,13 +216,17 @@ class UpkeepLoop(Loop):
         """Drive a piece of work at the budget's pace; None where the daemon ends before it does."""
         try:
             while not self._stopping:
-                wait = self._budget.spend(next(work), time.monotonic())
-                self.progressed_at = time.monotonic()
-                if wait > 0:
-                    self.bell.sleep(min(wait, TICK_S))
+                self._pace(next(work))
         except StopIteration as end:
             found: T = end.value
             return found
         with suppress(CopyError):
             work.close()
         return None
+
+    def _pace(self, size: int) -> None:
+        """Wait until so many bytes more may be moved."""
+        wait = self._budget.spend(size, time.monotonic())
+        self.progressed_at = time.monotonic()
+        if wait > 0:
+            self.bell.sleep(min(wait, TICK_S))

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sessiond.control import Answer, Params, Verb, flag, number, text
 from sessiond.spool import Save
@@ -181,17 +181,47 @@ class Verbs:
         """Look at the copies of one session or of all; what is damaged is then repaired by itself."""
         app = self._app
         session = self._session(params)
-        part = _part(text(params, "sample", ""))
+        part, deep = _part(text(params, "sample", "")), flag(params, "deep")
         found = Verdict()
-        for each in [session] if session is not None else app.engine.catalog.sessions():
-            verdict = outcome(app.copies.verify(each, part, deep=flag(params, "deep")))
+        for each in [session] if session is not None else app.engine.catalog.each():
+            verdict = outcome(app.copies.verify(each, part, deep=deep))
             found.add(verdict)
             if verdict.bad:
                 app.upkeep.heal(each)
-        return {
+        if session is None:
+            others = outcome(app.copies.verify_others(part, deep=deep))
+            found.add(others)
+            for name in {name for name, _ in others.bad}:
+                app.upkeep.heal_named(name)
+        answer: dict[str, Any] = {
             "checked": found.checked,
             "bytes": found.size,
             "bad": [{"session": name, "where": bad.where, "what": bad.what} for name, bad in found.bad],
+        }
+        return answer | self._drill(session, answer) if flag(params, "drill") else answer
+
+    def _drill(self, session: Session | None, answer: dict[str, Any]) -> dict[str, Any]:
+        """Put sessions back into a scratch folder, one or a sample, and add what came of it."""
+        done = self._app.upkeep.rehearse(None if session is None else [session])
+        bad = [
+            {"session": each.session, "where": each.where, "what": what}
+            for each in done
+            for what in (*each.problems, *([each.untried] if each.untried else []))
+        ]
+        return {
+            "bytes": answer["bytes"] + sum(each.size for each in done),
+            "bad": answer["bad"] + bad,
+            "restored": [
+                {
+                    "session": each.session,
+                    "from": each.origin,
+                    "checkpoint": each.checkpoint,
+                    "files": each.files,
+                    "result": each.result,
+                    "flaws": each.flaws,
+                }
+                for each in done
+            ],
         }
 
     def repair(self, params: Params) -> Answer:

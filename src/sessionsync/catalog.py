@@ -375,6 +375,14 @@ class Catalog:
 
     # --- upkeep
 
+    def resting(self) -> list[int]:
+        """The sessions that have not changed since their newest checkpoint, the newest first."""
+        rows = self.store.rows(
+            "SELECT id FROM sessions WHERE checkpoint IS NOT NULL AND dirty_since IS NULL"
+            " ORDER BY modified_at DESC, id"
+        )
+        return [int(row[0]) for row in rows]
+
     def after(self, number: int) -> Session | None:
         """The session whose row comes next."""
         row = self.store.row(

@@ -49,6 +49,9 @@ EVENTS: dict[str, str] = {
     "checkpoints_forgotten": "info",
     "segments_merged": "info",
     "orphans_removed": "info",
+    "restore_rehearsed": "debug",
+    "drill_ended": "info",
+    "drill_failed": "error",
     "upkeep_postponed": "warning",
     # hooks: the hook's own log, and the daemon where it answers
     "session_copied": "info",

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from sessionsync.catalog import Catalog, Session
-from sessionsync.errors import CopyError
+from sessionsync.errors import CopyError, NoSuchSession
 from sessionsync.events import Emit
 from sessionsync.model import Ref, checkpoint_id
 from sessionsync.queue import Queue
@@ -187,12 +187,15 @@ class Upkeep:
         verdict.bad = [(session.name, bad) for bad in real]
         if not tell:
             return verdict
-        for (store, result), number in verdict.results.items():
-            self._emit("integrity_checked", session=session.name, store=store, result=result, count=number)
+        self._tell_results(session.name, verdict)
         if verdict.bad:
             where = [bad.where for _, bad in verdict.bad]
             self._emit("damage_found", session=session.name, where=where[:10], count=len(where))
         return verdict
+
+    def _tell_results(self, session: str, verdict: Verdict) -> None:
+        for (store, result), number in verdict.results.items():
+            self._emit("integrity_checked", session=session, store=store, result=result, count=number)
 
     def _looks(
         self,
@@ -251,7 +254,7 @@ class Upkeep:
                 scan.after = session.id
                 verdict = yield from self.verify(session, part)
             else:
-                verdict = yield from self._strangers(part)
+                verdict = yield from self.verify_others(part)
                 scan.after, scan.ended = -1, now
         finally:
             scan.size += verdict.size
@@ -274,22 +277,81 @@ class Upkeep:
         except msgspec.DecodeError:
             return Scan()
 
-    def _strangers(self, part: Part) -> Paced[Verdict]:
-        """Sessions that only the vault knows: of another home, or of before they had a project."""
+    # --- what belongs to no session of this home
+
+    def verify_others(self, part: Part | None = None, *, deep: bool = False) -> Paced[Verdict]:
+        """Look at what only the vault knows: its dictionary, and sessions of another home or a lost state.
+
+        A damaged dictionary is laid anew at once: it is shipped with the program.
+        """
         verdict = Verdict()
+        if (path := self._vault.damaged_dictionary()) is not None:
+            self._write(lambda _now: self._vault.lay_dictionary())
+            what = "was damaged, and is laid anew"
+            verdict.count(
+                Checked(VAULT, 0, bad := Bad(VAULT, readable(str(path)), 0, 0, 0, "mismatch", what))
+            )
+            verdict.bad.append(("", bad))
+            self._emit("damage_found", session="", where=[bad.where], count=1)
+            self._emit("damage_healed", session="", bytes=path.stat().st_size, bits=0, sources=["program"])
+        for project, ref in self._others_in_vault():
+            verdict.add((yield from self._verify_other(project, ref, part, deep=deep)))
+        self._tell_results("", verdict)
+        return verdict
+
+    def repair_other(self, name: str) -> Paced[Healing]:
+        """Heal what only the vault knows of the session of this name, as far as a plain copy of it proves.
+
+        Raises:
+            NoSuchSession: the vault has none.
+        """
+        found = next((each for each in self._others_in_vault() if str(each[1]) == name), None)
+        if found is None:
+            raise NoSuchSession(f"No session {name!r} is in the vault.")
+        project, ref = found
+        outcome = Healing(bits=self._write(lambda now: self._vault.mend(project, ref, now)))
+        verdict = yield from self._verify_other(project, ref, None, deep=True)
+        repair = Repair(self._vault.open(project, ref), self._mirror, (), {})
+        for _, bad in verdict.bad:
+            for cure in repair.cures(bad):
+                yield len(cure.data)
+                self._write(partial(self._store_cure, project, ref, cure))
+                outcome.healed[cure.source] = outcome.healed.get(cure.source, 0) + len(cure.data)
+        if outcome.healed:
+            verdict = yield from self._verify_other(project, ref, None, deep=True)
+        outcome.left = [bad for _, bad in verdict.bad]
+        self._tell_healing(name, outcome)
+        return outcome
+
+    def _store_cure(self, project: str, ref: Ref, cure: Cure, now: float) -> None:
+        path = self._mirror.path_of(project, ref, cure.name)
+        healing.apply(cure, self._vault.open(project, ref), self._mirror, path, now)
+        self._vault.flush()
+
+    def _others_in_vault(self) -> list[tuple[str, Ref]]:
         known = self._catalog.stored()
-        for project, ref in self._vault.sessions():
-            if (project, ref) in known:
-                continue
-            yield JOURNAL_BYTES
-            vault, name = self._vault.open(project, ref), str(ref)
-            verdict.checked += 1
-            looks = [checks.structure(vault, self._mirror, ())]
+        return [each for each in self._vault.sessions() if each not in known]
+
+    def _verify_other(self, project: str, ref: Ref, part: Part | None, *, deep: bool) -> Paced[Verdict]:
+        yield JOURNAL_BYTES
+        vault, name = self._vault.open(project, ref), str(ref)
+        verdict = Verdict(checked=1)
+        looks = [checks.structure(vault, self._mirror, ())]
+        if deep:
+            looks += [checks.content(vault, self._mirror, ()), checks.roots(vault, self._mirror, ())]
+        elif part is not None:
             looks.append(checks.content(vault, self._mirror, (), partial(part.holds, name)))
+        found: list[Bad] = []
+        try:
             for checked in chain.from_iterable(looks):
                 verdict.count(checked)
-                verdict.bad += [(name, checked.bad)] if checked.bad is not None else []
+                found += [checked.bad] if checked.bad is not None else []
                 yield checked.size
+        except CopyError as problem:
+            found.append(Bad(VAULT, JOURNAL, 0, 0, 0, "error", str(problem)))
+        verdict.bad = [(name, bad) for bad in checks.precise(found)]
+        if found:
+            self._emit("damage_found", session=name, where=[b.where for b in found][:10], count=len(found))
         return verdict
 
     # --- repair
@@ -309,18 +371,21 @@ class Upkeep:
             tried += bad
             yield from self._heal(session, bad, outcome)
         outcome.left = [each for _, each in verdict.bad]
+        self._tell_healing(session.name, outcome)
+        yield from self._come_to_terms(session, outcome.left)
+        return outcome
+
+    def _tell_healing(self, session: str, outcome: Healing) -> None:
         if outcome.healed or outcome.bits:
             self._emit(
                 "damage_healed",
-                session=session.name,
+                session=session,
                 bytes=sum(outcome.healed.values()),
                 bits=outcome.bits,
                 sources=sorted(outcome.healed),
             )
         for each in outcome.left:
-            self._emit("damage_remained", session=session.name, where=each.where, what=each.what)
-        yield from self._come_to_terms(session, outcome.left)
-        return outcome
+            self._emit("damage_remained", session=session, where=each.where, what=each.what)
 
     def _heal(self, session: Session, found: list[Bad], outcome: Healing) -> Paced[None]:
         repair = Repair(self._open(session), self._mirror, self._expected(session), self._others(session))

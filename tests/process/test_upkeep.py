@@ -131,3 +131,30 @@ def test_gc_removes_only_what_nothing_names(daemon: Daemon) -> None:
     assert not leftover.exists()
     assert all(file.read_bytes() == b"12345678" for file in foreign)
     assert ctl(daemon, "verify", path.stem, "--deep")["bad"] == []
+
+
+def test_a_drill_restores_and_says_what_would_not_come_back(daemon: Daemon) -> None:
+    daemon.start()
+    path, _, pack = a_session(daemon)
+    answer = ctl(daemon, "verify", "--drill")
+    assert (answer["bad"], {each["result"] for each in answer["restored"]}) == ([], {"ok"})
+    assert {each["from"] for each in answer["restored"]} == {"mirror", "vault"}
+    said = say(daemon, "verify", path.stem, "--drill")
+    assert said.returncode == 0
+    assert " restores whole and loadable." in said.stdout
+    metrics = daemon.metrics()
+    assert metrics['sessiond_artifact_verifications_total{kind="restore",result="ok"}'] >= 4
+    assert metrics['sessiond_artifact_verifications_total{kind="restore",result="failed"}'] == 0
+    assert metrics["sessiond_restore_last_verified_timestamp_seconds"] > 1.7e9
+    assert not list(daemon.state.parent.glob("drill/*"))
+
+    flip(pack, pack.stat().st_size - 30)
+    found = ctl(daemon, "verify", path.stem, "--drill", code=1)
+    (bad,) = found["bad"]
+    assert (bad["session"], bad["where"].partition(" ")[0]) == (f"claude:{path.stem}", "vault:")
+    assert daemon.metrics()['sessiond_artifact_verifications_total{kind="restore",result="failed"}'] == 1
+    (finding,) = [f for f in daemon.ctl("health")["findings"] if f["code"] == "drill_failed"]
+    assert (finding["severity"], finding["session"]) == ("critical", f"claude:{path.stem}")
+    poll(lambda: any(event["event"] == "damage_healed" for event in ctl(daemon, "events")["events"]))
+    assert ctl(daemon, "verify", path.stem, "--drill")["bad"] == []
+    assert daemon.ctl("health")["findings"] == []

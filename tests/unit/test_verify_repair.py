@@ -3,11 +3,13 @@
 import random
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from sessionsync.catalog import Session
+from sessionsync.errors import NoSuchSession
 from sessionsync.upkeep import Upkeep
 from sessionsync.vault.verify import Part
 from tests.keeper import done, flip, pack_of, place_of, upkeep_of, wheres
@@ -288,3 +290,43 @@ def test_a_vault_that_nobody_knows_is_looked_at_too(rig: Rig, upkeep: Upkeep) ->
         bad += done(upkeep.scan(rig.now)).bad
     assert [name for name, _ in bad] == [session.name]
     assert place.is_dir()
+
+
+def versions(rig: Rig, session: Session, name: str) -> list[bytes]:
+    """A file as it was at every checkpoint in the vault."""
+    vault = rig.vault.open(session.project or "", session.stored_as)
+    files = [vault.files(snapshot.id)[name] for snapshot in vault.snapshots()]
+    return [b"".join(vault.read(name, f.generation, f.length, root=f.root)) for f in files]
+
+
+@pytest.mark.parametrize("hurt", ["pack", "journal"])
+def test_what_only_the_vault_knows_is_healed_by_its_plain_copy(rig: Rig, upkeep: Upkeep, hurt: str) -> None:
+    path, session = a_transcript(rig)
+    path.unlink()
+    rig.store.execute("DELETE FROM sessions")
+    before = versions(rig, session, path.name)
+    if hurt == "pack":
+        segment = rig.vault.open(session.project or "", session.stored_as).fold().stored[0][0]
+        flip(pack_of(rig, session), segment.at + 20)
+    else:
+        flip(place_of(rig, session) / "journal", 300)
+    assert {name for name, _ in done(upkeep.verify_others(deep=True)).bad} == {session.name}
+    outcome = done(upkeep.repair_other(session.name))
+    assert outcome.left == []
+    assert outcome.healed or outcome.bits == 1
+    assert done(upkeep.verify_others(deep=True)).bad == []
+    assert versions(rig, session, path.name) == before
+    with pytest.raises(NoSuchSession):
+        done(upkeep.repair_other("claude:nothing"))
+
+
+def test_a_damaged_or_missing_dictionary_is_laid_anew(rig: Rig, upkeep: Upkeep) -> None:
+    a_transcript(rig)
+    (dictionary,) = (rig.home.vault / ".sessiond").glob("dictionary-*")
+    sound = dictionary.read_bytes()
+    for hurt in (partial(flip, dictionary, 5000, 3), dictionary.unlink):
+        hurt()
+        (bad,) = done(upkeep.verify_others()).bad
+        assert str(dictionary) in bad[1].where
+        assert dictionary.read_bytes() == sound
+        assert done(upkeep.verify_others(deep=True)).bad == []

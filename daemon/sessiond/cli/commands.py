@@ -498,22 +498,30 @@ def local_only(state: str, *, dry_run: bool, as_json: bool) -> None:
 
 @ctl.command(
     epilog=example(
-        "sessiond ctl verify", "sessiond ctl verify 3f2a9c1e --deep", "sessiond ctl verify --sample 1/7"
+        "sessiond ctl verify",
+        "sessiond ctl verify 3f2a9c1e --deep",
+        "sessiond ctl verify --sample 1/7",
+        "sessiond ctl verify --drill",
     )
 )
 @click.argument("session", metavar="[ID]", required=False)
 @click.option("--sample", metavar="N/T", help="Also read the N-th of T parts of all bytes.")
 @click.option("--deep", is_flag=True, help="Also read every byte, and compute every hash anew.")
+@click.option("--drill", is_flag=True, help="Also restore it, or a sample, into a scratch folder.")
 @as_json
 @click.pass_context
 def verify(
-    context: click.Context, session: str | None, *, sample: str | None, deep: bool, as_json: bool
+    context: click.Context, session: str | None, *, sample: str | None, deep: bool, drill: bool, as_json: bool
 ) -> None:
     """Whether the copies on this disk are what was stored: their structure, or every byte.
 
-    Exit code 1 when something is not.  What is damaged is repaired by itself as far as it can be.
+    A drill restores sessions as `sessiond restore` would, into a scratch folder, and proves that their agent
+    will load them.  Exit code 1 when something is not right.  What is damaged is repaired by itself as far as
+    it can be.
     """
-    answer = act("verify", timeout_s=VERIFY_S, session=session, sample=sample, deep=deep or None)
+    answer = act(
+        "verify", timeout_s=VERIFY_S, session=session, sample=sample, deep=deep or None, drill=drill or None
+    )
     tell(answer, tables.verify, as_json=as_json)
     context.exit(1 if answer["bad"] else 0)
 

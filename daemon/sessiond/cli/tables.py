@@ -199,11 +199,22 @@ def _installed(scope: Json) -> str:
 def verify(answer: Json, _now: float, out: Terminal) -> list[str]:
     """`ctl verify`."""
     looked = f"{count(answer['checked'], 'session')} looked at, {size(answer['bytes'])} read"
+    restored = answer.get("restored", [])
+    passed = [each for each in restored if each["result"] == "ok"]
+    lines = [f"{len(passed)} of {count(len(restored), 'restore')} whole and loadable."]
+    lines += [
+        f"{clean(each['session'])} is so itself: {clean(flaw)}."
+        for each in restored
+        if each["checkpoint"]
+        for flaw in each["flaws"]
+    ]
+    lines = list(dict.fromkeys(lines)) if "restored" in answer else []
     if not answer["bad"]:
-        return [f"{looked}: every copy is what was stored."]
+        return [f"{looked}: every copy is what was stored.", *lines]
     rows = [(each["session"], each["where"], each["what"]) for each in answer["bad"]]
     return [
         f"{looked}: {count(len(rows), 'place')} not as stored.",
+        *lines,
         *table(("SESSION", "WHERE", "WHAT"), rows, out),
     ]
 

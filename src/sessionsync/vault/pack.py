@@ -55,6 +55,20 @@ class Dictionaries:
                 return None
         return zstandard.ZstdCompressionDict(data, dict_type=zstandard.DICT_TYPE_FULLDICT)
 
+    def damaged(self) -> Path | None:
+        """Where the shipped one lies, if that is not what is shipped; None where it is.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        path, data = self._path(dictionary().dict_id()), DICTIONARY.read_bytes()
+        try:
+            with self._tree.reading(path) as descriptor:
+                sound = read_at(descriptor, 0, os.fstat(descriptor).st_size) == data
+        except FileNotFoundError:
+            sound = False
+        return None if sound else path
+
     def lay(self) -> None:
         """See to it that the shipped one is there.
 

@@ -7,11 +7,13 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sessionsync.errors import AlreadyRunning, CopyError, NotAllowed
 from sessionsync.events import Emit, silent
+from sessionsync.hands import OwnHands
 from sessionsync.model import Ref
 from sessionsync.vault import journal
 from sessionsync.vault.batch import BLOCK_BYTES, Batch
@@ -33,10 +35,10 @@ class Vault:
     a session of its own to read it.
     """
 
-    def __init__(self, folder: Path, emit: Emit = silent) -> None:
+    def __init__(self, folder: Path, emit: Emit = silent, hands: Executor | None = None) -> None:
         self._tree = Folder(folder)
         self._dictionaries = Dictionaries(self._tree, folder / OWN)
-        self._batch = Batch(self._tree, self._dictionaries, emit)
+        self._batch = Batch(self._tree, self._dictionaries, emit, hands or OwnHands())
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -161,6 +163,24 @@ class Vault:
         if not self._batch.locked:
             raise RuntimeError("the vault is written without its lock")
         return mend_journal(self._tree, self._folder_of(project, ref), at)
+
+    def damaged_dictionary(self) -> Path | None:
+        """The vault's copy of the dictionary, where it is not what the program ships; None where it is.
+
+        Raises:
+            CopyError: it cannot be read.
+        """
+        with translated(self._tree.path):
+            return self._dictionaries.damaged()
+
+    def lay_dictionary(self) -> None:
+        """Put the dictionary there that the program ships; call it in the writer's thread.
+
+        Raises:
+            CopyError: it cannot be written.
+        """
+        with translated(self._tree.path):
+            self._dictionaries.lay()
 
     def orphans(self, before: float) -> dict[Path, int]:
         """Files that killed merges left, last changed before `before` (Unix seconds): sizes by path."""

@@ -76,8 +76,8 @@ class Bad:
     @property
     def where(self) -> str:
         """Store, file, generation and bytes, as a person reads it."""
-        if self.name == JOURNAL and not self.end:
-            return f"{self.store}: {JOURNAL}"
+        if not self.end:
+            return f"{self.store}: {self.name}"
         generation = f" (generation {self.generation})" if self.store == VAULT and self.generation else ""
         return f"{self.store}: {self.name}{generation}, bytes {self.start} to {self.end}"
 
