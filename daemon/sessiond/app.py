@@ -126,7 +126,7 @@ class App:
                 self._loop_failed,
                 lambda: not self.capture.rested.is_set(),
             )
-            self.saves = Saves(self.engine, self.capture, Spool(self.paths.spool_dir), self.emit)
+            self.saves = Saves(self.engine, Spool(self.paths.spool_dir), self.emit)
             self.verbs = Verbs(self)
             self._read_metrics()
             listener = undo.enter_context(process.bound(self.paths.socket))

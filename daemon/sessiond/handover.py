@@ -1,8 +1,8 @@
 """Layer 2 of the local redundancy: the hook's call to the daemon, in a process that nobody waits for.
 
-attempted ─▶ saved
-    └─▶ timed out, or failed ─▶ retried ─▶ saved
-                                    └─▶ fell back: the copy of layer 1, and an event in the spool
+attempt ─▶ saved
+   └─▶ timed out, or failed ─▶ retried ─▶ attempt ─▶ saved
+                                             └─▶ failed ─▶ fell back: layer 1's copy, an event in the spool
 """
 
 from __future__ import annotations
@@ -38,7 +38,11 @@ def hand_over(
     try_s: float = TRY_S,
     between_s: float = BETWEEN_S,
 ) -> bool:
-    """Have the daemon save a session now; whether it did.  Each outcome is told with its attempt."""
+    """Have the daemon save a session now; whether it did.
+
+    Each outcome is told with its attempt: an attempt is saved, timed out or failed, and so is the whole with
+    the last one.
+    """
     for attempt in range(1, TRIES + 1):
         if attempt > 1:
             time.sleep(between_s)
@@ -64,22 +68,28 @@ def fall_back(save: Save, spool: Spool, fallback: Fallback, say: Emit) -> None:
 
 
 def _attempt(save: Save, socket: Path, say: Emit, attempt: int, try_s: float) -> bool:
-    say("session_save_attempted", attempt=attempt)
+    say("session_save_attempt", attempt=attempt)
     began = time.monotonic()
     try:
         answer = client.request(socket, "session_save", save._asdict(), acts=True, timeout_s=try_s)
-    except DaemonSilent:
-        say("session_save_timed_out", attempt=attempt, seconds=round(time.monotonic() - began, 3))
-        return False
     except Exception as problem:  # noqa: BLE001 - whatever it was, the copy is named and the event kept
-        code = problem.code if isinstance(problem, SessiondError) else SessiondError.code
-        say("session_save_failed", attempt=attempt, code=code, reason=str(problem) or repr(problem))
+        silent = isinstance(problem, DaemonSilent)
+        if silent:
+            say("session_save_timed_out", attempt=attempt, seconds=_since(began))
+        if not silent or attempt == TRIES:
+            code = problem.code if isinstance(problem, SessiondError) else SessiondError.code
+            say("session_save_failed", attempt=attempt, code=code, reason=str(problem) or repr(problem))
         return False
     say(
         "session_saved",
-        attempt=attempt,
         bytes=answer.get("bytes"),
+        trigger=save.trigger,
+        attempt=attempt,
         checkpoint=answer.get("checkpoint"),
-        seconds=round(time.monotonic() - began, 3),
+        seconds=_since(began),
     )
     return True
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 3)

@@ -32,17 +32,21 @@ from sessionsync.vault.mirror import Mirror
 PASSTHROUGH = "--passthrough"
 # More than this is no event; an agent's last message, which may be quoted in it, is far smaller.
 STDIN_BYTES = 16 * 1024 * 1024
-# How long stdin may stay open: it is closed at once by an agent, perhaps not by what runs us in its place.
-STDIN_S = 2.0
+# How long is read at most: an agent closes stdin at once, but perhaps not what runs us in its place.
+STDIN_S = 1.0
+# A pause in which nothing comes, after a whole event.
+PAUSE_S = 0.1
 # Until when all is copied, of the 1.5 s that an agent that ends gives to all its hooks.
 COPY_S = 1.0
 BLOCK_BYTES = 1024 * 1024
+# Those below that an agent, or a shell in between, may have left open to us are closed.
+DESCRIPTORS = 1024
 
 
 def run(arguments: Sequence[str]) -> None:
     """Do everything that there is to do at an event; never raises, never prints."""
     began = time.monotonic()
-    data, more = _read()
+    data, more = _read(began + STDIN_S)
     try:
         _at_event(_event(arguments), data, os.environ, began, whole=not more)
     except BaseException as problem:  # noqa: BLE001 - nothing that happens here is the agent's business
@@ -52,25 +56,40 @@ def run(arguments: Sequence[str]) -> None:
         if PASSTHROUGH in arguments:
             with contextlib.suppress(OSError):
                 _pass_on(data)
+        elif more:  # an agent that cannot write to the end might complain
+            _swallow(began + STDIN_S)
 
 
 # --- in and out
 
 
-def _read() -> tuple[bytes, bool]:
-    """What is on stdin, and whether there is more than an event may have."""
-    parts: list[bytes] = []
-    size, until = 0, time.monotonic() + STDIN_S
+def _read(until: float) -> tuple[bytes, bool]:
+    """What is on stdin until then (monotonic), and whether there is more than an event may have."""
+    data = bytearray()
     with contextlib.suppress(OSError, ValueError):
-        while not os.isatty(0) and size <= STDIN_BYTES:
-            left = until - time.monotonic()
-            if left <= 0 or not select.select([0], [], [], left)[0]:
+        while not os.isatty(0) and len(data) <= STDIN_BYTES and (left := until - time.monotonic()) > 0:
+            if not select.select([0], [], [], min(left, PAUSE_S))[0]:
+                if _is_whole(data):
+                    break
+            elif block := os.read(0, BLOCK_BYTES):
+                data += block
+            else:
                 break
-            if not (block := os.read(0, BLOCK_BYTES)):
-                break
-            parts.append(block)
-            size += len(block)
-    return b"".join(parts), size > STDIN_BYTES
+    return bytes(data), len(data) > STDIN_BYTES
+
+
+def _is_whole(data: bytes | bytearray) -> bool:
+    try:
+        return isinstance(json.loads(data), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _swallow(until: float) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while (left := until - time.monotonic()) > 0 and select.select([0], [], [], left)[0]:
+            if not os.read(0, BLOCK_BYTES):
+                return
 
 
 def _pass_on(data: bytes) -> None:
@@ -98,8 +117,10 @@ def _named(name: str) -> str:
 
 
 def _at_event(name: str, data: bytes, environ: Mapping[str, str], began: float, *, whole: bool) -> None:
-    where = paths(environ)
+    where, refused = _places(environ)
     say = HookLog(where.log_dir, hook=name or "unknown")
+    if refused is not None:
+        say("config_refused", reason=str(refused))
     try:
         said = _parse(data, whole=whole)
         name = name or _named(str(said.get("hook_event_name", "")))
@@ -125,7 +146,8 @@ def _at_event(name: str, data: bytes, environ: Mapping[str, str], began: float, 
             "session_copied",
             copy=copied.path,
             bytes=copied.added,
-            size=copied.size,
+            source_bytes=copied.size,
+            copy_bytes=copied.length,
             complete=copied.complete,
             seconds=round(time.monotonic() - began, 3),
         )
@@ -145,6 +167,14 @@ def _parse(data: bytes, *, whole: bool) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise UsageError("What came on stdin is no JSON object.")
     return said
+
+
+def _places(environ: Mapping[str, str]) -> tuple[Paths, ConfigError | None]:
+    """Where our own files lie: where they do without `SESSIOND_HOME`, should that be wrong."""
+    try:
+        return paths(environ), None
+    except ConfigError as problem:
+        return paths({**environ, "SESSIOND_HOME": ""}), problem
 
 
 def _id(said: Mapping[str, Any]) -> str:
@@ -206,6 +236,7 @@ def _detached(work: Callable[[], None]) -> None:
             null = os.open(os.devnull, os.O_RDWR)
             for standard in (0, 1, 2):
                 os.dup2(null, standard)
+            os.closerange(3, DESCRIPTORS)
             os.chdir("/")
             work()
     except BaseException as problem:  # noqa: BLE001 - there is nobody to tell but the log
@@ -216,4 +247,4 @@ def _detached(work: Callable[[], None]) -> None:
 
 
 def _say_failed(problem: BaseException) -> None:
-    HookLog(paths(os.environ).log_dir)("hook_failed", reason=repr(problem))
+    HookLog(_places(os.environ)[0].log_dir)("hook_failed", reason=repr(problem))

@@ -14,6 +14,8 @@ from sessiond import client, process
 from sessiond.engine import Engine
 from sessiond.logs import Log
 from sessiond.metrics import Metrics, catalogue, of_state
+from sessiond.saves import Saves
+from sessiond.spool import Spool
 from sessiond.token import LOG_IN
 from sessionsync.config import Config, Paths, load, paths
 from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, SessiondError
@@ -37,8 +39,8 @@ def sync_once(
     where = paths(environ)
     config = load(environ, where.config_file)
     try:
-        with _alone(environ, config, where, textfile) as engine:
-            problems = _capture(engine)
+        with _alone(environ, config, where, textfile) as (engine, saves):
+            problems = _capture(engine, saves)
             counts = _drain(engine, time.monotonic() + timeout_s)
             if engine.token_problem is not None:
                 problems.append(engine.token_problem)
@@ -64,8 +66,8 @@ def _hand_over(where: Paths, timeout_s: float, running: AlreadyRunning) -> dict[
 @contextmanager
 def _alone(
     environ: Mapping[str, str], config: Config, where: Paths, textfile: Path | None
-) -> Iterator[Engine]:
-    """The engine for this process alone, its events logged and counted."""
+) -> Iterator[tuple[Engine, Saves]]:
+    """The engine for this process alone, and what hooks have left for it; events are logged and counted."""
     process.own(where.state_dir)
     with process.hold(where.lock):
         log = Log(environ, level=config.log.level, shape=config.log.format, folder=process.own(where.log_dir))
@@ -77,7 +79,7 @@ def _alone(
 
         engine = Engine(environ, config, where, emit)
         try:
-            yield engine
+            yield engine, Saves(engine, Spool(where.spool_dir), emit)
             if textfile is not None:
                 metrics.read(of_state(engine.catalog, engine.queue, time.time))
                 metrics.write(textfile)
@@ -86,8 +88,9 @@ def _alone(
             log.close()
 
 
-def _capture(engine: Engine) -> list[SessiondError]:
+def _capture(engine: Engine, saves: Saves) -> list[SessiondError]:
     """Make a checkpoint of everything that changed; returns why of some none could be made."""
+    saves.take_in(time.time())  # first, so that hooks' events name their checkpoints
     capture = engine.capture
     problems: list[SessiondError] = []
     for ref in capture.survey():

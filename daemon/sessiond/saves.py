@@ -6,46 +6,50 @@ from contextlib import suppress
 from pathlib import Path
 
 from sessiond.engine import Engine
-from sessiond.loops import CaptureLoop
 from sessiond.spool import CHECKPOINTS, Save, Spool
 from sessionsync.catalog import Checkpoint
-from sessionsync.errors import NoSuchSession, SessiondError, UsageError
+from sessionsync.errors import CopyMismatch, NoSuchSession, SessiondError, UsageError
 from sessionsync.events import Emit
-from sessionsync.model import Ref
+from sessionsync.model import Ref, Role
 from sessionsync.peek import SESSION_ID
-
-# A hook asks for 10 s, twice; the daemon goes on with a huge session after that.
-SAVE_S = 600.0
 
 
 class Saves:
-    """Saves sessions at a hook's word, at once or when the daemon finds it in the spool.
+    """Saves sessions at a hook's word, at once or when it is found in the spool; for the capturing thread."""
 
-    `save` is called from the control server's threads, `take_in` on the capture loop's.
-    """
-
-    def __init__(self, engine: Engine, loop: CaptureLoop, spool: Spool, emit: Emit) -> None:
+    def __init__(self, engine: Engine, spool: Spool, emit: Emit) -> None:
         self._engine = engine
-        self._loop = loop
         self._spool = spool
         self._emit = emit
 
-    def save(self, wanted: Save) -> Checkpoint:
+    def save(self, wanted: Save, now: float) -> Checkpoint:
         """Capture a session as it is on disk and make a checkpoint; committed when this returns.
 
         Raises:
             UsageError: that is no session's name, or no event's.
             NoSuchSession: nothing of it was ever on this disk.
-            CopyError: it could not be copied.
+            CopyError: it could not be copied, or the copy is not as long as the session.
             StoreError: it could not be committed.
         """
-        checked = _checked(wanted)
-        made = self._loop.call(lambda now: self._save(checked, now), SAVE_S)
-        self._tell(wanted, made)
+        _check(wanted)
+        capture, ref = self._engine.capture, Ref("claude", wanted.session)
+        capture.locate(Path(wanted.transcript))  # a session continued elsewhere is found by its path
+        made = capture.checkpoint(ref, wanted.trigger, now)
+        source_bytes, copy_bytes = self._compare(ref)
+        self._emit(
+            "session_saved",
+            bytes=made.size,
+            trigger=wanted.trigger,
+            session=str(ref),
+            checkpoint=made.id,
+            source_bytes=source_bytes,
+            copy_bytes=copy_bytes,
+            seen_bytes=wanted.size,
+        )
         return made
 
     def take_in(self, now: float) -> int:
-        """Save what hooks left while nobody answered; returns the number of sessions.  For the loop's thread.
+        """Save what hooks left while nobody answered; returns the number of sessions.
 
         An event's file goes when its checkpoint is committed.  Of several of one session the newest counts.
         """
@@ -60,33 +64,37 @@ class Saves:
         saved = 0
         for session, wanted in newest.items():
             try:
-                made = self._save(_checked(wanted), now)
+                self.save(wanted, now)
             except (NoSuchSession, UsageError) as problem:
                 self._drop(files[session], str(problem))
             except SessiondError:
                 continue  # said where capturing is: it is tried again
             else:
                 saved += 1
-                self._tell(wanted, made)
                 _remove(files[session])
         if saved:
             self._emit("spool_taken_in", sessions=saved)
         return saved
 
-    def _save(self, wanted: Save, now: float) -> Checkpoint:
-        capture = self._engine.capture
-        capture.locate(Path(wanted.transcript))  # a session continued elsewhere is found by its path
-        return capture.checkpoint(Ref("claude", wanted.session), wanted.trigger, now)
+    def _compare(self, ref: Ref) -> tuple[int, int]:
+        """Sizes of the transcript as captured and of its plain copy, which a hook may have made longer.
 
-    def _tell(self, wanted: Save, made: Checkpoint) -> None:
-        self._emit(
-            "session_saved",
-            session=f"claude:{wanted.session}",
-            trigger=wanted.trigger,
-            bytes=made.size,
-            checkpoint=made.id,
-            seen_bytes=wanted.size,
-        )
+        Raises:
+            CopyMismatch: the copy is shorter.
+        """
+        catalog, mirror = self._engine.catalog, self._engine.mirror
+        session = catalog.find(ref)
+        files = catalog.files(session.id).values() if session is not None else ()
+        main = next((file for file in files if file.role is Role.MAIN), None)
+        if session is None or main is None:
+            return 0, 0  # subagents alone
+        copy = mirror.path_of(session.project or "", session.stored_as, main.name)
+        if (size := mirror.size(copy)) < main.length:
+            raise CopyMismatch(
+                f"{copy} has {size} of {main.length} bytes.",
+                hint="Something else cut it; it is made again from the session's file.",
+            )
+        return main.length, size
 
     def _drop(self, files: list[Path], reason: str) -> None:
         for file in files:
@@ -94,13 +102,12 @@ class Saves:
         _remove(files)
 
 
-def _checked(wanted: Save) -> Save:
-    if SESSION_ID.fullmatch(wanted.session) and wanted.trigger in CHECKPOINTS.values():
-        return wanted
-    raise UsageError(
-        f"{wanted.session[:60]!r} at {wanted.trigger[:40]!r} is nothing to save.",
-        hint=f"A session's UUID, and one of {', '.join(CHECKPOINTS.values())}.",
-    )
+def _check(wanted: Save) -> None:
+    if not SESSION_ID.fullmatch(wanted.session) or wanted.trigger not in CHECKPOINTS.values():
+        raise UsageError(
+            f"{wanted.session[:60]!r} at {wanted.trigger[:40]!r} is nothing to save.",
+            hint=f"A session's UUID, and one of {', '.join(CHECKPOINTS.values())}.",
+        )
 
 
 def _remove(files: list[Path]) -> None:

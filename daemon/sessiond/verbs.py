@@ -116,7 +116,7 @@ class Verbs:
             transcript=text(params, "transcript"),
             size=int(number(params, "size", 0)),
         )
-        made = self._app.saves.save(wanted)
+        made = self._app.capture.call(lambda now: self._app.saves.save(wanted, now), CHECKPOINT_S)
         return {
             "session": wanted.session,
             "checkpoint": made.id,
@@ -254,6 +254,7 @@ class Verbs:
 
     def _capture_all(self, now: float) -> None:
         """What `sync --once` does first: everything on disk becomes a checkpoint."""
+        self._app.saves.take_in(now)
         capture = self._app.engine.capture
         for ref in capture.survey():
             capture.capture(ref, now)

@@ -56,7 +56,7 @@ EVENTS: dict[str, str] = {
     # hooks: the hook's own log, and the daemon where it answers
     "session_copied": "info",
     "session_copy_failed": "warning",
-    "session_save_attempted": "info",
+    "session_save_attempt": "info",
     "session_save_timed_out": "warning",
     "session_save_retried": "info",
     "session_save_failed": "warning",

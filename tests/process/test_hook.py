@@ -5,24 +5,18 @@ from __future__ import annotations
 import json
 import os
 import resource
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sessiond.handover import Fallback, hand_over
 from sessiond.spool import Save, Spool
 from tests.daemon import Daemon
-from tests.rig import Events, append, boundary, line
+from tests.hooked import SID, Agent, answering, logged, run
 
-Json = dict[str, Any]
 Wait = Callable[..., None]
-SID = "3f2a9c1e-58d7-4cf4-9f3f-6a6f5c9c1a11"
 
 
 @pytest.fixture
@@ -31,255 +25,9 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
         yield it
 
 
-class Agent:
-    """Claude Code, as far as a hook can see: a transcript, and events on stdin."""
-
-    def __init__(self, daemon: Daemon) -> None:
-        self.daemon = daemon
-        self.project = daemon.folder / "work" / "app"
-        self.project.mkdir(parents=True)
-        self.transcript = daemon.agent / "projects" / "-work-app" / f"{SID}.jsonl"
-        self.transcript.parent.mkdir()
-        self.mirror = daemon.mirror
-        self.copy = daemon.mirror / "app" / f"{SID}.jsonl"
-        self.log_file = daemon.log.with_name("hook.log")
-        self.spool = daemon.state.with_name("spool")
-
-    def say(self, text: str = "hello", kind: str = "user") -> None:
-        append(self.transcript, line(kind, text, self.project, session=SID))
-
-    def event(self, **more: object) -> bytes:
-        said = {"session_id": SID, "transcript_path": str(self.transcript), "cwd": "/", **more}
-        return json.dumps(said).encode()
-
-    def fire(
-        self, *arguments: str, data: bytes | None = None, **more: Any
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Run the hook, which must end with 0 and print nothing."""
-        done = run(self.daemon, *arguments, data=self.event(**more) if data is None else data)
-        assert (done.returncode, done.stderr) == (0, b"")
-        return done
-
-    def log(self, *events: str) -> list[Json]:
-        text = self.log_file.read_text() if self.log_file.exists() else ""
-        lines = [json.loads(each) for each in text.splitlines()]
-        return [each for each in lines if not events or each["event"] in events]
-
-    def told(self) -> list[tuple[str, int]]:
-        """The outcomes of the calls to the daemon, with their attempts."""
-        return [
-            (each["event"], each.get("attempt", 0))
-            for each in self.log()
-            if each["event"].startswith("session_save")
-        ]
-
-    def triggers(self) -> list[str]:
-        shown = self.daemon.ctl("show", session=SID)
-        return [checkpoint["trigger"] for checkpoint in shown["critical_data"]["checkpoints"]]
-
-
 @pytest.fixture
 def agent(daemon: Daemon) -> Agent:
     return Agent(daemon)
-
-
-def run(
-    daemon: Daemon, *arguments: str, data: bytes = b"", **options: Any
-) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "sessiond", "hook", *arguments],
-        env=daemon.environ | options.pop("environ", {}),
-        input=data,
-        capture_output=True,
-        timeout=50,
-        check=False,
-        **options,
-    )
-
-
-def logged(daemon: Daemon, event: str) -> list[Json]:
-    """What the daemon has logged of an event."""
-    lines = [json.loads(each) for each in daemon.log.read_text().splitlines()]
-    return [each for each in lines if each["event"] == event]
-
-
-# --- the four that an older program like this one was known by
-
-
-def test_normal_save(agent: Agent, wait_until: Wait) -> None:
-    agent.daemon.start()
-    agent.say()
-    done = agent.fire("stop")
-    assert done.stdout == b""
-    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
-    wait_until(lambda: agent.log("session_saved"))
-    assert agent.told() == [("session_save_attempted", 1), ("session_saved", 1)]
-    (saved,) = logged(agent.daemon, "session_saved")
-    assert (saved["trigger"], saved["session"]) == ("stop", f"claude:{SID}")
-    assert saved["bytes"] == saved["seen_bytes"] == agent.transcript.stat().st_size
-    assert "stop" in agent.triggers()
-    assert not agent.spool.exists()
-
-
-def test_pre_backup(agent: Agent) -> None:
-    """The copy is whole when the hook returns, before anybody was asked for anything; nobody is there to ask."""
-    for number in range(200):
-        agent.say(f"{number} " + "x" * 5000)
-    agent.fire("PreCompact", trigger="auto")
-    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
-    assert oct(agent.copy.stat().st_mode & 0o777) == "0o600"
-    copied, *rest = agent.log()
-    assert copied["event"] == "session_copied"
-    assert (copied["bytes"], copied["complete"]) == (agent.transcript.stat().st_size, True)
-    assert not [each for each in rest if each["event"] == "session_copied"]
-
-
-def test_retry(agent: Agent, wait_until: Wait) -> None:
-    """A daemon that hangs up at first and then answers."""
-    asked: list[bytes] = []
-    with answering(agent.daemon.socket, [b"", b'{"checkpoint": "20260101T000000Z", "bytes": 12}'], asked):
-        agent.say()
-        agent.fire("PreCompact")
-        wait_until(lambda: agent.log("session_saved"))
-    assert agent.told() == [
-        ("session_save_attempted", 1),
-        ("session_save_failed", 1),
-        ("session_save_retried", 2),
-        ("session_save_attempted", 2),
-        ("session_saved", 2),
-    ]
-    assert all(b"POST /v1/session_save " in each and b'"trigger": "pre-compact"' in each for each in asked)
-    assert not agent.spool.exists()
-
-
-def test_full_conversation(agent: Agent, wait_until: Wait) -> None:
-    agent.daemon.start()
-
-    def fire(event: str, **more: Any) -> None:
-        before = len(agent.log("session_saved"))
-        agent.fire(event, **more)
-        assert agent.copy.read_bytes() == agent.transcript.read_bytes()
-        wait_until(lambda: len(agent.log("session_saved")) > before)
-
-    agent.say("build it")
-    agent.say("it is built", "assistant")
-    fire("Stop", last_assistant_message="it is built")
-    subagent = agent.transcript.with_suffix("") / "subagents" / "agent-7.jsonl"
-    subagent.parent.mkdir(parents=True)
-    append(subagent, line("user", "look", agent.project, session=SID))
-    agent.say("look closer")
-    fire("SubagentStop", agent_id="7", agent_transcript_path=str(subagent))
-    agent.say("long talk " * 1000)
-    fire("PreCompact", trigger="manual")
-    append(agent.transcript, boundary(agent.project))
-    agent.say("and on")
-    fire("Stop")
-    agent.say("bye")
-    fire("SessionEnd", reason="prompt_input_exit")
-
-    copied = agent.copy.with_suffix("") / "subagents" / "agent-7.jsonl"
-    assert copied.read_bytes() == subagent.read_bytes()
-    assert {"stop", "subagent-stop", "pre-compact", "session-end"} <= set(agent.triggers())
-    assert not agent.log("session_save_failed", "session_copy_failed", "hook_refused")
-    assert sorted(agent.mirror.rglob("*.jsonl")) == sorted([agent.copy, copied])
-
-
-# --- what could go wrong
-
-
-def test_exit_without_activity(agent: Agent) -> None:
-    """A session in which nothing happened has no transcript: nothing is copied, asked or complained about."""
-    agent.fire("SessionEnd", reason="other")
-    assert [each["event"] for each in agent.log()] == ["hook_ignored"]
-    assert not agent.mirror.exists()
-    assert not agent.spool.exists()
-
-
-def test_save_times_out(agent: Agent, socket_dir: Path, tmp_path: Path) -> None:
-    told = Events()
-    copy = tmp_path / "copy.jsonl"
-    spool = Spool(tmp_path / "spool")
-    save = Save(SID, "pre-compact", "/t.jsonl", 12)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as silent:
-        silent.bind(str(socket_dir / "s"))
-        silent.listen()
-        done = hand_over(
-            save, socket_dir / "s", spool, Fallback(copy, verified=True), told, try_s=0.05, between_s=0.01
-        )
-    assert not done
-    assert [name for name, _ in told.all] == [
-        "session_save_attempted",
-        "session_save_timed_out",
-        "session_save_retried",
-        "session_save_attempted",
-        "session_save_timed_out",
-        "session_save_fell_back",
-    ]
-    assert [fields.get("attempt") for _, fields in told.all] == [1, 1, 2, 2, 2, None]
-    (fell_back,) = told.named("session_save_fell_back")
-    assert (fell_back["copy"], fell_back["verified"]) == (copy, True)
-    assert [waiting for _, waiting in spool.waiting()] == [save]
-
-
-def test_save_crashes(agent: Agent, wait_until: Wait) -> None:
-    """The daemon is killed; what the hook leaves is taken in by the next one, and then it is gone."""
-    daemon = agent.daemon
-    daemon.start()
-    agent.say()
-    wait_until(lambda: daemon.ctl("status")["sessions"]["watched"] == 1)
-    daemon.kill()
-    agent.say("the last word")
-    agent.fire("PreCompact")
-    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
-    wait_until(lambda: agent.log("session_save_fell_back"))
-    (fell_back,) = agent.log("session_save_fell_back")
-    assert (fell_back["copy"], fell_back["verified"]) == (str(agent.copy), True)
-    (waiting,) = agent.spool.glob("*.json")
-    assert oct(waiting.stat().st_mode & 0o777) == "0o600"
-    daemon.start()
-    wait_until(lambda: not list(agent.spool.iterdir()))
-    assert "pre-compact" in agent.triggers()
-
-
-def test_copy_corrupted(agent: Agent, wait_until: Wait) -> None:
-    """A copy that holds something else is not touched by the hook; the daemon keeps both."""
-    agent.say("one")
-    agent.fire("Stop")
-    whole = agent.copy.read_bytes()
-    spoiled = whole[:-5] + b"XXXXX"
-    agent.copy.write_bytes(spoiled)
-    agent.say("two")
-    agent.fire("Stop")
-    assert agent.copy.read_bytes() == spoiled
-    (failed,) = agent.log("session_copy_failed")
-    assert failed["level"] == "warning"
-    wait_until(lambda: len(agent.log("session_save_fell_back")) == 2)
-    assert sorted(each["verified"] for each in agent.log("session_save_fell_back")) == [False, True]
-    agent.daemon.start()
-    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
-    (aside,) = agent.copy.parent.glob(f"{SID}.*.*.jsonl")
-    assert aside.read_bytes() == b"XXXXX"
-
-
-def test_compaction_then_failed_end(agent: Agent, wait_until: Wait) -> None:
-    """Saved before the compaction, which rewrites the transcript; at the end nobody answers. Nothing is lost."""
-    daemon = agent.daemon
-    daemon.start()
-    agent.say("a long story " * 500)
-    story = agent.transcript.read_bytes()
-    agent.fire("PreCompact")
-    wait_until(lambda: agent.log("session_saved"))
-    daemon.kill()
-    agent.transcript.write_bytes(line("user", "short", agent.project, session=SID))
-    agent.fire("SessionEnd")
-    assert agent.copy.read_bytes() == story
-    wait_until(lambda: agent.log("session_save_fell_back"))
-    daemon.start()
-    wait_until(lambda: agent.copy.read_bytes() == agent.transcript.read_bytes())
-    asides = [file.read_bytes() for file in agent.copy.parent.glob(f"{SID}.*.*.jsonl")]
-    assert any(story.endswith(aside) and aside for aside in asides)
-    assert "pre-compact" in agent.triggers()
-    wait_until(lambda: not list(agent.spool.iterdir()))
 
 
 # --- nothing that comes in does harm
@@ -544,7 +292,7 @@ def test_a_hook_holds_nothing_of_the_agents_when_it_has_ended(agent: Agent, wait
     agent.say()
     with answering(agent.daemon.socket, [None, b'{"checkpoint": "c", "bytes": 1}'], []) as release:
         agent.fire("Stop")  # returns only when stdout and stderr are closed by all who had them
-        wait_until(lambda: agent.log("session_save_attempted"))
+        wait_until(lambda: agent.log("session_save_attempt"))
         assert not agent.log("session_saved", "session_save_failed", "session_save_timed_out")
         release.set()
         wait_until(lambda: agent.log("session_saved"))
@@ -604,43 +352,3 @@ def test_the_daemon_drops_what_is_no_event(agent: Agent, wait_until: Wait) -> No
     agent.daemon.start()
     wait_until(lambda: not list(agent.spool.iterdir()))
     assert len(logged(agent.daemon, "spool_event_dropped")) == 3
-
-
-class answering:  # noqa: N801 - reads as a sentence
-    """A socket at the daemon's place: answers each connection with the next of `answers`; b"" hangs up, None waits."""
-
-    def __init__(self, path: Path, answers: list[bytes | None], asked: list[bytes]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self._listener.settimeout(30)
-        self._asked = asked
-        self._answers = answers
-        self._release = threading.Event()
-        self._thread = threading.Thread(target=self._serve)
-
-    def __enter__(self) -> threading.Event:
-        self._thread.start()
-        return self._release
-
-    def __exit__(self, *_: object) -> None:
-        self._release.set()
-        self._thread.join(30)
-        self._listener.close()
-
-    def _serve(self) -> None:
-        answers = list(self._answers)
-        while answers:
-            answer = answers.pop(0)
-            connection, _ = self._listener.accept()
-            with connection:
-                connection.settimeout(30)
-                self._asked.append(connection.recv(65536))
-                if answer is None:
-                    assert self._release.wait(30)
-                    answer = answers.pop(0)
-                if answer:
-                    assert answer is not None
-                    head = f"HTTP/1.0 200 OK\r\nContent-Length: {len(answer)}\r\n\r\n"
-                    connection.sendall(head.encode() + answer)
