@@ -7,13 +7,11 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sessionsync.errors import AlreadyRunning, CopyError, NotAllowed
 from sessionsync.events import Emit, silent
-from sessionsync.hands import OwnHands
 from sessionsync.model import Ref
 from sessionsync.vault import journal
 from sessionsync.vault.batch import BLOCK_BYTES, Batch
@@ -35,10 +33,10 @@ class Vault:
     a session of its own to read it.
     """
 
-    def __init__(self, folder: Path, emit: Emit = silent, hands: Executor | None = None) -> None:
+    def __init__(self, folder: Path, emit: Emit = silent) -> None:
         self._tree = Folder(folder)
         self._dictionaries = Dictionaries(self._tree, folder / OWN)
-        self._batch = Batch(self._tree, self._dictionaries, emit, hands or OwnHands())
+        self._batch = Batch(self._tree, self._dictionaries, emit)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
