@@ -45,8 +45,8 @@ class Role(StrEnum):
 class Ref:
     """A session's identity on this machine: `source` and `session_id`, written `source:id`.
 
-    `scope` tells apart sessions that share an id because a person chose it: the project folder of
-    a structured session, '' where ids are unique by themselves.
+    `scope` tells apart sessions that share an id because a person chose it: the folder of its project,
+    '' where ids are unique by themselves.  Of a session that is one file the id is its path below `scope`.
     """
 
     source: str
@@ -80,12 +80,15 @@ class Found:
     `root` is what `local_path` is relative to: the agent's folder, or the project's.
     `location` is the main file, or the folder of a structured session; it may be gone while other
     files of the session are still there.
+    `stem` is what its name ends with where that is made of the project's: `<source>.<PROJECT>.<stem>`;
+    '' where the id itself is the name.
     """
 
     ref: Ref
     root: Path
     location: Path
     files: tuple[SessionFile, ...]
+    stem: str = ""
 
     @property
     def known_as(self) -> str:

@@ -68,3 +68,6 @@ class Source(Protocol):
 
     def is_complete(self, name: str, data: bytes) -> bool:
         """Whether a whole file looks finished: JSON must parse, of others nothing is known."""
+
+    def stamp(self, summary: Summary) -> str:
+        """What of it makes a checkpoint when it has changed; '' where nothing does."""

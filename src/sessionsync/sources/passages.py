@@ -100,17 +100,17 @@ def _texts(row: _Row) -> Iterator[tuple[str, str]]:
         elif block.type == "text" and block.text:
             yield row.type, block.text
         elif block.type == "tool_use":
-            words = [block.name or "", *_strings(block.input)]
+            words = [block.name or "", *strings(block.input)]
             yield "tool", "\n".join(words)[:INPUT_CHARS]
 
 
-def _strings(value: Any, depth: int = 0) -> Iterator[str]:
+def strings(value: Any, depth: int = 0) -> Iterator[str]:
     """Every string in a tool's input, bounded."""
     if isinstance(value, str):
         yield value[:INPUT_CHARS]
     elif depth < 6 and isinstance(value, dict):
         for inner in value.values():
-            yield from _strings(inner, depth + 1)
+            yield from strings(inner, depth + 1)
     elif depth < 6 and isinstance(value, list):
         for inner in value[:100]:
-            yield from _strings(inner, depth + 1)
+            yield from strings(inner, depth + 1)

@@ -22,10 +22,11 @@ from typing import Any
 from sessionsync.events import Emit
 from sessionsync.model import CheckpointEntry, Found, Mark, Ref, Role, SessionFile, Summary, rfc3339
 from sessionsync.sources import Read
-from sessionsync.sources.folders import Folders, is_folder, is_real_folder, readable, real, session_file
+from sessionsync.sources.folders import Folders, is_folder, is_real_folder, real, session_file
 from sessionsync.sources.lines import document
 from sessionsync.sources.objects import ENTRIES, PHASE, TIMES, alike, items_of, take, text_of, time_of
 from sessionsync.sources.passages import Passage, of_text
+from sessionsync.sources.places import SESSIONS, Places
 from sessionsync.sources.prose import clip
 
 NUMBERS = 50  # of one metrics.json
@@ -40,9 +41,8 @@ class Structured:
     prunes = False
 
     def __init__(self, projects: Callable[[], Iterable[Path]], emit: Emit) -> None:
-        self._projects = projects
         self._folders = Folders(emit)
-        self._known: dict[Path, Path] = {}
+        self._places = Places(projects, self._folders)
 
     @property
     def unreadable(self) -> Mapping[str, str]:
@@ -51,16 +51,15 @@ class Structured:
 
     def roots(self) -> list[Path]:
         """The folders `.claude/sessions` that exist."""
-        return list(self._survey().values())
+        return list(self._places.survey().values())
 
     def awaited(self) -> list[Path]:
         """Those that the projects do not have yet."""
-        places = (real(project) / ".claude" / "sessions" for project in self._projects())
-        return [place for place in dict.fromkeys(places) if not is_real_folder(real(place))]
+        return self._places.awaited()
 
     def find(self) -> Iterator[Found]:
         """Every session folder with something in it."""
-        for project, sessions in self._survey().items():
+        for project, sessions in self._places.survey().items():
             for entry in self._folders.entries(sessions):
                 if is_folder(entry) and self._is_id(entry.name, entry.path):
                     found = self._found(project, sessions, entry.name)
@@ -72,19 +71,17 @@ class Structured:
         if ref.source != self.name or "/" in ref.session_id or not self._is_id(ref.session_id, ""):
             return None
         project = Path(ref.scope)
-        sessions = self._known.get(project) or self._survey().get(project)
+        sessions = self._places.of(project)
         return self._found(project, sessions, ref.session_id) if sessions else None
 
     def locate(self, path: Path) -> Ref | None:
         """The session whose folder the path is in, whether or not that is there any more."""
-        for project, sessions in (self._known or self._survey()).items():
-            if path.is_relative_to(sessions):
-                session, *rest = path.relative_to(sessions).parts or ("",)
-                is_inside = bool(rest) or is_real_folder(path)
-                return (
-                    Ref(self.name, session, str(project)) if is_inside and self._is_id(session, "") else None
-                )
-        return None
+        if (place := self._places.around(path)) is None:
+            return None
+        project, sessions = place
+        session, *rest = path.relative_to(sessions).parts or ("",)
+        is_inside = bool(rest) or is_real_folder(path)
+        return Ref(self.name, session, str(project)) if is_inside and self._is_id(session, "") else None
 
     def peek_cwd(self, found: Found, limit_bytes: int) -> str:
         """The project's folder."""
@@ -135,28 +132,10 @@ class Structured:
             return False
         return True
 
-    def _survey(self) -> dict[Path, Path]:
-        """Each project with the folder its sessions are in: real paths, each folder once.
-
-        A repository may bring `.claude` along as a link; one that leads out of the project would hand
-        somebody else's folders to whoever may read this project's issues.
-        """
-        known: dict[Path, Path] = {}
-        for given in self._projects():
-            project = real(given)
-            sessions = real(project / ".claude" / "sessions")
-            if (
-                not is_real_folder(sessions)
-                or sessions in known.values()
-                or readable(str(sessions)) != str(sessions)
-            ):
-                continue
-            if sessions.is_relative_to(project):
-                known[project] = sessions
-            else:
-                self._folders.skip(str(project / ".claude" / "sessions"), "it is a link out of its project")
-        self._known = known
-        return known
+    def stamp(self, summary: Summary) -> str:
+        """Nothing: the files in `checkpoints/` say when something was reached."""
+        del summary
+        return ""
 
     def _is_id(self, name: str, path: str) -> bool:
         if name.startswith("."):
@@ -182,7 +161,7 @@ class Structured:
         if not files or not is_session:
             return None
         files.sort(key=lambda file: (file.role is not Role.MAIN, file.name))
-        location = project / ".claude" / "sessions" / session
+        location = project.joinpath(*SESSIONS, session)
         return Found(Ref(self.name, session, str(project)), project, location, tuple(files))
 
     def _read_checkpoints(

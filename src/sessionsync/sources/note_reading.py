@@ -1,0 +1,489 @@
+"""Session notes in Markdown, as people, agents and their hooks write them.
+
+Nobody has fixed what is in them.  Sections count under any of their names, at any depth, in any order,
+missing or more than once; what stands in code, in a quotation or in an HTML comment is nobody's section.
+
+    metadata    created · updated · status · thread, issue, pr · branch, worktree, phase
+                as `**Key:** value`, in a list, in a table or before the first heading
+    context     Context Summary, Session Overview, What We Are Building, Current State …
+    known       What We Know, Key Findings …         worked      Successful Approaches, Solution …
+    failed      Failed Approaches …                  untried     Not Yet Attempted …
+    next        Next Steps, Notes for Next Session   decisions   Technical Decisions …
+    issues      Known Issues, Risks …                blockers    Dependencies & Blockers …
+    continuity  Session Continuity …                 metrics     Session Metrics …
+    progress    Current Progress …                   tasks       Tasks, Goals …
+
+The parser is CommonMark's.  It is imported at the first note, and of a long one only so much is read that
+it cannot take longer than a moment.
+"""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from sessionsync.sources.objects import moment
+from sessionsync.sources.prose import TEXT_CHARS, TITLE_CHARS, clip
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+HEAD_BYTES = 96 * 1024
+TAIL_BYTES = 32 * 1024
+"""What is read of a longer note: its beginning and its end."""
+LINES = 6000
+"""Of them.  A list of that length is parsed in a tenth of a second."""
+INLINE_CHARS = 2000
+BLOCKS = 400
+"""What is kept of one section."""
+KEY_CHARS = 40
+
+_SECTIONS = {
+    "metadata": "metadata|session metadata|details",
+    "context": "context summary|context|summary|session summary|final session summary|overview"
+    "|session overview|what we are building|objective|background|current state|problem|problem statement",
+    "known": "what we know|what we have learned|key findings|key finding|findings|root cause"
+    "|root cause analysis|key learnings|lessons learned",
+    "worked": "successful approaches|what worked|what works|what we tried successful|solution|solutions"
+    "|the fix|key accomplishments|completed|what was completed|issues fixed",
+    "failed": "failed approaches|what did not work|what didnt work|what failed|what does not work"
+    "|what we tried failed|what did not work and why|dead ends",
+    "untried": "not yet attempted|not yet tried|what has not been tried yet|what we havent tried yet"
+    "|what we have not tried yet|untried|ideas",
+    "next": "next steps|next step|exact next step|whats next|what is next|notes for next session"
+    "|next session|remaining|remaining work|remaining tasks|todo|to do|todos|pending tasks",
+    "decisions": "technical decisions|technical decisions made|decisions|decision|decisions made"
+    "|key decisions|key decisions made|design decisions|architecture decisions|architectural decisions",
+    "issues": "known issues|issues|known problems|problems|risks|known risks|open issues",
+    "blockers": "dependencies blockers|dependencies and blockers|dependencies|blockers"
+    "|blockers open questions|blockers and open questions|blockers encountered|open questions",
+    "continuity": "session continuity|continuity|context to load|environment|how to continue",
+    "metrics": "session metrics|metrics|stats|statistics",
+    "progress": "current progress|progress|in progress|current status|current work",
+    "phase": "current phase|phase",
+    "status": "status|session status",
+    "tasks": "tasks|goals|goal|session goals",
+}
+_OF_TITLE = {title: name for name, titles in _SECTIONS.items() for title in titles.split("|")}
+_FIELDS = {
+    "created": "created|createdat|started|startedat|starttime|sessionstarted|begun",
+    "date": "date|sessiondate",
+    "updated": "updated|lastupdated|updatedat|lastmodified|lastsaved|lastactivity",
+    "ended": "ended|endedat|endtime|sessionended|completedat|finished",
+    "status": "status|sessionstatus|state",
+    "phase": "phase|currentphase",
+    "thread": "thread|threadlink|threadurl|threadid|sessionlink|link|discussion",
+    "issue": "issue|githubissue|issuenumber|issuelink|ticket",
+    "pr": "pr|pullrequest|prnumber|githubpr",
+    "branch": "branch|gitbranch",
+    "worktree": "worktree|cwd|workingdirectory|projectpath",
+    "title": "title|topic",
+}
+_OF_KEY = {key: name for name, keys in _FIELDS.items() for key in keys.split("|")}
+_TIMES = frozenset({"created", "date", "updated", "ended"})
+# Where a line `Key: value` is metadata and not somebody's sentence.
+_SAYING = frozenset({"", "metadata", "context", "status", "progress", "continuity"})
+_STATES = {
+    "in_progress": "in progress|inprogress|active|wip|ongoing|working|started|open|underway",
+    "completed": "completed|complete|done|finished|closed|resolved|merged|success",
+    "blocked": "blocked|stuck|waiting|on hold|paused|suspended",
+}
+_OF_STATE = {word: state for state, words in _STATES.items() for word in words.split("|")}
+_NOT = frozenset({"not", "no", "un", "never", "partially", "almost", "half"})
+_MARKS = frozenset("*_`[]<>&\\!~|")
+_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class Block(NamedTuple):
+    """A piece of a section: a `text`, a `head` below the section's own, an `item` of an outermost list.
+
+    Of lists inside that one the items with a box are there, as `inner`.
+    `done` is what its box says, None without one; `text` is Markdown.
+    """
+
+    kind: str
+    text: str
+    done: bool | None = None
+
+
+@dataclass(slots=True)
+class Note:
+    """What a note says.  `fields` has the values as they are written, `sections` what stands below."""
+
+    title: str = ""
+    fields: dict[str, str] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    sections: dict[str, list[Block]] = field(default_factory=dict)
+    loose: list[Block] = field(default_factory=list)
+    """What stands below headings that nobody knows."""
+
+    def entries(self, name: str, *, joined: bool = False) -> list[str]:
+        """What a section lists: its items, or its texts where it has none.
+
+        Of headings inside it the items below count; if `joined`, each is one entry with its first words.
+        """
+        blocks = self.sections.get(name, [])
+        if joined and any(block.kind == "head" for block in blocks):
+            return [text for text in _joined(blocks) if text]
+        kinds = {block.kind for block in blocks}
+        wanted = next((kind for kind in ("item", "text", "head") if kind in kinds), "")
+        found = (plain(block.text) for block in blocks if block.kind == wanted)
+        return [text for text in found if text]
+
+    def open_items(self, *names: str) -> list[str]:
+        """What is not ticked in these sections, `None` and placeholders left out."""
+        found: list[str] = []
+        for name in names:
+            done = {plain(block.text) for block in self.sections.get(name, []) if block.done}
+            found += [text for text in self.entries(name) if text not in done and _says(text)]
+        return list(dict.fromkeys(found))
+
+    def boxes(self) -> list[str]:
+        """Every empty box, wherever it stands."""
+        blocks = [block for section in (*self.sections.values(), self.loose) for block in section]
+        return [text for block in blocks if block.done is False and (text := plain(block.text))]
+
+    def first(self, name: str) -> str:
+        """A section's first words that are no metadata."""
+        blocks = (block for block in self.sections.get(name, []) if block.kind in {"item", "text"})
+        texts = (plain(block.text) for block in blocks)
+        return next((text for text in texts if text and not _key(text.partition(":")[0])), "")
+
+    def last(self, name: str) -> str:
+        """What a section lists last: who reports progress adds to the end."""
+        return next(iter(self.entries(name)[::-1]), "")
+
+    @property
+    def status(self) -> str:
+        """`in_progress`, `completed` or `blocked`; what is written where it is none of them."""
+        written = self.fields.get("status") or self.first("status")
+        return state_of(written) or clip(written, 40)
+
+    @property
+    def updated(self) -> str:
+        """What changes when somebody says that the note did: when it was updated, and when it ended."""
+        return " ".join(self.fields[name] for name in ("updated", "ended") if name in self.fields)
+
+    def time(self, *names: str) -> str:
+        """The first of these fields that is a time, as RFC 3339; one of a day is of the note's `date`."""
+        for name in names:
+            written = self.fields.get(name, "")
+            for text in (written, f"{self.fields.get('date', '')} {written}"):
+                if written and (at := moment(text)):
+                    return at
+        return ""
+
+    def number(self, kind: str) -> tuple[int, str]:
+        """The `issue` or `pr` the note names, and the repository that its address is of; 0 and '' if none."""
+        for name in (kind, "thread"):
+            for text in (self.links.get(name, ""), self.fields.get(name, "")):
+                number, repository, said = _reference(text)
+                if number and said in {"", kind} and (said or name == kind):
+                    return number, repository
+        return 0, ""
+
+
+def read(data: bytes) -> Note:
+    """Read a note, whatever it is; binary data says nothing."""
+    note = Note()
+    text = _text(data)
+    if not text:
+        return note
+    text = _front_matter(note, text)
+    lines = text.split("\n")
+    if len(lines) > LINES:
+        lines = [*lines[: LINES // 4 * 3], "", *lines[-LINES // 4 :]]
+    _Walk(note).over(_parser().parse("\n".join(lines)))
+    return note
+
+
+def plain(text: str, chars: int = TEXT_CHARS) -> str:
+    """Return a line or a paragraph of Markdown as the words that are shown, clipped."""
+    return clip(_shown(text)[0], chars)
+
+
+def state_of(text: str) -> str:
+    """Return which of the three states a text means; '' where it means none of them.
+
+    >>> state_of("✅ **COMPLETED**")
+    'completed'
+    """
+    words = _words(text)[:6]
+    for at, word in enumerate(words):
+        if word in _NOT:
+            return ""
+        for said in (" ".join(words[at : at + 2]), word):
+            if said in _OF_STATE:
+                return _OF_STATE[said]
+    return ""
+
+
+class _Walk:
+    """Goes over the blocks of a note once and puts each where it belongs."""
+
+    def __init__(self, note: Note) -> None:
+        self._note = note
+        self._name = ""
+        self._depth = 0
+        self._blocks = note.loose
+        self._lists = 0
+        self._quotes = 0
+        self._row: list[str] = []
+
+    def over(self, tokens: Sequence[Token]) -> None:
+        opened = ""
+        for token in tokens:
+            kind = token.type
+            if kind in {"bullet_list_open", "ordered_list_open", "bullet_list_close", "ordered_list_close"}:
+                self._lists += token.nesting
+            elif kind in {"blockquote_open", "blockquote_close"}:
+                self._quotes += token.nesting
+            elif kind == "tr_open":
+                self._row = []
+            elif kind == "tr_close":
+                self._field(": ".join(self._row[:2]))
+            elif kind == "inline":
+                if opened and not self._quotes:
+                    self._inline(opened, token.content)
+                opened = ""
+            else:
+                opened = self._opened(token) or (opened if kind == "paragraph_open" else "")
+
+    def _opened(self, token: Token) -> str:
+        """What begins here that has text of its own."""
+        if token.type == "list_item_open":
+            return "item" if self._lists == 1 else "inner"
+        if token.type == "heading_open":
+            return token.tag if not self._lists else ""
+        if token.type in {"th_open", "td_open"}:
+            return "cell"
+        return "text" if token.type == "paragraph_open" and not self._lists else ""
+
+    def _inline(self, opened: str, text: str) -> None:
+        text = text[:INLINE_CHARS]
+        match opened:
+            case "cell":
+                self._row.append(text)
+            case "item":
+                self._item(text)
+            case "inner":
+                self._box(text)
+            case "text":
+                if not self._alone(text):
+                    for line in text.split("\n"):
+                        self._field(line)
+                    self._put(Block("text", text))
+            case _:
+                self._heading(int(opened[1:]), text)
+
+    def _heading(self, depth: int, text: str) -> None:
+        lines = text.split("\n")
+        if len(lines) > 1:  # text above a row of dashes: somebody's metadata
+            for line in lines:
+                self._field(line)
+            return
+        title = plain(text, TITLE_CHARS)
+        name = _named(title)
+        if depth == 1 and not self._note.title and not name:
+            self._note.title = title
+        if name or depth <= self._depth or not self._name:
+            self._name, self._depth = name, depth
+            blocks = self._note.sections.setdefault(name, []) if name else self._note.loose
+            self._blocks = blocks
+            if not self._note.title and not name and depth > 1:
+                self._note.title = title
+        else:
+            self._put(Block("head", text))
+
+    def _alone(self, text: str) -> bool:
+        """Whether a paragraph is nothing but the bold name of a section, which some take for a heading."""
+        line = text.strip()
+        if not line.startswith("**") or "\n" in line or len(line) > KEY_CHARS * 2:
+            return False
+        if not line.rstrip(": ").endswith("**") or not (name := _named(plain(line))):
+            return False
+        self._name, self._depth = name, 7
+        self._blocks = self._note.sections.setdefault(name, [])
+        return True
+
+    def _item(self, text: str) -> None:
+        done, text = _ticked(text)
+        self._field(text.split("\n", 1)[0])
+        self._put(Block("item", text, done))
+
+    def _box(self, text: str) -> None:
+        """Of lists inside lists the boxes count, and they alone."""
+        done, text = _ticked(text)
+        if done is not None:
+            self._put(Block("inner", text, done))
+
+    def _put(self, block: Block) -> None:
+        if len(self._blocks) < BLOCKS:
+            self._blocks.append(block)
+
+    def _field(self, line: str) -> None:
+        if self._name not in _SAYING or ":" not in line or len(self._note.fields) == len(_FIELDS):
+            return
+        if (key := line[: KEY_CHARS * 2].partition(":")[0]) and _key(key):
+            shown, link = _shown(line)
+            key, _, value = shown.partition(":")
+            _keep(self._note, _key(key), value, link)
+
+
+def _ticked(text: str) -> tuple[bool | None, str]:
+    """What the box before a text says, and the text behind it."""
+    if text[:1] == "[" and text[2:4] == "] " and text[1] in " xX":
+        return text[1] != " ", text[4:]
+    if text[:1] in {"✅", "☑", "✓", "✔"}:
+        return True, text[1:].lstrip("\ufe0f ")
+    return None, text
+
+
+def _keep(note: Note, name: str, value: str, link: str = "") -> None:
+    value = clip(value).strip("*_ ")
+    if name in _TIMES and not any(c.isdecimal() for c in value[:12]):
+        return  # `**Updated**: the parser`
+    if name and (value or link):
+        note.fields.setdefault(name, value)
+        if link:
+            note.links.setdefault(name, link)
+
+
+def _front_matter(note: Note, text: str) -> str:
+    """Take `key: value` lines between two rows of dashes at the very beginning; returns what follows."""
+    if not text.startswith("---\n"):
+        return text
+    end = text.find("\n---\n", 3, 8192)
+    if end < 0:
+        return text
+    for line in text[4:end].split("\n"):
+        key, colon, value = line.partition(":")
+        if colon:
+            _keep(note, _key(key), value.strip().strip("\"'"))
+    return text[end + 5 :]
+
+
+def _joined(blocks: Sequence[Block]) -> Iterator[str]:
+    """Each heading with its first words; what stands before the first one, by itself."""
+    head, told = "", True
+    for block in blocks:
+        if block.kind == "head":
+            if head and not told:
+                yield head
+            head, told = plain(block.text), False
+        elif not head:
+            if block.kind == "item":
+                yield plain(block.text)
+        elif not told and (text := plain(block.text)) and not text.endswith(":"):
+            told = True
+            yield clip(f"{head} — {text}")
+    if head and not told:
+        yield head
+
+
+def _named(title: str) -> str:
+    """The section that a heading begins; '' where nobody knows it."""
+    words = _words(title)
+    while words and (words[0].isdigit() or words[0] in {"the", "our", "my"}):
+        words = words[1:]
+    if (name := _OF_TITLE.get(" ".join(words), "")) or "(" not in title:
+        return name
+    words = _words(title.partition("(")[0])  # `(with evidence)`, `(and why)`
+    return _OF_TITLE.get(" ".join(words), "")
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text in lower case, without marks; `What We've Tried` is `what we tried`."""
+    text = unicodedata.normalize("NFKC", text[: TITLE_CHARS * 2]).casefold()
+    text = text.replace("\u2019", "'").replace("'ve ", " ").replace("'", "").replace("_", " ")
+    return "".join(c if c.isalnum() else " " for c in text).split()
+
+
+def _key(text: str) -> str:
+    return _OF_KEY.get("".join(_words(text)), "")
+
+
+def _says(text: str) -> bool:
+    words = _words(text)
+    return bool(words) and words[0] not in {"none", "nothing", "na"} and words != ["n", "a"]
+
+
+def _reference(text: str) -> tuple[int, str, str]:
+    """An issue's or pull request's number, its repository, and which of both an address says it is."""
+    for word in text.split():
+        word = word.strip("<>()[],.;")  # noqa: PLW2901 - the same word
+        if "://" in word:
+            try:
+                parts = urlsplit(word).path.strip("/").split("/")
+            except ValueError:
+                continue
+            if len(parts) > 3 and parts[2] in {"issues", "pull"} and _number(parts[3]):
+                kind = "issue" if parts[2] == "issues" else "pr"
+                return _number(parts[3]), f"{parts[0]}/{parts[1]}", kind
+            continue
+        repository, hash_, digits = word.rpartition("#")
+        if number := _number(digits if hash_ else word.upper().removeprefix("GH-")):
+            return number, repository if repository.count("/") == 1 else "", ""
+    return 0, "", ""
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+
+
+def _text(data: bytes) -> str:
+    """A note's text with LF line ends: its beginning and its end where it is long; '' of what is binary."""
+    head = data[: HEAD_BYTES + TAIL_BYTES]
+    if len(data) > len(head):
+        head = data[:HEAD_BYTES] + b"\n\n" + data[-TAIL_BYTES:].partition(b"\n")[2]
+    if head.startswith(_BOMS):
+        text = data[: HEAD_BYTES + TAIL_BYTES].decode("utf-16", "replace")
+    elif b"\0" in head[:4096]:
+        return ""
+    else:
+        text = head.decode("utf-8-sig", "replace")
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
+
+
+# --- the parser
+
+
+@cache
+def _parser() -> MarkdownIt:
+    """Blocks alone: what is inside one is looked at where it is wanted."""
+    from markdown_it import MarkdownIt  # noqa: PLC0415 - 6 MB that a machine without notes does without
+
+    return MarkdownIt("commonmark").enable("table").disable(["reference", "inline"])
+
+
+@cache
+def _inline_parser() -> MarkdownIt:
+    from markdown_it import MarkdownIt  # noqa: PLC0415 - as above
+
+    return MarkdownIt("commonmark").enable("strikethrough")
+
+
+def _shown(text: str) -> tuple[str, str]:
+    """The words that a piece of Markdown shows, and the first address that it leads to."""
+    text = text[:INLINE_CHARS]
+    if _MARKS.isdisjoint(text):
+        return text, ""
+    shown: list[str] = []
+    link = ""
+    for token in _inline_parser().parseInline(text):
+        for child in token.children or ():
+            if child.type in {"text", "code_inline"}:
+                shown.append(child.content)
+            elif child.type in {"softbreak", "hardbreak"}:
+                shown.append(" ")
+            elif child.type == "link_open":
+                link = link or str(child.attrGet("href") or "")
+            elif child.type == "image":
+                shown.append(child.content)
+    return "".join(shown), link
