@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from sessionsync.errors import (
     NoSuchSession,
     NotConfirmed,
     RemoteError,
+    RestoreError,
     StoreError,
 )
 from sessionsync.events import silent
@@ -50,6 +52,7 @@ from sessionsync.restore import (
     head_of,
     home_of,
     is_of,
+    is_own,
     of_session,
     project_of,
     put_back,
@@ -96,7 +99,7 @@ class Restoring:
         self._catalog = catalog
         self._cupboard = Cupboard(vault, backup.vault_dir, backup.mirror_dir)
         self._names = projects.Names(backup.mirror_dir)
-        self._here = Path.cwd()
+        self._here = _here()
         self._key = projects.identify(str(self._here)).key
 
     # --- which session
@@ -250,8 +253,11 @@ class Restoring:
         return [folder for folder in (session.folder, str(self._here)) if folder and Path(folder).is_dir()]
 
     def _target(self, session: Known, copy: Copy, wish: Wish) -> Target:
+        allowed = None
+        if not self._is_mine(copy):
+            allowed = partial(is_own, session.ref.source, session.session_id)
         if wish.out is not None:
-            return OutTarget(wish.out.absolute())
+            return OutTarget(wish.out.absolute(), allowed)
         is_transcript = session.ref.source == "claude"
         began = _began(session, copy)
         if wish.cwd is not None:
@@ -264,7 +270,7 @@ class Restoring:
         if not is_transcript:
             if wish.cwd is None and str(home) != session.folder:
                 home = Path(projects.identify(str(home)).root)
-            return ProjectTarget(home, session.session_id)
+            return ProjectTarget(home, session.session_id, allowed)
         return AgentTarget(self._agent(), session.session_id, home, os.environ)
 
     def _settle(self, session: Known, copy: Copy, target: Target) -> None:
@@ -286,11 +292,14 @@ class Restoring:
         roots, own = self._config.claude_roots(os.environ), claude_root(os.environ)
         return own if own in roots else roots[0]
 
+    def _is_mine(self, copy: Copy) -> bool:
+        """Whether a copy is from this disk, or by the token's own account; not where GitHub does not say."""
+        login = self.records.login if copy.author and self.records is not None else ""
+        return not copy.author or copy.author.lower() == login.lower()
+
     def _confirm(self, session: Known, copy: Copy, wish: Wish) -> None:
         """Ask before somebody else's session is put back; who is unknown is not somebody else."""
-        if not copy.author or self.records is None or not self.records.login:
-            return
-        if copy.author.lower() == self.records.login.lower():
+        if self._is_mine(copy) or self.records is None or not self.records.login:
             return
         said = f"Session {session.name} is {copy.author}'s, as GitHub says; you are {self.records.login}."
         if wish.yes:
@@ -341,6 +350,15 @@ def _github(config: Config) -> GitHub | None:
         monotonic=time.monotonic,
         emit=silent,
     )
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise RestoreError(
+            "The folder that this runs in is gone.", hint="Change into another one."
+        ) from error
 
 
 def _began(session: Known, copy: Copy) -> str:

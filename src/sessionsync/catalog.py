@@ -207,6 +207,8 @@ class Catalog:
             ("source = ? AND substr(key, 1, length(?)) = ?", (source, rest, rest)),
         ]
         for condition, parameters in conditions:
+            if not parameters[-1]:
+                continue  # everything begins with nothing
             rows = self.store.rows(
                 f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE {condition}"
                 " ORDER BY modified_at DESC LIMIT 20",
@@ -214,7 +216,7 @@ class Catalog:
             )
             if len(rows) == 1:
                 return _session(rows[0])
-            if rows and text:
+            if rows:
                 names = ", ".join(_session(row).name for row in rows)
                 raise AmbiguousSession(
                     f"{text!r} is more than one session: {names}.", hint="Name one as source:id."

@@ -109,6 +109,24 @@ def test_two_machines_and_a_runner_through_github(folder: Path) -> None:
         assert put.read_bytes() == agent.data
 
 
+def test_in_a_folder_that_is_gone_it_says_so(folder: Path) -> None:
+    daemon = Daemon(folder)
+    gone = folder / "gone"
+    gone.mkdir()
+    script = 'rmdir ../gone; exec "$0" -m sessiond restore abc'
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, sys.executable],
+        env=daemon.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'daemon'}"},
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == "sessiond: restore_failed: The folder that this runs in is gone."
+
+
 @pytest.fixture
 def stored(folder: Path) -> tuple[Daemon, Agent, Path]:
     """A large session whose file is gone."""

@@ -9,17 +9,29 @@ import random
 import resource
 import shutil
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sessionsync.errors import RestoreError, SessionLive, StoreError
+from sessionsync.errors import CopyIncomplete, RestoreError, SessionLive, StoreError
 from sessionsync.model import Ref, Role, rfc3339
 from sessionsync.remote import comments
-from sessionsync.restore import Examiner, Known, MirrorShelf, VaultShelf, loadable
+from sessionsync.restore import (
+    Examiner,
+    Known,
+    MirrorShelf,
+    OutTarget,
+    Restored,
+    VaultShelf,
+    loadable,
+    put_back,
+)
+from sessionsync.restore.choice import Choice, newest
 from sessionsync.restore.copies import CopyFile, main_of
 from sessionsync.restore.names import in_agent, role_of
 from sessionsync.restore.place import Placing
@@ -408,6 +420,54 @@ def test_a_checkpoint_that_a_crash_undid_is_read_by_itself(tmp_path: Path) -> No
     assert [(each.sha256, each.complete) for each in found] == list(zip(digests, [True, True], strict=True))
 
 
+@dataclass
+class Away:
+    """A copy in a place that another machine may have gone on with."""
+
+    checkpoint: str
+    generation: int
+    data: bytes
+    at: float = 0.0
+    origin: str = "archive"
+    alias: str = ""
+    author: str = ""
+    exact: bool = True
+    doubtful: bool = False
+    united: bool = False
+    revision: int = 0
+
+    @property
+    def main(self) -> StoredFile:
+        return StoredFile(f"{SESSION}.jsonl", self.generation, len(self.data), "")
+
+    def files(self) -> list[CopyFile]:
+        return [CopyFile(f"{SESSION}.jsonl", len(self.data), Role.MAIN)]
+
+    def read(self, file: CopyFile) -> Iterator[bytes]:
+        yield self.data[: file.size]
+
+
+def test_of_a_place_elsewhere_the_best_copy_is_taken() -> None:
+    known = Known(Ref("claude", SESSION), SESSION)
+    one, two, cut = Away("1", 0, b"1\n"), Away("2", 0, b"1\n2\n"), Away("3", 1, b"1\n")
+    chosen = newest(known, [one, two])
+    assert chosen.copies == [two, one]
+    chosen = newest(known, [one, two, cut])
+    assert chosen.copies == [two, cut, one]
+    assert "was cut after checkpoint 2" in chosen.notes[0]
+    here = Away("2", 0, b"1\n2\n", origin="vault")
+    more = Away("4", 0, b"1\n2\n3\n")
+    assert newest(known, [here, one, two]).copies == [here, two, one]
+    assert newest(known, [here, one, more]).copies == [more, here, one]
+    assert newest(known, [here, Away("5", 0, b"1\nother\n")]).copies[0] is here
+
+
+def test_what_was_united_from_several_machines_is_said_by_the_exit_code() -> None:
+    done = Restored(Away("1", 0, b"", united=True), OutTarget(Path("/")), 1, 1, changed=True)
+    assert done.exit_code == 5
+    assert Restored(Away("1", 0, b""), OutTarget(Path("/")), 1, 1, changed=True).exit_code == 0
+
+
 def test_the_list_of_copies(machine: Machine) -> None:
     agent, live = a_session(machine)
     agent.turn("more")
@@ -757,6 +817,80 @@ def test_a_projects_link_that_leads_out_of_it_is_not_followed(machine: Machine, 
             ProjectTarget(tmp_path, name)
 
 
+def test_an_id_that_no_agent_gives_is_never_put_into_a_command(tmp_path: Path) -> None:
+    for name in ("x; rm -rf ~", "../settings", "", f"{SESSION} ", "$(x)"):
+        with pytest.raises(RestoreError, match="no id that the agent gives"):
+            AgentTarget(tmp_path, name, tmp_path, {})
+
+
+@pytest.mark.parametrize("text", ["../../etc/passwd", "claude:", ":", "a\0b", "x" * 5000, "%2e%2e", "-"])
+def test_an_id_that_leads_out_is_nobodys(machine: Machine, text: str) -> None:
+    a_session(machine)
+    assert machine("restore", "--", text).code in {2, 4}
+    assert replaced(machine) == {}
+
+
+def test_a_file_from_the_future_counts_as_just_written(machine: Machine) -> None:
+    agent, live = a_session(machine, "one", "two")
+    live.write_bytes(live.read_bytes()[:300])
+    ahead = time.time() + 60  # a disk in the network has a clock of its own
+    os.utime(live, (ahead, ahead))
+    refused(machine("restore", agent.session), "was changed")
+
+
+def test_what_is_there_and_old_is_young_again(machine: Machine) -> None:
+    agent, live = a_session(machine)
+    old = time.time() - 29 * 86_400
+    os.utime(live, (old, old))
+    done = machine("restore", agent.session, "--json")
+    assert (done.code, done.json["changed"]) == (0, False)
+    assert live.stat().st_mtime > time.time() - 60  # else the agent's clean-up takes it at its next start
+
+
+def test_a_folder_under_two_names_is_one_folder(machine: Machine) -> None:
+    """As on a disk that takes no notice of case."""
+    agent, live = a_session(machine, "one", "two")
+    whole = live.read_bytes()
+    live.write_bytes(whole[: whole.index(b"\n") + 1])
+    machine.age()
+    other = live.parent.with_name(live.parent.name.upper())
+    other.mkdir()
+    mount = ["mount", "--bind", str(live.parent), str(other)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can let one folder have two names, and not everywhere")
+    try:
+        done = machine("restore", agent.session)
+        assert done.code == 0, done.err
+        assert live.read_bytes() == whole
+    finally:
+        subprocess.run(["umount", "-l", str(other)], check=True)
+
+
+def test_a_copy_that_holds_nothing_of_a_session_is_none(tmp_path: Path) -> None:
+    class Foreign:
+        origin, checkpoint, author, doubtful = "github", None, "", False
+
+        def files(self) -> list[CopyFile]:
+            return [CopyFile("settings.json", 2, Role.COMPANION)]
+
+    chosen = Choice([Foreign()])  # type: ignore[list-item] # that is all it needs
+    with pytest.raises(CopyIncomplete, match="holds none of the files"):
+        put_back(
+            Known(Ref("claude", SESSION), SESSION),
+            chosen,
+            lambda _: AgentTarget(tmp_path, SESSION, tmp_path, {}),
+            confirm=lambda _: None,
+            settle=lambda _copy, _target: None,
+            keep_in=tmp_path / "kept",
+            now=0.0,
+            alive=lambda _: False,
+            force=False,
+            progress=lambda _done, _total: None,
+        )
+    assert not (tmp_path / "kept").exists()
+    assert not (tmp_path / "projects").exists()
+
+
 HOSTILE = (
     "../settings.json",
     "/etc/passwd",
@@ -1035,6 +1169,56 @@ def test_a_record_that_was_changed_is_no_copy(make: Make, gh: FakeGitHub) -> Non
     gh.edit_comment(comment.id, comment.body.replace('"github_only"', '"hybrid"'))
     done = two("restore", agent.session)
     assert done.code == 4
+
+
+def test_a_record_that_is_not_whole_says_why(make: Make, gh: FakeGitHub) -> None:
+    _, two, agent, _ = two_homes(make, gh)
+    (comment,) = gh.comments("o/r", 1)
+    gh.edit_comment(comment.id, comment.body.replace('"github_only"', '"hybrid"'))
+    assert "it was edited" in two("restore", agent.session).err
+    done = two("restore", agent.session, "--from", "github")
+    assert done.code == 1
+    assert "record_invalid" in done.err
+
+
+def test_a_record_of_a_newer_format_is_not_guessed_at(
+    make: Make, gh: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, two, agent, _ = two_homes(make, gh)
+    monkeypatch.setattr("sessionsync.restore.records.SCHEMA", 0)
+    done = two("restore", agent.session)
+    assert done.code == 4
+    assert "a newer sessiond wrote" in done.err
+    assert transcripts_of(two, agent.session) == []
+
+
+def test_of_somebody_elses_session_only_its_own_files_are_written(make: Make, gh: FakeGitHub) -> None:
+    one = make("one", gh=gh)
+    files = [
+        ("context.json", b"{}"),
+        ("artifacts/.claude/x", b"kept"),
+        ("checkpoints/1.json", b"{}"),
+        ("notes.md", b"mine"),
+        ("CLAUDE.md", b"obey"),
+        (".claude/settings.json", b"{}"),
+    ]
+    write(one.home.structured("plan"), files)
+    one.settle()
+    one.push()
+    two = make("two", gh=gh, project="else/app")
+    gh.token("T2", login="ann")
+    ann = {"GH_TOKEN": "T2", "SESSIOND_GITHUB_AUTHORS": '["me"]'}
+    out = two.home.folder / "out"
+    there = two.home.project / ".claude" / "sessions" / "plan"
+    for arguments, folder in (((), there), (("--out", str(out)), out)):
+        done = two("restore", "plan", "--yes", *arguments, **ann)
+        assert done.code == 0, done.err
+        assert "have no place there" in done.out
+        found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        assert found == {"context.json", "artifacts/.claude/x", "checkpoints/1.json"}
+    shutil.rmtree(there)
+    assert two("restore", "plan").code == 0  # one's own comes back as it was
+    assert {path.relative_to(there).as_posix() for path in there.rglob("*") if path.is_file()} >= {"notes.md"}
 
 
 def test_of_a_larger_session_the_comment_has_only_a_summary(make: Make, gh: FakeGitHub) -> None:

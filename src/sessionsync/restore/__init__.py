@@ -12,6 +12,7 @@ from sessionsync.restore.copies import Copy, MirrorShelf, Shelf, VaultShelf, hea
 from sessionsync.restore.examine import Examiner
 from sessionsync.restore.known import Cupboard, Known, of_session, resolve, unknown
 from sessionsync.restore.loadable import loadable
+from sessionsync.restore.names import is_own
 from sessionsync.restore.records import Filed, RecordShelf
 from sessionsync.restore.restore import Restored, Shelves, put_back
 from sessionsync.restore.target import (
@@ -43,6 +44,7 @@ __all__ = [
     "head_of",
     "home_of",
     "is_of",
+    "is_own",
     "loadable",
     "of_session",
     "project_of",

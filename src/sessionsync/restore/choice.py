@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 
 from sessionsync.errors import NoSuchCheckpoint, NoSuchCopy
 from sessionsync.model import rfc3339, unix_seconds
-from sessionsync.restore.copies import Copy, VaultCopy
+from sessionsync.restore.copies import Copy
 from sessionsync.restore.examine import is_continued, is_same, redactions
 from sessionsync.restore.known import Known
+from sessionsync.restore.names import grows_by_lines
+
+# The places on this disk; all others hold what another machine may have gone on with.
+HERE = ("mirror", "vault")
 
 
 @dataclass(slots=True)
@@ -44,44 +48,52 @@ def newest(session: Known, copies: Sequence[Copy]) -> Choice:
     """The newest checkpoint, or what goes on from it; the others behind it, should that one be damaged.
 
     Where the newest checkpoint's generation began with a shrink and is still shorter than what was there
-    before, the last checkpoint before the shrink is taken instead.
+    before, the last checkpoint before the shrink is taken instead.  Of every place elsewhere its best copy
+    is weighed against what is here.
 
     Raises:
         NoSuchCopy: there is none.
     """
-    stored = [copy for copy in copies if isinstance(copy, VaultCopy)]
+    stored = [copy for copy in copies if copy.origin == "vault"]
     plain = [copy for copy in copies if copy.origin == "mirror"][::-1]
-    away = [copy for copy in copies if copy.origin not in {"mirror", "vault"}][::-1]
     choice = Choice([])
     if stored:
-        best = _before_shrinks(stored)
-        older = [copy for copy in reversed(stored) if copy is not best]
-        if best is not stored[-1]:
-            choice.notes.append(
-                f"The transcript was cut after checkpoint {best.checkpoint} and is still shorter than it was"
-                f" then: that one is taken.  The newest is {stored[-1].checkpoint} (--at)."
-            )
-            choice.copies = [best, *older, *plain]
-        else:
-            ahead = [copy for copy in plain if is_continued(copy, best)]
-            choice.copies = [*ahead, best, *older, *(copy for copy in plain if copy not in ahead)]
+        best, older = _best(stored, choice.notes)
+        ahead = [copy for copy in plain if best is stored[-1] and is_continued(copy, best)]
+        choice.copies = [*ahead, best, *older, *(copy for copy in plain if copy not in ahead)]
     else:
         choice.copies = plain
-    for copy in away:
-        _weigh(choice, copy, session, stored)
-    if not choice.copies:
+    if not copies:
         raise NoSuchCopy(
             f"There is no copy of session {session.name} that could be restored.",
             hint=f"`sessiond restore {session.name} --list` shows what there is.",
         )
+    for place in dict.fromkeys(copy.origin for copy in copies):
+        if place not in HERE:
+            notes: list[str] = []
+            best, older = _best([copy for copy in copies if copy.origin == place], notes)
+            _weigh(choice, best, session, stored)
+            choice.notes += notes if choice.copies[0] is best else []
+            choice.copies += older
     return choice
 
 
-def _before_shrinks(stored: Sequence[VaultCopy]) -> VaultCopy:
-    """The newest checkpoint that is not shorter than what its main file had before its generation."""
-    best = stored[-1]
-    for copy in reversed(stored[:-1]):
-        if best.main is None or copy.main is None or copy.source != "claude":
+def _best(copies: Sequence[Copy], notes: list[str]) -> tuple[Copy, list[Copy]]:
+    """The best copy of one place, where the newest is last, and the others, the newest first."""
+    best = _before_shrinks(copies)
+    if best is not copies[-1]:
+        notes.append(
+            f"The transcript was cut after checkpoint {best.checkpoint} and is still shorter than it was"
+            f" then: that one is taken.  The newest is {copies[-1].checkpoint} (--at)."
+        )
+    return best, [copy for copy in reversed(copies) if copy is not best]
+
+
+def _before_shrinks(copies: Sequence[Copy]) -> Copy:
+    """The newest copy that is not shorter than what its main file had before its generation."""
+    best = copies[-1]
+    for copy in reversed(copies[:-1]):
+        if best.main is None or copy.main is None or not grows_by_lines(best.main.name):
             break
         if copy.main.generation < best.main.generation:
             if copy.main.length <= best.main.length:
@@ -90,7 +102,7 @@ def _before_shrinks(stored: Sequence[VaultCopy]) -> VaultCopy:
     return best
 
 
-def _weigh(choice: Choice, copy: Copy, session: Known, stored: Sequence[VaultCopy]) -> None:
+def _weigh(choice: Choice, copy: Copy, session: Known, stored: Sequence[Copy]) -> None:
     """Put a copy from elsewhere before the local ones where it goes on from them, else behind them.
 
     A clock decides nothing.  A transcript must go on byte for byte; of files that are rewritten the record

@@ -4,7 +4,8 @@
     vault     every checkpoint, verified         one copy a checkpoint
     github    what the comment holds             one copy, see `records`
 
-A further place, as the archive will be, is one more `Shelf` with its own kind of `Copy`.
+A further place is one more `Shelf` with its own kind of `Copy`, oldest first; nothing else here, nor in
+`choice`, asks where a copy is from but to prefer what is on this disk.
 """
 
 from __future__ import annotations
@@ -71,6 +72,14 @@ class Copy(Protocol):
         """Whether a damaged journal leaves open what belongs to it."""
 
     @property
+    def united(self) -> bool:
+        """Whether it was put together from the versions of several machines."""
+
+    @property
+    def main(self) -> StoredFile | None:
+        """The main file's generation and length; None where the shelf knows nothing of shrinks."""
+
+    @property
     def author(self) -> str:
         """Who wrote it."""
 
@@ -133,6 +142,8 @@ class MirrorCopy:
     alias: str = ""
     exact: bool = True
     doubtful: bool = False
+    united: bool = False
+    main: StoredFile | None = None
     author: str = ""
     revision: int = 0
 
@@ -216,7 +227,7 @@ def _named(sid: str, inside: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VaultCopy:
-    """A checkpoint in the vault.  `main` is the main file as it was then."""
+    """A checkpoint in the vault."""
 
     checkpoint: str
     at: float
@@ -227,6 +238,7 @@ class VaultCopy:
     main: StoredFile | None = None
     origin: str = "vault"
     exact: bool = True
+    united: bool = False
     author: str = ""
     revision: int = 0
 

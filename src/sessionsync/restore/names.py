@@ -11,6 +11,8 @@ from sessionsync.model import Role
 from sessionsync.peek import SESSION_ID
 
 _CONTEXT = "context.json"
+_METRICS = "metrics.json"
+_BELOW = frozenset({"artifacts", "checkpoints"})
 
 
 def steps(name: str) -> tuple[str, ...]:
@@ -52,6 +54,21 @@ def in_agent(session_id: str, folder: str, name: str) -> tuple[str, ...] | None:
     if first in {"tasks", "file-history"} and len(rest) > 1 and rest[0] == session_id:
         return path
     return None
+
+
+def is_own(source: str, session_id: str, name: str) -> bool:
+    """Whether a name is one that the files of such a session have, and no settings, hook or command.
+
+    Raises:
+        RestoreError: the name leads out of the session.
+    """
+    first, *rest = steps(name)
+    if source == "claude":
+        elsewhere = len(rest) == 2 and first == "projects" and rest[1] == f"{session_id}.jsonl"
+        return elsewhere or in_agent(session_id, "-", name) is not None
+    if source == "structured":
+        return first in _BELOW if rest else first in {_CONTEXT, _METRICS}
+    return not rest and not first.startswith(".") and first.endswith((".md", ".tmp", ".json"))
 
 
 def role_of(source: str, name: str) -> Role:

@@ -32,6 +32,8 @@ BLOCK_BYTES = 1024 * 1024
 STAGE = ".sessiond-restore-"
 # What a restore that was killed left behind is removed by a later one.
 STALE_S = 86_400.0
+# Nobody has a file open that did not change for so long, and no agent deletes what is younger.
+OLD_S = 86_400.0
 
 Progress = Callable[[int], object]
 """Is told how many bytes more are written."""
@@ -261,6 +263,13 @@ class Placing:
             each.mkdir(0o700)
             each.chmod(0o700)
             self._made.append(each)
+
+    def freshen(self) -> None:
+        """Let what was there already, and is old, count as put now: the agent deletes what is old."""
+        for staged in self._staged:
+            if staged.same and staged.there is not None and self.now - staged.there.st_mtime > OLD_S:
+                with contextlib.suppress(OSError):  # it is whole, which is what was asked for
+                    os.utime(staged.put.path, (self.now, self.now))
 
     # --- end
 

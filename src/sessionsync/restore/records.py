@@ -14,10 +14,12 @@ from sessionsync.errors import Lagging, Missing, NotPermitted, RecordError
 from sessionsync.model import Ref, checkpoint_id, unix_seconds
 from sessionsync.remote import comments
 from sessionsync.remote.authors import Trusted
+from sessionsync.remote.comments.record import SCHEMA
 from sessionsync.remote.github import Comment, GitHub, Issue
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known, own_id
 from sessionsync.restore.names import role_of
+from sessionsync.vault import StoredFile
 
 LABEL = "sessiond"
 
@@ -71,6 +73,8 @@ class RecordCopy:
     origin: str = "github"
     alias: str = ""
     doubtful: bool = False
+    united: bool = False
+    main: StoredFile | None = None
 
     @property
     def checkpoint(self) -> str | None:
@@ -135,8 +139,15 @@ class RecordShelf:
         return self._login or ""
 
     def copies(self, session: Known) -> list[RecordCopy]:
-        """The session's copy, where its record holds one; RemoteError where GitHub does not answer."""
+        """The session's copy, where its record holds one.
+
+        Raises:
+            RecordError: there is a record, but it is not whole, or of a format that is not known here.
+            RemoteError: GitHub does not answer.
+        """
         filed = self.find(session)
+        if filed is not None and filed.problem:
+            raise RecordError(filed.problem, hint="Another copy may be whole: `sessiond restore ID --list`.")
         if filed is None or filed.contents is None:
             return []
         return [RecordCopy(filed, filed.contents)]
@@ -251,7 +262,9 @@ def _assembled(
     """The newest whole record among the parts, else what the newest first part says of it."""
     chosen: dict[tuple[int, int], comments.Part] = {}
     firsts: list[tuple[comments.Record, int, str]] = []
+    wrong = ""
     for number, comment, part in parts:
+        wrong = wrong or (part.problem and f"part {part.part} of its record: {part.problem}")
         if not part.problem:  # of doubles the oldest counts
             chosen.setdefault((part.revision, part.part), part)
         if part.part == 1 and part.record is not None:
@@ -262,9 +275,16 @@ def _assembled(
     try:
         record, contents = comments.assemble(chosen.values())
     except RecordError as error:
-        record, problem = max((first[0] for first in firsts), key=lambda said: said.revision), str(error)
+        record = max((first[0] for first in firsts), key=lambda said: said.revision)
+        problem = wrong or str(error)
+    if record.schema > SCHEMA:
+        contents, problem = None, _newer(record.schema)
     _, issue, author = next(first for first in firsts if first[0] == record)
     return Filed(session_id, record, contents, author, issue, project, problem)
+
+
+def _newer(schema: int) -> str:
+    return f"the record is of schema {schema}, which a newer sessiond wrote: update this one"
 
 
 def _is_same(filed: Filed, session: Known) -> bool:

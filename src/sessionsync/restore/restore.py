@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sessionsync.errors import CopyError, CopyIncomplete, NoSuchCopy, RemoteError, SessionLive
+from sessionsync.errors import CopyError, CopyIncomplete, NoSuchCopy, RecordError, RemoteError, SessionLive
 from sessionsync.model import SessionFile
 from sessionsync.restore import choice
 from sessionsync.restore.choice import Choice
@@ -52,10 +52,10 @@ class Restored:
 
     @property
     def exit_code(self) -> int:
-        """0, 1 where something is missing, 5 where something is redacted."""
+        """0, 1 where something is missing, 5 where something is redacted, or was united from several."""
         if not self.complete:
             return 1
-        return 0 if self.copy.exact else 5
+        return 0 if self.copy.exact and not self.copy.united else 5
 
 
 class Shelves:
@@ -63,6 +63,7 @@ class Shelves:
 
     def __init__(self, shelves: Sequence[Shelf]) -> None:
         self._shelves = list(shelves)
+        self._silent: RemoteError | None = None
         self.notes: list[str] = []
 
     @property
@@ -76,6 +77,7 @@ class Shelves:
         Raises:
             NoSuchCopy: that place is not set up.
             RemoteError: GitHub was named, and does not answer.
+            RecordError: GitHub was named, and what it holds is not whole.
             CopyError: a folder was named, and cannot be read.
         """
         if origin and origin not in self.names:
@@ -89,10 +91,11 @@ class Shelves:
                 continue
             try:
                 found.extend(shelf.copies(session))
-            except (RemoteError, CopyError) as error:
+            except (RemoteError, CopyError, RecordError) as error:
                 if origin:
                     raise
                 self.notes.append(f"Nothing is known of copies in {shelf.name}: {error}")
+                self._silent = error if isinstance(error, RemoteError) else self._silent
         return found
 
     def choose(self, session: Known, *, origin: str = "", at: str = "") -> Choice:
@@ -100,15 +103,19 @@ class Shelves:
 
         Raises:
             NoSuchCopy: there is none, or none in that place.
+            RemoteError: there is none here, and GitHub does not answer.
             NoSuchCheckpoint: there is none of that name.
         """
         copies = self.copies(session, origin)
         if at:
             return choice.named(session, copies, at)
-        if not copies and origin:
+        if not copies and self._silent is not None:
+            raise self._silent
+        if not copies:
+            where = f"in {origin}" if origin else "that could be restored"
             raise NoSuchCopy(
-                f"There is no copy of session {session.name} in {origin}.",
-                hint=f"`sessiond restore {session.name} --list` shows where there is one.",
+                " ".join([f"There is no copy of session {session.name} {where}.", *self.notes]),
+                hint=f"`sessiond restore {session.name} --list` shows what there is.",
             )
         return choice.newest(session, copies)
 
@@ -144,6 +151,12 @@ def put_back(
     for copy in chosen.copies:
         place = target(copy)
         puts, left = place.puts(copy.files())
+        if not puts:
+            failed = failed or CopyIncomplete(
+                f"The copy in {copy.origin} holds none of the files that a session has.",
+                hint="`sessiond restore ID --list` shows the others.",
+            )
+            continue
         confirm(copy)
         total, done = sum(put.file.size for put in puts), 0
 
@@ -163,6 +176,7 @@ def put_back(
             settle(copy, place)
             if gone is not None:
                 placing.commit(gone, place.root)
+            placing.freshen()
             if left:
                 names = ", ".join(file.name for file in left[:3])
                 notes.append(f"{len(left)} of its files have no place there and stay in the backup: {names}")

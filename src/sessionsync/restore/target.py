@@ -21,7 +21,7 @@ from sessionsync import projects
 from sessionsync.errors import ProjectElsewhere, RestoreError
 from sessionsync.events import silent
 from sessionsync.model import Found, Ref, SessionFile
-from sessionsync.peek import first_cwd
+from sessionsync.peek import SESSION_ID, first_cwd
 from sessionsync.remote.comments import project_hash
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known
@@ -40,6 +40,8 @@ DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 Alive = Callable[[int], bool]
 """Whether a process of this number lives."""
+Allowed = Callable[[str], bool]
+"""Whether a file of this name may be put; see `names.is_own`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,11 @@ class AgentTarget:
     """The agent's folder, for a transcript whose project is at `cwd`."""
 
     def __init__(self, root: Path, session_id: str, cwd: Path, environ: Mapping[str, str]) -> None:
+        if not SESSION_ID.fullmatch(session_id):
+            raise RestoreError(
+                f"{session_id[:200]!r} is no id that the agent gives a session.",
+                hint="Whoever wrote that copy made it up; --out DIR shows what is in it.",
+            )
         self.home = Path(os.path.realpath(cwd))
         self.root = Path(os.path.realpath(root))
         self.known_as = str(Ref("claude", session_id))
@@ -193,9 +200,17 @@ class AgentTarget:
         others = [
             file
             for file in present
-            if file.path.is_relative_to(self._projects) and not file.path.is_relative_to(self.folder)
+            if file.path.is_relative_to(self._projects) and not self._is_in_folder(file.path)
         ]
         return others, []
+
+    def _is_in_folder(self, path: Path) -> bool:
+        """Whether a path leads through the project's folder, also where a disk takes two names for one."""
+        other = self._projects / path.relative_to(self._projects).parts[0]
+        try:
+            return other == self.folder or other.samefile(self.folder)
+        except OSError:
+            return False
 
     def live(self, present: Sequence[SessionFile], now: float, alive: Alive) -> str:
         """Whether a process says that it has the session open, or it has just been written to."""
@@ -232,7 +247,8 @@ class AgentTarget:
 class ProjectTarget:
     """The folder of a structured session in its project."""
 
-    def __init__(self, project: Path, session_id: str) -> None:
+    def __init__(self, project: Path, session_id: str, allowed: Allowed | None = None) -> None:
+        self._allowed = allowed
         self.home = Path(os.path.realpath(project))
         sessions = Path(os.path.realpath(self.home / ".claude" / "sessions"))
         name = steps(session_id)
@@ -247,8 +263,9 @@ class ProjectTarget:
         self.known_as = str(self.folder)
 
     def puts(self, files: Sequence[CopyFile]) -> tuple[list[Put], list[CopyFile]]:
-        """Every file, as it was."""
-        return [Put(file, self.root, (self._session_id, *steps(file.name))) for file in files], []
+        """Every file that may be put, as it was."""
+        may, left = _parted(files, self._allowed)
+        return [Put(file, self.root, (self._session_id, *steps(file.name))) for file in may], left
 
     def present(self) -> list[SessionFile]:
         """What lies in the folder."""
@@ -279,14 +296,16 @@ class ProjectTarget:
 class OutTarget:
     """A folder that a person named: byte for byte, and nobody goes on there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, allowed: Allowed | None = None) -> None:
+        self._allowed = allowed
         self.folder = self.root = Path(os.path.realpath(folder))
         self.home = None
         self.known_as = ""
 
     def puts(self, files: Sequence[CopyFile]) -> tuple[list[Put], list[CopyFile]]:
-        """Every file under its name."""
-        return [Put(file, self.folder, steps(file.name)) for file in files], []
+        """Every file that may be put, under its name."""
+        may, left = _parted(files, self._allowed)
+        return [Put(file, self.folder, steps(file.name)) for file in may], left
 
     def present(self) -> list[SessionFile]:
         """Nothing that counts."""
@@ -309,10 +328,18 @@ class OutTarget:
         return ""
 
 
+def _parted(files: Sequence[CopyFile], allowed: Allowed | None) -> tuple[Sequence[CopyFile], list[CopyFile]]:
+    """The files that may be put, and the others."""
+    if allowed is None:
+        return files, []
+    return [file for file in files if allowed(file.name)], [f for f in files if not allowed(f.name)]
+
+
 def _recent(files: Sequence[SessionFile], now: float) -> str:
-    newest = max((file.mtime_ns / 1e9 for file in files), default=0.0)
-    if 0 <= now - newest < RECENT_S:
-        return f"it was changed {int(now - newest)} s ago"
+    ages = [now - file.mtime_ns / 1e9 for file in files]
+    # a disk's clock, as of one in the network, may be ahead of ours
+    if recent := [age for age in ages if abs(age) < RECENT_S]:
+        return f"it was changed {max(0, int(min(recent)))} s ago"
     return ""
 
 
