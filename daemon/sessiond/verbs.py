@@ -345,8 +345,8 @@ class Verbs:
             Finding(
                 "purge_at_once",
                 Severity.WARNING,
-                f"cleanupPeriodDays in {root}/settings.json lets the agent delete its transcripts.",
-                "Everything is kept here. Set it to 30 or more to keep the agent's own files as well.",
+                f"cleanupPeriodDays is {days:g} in {root}/settings.json: the agent then keeps no transcript.",
+                "What was there for a second is kept here. Set it to 30 or more to keep the agent's own.",
                 app.started_at,
             )
             for root in app.config.claude_roots(app.environ)

@@ -22,6 +22,10 @@ from tests.rig import START, Home, Rig, append, line
         ("{not json", None),
         ('{"cleanupPeriodDays": "soon"}', None),
         ("[]", None),
+        ("", None),
+        ('{"cleanupPeriodDays": 1e999}', None),
+        ('{"cleanupPeriodDays": true}', None),
+        ("[" * 100_000, None),
     ],
 )
 def test_the_agents_own_setting_says_how_long(
@@ -30,6 +34,11 @@ def test_the_agents_own_setting_says_how_long(
     if settings is not None:
         (tmp_path / "settings.json").write_text(settings)
     assert cleanup_days(tmp_path) == days
+
+
+def test_a_fifo_in_the_settings_place_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "settings.json")
+    assert cleanup_days(tmp_path) is None
 
 
 def test_each_session_says_how_many_days_are_left(tmp_path: Path) -> None:

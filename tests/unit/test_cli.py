@@ -601,8 +601,7 @@ def test_what_is_typed_often_imports_little(daemon: Daemon) -> None:
 
 
 def test_a_reader_who_has_seen_enough_is_no_error(daemon: Daemon) -> None:
-    each = {"project": "p", "updated_at": rfc3339(NOW), "copies": [], "title": "x" * 50, "next": ""}
-    daemon.answers["sessions"] = {"sessions": [{"id": f"s{n}", **each} for n in range(5000)]}
+    daemon.answers["sessions"] = {"sessions": [a_session(id=f"s{n}", title="x" * 50) for n in range(5000)]}
     command = f"{sys.executable} -m sessiond list | head -1"
     done = subprocess.run(
         ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
@@ -650,7 +649,7 @@ def a_session(**changes: Any) -> Json:
         "id": "3f2a9c1e-0000-4000-8000-000000000001", "source": "claude", "project": "shop", "title": "Redesign", "path": "/p",
         "size": 46_080, "tier": "github_only", "state": "active", "turns": 7, "next": "", "updated_at": rfc3339(NOW - 180),
         "last_checkpoint_at": None, "last_pushed_at": rfc3339(NOW - 7300), "unpushed": False, "unpushed_bytes": 0,
-        "copies": ["mirror", "vault"],
+        "copies": ["mirror", "vault"], "purge_in_days": 12.3,
     } | changes  # fmt: skip
 
 
@@ -659,22 +658,36 @@ def test_sessions_in_columns() -> None:
         "sessions": [
             a_session(),
             a_session(id="3f2a9c1e-0000-4000-8000-000000000002", title="日本語のとても長い題名がここにあります" * 3, unpushed=True, unpushed_bytes=2048),
-            a_session(id="checkout", source="structured", title="\x1b[31mred\x07\n\u202eevil", last_pushed_at=None),
-            a_session(id="new", title="", unpushed=True, last_pushed_at=None, size=5 * 1024**2),
+            a_session(id="checkout", source="structured", title="\x1b[31mred\x07\n\u202eevil", last_pushed_at=None, purge_in_days=None),
+            a_session(id="new", title="", unpushed=True, last_pushed_at=None, size=5 * 1024**2, purge_in_days=1.0),
+            a_session(id="old", purge_in_days=0.0),
+            a_session(id="gone", state="deleted", purge_in_days=None),
         ]
     }  # fmt: skip
     lines = tables.sessions(answer, NOW, Terminal(120, colours=False))
-    assert lines[0].split() == ["ID", "SOURCE", "PROJECT", "CHANGED", "SIZE", "GITHUB", "TITLE"]
+    assert lines[0].split() == [
+        "ID",
+        "SOURCE",
+        "PROJECT",
+        "CHANGED",
+        "SIZE",
+        "GITHUB",
+        "AGENT",
+        "KEEPS",
+        "TITLE",
+    ]
     assert re.split("  +", lines[1]) == [
-        "3f2a9c1e-0000-4000-8000-000000000001", "claude", "shop", "3 min ago", "45 KB", "2 h ago", "Redesign",
+        "3f2a9c1e-0000-4000-8000-000000000001", "claude", "shop", "3 min ago", "45 KB", "2 h ago", "12 days", "Redesign",
     ]  # fmt: skip
-    assert "2.0 KB behind  日本" in lines[2]
+    assert "2.0 KB behind  12 days      日本" in lines[2]
     assert lines[2].endswith("…")
     assert cells(lines[2]) <= 120
     assert "5.0 MB  waiting " in lines[4]
     assert all(letter.isprintable() for line in lines for letter in line)
     assert lines[3].endswith("  [31mred evil")
-    assert lines[4].endswith("(no title)")
+    assert lines[4].endswith("24 h         (no title)")
+    assert lines[5].endswith("overdue      Redesign")
+    assert lines[6].endswith("deleted      Redesign")
     assert tables.sessions({"sessions": []}, NOW, WIDE) == ["No sessions are known here."]
 
 
@@ -689,7 +702,7 @@ def test_an_id_is_as_short_as_it_may_be() -> None:
 
 def test_a_list_says_what_is_next() -> None:
     lines = tables.listed({"sessions": [a_session(next="write the tests"), a_session(copies=[])]}, NOW, FILE)
-    assert lines[1].endswith("mirror, vault    Redesign → write the tests")
+    assert lines[1].endswith("mirror, vault    12 days      Redesign → write the tests")
     assert "nowhere yet" in lines[2]
 
 
@@ -710,6 +723,7 @@ def test_one_session_on_a_screen() -> None:
     assert text.startswith(
         "Redesign\nclaude:3f2a9c1e-0000-4000-8000-000000000001  shop  /p\nactive, changed 3 min ago, 45 KB"
     )
+    assert "\nthe agent keeps it: 12 days\n" in text
     assert "Phase\n  - build" in text
     assert "Decided\n  - use [1msqlite" in text
     assert "Next" not in text

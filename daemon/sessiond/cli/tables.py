@@ -11,6 +11,7 @@ Json = dict[str, Any]
 WORDS = {"buried": "refused for good", "hint": "what to do"}
 SHORT_ID = 8
 SHOWN = 10
+DAY_S = 86_400
 
 
 def sessions(answer: Json, now: float, out: Terminal) -> list[str]:
@@ -27,11 +28,12 @@ def sessions(answer: Json, now: float, out: Terminal) -> list[str]:
             ago(each["updated_at"], now),
             size(each["size"]),
             _whereabouts(each, now),
+            _left(each),
             _title(each),
         )
         for each in found
     ]
-    heads = ("ID", "SOURCE", "PROJECT", "CHANGED", "SIZE", "GITHUB", "TITLE")
+    heads = ("ID", "SOURCE", "PROJECT", "CHANGED", "SIZE", "GITHUB", "AGENT KEEPS", "TITLE")
     return table(heads, rows, out, right=(4,))
 
 
@@ -47,11 +49,13 @@ def listed(answer: Json, now: float, out: Terminal) -> list[str]:
             each["project"],
             ago(each["updated_at"], now),
             ", ".join(each["copies"]) or "nowhere yet",
+            _left(each),
             _title(each) + (f" → {clean(each['next'])}" if each["next"] else ""),
         )
         for each in found
     ]
-    return table(("ID", "PROJECT", "CHANGED", "RESTORABLE FROM", "TITLE → NEXT"), rows, out)
+    heads = ("ID", "PROJECT", "CHANGED", "RESTORABLE FROM", "AGENT KEEPS", "TITLE → NEXT")
+    return table(heads, rows, out)
 
 
 def hits(answer: Json, now: float, out: Terminal) -> list[str]:
@@ -86,6 +90,7 @@ def show(answer: Json, now: float, out: Terminal) -> list[str]:
         ),
         f"on GitHub: {_whereabouts(answer, now)}",
         f"restorable from: {', '.join(answer['copies']) or 'nowhere yet'}",
+        f"the agent keeps it: {_left(answer) or 'it does not say how long'}",
     ]
     for title, words in (
         ("Phase", [critical["current_phase"]] if critical["current_phase"] else []),
@@ -282,6 +287,16 @@ def _whereabouts(each: Json, now: float) -> str:
     if each.get("unpushed"):
         return "waiting" if each["last_pushed_at"] is None else f"{size(each['unpushed_bytes'])} behind"
     return "no" if each["last_pushed_at"] is None else ago(each["last_pushed_at"], now)
+
+
+def _left(each: Json) -> str:
+    """How long the agent's own file will be there."""
+    if each["state"] == "deleted":
+        return "deleted"
+    days = each["purge_in_days"]
+    if days is None:
+        return ""
+    return span(days * DAY_S) if days > 0 else "overdue"
 
 
 def _due(text: str | None, now: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import msgspec
@@ -18,11 +20,11 @@ class _Settings(msgspec.Struct, rename="camel"):
 def cleanup_days(agent: Path) -> float | None:
     """After how many days without a change transcripts of this agent's folder are deleted.
 
-    0 or less deletes at the agent's next start.  None where the settings cannot be read: Claude Code
-    deletes nothing then.
+    Below 1 an old version keeps none, and a newer one (2.1.89) refuses its settings.  None where these
+    cannot be read: Claude Code deletes nothing then.
     """
     try:
-        text = (agent / "settings.json").read_bytes()[:_MOST_BYTES]
+        text = _content(agent / "settings.json")
     except FileNotFoundError:
         return DEFAULT_DAYS
     except OSError:
@@ -32,3 +34,14 @@ def cleanup_days(agent: Path) -> float | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return DEFAULT_DAYS if days is None else days
+
+
+def _content(file: Path) -> bytes:
+    """What is in a regular file; a FIFO in its place is not waited for."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return b""
+        return os.read(descriptor, _MOST_BYTES)
+    finally:
+        os.close(descriptor)
