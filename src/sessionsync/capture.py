@@ -361,8 +361,9 @@ class Capture:
             summary=Summary(),
             modified_at=found.mtime,
             changed_at=min(found.mtime, now) or now,
-            key=self._catalog.key_for(found.ref, [work.session.key for work in self._work.values()]),
         )
+        if not found.stem:
+            session.key = self._key(session.ref)
         work = _Work(session, {})
         self._settle_project(source, work, found, now)
         self._emit("session_found", session=session.name, project=session.project)
@@ -390,12 +391,12 @@ class Capture:
             self._leave(work)
             identity = self._names.home(found.known_as, cwd) or self._identify(cwd)
             session.project_key, session.project_root = identity.key, identity.root
-            session.project = self._names.name_for(identity.key, identity.name_hint)
+            self._enter(session, found, self._names.name_for(identity.key, identity.name_hint))
             self.projects_found += 1
             self._emit("project_found", session=session.name, project=session.project)
         elif session.project is None:
-            known = self._vault.project_of(session.stored_as)
-            session.project = known or self._names.name_for(f"{UNKNOWN}:{found.root}", UNKNOWN)
+            known = self._vault.project_of(session.stored_as) if session.key else None
+            self._enter(session, found, known or self._names.name_for(f"{UNKNOWN}:{found.root}", UNKNOWN))
         else:
             return
         if work.files:
@@ -404,6 +405,24 @@ class Capture:
             self._session_vault(work)
         else:
             self._recall(work)
+
+    def _enter(self, session: Session, found: Found, project: str) -> None:
+        """Put a session under a project's name, which is a part of its own where the source says so.
+
+        A name whose copies are of another file is that one's, also where the state that knew it is lost.
+        """
+        session.project = project
+        if session.key:
+            return
+        name = f"{session.ref.source}.{project}.{found.stem}".replace("/", "-")
+        said = self._vault.open(project, Ref(session.ref.source, name)).description()
+        location = said.meta.get("location") if said is not None else None
+        is_ours = location is None or str(location).endswith(f"/{session.ref.session_id}")
+        session.key = self._key(session.ref, name, is_free=is_ours)
+
+    def _key(self, ref: Ref, name: str = "", *, is_free: bool = True) -> str:
+        taken = {work.session.key for work in self._work.values()}
+        return self._catalog.key_for(ref, taken if is_free else {*taken, name}, name)
 
     def _identify(self, cwd: str) -> projects.ProjectIdentity:
         if cwd not in self._identities:
@@ -497,6 +516,8 @@ class Capture:
         session = work.session
         session.look_at = None
         self._adopt_checkpoint_files(source, work, found, now)
+        if session.dirty_since is not None and session.checkpoint is not None and by_time:
+            self._heed_stamp(source, work, now)
         quiet = now - session.changed_at >= self.config.sources.quiet_seconds
         if session.dirty_since is not None and by_time:
             if quiet:
@@ -531,6 +552,23 @@ class Capture:
             elif source.is_complete(candidate.name, self._captured(work, candidate.name) or b""):
                 self._checkpoint(work, "checkpoint", now, alias=alias)
                 known.add(alias)
+
+    def _heed_stamp(self, source: Source, work: _Work, now: float) -> None:
+        """Make a checkpoint where the session says by itself that it has come further, and is settled."""
+        session = work.session
+        if not (said := source.stamp(session.summary)):
+            return
+        newest = (
+            work.checkpoints[-1]
+            if work.checkpoints
+            else self._catalog.checkpoint(session, session.checkpoint or "")
+        )
+        if newest.summary is None or said == source.stamp(newest.summary):
+            return
+        if now - session.changed_at < SETTLED_S:
+            self._appoint(session, session.changed_at + SETTLED_S)
+        else:
+            self._checkpoint(work, "status", now)
 
     @staticmethod
     def _appoint(session: Session, at: float) -> None:
@@ -797,7 +835,7 @@ class Capture:
                 work.vault.describe(
                     first_seen=session.changed_at,
                     project_key=session.project_key or "",
-                    meta={"location": str(session.location)},
+                    meta={"location": str(session.location), "root": str(session.root)},
                 )
                 self._store_again(work)
         return work.vault

@@ -26,8 +26,8 @@ REWRITTEN = -1
 class Session:
     """A session's row.  `id` is 0 until it is saved.
 
-    `key` is its name in copies, commands and on GitHub: its session id, or, where another session
-    of this machine has that name already, the id with `-` and 6 hex digits of its scope.
+    `key` is its name in copies, commands and on GitHub: its session id, or what its source makes of its
+    project's name; where another session of this machine has that name already, with `-` and 6 hex digits.
     `fingerprint` is of all files' stat at the last capture: a rescan compares it and nothing else.
     `dirty_since` is when it first changed after its newest checkpoint, None when nothing did.
     `look_at` is when a file must be looked at again although nothing may change until then.
@@ -159,12 +159,14 @@ class Catalog:
 
     # --- sessions
 
-    def key_for(self, ref: Ref, taken: Collection[str] = ()) -> str:
-        """The name a new session gets on this machine; `taken` are names not saved yet."""
-        known = self.store.row("SELECT 1 FROM sessions WHERE key = ?", (ref.session_id,))
-        if known is None and ref.session_id not in taken:
-            return ref.session_id
-        return f"{ref.session_id}-{hashlib.sha256(f'{ref.source}:{ref.scope}'.encode()).hexdigest()[:6]}"
+    def key_for(self, ref: Ref, taken: Collection[str] = (), name: str = "") -> str:
+        """The name a new session gets on this machine: `name`, else its id; `taken` are others' already."""
+        wanted = name or ref.session_id
+        known = self.store.row("SELECT 1 FROM sessions WHERE key = ?", (wanted,))
+        if known is None and wanted not in taken:
+            return wanted
+        place = f"{ref.source}:{ref.scope}" + (f":{ref.session_id}" if name else "")
+        return f"{wanted}-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
 
     def project_roots(self, limit: int = 200) -> list[Path]:
         """Folders of the projects that sessions were seen in, the most recently used first."""
@@ -205,6 +207,7 @@ class Catalog:
             ("key = ?", (text,)),
             ("substr(key, 1, length(?)) = ?", (text, text)),
             ("source = ? AND substr(key, 1, length(?)) = ?", (source, rest, rest)),
+            ("session_id = ?", (text,)),  # a note by its path in its project
         ]
         for condition, parameters in conditions:
             if not parameters[-1]:
