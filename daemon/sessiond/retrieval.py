@@ -34,11 +34,13 @@ from sessionsync.peek import PEEK_BYTES, first_cwd
 from sessionsync.remote.github import GitHub
 from sessionsync.report import is_in
 from sessionsync.restore import (
+    PAPERS,
     AgentTarget,
     Copy,
     Cupboard,
     Examiner,
     Filed,
+    FileTarget,
     Known,
     MirrorShelf,
     OutTarget,
@@ -49,8 +51,10 @@ from sessionsync.restore import (
     Shelves,
     Target,
     VaultShelf,
+    beside_agent,
     head_of,
     home_of,
+    in_project,
     is_of,
     is_own,
     of_session,
@@ -59,6 +63,7 @@ from sessionsync.restore import (
     resolve,
     unknown,
 )
+from sessionsync.restore.target import Allowed
 from sessionsync.store import Store
 from sessionsync.vault import Mirror, Vault
 
@@ -242,7 +247,7 @@ class Restoring:
         """Where a session lies that the agent can resume as it is; None where it must be put back first."""
         if session.ref.source != "claude":
             folder = Path(session.folder or "/")
-            place = ProjectTarget(folder, session.session_id) if folder.is_dir() else None
+            place = self._beside(session, folder, None) if folder.is_dir() else None
             return place if place is not None and place.present() else None
         agent = self._agent()
         places = (AgentTarget(agent, session.session_id, Path(f), os.environ) for f in self._folders(session))
@@ -260,6 +265,8 @@ class Restoring:
             return OutTarget(wish.out.absolute(), allowed)
         is_transcript = session.ref.source == "claude"
         began = _began(session, copy)
+        if session.ref.source in PAPERS and beside_agent(session.session_id) is not None:
+            return self._beside(session, self._here, allowed)  # it lies in no project
         if wish.cwd is not None:
             home = wish.cwd.absolute()
             key = projects.identify(str(home)).key
@@ -270,8 +277,17 @@ class Restoring:
         if not is_transcript:
             if wish.cwd is None and str(home) != session.folder:
                 home = Path(projects.identify(str(home)).root)
-            return ProjectTarget(home, session.session_id, allowed)
+            return self._beside(session, home, allowed)
         return AgentTarget(self._agent(), session.session_id, home, os.environ)
+
+    def _beside(self, session: Known, project: Path, allowed: Allowed | None) -> Target:
+        """Where a session that is no transcript lies: in its project, or where the agent keeps notes."""
+        if session.ref.source not in PAPERS:
+            return ProjectTarget(project, session.session_id, allowed)
+        path = session.session_id
+        if (steps := beside_agent(path)) is not None:
+            return FileTarget(self._agent(), steps, None)
+        return FileTarget(project, in_project(path), Path(os.path.realpath(project)))
 
     def _settle(self, session: Known, copy: Copy, target: Target) -> None:
         """Put down which project a session from another machine is of, before anybody captures it here."""

@@ -23,6 +23,7 @@ from sessionsync.model import Ref, Role, rfc3339
 from sessionsync.remote import comments
 from sessionsync.restore import (
     Examiner,
+    FileTarget,
     Known,
     MirrorShelf,
     OutTarget,
@@ -33,7 +34,7 @@ from sessionsync.restore import (
 )
 from sessionsync.restore.choice import Choice, newest
 from sessionsync.restore.copies import CopyFile, main_of
-from sessionsync.restore.names import in_agent, role_of
+from sessionsync.restore.names import beside_agent, in_agent, in_project, role_of
 from sessionsync.restore.place import Placing
 from sessionsync.restore.target import AgentTarget, ProjectTarget, Put, folder_name, project_folder
 from sessionsync.store import Store
@@ -889,6 +890,37 @@ def test_a_copy_that_holds_nothing_of_a_session_is_none(tmp_path: Path) -> None:
         )
     assert not (tmp_path / "kept").exists()
     assert not (tmp_path / "projects").exists()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [".claude/settings.md", "x.md", ".claude/sessions/.x.md", ".claude/sessions/a/.git/x.md", "sessions/x.sh",
+     ".claude/sessions/x.sh", ".claude/commands/x.md", ".claude/sessions/", "CLAUDE.md", "/etc/x.md",
+     ".claude/sessions/../x.md", "sessions/a/x.tmp", "commands/x.md", "", "session-data/.x.tmp"],
+)  # fmt: skip
+def test_a_session_that_is_one_file_lies_in_its_folder_or_nowhere(path: str) -> None:
+    assert beside_agent(path) is None
+    with pytest.raises(RestoreError):
+        in_project(path)
+
+
+def test_a_session_that_is_one_file_is_put_where_it_was(tmp_path: Path) -> None:
+    for path in (".claude/sessions/12.md", ".claude/sessions/2026-01-02-https:/x/y.tmp"):
+        target = FileTarget(tmp_path, in_project(path), tmp_path)
+        files = [CopyFile("anything.md", 1, Role.MAIN), CopyFile("more", 1, Role.PART)]
+        (put,), left = target.puts(files)
+        assert put.path == Path(target.known_as) == tmp_path / path
+        assert left == files[1:]
+        assert target.present() == []
+        put.path.parent.mkdir(parents=True)
+        put.path.write_text("x")
+        (there,) = target.present()
+        assert there.path == put.path
+        assert target.live([there], time.time(), lambda _: False)
+    assert beside_agent("session-data/2026-01-02-a-session.tmp") is not None
+    (tmp_path / "link").symlink_to(tmp_path.parent)
+    with pytest.raises(RestoreError, match="leads elsewhere"):
+        FileTarget(tmp_path, ("link", "x.md"), None)
 
 
 HOSTILE = (

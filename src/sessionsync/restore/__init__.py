@@ -12,11 +12,12 @@ from sessionsync.restore.copies import Copy, MirrorShelf, Shelf, VaultShelf, hea
 from sessionsync.restore.examine import Examiner
 from sessionsync.restore.known import Cupboard, Known, of_session, resolve, unknown
 from sessionsync.restore.loadable import loadable
-from sessionsync.restore.names import is_own
+from sessionsync.restore.names import PAPERS, beside_agent, in_project, is_own
 from sessionsync.restore.records import Filed, RecordShelf
 from sessionsync.restore.restore import Restored, Shelves, put_back
 from sessionsync.restore.target import (
     AgentTarget,
+    FileTarget,
     OutTarget,
     ProjectTarget,
     Target,
@@ -26,10 +27,12 @@ from sessionsync.restore.target import (
 )
 
 __all__ = [
+    "PAPERS",
     "AgentTarget",
     "Copy",
     "Cupboard",
     "Examiner",
+    "FileTarget",
     "Filed",
     "Known",
     "MirrorShelf",
@@ -41,8 +44,10 @@ __all__ = [
     "Shelves",
     "Target",
     "VaultShelf",
+    "beside_agent",
     "head_of",
     "home_of",
+    "in_project",
     "is_of",
     "is_own",
     "loadable",

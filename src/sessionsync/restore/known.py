@@ -17,6 +17,8 @@ from sessionsync.errors import AmbiguousSession, NoSuchSession
 from sessionsync.model import Ref
 from sessionsync.peek import SESSION_ID
 from sessionsync.remote.placements import Placements
+from sessionsync.restore.names import PAPERS
+from sessionsync.sources.places import SESSIONS
 from sessionsync.vault import Vault
 from sessionsync.vault.folder import component
 
@@ -29,9 +31,10 @@ class Known:
     """A session that something knows of.
 
     `ref` is what its copies are kept under, `session_id` its own id, which differs where two sessions of
-    one machine had the same.  `projects` are the folders of the local copies it may lie in, the likeliest
-    first.  `project_key` and `folder`, where it was begun (for `structured`: its project), are '' where
-    that is not known; `project_hash` is what an issue says of the key.  `issue` is where its record lies, 0
+    one machine had the same; of a session that is one file it is its path below its project or the agent's
+    folder.  `projects` are the folders of the local copies it may lie in, the likeliest first.
+    `project_key` and `folder`, where it was begun (of all but transcripts: its project), are '' where that
+    is not known; `project_hash` is what an issue says of the key.  `issue` is where its record lies, 0
     where that is not known, and `revision` the record's where that holds the newest checkpoint here, else 0.
     """
 
@@ -107,10 +110,8 @@ class Cupboard:
             session = replace(
                 session, title=session.title or str(title), changed_at=max(session.changed_at, changed_at)
             )
-            if said is not None and session.ref.source == "structured":
-                location = Path(str(said.meta.get("location", "")))
-                if len(location.parts) > 3:
-                    session = replace(session, session_id=location.name, folder=str(location.parents[2]))
+            if said is not None and session.ref.source != "claude":
+                session = _lies(session, Path(str(said.meta.get("location", ""))))
             key = (said.project_key if said is not None else "") or keys.get(project, "")
             if not session.project_key and not key.startswith("unknown:"):
                 session = replace(session, project_key=key)
@@ -121,15 +122,30 @@ class Cupboard:
             if project.name.startswith(".") or not project.is_dir(follow_symlinks=False):
                 continue
             for entry in _entries(project.path):
-                if (ref := _said_by(entry)) is not None:
+                if (ref := _said_by(entry, project.name)) is not None:
                     yield Known(ref, own_id(ref), (project.name,))
 
 
-def _said_by(entry: os.DirEntry[str]) -> Ref | None:
+def _lies(session: Known, location: Path) -> Known:
+    """The session with what the place that it lay in tells."""
+    parts = location.parts
+    if session.ref.source == "structured" and len(parts) > 3:
+        return replace(session, session_id=location.name, folder=str(location.parents[2]))
+    if session.ref.source in PAPERS and len(parts) > 3:
+        below = next((n for n in range(len(parts) - 3, 0, -1) if parts[n : n + 2] == SESSIONS), 0)
+        root = Path(*parts[: below or -2])
+        return replace(session, session_id=location.relative_to(root).as_posix(), folder=str(root))
+    return session
+
+
+def _said_by(entry: os.DirEntry[str], project: str) -> Ref | None:
     """Which session an entry in a project's folder of plain copies is of; None for what is set aside."""
     name = entry.name.removesuffix(".jsonl")
     is_id = SESSION_ID.match(name) is not None
     if entry.is_dir(follow_symlinks=False):
+        for source in PAPERS:
+            if name.startswith(f"{source}.{project}."):
+                return Ref(source, name)
         is_data = any(Path(entry.path, file).exists() for file in _STRUCTURED)
         return None if name.startswith(".") else Ref("structured" if is_data or not is_id else "claude", name)
     return Ref("claude", name) if is_id and name != entry.name and "." not in name else None

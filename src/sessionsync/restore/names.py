@@ -9,10 +9,14 @@ from __future__ import annotations
 from sessionsync.errors import RestoreError
 from sessionsync.model import Role
 from sessionsync.peek import SESSION_ID
+from sessionsync.sources.papers import AGENT_FOLDERS
 
 _CONTEXT = "context.json"
 _METRICS = "metrics.json"
 _BELOW = frozenset({"artifacts", "checkpoints"})
+PAPERS = frozenset({"note", "context", "messages"})
+"""Sources whose sessions are one file each, which lies where its id says: below a project, or the agent's."""
+_ENDINGS = (".md", ".tmp", ".json")
 
 
 def steps(name: str) -> tuple[str, ...]:
@@ -68,13 +72,37 @@ def is_own(source: str, session_id: str, name: str) -> bool:
         return elsewhere or in_agent(session_id, "-", name) is not None
     if source == "structured":
         return first in _BELOW if rest else first in {_CONTEXT, _METRICS}
-    return not rest and not first.startswith(".") and first.endswith((".md", ".tmp", ".json"))
+    return not rest and not first.startswith(".") and first.endswith(_ENDINGS)
+
+
+def in_project(path: str) -> tuple[str, ...]:
+    """The steps to a session that is one file, below its project: `.claude/sessions/<name>`.
+
+    Raises:
+        RestoreError: it lies elsewhere, as an agent's own notes do, see `beside_agent`.
+    """
+    found = steps(path)
+    if found[:2] != (".claude", "sessions") or not _is_paper(found[2:]):
+        raise RestoreError(
+            f"{path[:200]!r} is no place of a session.", hint="--out DIR writes it into any folder."
+        )
+    return found
+
+
+def beside_agent(path: str) -> tuple[str, ...] | None:
+    """The steps to a note in the agent's own folder, below that; None where it is none."""
+    found = tuple(path.split("/"))
+    return found if len(found) == 2 and found[0] in AGENT_FOLDERS and _is_paper(found[1:]) else None
+
+
+def _is_paper(found: tuple[str, ...]) -> bool:
+    return bool(found) and not any(step.startswith(".") for step in found) and found[-1].endswith(_ENDINGS)
 
 
 def role_of(source: str, name: str) -> Role:
     """What a file is to its session, as the sources have it."""
     if source != "claude":
-        return Role.MAIN if name == _CONTEXT else Role.PART
+        return Role.MAIN if name == _CONTEXT or source in PAPERS else Role.PART
     path = name.split("/")
     elsewhere = path[0] == "projects" and len(path) > 2
     path = path[2:] if elsewhere else path

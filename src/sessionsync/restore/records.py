@@ -18,7 +18,7 @@ from sessionsync.remote.comments.record import SCHEMA
 from sessionsync.remote.github import Comment, GitHub, Issue
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known, own_id
-from sessionsync.restore.names import role_of
+from sessionsync.restore.names import PAPERS, role_of
 from sessionsync.vault import StoredFile
 
 LABEL = "sessiond"
@@ -52,10 +52,9 @@ class Filed:
         """The session as its record tells of it."""
         record = self.record
         ref = Ref(record.source or "claude", self.session_id)
-        named = PurePosixPath(record.local_path).name
         return Known(
             ref=ref,
-            session_id=named if ref.source == "structured" and named else own_id(ref),
+            session_id=_own_id(ref, record.local_path),
             project_key=f"github.com/{record.context.repo.lower()}" if record.context.repo else "",
             project_hash=self.project_hash,
             title=record.title,
@@ -281,6 +280,13 @@ def _assembled(
         contents, problem = None, _newer(record.schema)
     _, issue, author = next(first for first in firsts if first[0] == record)
     return Filed(session_id, record, contents, author, issue, project, problem)
+
+
+def _own_id(ref: Ref, path: str) -> str:
+    """A session's own id, as its record tells it: people choose those of all but transcripts, by a place."""
+    if ref.source in PAPERS:
+        return path
+    return (PurePosixPath(path).name if ref.source == "structured" else "") or own_id(ref)
 
 
 def _newer(schema: int) -> str:

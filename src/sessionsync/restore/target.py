@@ -2,6 +2,7 @@
 
 claude       <agent>/projects/<folder>/<id>.jsonl, its subagents and companions around it
 structured   <project>/.claude/sessions/<id>/
+others       <project>/.claude/sessions/<name>, or where the agent keeps notes
 --out DIR    DIR/<name>, as copies and records name the files
 """
 
@@ -20,14 +21,14 @@ from typing import Protocol
 from sessionsync import projects
 from sessionsync.errors import ProjectElsewhere, RestoreError
 from sessionsync.events import silent
-from sessionsync.model import Found, Ref, SessionFile
+from sessionsync.model import Found, Ref, Role, SessionFile
 from sessionsync.peek import SESSION_ID, first_cwd
 from sessionsync.remote.comments import project_hash
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known
 from sessionsync.restore.names import grows_by_lines, in_agent, steps
 from sessionsync.sources.claude import Claude
-from sessionsync.sources.folders import head
+from sessionsync.sources.folders import head, regular, session_file
 from sessionsync.sources.structured import Structured
 
 PREFIX_CHARS = 200
@@ -288,6 +289,52 @@ class ProjectTarget:
     def commands(self) -> str:
         """Where it lies; who goes on with it reads it there."""
         return f"cd {shlex.quote(str(self.home))}"
+
+
+# --- one file
+
+
+class FileTarget:
+    """The place of a session that is one file: `steps` below `root`, which is its project or the agent's."""
+
+    def __init__(self, root: Path, steps: Sequence[str], home: Path | None) -> None:
+        self.root = Path(os.path.realpath(root))
+        self._steps = tuple(steps)
+        self._path = self.root.joinpath(*steps)
+        self.folder = Path(os.path.realpath(self._path.parent))
+        if self.folder != self._path.parent:
+            raise RestoreError(
+                f"{self._path.parent} leads elsewhere: nothing is written there.",
+                hint="A link lies there: use --out DIR.",
+            )
+        self.home = home
+        self.known_as = str(self._path)
+
+    def puts(self, files: Sequence[CopyFile]) -> tuple[list[Put], list[CopyFile]]:
+        """The one file, whatever the copy calls it."""
+        return [Put(file, self.root, self._steps) for file in files[:1]], list(files[1:])
+
+    def present(self) -> list[SessionFile]:
+        """The file that lies there."""
+        status = regular(str(self._path))
+        name = self._steps[-1]
+        return [] if status is None else [session_file(name, str(self._path), Role.MAIN, status)]
+
+    def in_the_way(
+        self, puts: Sequence[Put], present: Sequence[SessionFile]
+    ) -> tuple[list[SessionFile], list[SessionFile]]:
+        """Nothing."""
+        del puts, present
+        return [], []
+
+    def live(self, present: Sequence[SessionFile], now: float, alive: Alive) -> str:
+        """Whether it has just been written to."""
+        del alive
+        return _recent(present, now)
+
+    def commands(self) -> str:
+        """Where it lies."""
+        return f"cd {shlex.quote(str(self.home))}" if self.home is not None else ""
 
 
 # --- any folder
