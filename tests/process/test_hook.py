@@ -7,14 +7,17 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from sessiond.hook import STDIN_S
 from sessiond.spool import Save, Spool
 from tests.daemon import Daemon
 from tests.hooked import SID, Agent, answering, logged, run
+from tests.process.user import ordinary
 
 Wait = Callable[..., None]
 
@@ -200,6 +203,108 @@ def test_a_wrong_setting_costs_no_copy(agent: Agent, tmp_path: Path) -> None:
     assert len(agent.log("config_refused")) == 1
 
 
+def test_a_home_that_cannot_be_costs_no_copy(agent: Agent) -> None:
+    agent.say()
+    for home in ("relative", "/" + "deep/" * 40, "/a\nb"):
+        agent.copy.unlink(missing_ok=True)
+        environ = {"SESSIOND_HOME": home}
+        done = run(agent.daemon, "Notification", data=agent.event(), environ=environ)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+    log = agent.daemon.home / ".local" / "state" / "sessiond" / "log" / "hook.log"
+    assert log.read_text().count('"config_refused"') == 3
+
+
+# --- backups that cannot be written
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "read-only", "nobody's"])
+def test_backups_that_cannot_be_written_are_said_in_the_log_alone(
+    agent: Agent, what: str, wait_until: Wait
+) -> None:
+    """The daemon is asked all the same, and the event kept: it may be able to do what the hook cannot."""
+    agent.daemon.before = ordinary()
+    agent.say()
+    if what == "file":
+        agent.mirror.write_bytes(b"")
+    elif what == "folder":
+        agent.copy.mkdir(parents=True)
+    else:
+        agent.mirror.mkdir()
+        agent.mirror.chmod(0o500 if what == "read-only" else 0)
+    try:
+        agent.fire("Stop")
+        (failed,) = agent.log("session_copy_failed")
+        assert str(agent.mirror) in failed["reason"]
+        wait_until(lambda: agent.log("session_save_fell_back"))
+        (fell_back,) = agent.log("session_save_fell_back")
+        assert (fell_back["copy"], fell_back["verified"]) == ("none", False)
+        assert len(list(agent.spool.glob("*.json"))) == 1
+    finally:
+        agent.mirror.chmod(0o700)
+
+
+def test_a_small_disk_that_is_full_and_elsewhere(agent: Agent, tmp_path: Path, wait_until: Wait) -> None:
+    """Backups on another file system, which has no room: what fits is kept, and the rest as soon as it fits."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "sessiond-test", str(disk)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk, and not everywhere")
+    try:
+        agent.daemon.environ["SESSIOND_BACKUP_MIRROR_DIR"] = str(disk / "mirror")
+        copy = disk / "mirror" / "app" / agent.copy.name
+        agent.say("small")
+        agent.fire("Notification")
+        assert copy.read_bytes() == agent.transcript.read_bytes()
+        for _ in range(40):
+            agent.say("x" * 50_000)
+        agent.fire("Notification")
+        (failed,) = agent.log("session_copy_failed")
+        assert "space" in failed["reason"].lower()
+        assert agent.transcript.read_bytes().startswith(copy.read_bytes())
+        subprocess.run(["mount", "-o", "remount,size=8m", str(disk)], check=True)
+        agent.fire("Notification")
+        assert copy.read_bytes() == agent.transcript.read_bytes()
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_two_daemons_and_hooks_share_one_backup(tmp_path: Path, wait_until: Wait) -> None:
+    """Two homes, one backup: the second daemon says why it does not run, and its hooks still copy."""
+    with Daemon(tmp_path / "one") as one, Daemon(tmp_path / "two") as two:
+        agent = Agent(one)
+        shared = {
+            "CLAUDE_CONFIG_DIR": str(one.agent),
+            "SESSIOND_BACKUP_MIRROR_DIR": str(one.mirror),
+            "SESSIOND_BACKUP_VAULT_DIR": str(one.vault),
+        }
+        two.environ |= shared
+        one.start()
+        refused = subprocess.run(
+            [sys.executable, "-m", "sessiond", "run"],
+            env=two.environ, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert refused.returncode == 75
+        assert str(one.vault) in refused.stderr
+        command = [sys.executable, "-m", "sessiond", "hook", "Stop"]
+        for number in range(5):
+            for _ in range(20):
+                agent.say(f"{number} " + "y" * 10_000)
+            hooks = [
+                subprocess.Popen(command, env=environ, stdin=subprocess.PIPE)
+                for environ in (one.environ, two.environ, one.environ, two.environ)
+            ]
+            for hook in hooks:
+                hook.communicate(agent.event(), timeout=30)
+                assert hook.returncode == 0
+            assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+        wait_until(lambda: len(logged(one, "session_saved")) == 10)
+        assert agent.asides() == []
+        assert len(list(one.mirror.rglob("*.jsonl"))) == 1
+        assert not agent.log("session_copy_failed")
+
+
 # --- nothing that is broken is the agent's business
 
 
@@ -271,11 +376,15 @@ def test_a_chain_gets_what_came(agent: Agent, data: bytes) -> None:
     assert agent.fire("Stop", "--passthrough", data=data).stdout == data
 
 
-def test_stdin_may_stay_open(agent: Agent) -> None:
+@pytest.mark.parametrize("whole", [True, False], ids=["an event", "half of one"])
+def test_stdin_may_stay_open(agent: Agent, whole: bool) -> None:
+    """An event that is there is not waited behind, and half of one not for longer than a session's end lasts."""
     agent.say()
+    event = agent.event()
     read, write = os.pipe()
+    began = time.monotonic()
     try:
-        os.write(write, agent.event())
+        os.write(write, event if whole else event[:-1])
         done = subprocess.run(
             [sys.executable, "-m", "sessiond", "hook", "Notification"],
             env=agent.daemon.environ, stdin=read, capture_output=True, timeout=30, check=False,
@@ -283,8 +392,49 @@ def test_stdin_may_stay_open(agent: Agent) -> None:
     finally:
         os.close(read)
         os.close(write)
-    assert (done.returncode, done.stdout) == (0, b"")
-    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert time.monotonic() - began < (STDIN_S if whole else STDIN_S + 5)
+    if whole:
+        assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+    else:
+        assert [each["event"] for each in agent.log()] == ["hook_refused"]
+
+
+def test_stdin_may_be_endless(agent: Agent) -> None:
+    """100 MB are read and refused: whoever writes them is not left with a broken pipe."""
+    agent.say()
+    command = [sys.executable, "-m", "sessiond", "hook", "Stop"]
+    hook = subprocess.Popen(
+        command,
+        env=agent.daemon.environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert hook.stdin is not None
+    block = b'{"x": "' + b"y" * (1024 * 1024)
+    for _ in range(100):
+        hook.stdin.write(block)
+    out, err = hook.communicate(timeout=30)
+    assert (hook.returncode, out, err) == (0, b"", b"")
+    (refused,) = agent.log()
+    assert (refused["event"], "longer than" in refused["reason"]) == ("hook_refused", True)
+    assert not agent.mirror.exists()
+
+
+def test_a_descriptor_that_was_left_open_is_not_held(agent: Agent, wait_until: Wait) -> None:
+    """A shell in between may leave us one; its reader sees the end when the hook ends, not 20 s later."""
+    agent.say()
+    read, write = os.pipe()
+    with answering(agent.daemon.socket, [None, b'{"checkpoint": "c", "bytes": 1}'], []) as release:
+        run(agent.daemon, "Stop", data=agent.event(), pass_fds=(write,))
+        os.close(write)
+        wait_until(lambda: agent.log("session_save_attempt"))
+        os.set_blocking(read, False)
+        assert os.read(read, 1) == b""
+        release.set()
+        wait_until(lambda: agent.log("session_saved"))
+    os.close(read)
 
 
 def test_a_hook_holds_nothing_of_the_agents_when_it_has_ended(agent: Agent, wait_until: Wait) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,72 @@ def test_when_time_is_over_the_rest_is_left_to_the_daemon(rig: Rig, place: Home)
     rig.scan()
     assert copied.path.read_bytes() == transcript.read_bytes()
     assert hook(place, transcript).complete
+
+
+class Meanwhile(Mirror):
+    """A mirror at whose first write something happens to the session."""
+
+    def __init__(self, folder: Path, happens: Callable[[], object]) -> None:
+        super().__init__(folder)
+        self._happens: Callable[[], object] | None = happens
+
+    def write(self, path: Path, offset: int, data: bytes) -> None:
+        happens, self._happens = self._happens, None
+        if happens is not None:
+            happens()
+        super().write(path, offset, data)
+
+
+@pytest.mark.parametrize("how", ["grows", "is cut", "is emptied", "is replaced", "vanishes", "is a folder"])
+def test_what_happens_to_a_transcript_while_it_is_read_costs_nothing(rig: Rig, place: Home, how: str) -> None:
+    transcript = place.transcript(SID)
+    append(transcript, *[line("user", f"{n} " * 2000, place.project, session=SID) for n in range(1000)])
+    before = transcript.read_bytes()
+    other = line("user", "another", place.project, session=SID) * 5
+    ways: dict[str, Callable[[], object]] = {
+        "grows": lambda: append(transcript, other),
+        "is cut": lambda: os.truncate(transcript, len(before) // 2),
+        "is emptied": lambda: os.truncate(transcript, 0),
+        "is replaced": lambda: (transcript.unlink(), transcript.write_bytes(other)),
+        "vanishes": transcript.unlink,
+        "is a folder": lambda: (transcript.unlink(), transcript.mkdir()),
+    }
+    session = locate(str(transcript), [str(place.agent)])
+    mirror = Meanwhile(place.mirror, ways[how])
+    copied = copy_session(mirror, Names(place.mirror), session, None, time.monotonic() + 60, Events())
+    kept = copied.path.read_bytes()
+    assert before.startswith(kept)
+    assert copied.length == len(kept) > 0
+    assert copied.complete == (how not in {"is cut", "is emptied"})
+    assert copied.complete == (kept == before)
+    rig.scan()
+    # an empty file is no transcript, and no truth
+    now = transcript.read_bytes() if transcript.is_file() and transcript.stat().st_size else kept
+    held = [
+        copied.path.read_bytes(),
+        *(path.read_bytes() for path in copied.path.parent.glob(f"{SID}.*.*.jsonl")),
+    ]
+    assert held[0] == now
+    assert len(b"".join(held)) >= max(len(kept), len(now))
+    assert all(kept.endswith(aside) for aside in held[1:])
+
+
+def test_two_projects_of_one_name_keep_their_copies_apart(rig: Rig, place: Home) -> None:
+    """Hook and daemon give the second one the same other name, whoever comes first."""
+    other = place.folder / "elsewhere" / "APP"
+    other.mkdir(parents=True)
+    one, two = place.transcript(SID), place.transcript("4f2a9c1e-58d7-4cf4-9f3f-6a6f5c9c1a11")
+    append(one, line("user", "one", place.project, session=one.stem))
+    append(two, line("user", "two", other, session=two.stem))
+    hook(place, two)
+    rig.scan()
+    hook(place, one)
+    names = {Path(name).stem: Path(name).parts[0] for name in copies(place)}
+    assert names[two.stem] == "APP"
+    assert re.fullmatch(r"app-[0-9a-f]{6}", names[one.stem])
+    assert len(copies(place)) == 2
+    for path in (one, two):
+        assert (place.mirror / names[path.stem] / path.name).read_bytes() == path.read_bytes()
 
 
 def test_subagents_lie_where_the_daemon_puts_them(rig: Rig, place: Home) -> None:
