@@ -26,6 +26,9 @@ from sessionsync.remote.github import GitHub
 from sessionsync.remote.placements import Placements
 from sessionsync.sources import Source
 from sessionsync.sources.claude import Claude
+from sessionsync.sources.contexts import Contexts
+from sessionsync.sources.messages import Messages
+from sessionsync.sources.notes import Notes
 from sessionsync.sources.structured import Structured
 from sessionsync.store import Store
 from sessionsync.vault import Mirror, Vault
@@ -100,7 +103,10 @@ class Rig:
         first_seen = float(self.store.meta("first_seen", lambda: repr(self.vault.first_used(now))))
         self.sources: list[Source] = [
             Claude([home.agent], self.events),
-            Structured(lambda: [home.project, *self.catalog.project_roots()], self.events),
+            Notes(self.projects, self.events, [home.agent]),
+            Contexts(self.projects, self.events),
+            Messages(self.projects, self.events),
+            Structured(self.projects, self.events),
         ]
         self.capture = Capture(
             catalog=self.catalog,
@@ -119,6 +125,9 @@ class Rig:
     def close(self) -> None:
         self._lock.close()
         self.store.close()
+
+    def projects(self) -> list[Path]:
+        return [self.home.project, *self.catalog.project_roots()]
 
     def scan(self, *, flush: bool = True) -> list[Ref]:
         """Look at everything that differs, and at everything that is due; returns what was looked at."""

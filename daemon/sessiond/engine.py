@@ -26,6 +26,9 @@ from sessionsync.remote.github import GitHub
 from sessionsync.remote.placements import Placements
 from sessionsync.sources import Source
 from sessionsync.sources.claude import Claude
+from sessionsync.sources.contexts import Contexts
+from sessionsync.sources.messages import Messages
+from sessionsync.sources.notes import Notes
 from sessionsync.sources.structured import Structured
 from sessionsync.store import Store, open_or_set_aside
 from sessionsync.vault import Mirror, Vault
@@ -60,6 +63,10 @@ class Engine:
         self.catalog.clamp(now)
         self.sources: list[Source] = [
             Claude(config.claude_roots(environ), emit),
+            # notes come first: one whose title has a `/` in it lies in a folder, as structured sessions do
+            Notes(self._project_folders, emit, config.claude_roots(environ)),
+            Contexts(self._project_folders, emit),
+            Messages(self._project_folders, emit),
             Structured(self._project_folders, emit),
         ]
         self.capture = Capture(

@@ -52,7 +52,7 @@ OPERATIONS = (
 )
 OUTCOMES = ("success", "client_error", "server_error", "rate_limited", "timeout", "network_error")
 TIERS = tuple(tier.value for tier in Tier)
-TOOLS = ("claude", "structured")
+TOOLS = ("claude", "structured", "note", "context", "messages")
 ITEMS = ("comment", "index")
 STORES = ("mirror", "vault", "github", "archive")
 RESULTS = ("ok", "mismatch", "missing", "error")

@@ -20,6 +20,9 @@ from sessionsync.model import rfc3339, unix_seconds
 from sessionsync.search import Hit, Index, Indexer, snippet, text_of
 from sessionsync.sources import Source
 from sessionsync.sources.claude import Claude
+from sessionsync.sources.contexts import Contexts
+from sessionsync.sources.messages import Messages
+from sessionsync.sources.notes import Notes
 from sessionsync.sources.structured import Structured
 from sessionsync.store import Store
 from sessionsync.vault import Mirror, Vault
@@ -44,6 +47,9 @@ class Searching:
         self.sources: dict[str, Source] = {
             "claude": Claude((), silent),
             "structured": Structured(lambda: (), silent),
+            "note": Notes(lambda: (), silent),
+            "context": Contexts(lambda: (), silent),
+            "messages": Messages(lambda: (), silent),
         }
 
     def index(self, *, read_only: bool) -> Index:
