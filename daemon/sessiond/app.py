@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from sessiond import faces, process
+from sessiond.away import Away
 from sessiond.control import Control
 from sessiond.engine import Engine
 from sessiond.indexing import IndexLoop
@@ -32,6 +33,7 @@ from sessionsync.events import EVENTS
 from sessionsync.privacy.rules import KINDS
 from sessionsync.push import Pause
 from sessionsync.reliability.findings import Findings, Severity
+from sessionsync.restore import RecordShelf
 from sessionsync.sources.folders import can_read, is_real_folder
 
 # The rescan that is the truth, whatever the watcher says.
@@ -117,7 +119,8 @@ class App:
                 self._loop_failed,
                 lambda: not self.capture.rested.is_set(),
             )
-            self.copies = upkeep_of(self.engine, self.capture, self.emit)
+            records = Away("github", self._records, self.engine.catalog, self.emit)
+            self.copies = upkeep_of(self.engine, self.capture, [records], self.emit)
             self.upkeep = UpkeepLoop(
                 self.copies,
                 self.engine,
@@ -125,6 +128,8 @@ class App:
                 self.emit,
                 self._loop_failed,
                 lambda: not self.capture.rested.is_set(),
+                [records],
+                self.may_ask,
             )
             self.saves = Saves(self.engine, Spool(self.paths.spool_dir), self.emit)
             self.verbs = Verbs(self)
@@ -319,6 +324,7 @@ class App:
         mode, reason = self.mode()
         self.emit("mode_changed", mode=mode, reason=reason)
         self.push.bell.ring()
+        self.upkeep.bell.ring()
 
     def mode(self) -> tuple[str, str]:
         """`normal`, `local_only` or `paused`, and why."""
@@ -352,6 +358,26 @@ class App:
     def may_push(self) -> bool:
         """Whether nobody has commanded otherwise."""
         return not self.paused and not self.local_only
+
+    def may_ask(self) -> bool:
+        """Whether GitHub may be asked now, and is likely to answer."""
+        push = self.engine.push
+        return (
+            push is not None and push.pause is None and not push.reach.unreachable and not self.local_only
+        )
+
+    @contextmanager
+    def _records(self) -> Iterator[RecordShelf | None]:
+        """The records on GitHub, by a client of their own; None while it cannot be asked."""
+        github = self.engine.client() if self.may_ask() else None
+        if github is None:
+            yield None
+            return
+        settings = self.config.github
+        try:
+            yield RecordShelf(github, authors=settings.authors, issue=settings.issue)
+        finally:
+            github.close()
 
     # --- settings
 

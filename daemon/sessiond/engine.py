@@ -111,14 +111,13 @@ class Engine:
 
     def connect(self) -> bool:
         """Find the token and make the pusher anew; returns whether there is one now."""
-        settings = self.config.github
         self.token = self.look_for_token()
         if self.push is not None:
             self.push.github.close()
             self.push = None
-        if self.token is None:
+        github = self.client()
+        if github is None:
             return False
-        token = self.token
         gate = Gate(
             redact=self.config.privacy.redact,
             patterns=self.config.privacy.patterns,
@@ -130,15 +129,7 @@ class Engine:
             placements=self.placements,
             vault=self.vault,
             digests=Digests(self.store, gate),
-            github=GitHub(
-                repo=settings.repo,
-                api_url=settings.api_url,
-                token=lambda: token.value,
-                user_agent=f"sessiond/{__version__}",
-                wall=time.time,
-                monotonic=time.monotonic,
-                emit=self._emit,
-            ),
+            github=github,
             gate=gate,
             config=self.config,
             host=socket.gethostname(),
@@ -148,6 +139,21 @@ class Engine:
             emit=self._emit,
         )
         return True
+
+    def client(self) -> GitHub | None:
+        """A client for GitHub, which the caller closes; None without a token."""
+        settings, token = self.config.github, self.token
+        if token is None:
+            return None
+        return GitHub(
+            repo=settings.repo,
+            api_url=settings.api_url,
+            token=lambda: token.value,
+            user_agent=f"sessiond/{__version__}",
+            wall=time.time,
+            monotonic=time.monotonic,
+            emit=self._emit,
+        )
 
     def reload(self, config: Config) -> None:
         """Apply new settings; what they do not touch goes on."""

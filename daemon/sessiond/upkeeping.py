@@ -14,6 +14,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from sessiond.away import Away
 from sessiond.engine import Engine
 from sessiond.loops import TICK_S, Bell, CaptureLoop, Failed, Loop
 from sessionsync.budget import Budget
@@ -29,6 +30,8 @@ BYTES_PER_S = 4 * 1024 * 1024
 # The start shall be quiet, and a disk in trouble shall rest.
 START_S = 60.0
 TROUBLE_S = 300.0
+# What GitHub could have healed is tried again when it answers, so often.
+ASK_S = 60.0
 # Between two looks at something there is always a moment for others.
 MOMENT_S = 0.01
 BUSY_S = 1.0
@@ -42,8 +45,8 @@ DRILL_FAILED = "drill_failed"
 T = TypeVar("T")
 
 
-def upkeep_of(engine: Engine, capture: CaptureLoop, emit: Emit) -> Upkeep:
-    """The upkeep of a running engine, whose writer is the capture loop."""
+def upkeep_of(engine: Engine, capture: CaptureLoop, away: Sequence[Away], emit: Emit) -> Upkeep:
+    """The upkeep of a running engine, whose writer is the capture loop; `away` are copies elsewhere."""
 
     def write(work: Callable[[float], T]) -> T:
         def flushed(now: float) -> T:
@@ -62,11 +65,15 @@ def upkeep_of(engine: Engine, capture: CaptureLoop, emit: Emit) -> Upkeep:
         write=write,
         store_anew=engine.capture.store_anew,
         emit=emit,
+        elsewhere={place.name: place.read for place in away},
     )
 
 
 class UpkeepLoop(Loop):
-    """One piece of work a turn.  `busy` says that something more urgent reads and writes."""
+    """One piece of work a turn.  `busy` says that something more urgent reads and writes.
+
+    `may_ask` says that the copies `away` can be asked, also for sessions that they were missed for.
+    """
 
     def __init__(
         self,
@@ -76,12 +83,17 @@ class UpkeepLoop(Loop):
         emit: Emit,
         on_failure: Failed,
         busy: Callable[[], bool],
+        away: Sequence[Away] = (),
+        may_ask: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__("upkeep", Bell(), emit, on_failure)
         self._upkeep = upkeep
         self._engine = engine
         self._findings = findings
         self._busy = busy
+        self._away = away
+        self._may_ask = may_ask
+        self._asked_at = 0.0
         self._budget = Budget(BYTES_PER_S)
         self._wounded: deque[int] = deque()
         self._strange: deque[str] = deque()
@@ -102,7 +114,7 @@ class UpkeepLoop(Loop):
     def turn(self) -> float:
         """The most urgent piece of work."""
         rest = self._rests_until - time.monotonic()
-        if self._wounded or self._strange or rest <= 0:
+        if self._ask_again(time.time()) or self._wounded or self._strange or rest <= 0:
             if self._busy():
                 return BUSY_S
             try:
@@ -199,6 +211,18 @@ class UpkeepLoop(Loop):
         else:
             return TICK_S
         return MOMENT_S
+
+    def _ask_again(self, now: float) -> bool:
+        """Repair once more what a copy away from here could have healed, had it answered."""
+        missed = [number for place in self._away for number in place.missed]
+        if not missed or now - self._asked_at < ASK_S or not self._may_ask():
+            return False
+        self._asked_at = now
+        for place in self._away:
+            place.missed.clear()
+            place.forget()
+        self._wounded.extend(missed)
+        return True
 
     def _scan(self, now: float) -> None:
         verdict = self._paced(self._upkeep.scan(now))

@@ -46,6 +46,7 @@ EVENTS: dict[str, str] = {
     "damage_found": "error",
     "damage_healed": "warning",
     "damage_remained": "error",
+    "copy_unavailable": "warning",
     "checkpoints_forgotten": "info",
     "segments_merged": "info",
     "orphans_removed": "info",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from tests.conftest import poll
 from tests.daemon import Daemon
+from tests.fakes.github import FakeGitHub
 from tests.keeper import flip
 from tests.rig import append, line
 
@@ -158,3 +160,67 @@ def test_a_drill_restores_and_says_what_would_not_come_back(daemon: Daemon) -> N
     poll(lambda: any(event["event"] == "damage_healed" for event in ctl(daemon, "events")["events"]))
     assert ctl(daemon, "verify", path.stem, "--drill")["bad"] == []
     assert daemon.ctl("health")["findings"] == []
+
+
+@pytest.fixture
+def gh() -> Iterator[FakeGitHub]:
+    with FakeGitHub() as made:
+        made.add_repo("o/r", private=True)
+        made.token("T", login="me")
+        yield made
+
+
+def with_github(folder: Path, gh: FakeGitHub) -> Daemon:
+    return Daemon(
+        folder, SESSIOND_GITHUB_REPO="o/r", SESSIOND_GITHUB_API_URL=gh.url, GH_TOKEN="T"
+    )  # fmt: skip
+
+
+def damage(copy: Path, pack: Path) -> None:
+    """The same bytes in the plain copy and in the vault, which alone hold them."""
+    flip(copy, 100)
+    flip(pack, 300)
+
+
+def lose(copy: Path, pack: Path) -> None:
+    copy.unlink()
+    shutil.rmtree(pack.parent)
+
+
+@pytest.mark.parametrize("hurt", [damage, lose])
+def test_what_the_comment_holds_heals_both_local_copies(
+    socket_dir: Path, gh: FakeGitHub, hurt: Callable[[Path, Path], None]
+) -> None:
+    with with_github(socket_dir, gh) as daemon:
+        daemon.start()
+        path, copy, pack = a_session(daemon)
+        assert daemon.ctl("sync", acts=True, wait=30)["left"] == 0
+        whole = path.read_bytes()
+        path.unlink()
+        poll(lambda: any(e["event"] == "session_deleted" for e in ctl(daemon, "events")["events"]))
+        hurt(copy, pack)
+        assert ctl(daemon, "verify", path.stem, "--deep", code=1)["bad"]
+        say(daemon, "repair", path.stem)  # once more: with the vault its older checkpoints are gone
+        assert ctl(daemon, "repair", path.stem)["left"] == []
+        assert copy.read_bytes() == whole
+        assert ctl(daemon, "verify", path.stem, "--deep", "--drill")["bad"] == []
+        healed = [e for e in ctl(daemon, "events")["events"] if e["event"] == "damage_healed"]
+        assert any("github" in event["sources"] for event in healed)
+        assert daemon.ctl("health")["findings"] == []
+
+
+def test_what_github_could_heal_waits_until_it_answers(socket_dir: Path, gh: FakeGitHub) -> None:
+    with with_github(socket_dir, gh) as daemon:
+        daemon.start()
+        path, copy, pack = a_session(daemon)
+        assert daemon.ctl("sync", acts=True, wait=30)["left"] == 0
+        whole = path.read_bytes()
+        path.unlink()
+        poll(lambda: any(e["event"] == "session_deleted" for e in ctl(daemon, "events")["events"]))
+        damage(copy, pack)
+        daemon.ctl("local-only", acts=True, on=True)
+        assert say(daemon, "repair", path.stem).returncode == 1
+        assert [f["code"] for f in daemon.ctl("health")["findings"]] == ["copy_damaged"]
+        daemon.ctl("local-only", acts=True, on=False)
+        poll(lambda: daemon.ctl("health")["findings"] == [], 40)
+        assert copy.read_bytes() == whole
