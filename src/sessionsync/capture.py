@@ -31,7 +31,7 @@ from sessionsync.queue import Queue
 from sessionsync.remote.tiers import tier_of
 from sessionsync.sources import Source
 from sessionsync.sources.folders import is_hidden, readable
-from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault
+from sessionsync.vault import Copy, Mirror, Root, SessionVault, StoredFile, Vault
 
 # What is compared at each capture to see whether what was read before is still there.
 HEAD_BYTES = 4 * 1024
@@ -709,10 +709,11 @@ class Capture:
         file.read_to = min(file.read_to, shared)
         file.unstored_since = None
         root = Root()
-        for start in range(0, shared, BLOCK_BYTES):
-            root.update(self._mirror.read(copy, start, min(start + BLOCK_BYTES, shared)))
+        with self._mirror.open(copy) as plain:
+            for start in range(0, shared, BLOCK_BYTES):
+                root.update(plain.read(start, min(start + BLOCK_BYTES, shared)))
+            self._remember_edges(file, plain, root)
         work.roots[file.name] = root
-        self._remember_edges(file, copy, root)
         work.changed.add(file.name)
         self._touch(work, now)
         if transcript:
@@ -737,23 +738,33 @@ class Capture:
     ) -> None:
         """Copy, hash and read the bytes between the file's position and `size`."""
         begin = file.length
-        if not size:
-            self._mirror.write(copy, 0, b"")
-        # what the hook, or we before a crash, put there is kept apart where it is not the session any more
-        shared = self._mirror.common_prefix(copy, descriptor, start=begin)
-        if (aside := self._mirror.set_aside(copy, max(begin, shared), now)) is not None:
-            self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
-        if size <= begin and file.head:
-            return
+        with self._mirror.open(copy) as plain:
+            # what the hook, or we before a crash, put there is kept apart where it is the session no more
+            if plain.size() > begin and plain.size() > (shared := plain.common_prefix(descriptor, begin)):
+                aside = self._mirror.set_aside(copy, max(begin, shared), now)
+                self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
+            if size <= begin and file.head:
+                return
+            self._read_on(source, work, file, plain, descriptor, size, now)
+            self._remember_edges(file, plain, work.roots[file.name])
+        file.changed_at = now
+        work.captured_bytes += file.length - begin
+        work.session.captured_bytes += file.length - begin
+
+    def _read_on(
+        self, source: Source, work: _Work, file: File, plain: Copy, descriptor: int, size: int, now: float
+    ) -> None:
+        """Each block is written to the plain copy, hashed and read, in this order."""
+        begin = file.length
         root = self._root(work, file, descriptor)
         lines = _Lines(source, work.session.summary, file)
         if source.append_only(file.name) and file.read_to < begin:
-            lines.begin(self._mirror.read(copy, file.read_to, begin))
+            lines.begin(plain.read(file.read_to, begin))
         while file.length < size:
             block = os.pread(descriptor, min(BLOCK_BYTES, size - file.length), file.length)
             if not block:
                 break  # it was cut while we read: the next look sees a shrink
-            self._mirror.write(copy, file.length, block)
+            plain.write(file.length, block)
             offset, file.length = file.length, file.length + len(block)
             self._touch(work, now)
             if file.unstored_since is None:
@@ -763,10 +774,6 @@ class Capture:
                 if file.role is Role.MAIN and mark.offset > file.stored:
                     self._checkpoint(work, mark.trigger, now, main=(mark.offset, root.hexdigest()))
             root.update(block[root.size - offset :])
-        self._remember_edges(file, copy, root)
-        file.changed_at = now
-        work.captured_bytes += file.length - begin
-        work.session.captured_bytes += file.length - begin
 
     def _root(self, work: _Work, file: File, descriptor: int | None = None) -> Root:
         """The file's root at its position, continued from the peaks and the bytes behind the last leaf."""
@@ -781,10 +788,11 @@ class Capture:
             root = work.roots[file.name] = Root.resume(file.length, file.peaks, partial)
         return root
 
-    def _remember_edges(self, file: File, copy: Path, root: Root) -> None:
+    @staticmethod
+    def _remember_edges(file: File, plain: Copy, root: Root) -> None:
         file.peaks = root.peaks
-        file.head = _sha256(self._mirror.read(copy, 0, min(HEAD_BYTES, file.length)))
-        file.tail = _sha256(self._mirror.read(copy, max(0, file.length - TAIL_BYTES), file.length))
+        file.head = _sha256(plain.read(0, min(HEAD_BYTES, file.length)))
+        file.tail = _sha256(plain.read(max(0, file.length - TAIL_BYTES), file.length))
 
     def _read_again(self, source: Source, work: _Work) -> None:
         """Read the whole session anew for its summary; the folder it was started in stays."""

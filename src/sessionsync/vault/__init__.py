@@ -52,14 +52,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sessionsync.vault.journal import Snapshot, StoredFile
-    from sessionsync.vault.mirror import Mirror
+    from sessionsync.vault.mirror import Copy, Mirror
     from sessionsync.vault.root import Root
     from sessionsync.vault.session import SessionVault
     from sessionsync.vault.vault import Vault
 
-__all__ = ["Mirror", "Root", "SessionVault", "Snapshot", "StoredFile", "Vault"]
+__all__ = ["Copy", "Mirror", "Root", "SessionVault", "Snapshot", "StoredFile", "Vault"]
 
 _HOMES = {
+    "Copy": "mirror",
     "Mirror": "mirror",
     "Root": "root",
     "SessionVault": "session",

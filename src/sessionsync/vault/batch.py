@@ -16,8 +16,9 @@ from pathlib import Path
 
 from sessionsync.errors import CopyError, CopyMismatch
 from sessionsync.events import Emit
+from sessionsync.hands import Hands, each
 from sessionsync.vault import journal
-from sessionsync.vault.folder import Folder, read_at, sync, translated, write_at
+from sessionsync.vault.folder import Folder, closing, open_regular, read_at, sync, translated, write_at
 from sessionsync.vault.journal import Entry
 from sessionsync.vault.mend import corrected
 from sessionsync.vault.pack import Damaged, Dictionaries, Packer, Unpacker
@@ -40,8 +41,9 @@ class Pending:
 class Batch:
     """Everything written since the last commit.  For one thread, but `pending` is anybody's."""
 
-    def __init__(self, tree: Folder, dictionaries: Dictionaries, emit: Emit) -> None:
+    def __init__(self, tree: Folder, dictionaries: Dictionaries, emit: Emit, hands: Hands) -> None:
         self._tree = tree
+        self._hands = hands
         self._unpacker = Unpacker(dictionaries)
         self._emit = emit
         self._packer: Packer | None = None
@@ -66,11 +68,11 @@ class Batch:
         self._packer = self._packer or Packer()
         frame = self._packer.pack(data)
         file = pending.pack or self._pack_of(folder)
+        self._check(file, frame, data)
         with translated(file), self._tree.writing(file) as descriptor:
             at = os.fstat(descriptor).st_size
             try:
-                write_at(descriptor, at, frame)
-                self._check(file, read_at(descriptor, at, at + len(frame)), data)
+                write_at(descriptor, at, frame)  # which reads it back and compares
             except BaseException:
                 with contextlib.suppress(OSError):  # what no line names does no harm
                     os.ftruncate(descriptor, at)
@@ -87,16 +89,15 @@ class Batch:
         """
         failed: CopyError | None = None
         try:
-            for step in (self._sync_pack, self._write_journal):
-                for folder, pending in list(self._sessions.items()):
-                    try:
-                        with translated(folder):
-                            step(folder, pending)
-                    except CopyError as problem:
-                        failed = failed or problem
-                        del self._sessions[folder]
+            folders = list(self._sessions)
+            for folder, problem in zip(folders, each(self._hands, self._commit, folders), strict=True):
+                if isinstance(problem, CopyError):
+                    failed = failed or problem
+                    del self._sessions[folder]
+                elif problem is not None:
+                    raise problem
             with translated(self._tree.path):
-                self._tree.flush()
+                self._tree.flush(self._hands)
             committed = len(self._sessions)
         finally:
             self.drop()
@@ -130,27 +131,32 @@ class Batch:
             except FileNotFoundError:
                 return folder / journal.pack_name(0)
 
-    def _sync_pack(self, _folder: Path, pending: Pending) -> None:
-        if pending.pack is not None:
-            with self._tree.reading(pending.pack) as descriptor:
-                sync(descriptor)
-
-    def _write_journal(self, folder: Path, pending: Pending) -> None:
-        if not pending.lines:
+    def _commit(self, folder: Path) -> None:
+        """Make a session's pack durable, and only then the lines that speak of it."""
+        pending = self._sessions[folder]
+        if pending.pack is None and not pending.lines:
             return
-        with self._tree.writing(folder / "journal") as descriptor:
-            size = os.fstat(descriptor).st_size
-            end, closed = _end_of_lines(descriptor, size)
-            if end < size:
+        with translated(folder), self._tree.directory(folder, create=pending.pack is None) as parent:
+            if pending.pack is not None:
+                with closing(open_regular(pending.pack, parent, os.O_RDONLY)) as pack:
+                    sync(pack)
+            if pending.lines:
+                with closing(self._tree.open(folder / "journal", parent)) as descriptor:
+                    self._write_lines(descriptor, pending)
+
+    def _write_lines(self, descriptor: int, pending: Pending) -> None:
+        size = os.fstat(descriptor).st_size
+        end, closed = _end_of_lines(descriptor, size)
+        if end < size:
+            os.ftruncate(descriptor, end)
+            self._emit("vault_tail_cut", session=pending.session, bytes=size - end)
+        try:
+            write_at(descriptor, end, b"".join(pending.lines if closed else [b"\n", *pending.lines]))
+            sync(descriptor)
+        except BaseException:
+            with contextlib.suppress(OSError):  # else the next commit cuts what is torn
                 os.ftruncate(descriptor, end)
-                self._emit("vault_tail_cut", session=pending.session, bytes=size - end)
-            try:
-                write_at(descriptor, end, b"".join(pending.lines if closed else [b"\n", *pending.lines]))
-                sync(descriptor)
-            except BaseException:
-                with contextlib.suppress(OSError):  # else the next commit cuts what is torn
-                    os.ftruncate(descriptor, end)
-                raise
+            raise
 
 
 def pack_number(tree: Folder, folder: Path, descriptor: int) -> int:

@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sessionsync.errors import CopyError, CopyMismatch, DiskFull
+from sessionsync.hands import Hands, each
 
 # What file systems take for one name.
 NAME_BYTES = 255
@@ -40,6 +41,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._above = os.path.join(path, "")  # noqa: PTH118 - with the slash, which a Path has not
         self._changed: dict[Path, None] = {}
 
     @contextmanager
@@ -95,16 +97,28 @@ class Folder:
             CopyError: it is not a regular file.
         """
         with self.directory(path.parent, create=True) as parent:
-            try:
-                descriptor = open_regular(path, parent, os.O_RDWR)
-            except FileNotFoundError:
-                descriptor = open_regular(path, parent, os.O_RDWR | os.O_CREAT)
-                self.changed(path.parent)
+            descriptor = self.open(path, parent)
         try:
-            _restrict(descriptor, 0o600)
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def open(self, path: Path, parent: int) -> int:
+        """A regular file in the open folder `parent`, for reading and writing, made where it is missing.
+
+        The caller closes it.
+
+        Raises:
+            OSError: it cannot be opened.
+            CopyError: it is not a regular file.
+        """
+        try:
+            descriptor = open_regular(path, parent, os.O_RDWR)
+        except FileNotFoundError:
+            descriptor = open_regular(path, parent, os.O_RDWR | os.O_CREAT)
+            self.changed(path.parent)
+        _restrict(descriptor, 0o600)
+        return descriptor
 
     def folders(self, path: Path) -> list[Path]:
         """The folders in `path`, sorted, without links; none where it is not there.
@@ -135,32 +149,34 @@ class Folder:
         """Remember that the names in `directory` are not durable yet."""
         self._changed[directory] = None
 
-    def flush(self) -> None:
-        """Make the names of new files and folders durable.
+    def flush(self, hands: Hands = map) -> None:
+        """Make the names of new files and folders durable, with as many `hands` as there are.
 
         Raises:
             OSError: they could not be.
         """
-        for path in list(self._changed):
-            with contextlib.suppress(FileNotFoundError):  # gone with all that was in it
-                if path == self.path or path in self.path.parents:
-                    sync_folder(path)
-                else:
-                    with self.directory(path) as descriptor:
-                        sync(descriptor)
-            del self._changed[path]
+        for error in each(hands, self._sync_names, list(self._changed)):
+            if error is not None:
+                raise error
 
-    def names(self, path: Path) -> tuple[str, ...]:
+    def _sync_names(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):  # gone with all that was in it
+            if path == self.path or path in self.path.parents:
+                sync_folder(path)
+            else:
+                with self.directory(path) as descriptor:
+                    sync(descriptor)
+        self._changed.pop(path, None)
+
+    def names(self, path: Path) -> list[str]:
         """The names that lead from the folder to `path`.
 
         Raises:
             CopyError: `path` is not below the folder.
         """
-        try:
-            names = path.relative_to(self.path).parts
-        except ValueError:
-            names = ("..",)
-        if ".." in names or any("\0" in name for name in names):
+        text = os.fspath(path)
+        names = text.removeprefix(self._above).split("/") if path != self.path else []
+        if (names and not text.startswith(self._above)) or ".." in names or "\0" in text:
             raise CopyError(
                 f"{str(path)!r} is not below {self.path}.", hint="This is a bug: please report it."
             )
@@ -204,6 +220,15 @@ def open_regular(path: Path, parent: int, flags: int) -> int:
         os.close(descriptor)
         raise _special(path)
     return descriptor
+
+
+@contextmanager
+def closing(descriptor: int) -> Iterator[int]:
+    """Close it at the end."""
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _special(path: Path) -> CopyError:

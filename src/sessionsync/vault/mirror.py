@@ -25,9 +25,11 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from sessionsync.errors import CopyError, CopyMismatch
+from sessionsync.hands import Hands, each
 from sessionsync.vault.folder import (
     Folder,
     blocks,
+    closing,
     component,
     holds,
     open_regular,
@@ -63,8 +65,9 @@ class Mirror:
     outside; and `DiskFull` where the disk is full or read-only.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, hands: Hands = map) -> None:
         self._tree = Folder(folder)
+        self._hands = hands
         self._unsynced: dict[Path, None] = {}
 
     def path_of(self, project: str, ref: Session, name: str) -> Path:
@@ -103,30 +106,20 @@ class Mirror:
             except FileNotFoundError:
                 return b""
 
+    @contextmanager
+    def open(self, path: Path) -> Iterator[Copy]:
+        """The copy held open for reading and writing, made where it is missing."""
+        with closing(self._opened(path)) as descriptor:
+            yield Copy(path, descriptor, self._unsynced)
+
     def write(self, path: Path, offset: int, data: bytes) -> None:
         """Put `data` at `offset`, read it back and compare.  What is there already must be the same.
 
         Raises:
             CopyMismatch: other bytes are there (set them aside first), or fewer than `offset`.
         """
-        with self._writing(path) as copy:
-            size = os.fstat(copy).st_size
-            if offset > size:
-                raise CopyMismatch(
-                    f"{path} ends at byte {size}: writing at {offset} would leave a hole.",
-                    hint="Something else cut it; it is made again from the session's file.",
-                )
-            view = memoryview(data)
-            there, new = view[: size - offset], view[size - offset :]
-            if not holds(copy, offset, there):
-                raise CopyMismatch(
-                    f"{path} already has other bytes behind {offset}.",
-                    hint="They are set aside before the new ones are written.",
-                )
-            self._unsynced[path] = None
-            if not data.rstrip(b"\0"):  # zeros, as a power cut leaves them: a hole stays a hole
-                new = new[-1:]
-            write_at(copy, offset + len(data) - len(new), new)
+        with self.open(path) as copy:
+            copy.write(offset, data)
 
     def common_prefix(self, path: Path, live: int | Path, *, start: int = 0) -> int:
         """Up to which byte the copy and the live file agree, the bytes before `start` taken as read.
@@ -204,35 +197,89 @@ class Mirror:
             CopyError: some of it could not be.  What was written since the last flush is then in
                 doubt and must be compared with the live files again; the rest was made durable.
         """
-        count, failed = len(self._unsynced), None
-        while self._unsynced:
-            path, _ = self._unsynced.popitem()
-            try:
-                with translated(path), self._tree.reading(path) as copy:
-                    sync(copy)
-            except CopyError as problem:
+        paths = list(self._unsynced)
+        self._unsynced.clear()
+        failed: CopyError | None = None
+        for problem in each(self._hands, self._sync, paths):
+            if isinstance(problem, CopyError):
                 failed = failed or problem
+            elif problem is not None:
+                raise problem
         with translated(self._tree.path):
-            self._tree.flush()
+            self._tree.flush(self._hands)
         if failed is not None:
             raise failed
-        return count
+        return len(paths)
+
+    def _sync(self, path: Path) -> None:
+        with translated(path), self._tree.reading(path) as copy:
+            sync(copy)
 
     @contextmanager
     def _writing(self, path: Path) -> Iterator[int]:
-        with translated(path), self._tree.writing(path) as copy:
+        with closing(self._opened(path)) as copy, translated(path):
+            yield copy
+
+    def _opened(self, path: Path) -> int:
+        """The copy as a descriptor, which the caller closes; it has no other name."""
+        with translated(path), self._tree.directory(path.parent, create=True) as parent:
+            copy = self._tree.open(path, parent)
             if os.fstat(copy).st_nlink == 1:
-                yield copy
-                return
-        # Another name for the same bytes, as a backup by hard links makes it, must not change with the copy.
-        with translated(path):
-            with self._tree.reading(path) as shared, self._tree.directory(path.parent) as parent:
+                return copy
+            # another name of it, as a backup by hard links makes one, must not change with the copy
+            with closing(copy):
                 draft = _draft(path)
-                _copy_to(draft, parent, shared, 0, os.fstat(shared).st_size)
+                _copy_to(draft, parent, copy, 0, os.fstat(copy).st_size)
                 os.replace(draft.name, path.name, src_dir_fd=parent, dst_dir_fd=parent)
                 self._tree.changed(path.parent)
-            with self._tree.writing(path) as copy:
-                yield copy
+            return self._tree.open(path, parent)
+
+
+class Copy:
+    """A plain copy that is open; made by `Mirror.open`.  What it raises is what `Mirror` raises."""
+
+    def __init__(self, path: Path, descriptor: int, unsynced: dict[Path, None]) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._unsynced = unsynced
+
+    def size(self) -> int:
+        """How many bytes it has."""
+        return os.fstat(self._descriptor).st_size
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes of [start, end), fewer where it ends before."""
+        with translated(self._path):
+            return read_at(self._descriptor, start, end)
+
+    def common_prefix(self, live: int, start: int) -> int:
+        """Up to which byte it and the open live file agree, the bytes before `start` taken as read."""
+        with translated(self._path):
+            return _agree(self._descriptor, live, start)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put `data` at `offset`, read it back and compare.  What is there already must be the same."""
+        with translated(self._path):
+            self._write(offset, data)
+
+    def _write(self, offset: int, data: bytes) -> None:
+        size = self.size()
+        if offset > size:
+            raise CopyMismatch(
+                f"{self._path} ends at byte {size}: writing at {offset} would leave a hole.",
+                hint="Something else cut it; it is made again from the session's file.",
+            )
+        view = memoryview(data)
+        there, new = view[: size - offset], view[size - offset :]
+        if not holds(self._descriptor, offset, there):
+            raise CopyMismatch(
+                f"{self._path} already has other bytes behind {offset}.",
+                hint="They are set aside before the new ones are written.",
+            )
+        self._unsynced[self._path] = None
+        if not data.rstrip(b"\0"):  # zeros, as a power cut leaves them: a hole stays a hole
+            new = new[-1:]
+        write_at(self._descriptor, offset + len(data) - len(new), new)
 
 
 @contextmanager

@@ -218,7 +218,10 @@ class SessionVault:
                     return self._known[1]
                 written = [] if journal is None else list(lines(journal))
                 number = 0 if journal is None else pack_number(self._tree, self._folder, journal)
-                pack = self._open(files, pack_name(number))  # after the journal: what that names is in it
+                is_packed = journal is not None or (pending is not None and pending.pack is not None)
+                pack = (
+                    self._open(files, pack_name(number)) if is_packed else None
+                )  # after the journal: what that names is in it
                 if pack is None and journal is not None and not self._is_current(journal):
                     continue  # both were written anew meanwhile
                 fold = Fold(0 if pack is None else os.fstat(pack).st_size, pack=number)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sessionsync.errors import AlreadyRunning, CopyError, NotAllowed
 from sessionsync.events import Emit, silent
+from sessionsync.hands import Hands
 from sessionsync.model import Ref
 from sessionsync.vault import journal
 from sessionsync.vault.batch import BLOCK_BYTES, Batch
@@ -33,10 +34,10 @@ class Vault:
     a session of its own to read it.
     """
 
-    def __init__(self, folder: Path, emit: Emit = silent) -> None:
+    def __init__(self, folder: Path, emit: Emit = silent, hands: Hands = map) -> None:
         self._tree = Folder(folder)
         self._dictionaries = Dictionaries(self._tree, folder / OWN)
-        self._batch = Batch(self._tree, self._dictionaries, emit)
+        self._batch = Batch(self._tree, self._dictionaries, emit, hands)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
