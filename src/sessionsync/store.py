@@ -4,7 +4,8 @@ One connection, shared by the threads under one lock.  `journal_mode=DELETE` wit
 `synchronous=EXTRA`: a commit costs about a millisecond and survives a power cut, and WAL with two
 connections could corrupt in SQLite before 3.51.3.  Who owns which tables: `catalog` (sessions,
 files, checkpoints, merges), `queue` (items), `remote.placements` (issues, comments, records, creations),
-`digests` (how far a file is known to hold no secret).
+`digests` (how far a file is known to hold no secret), `elsewhere` (versions), `conflict` (conflicts,
+amendments).
 """
 
 from __future__ import annotations
@@ -176,6 +177,80 @@ MIGRATIONS: tuple[str, ...] = (
         at REAL NOT NULL,
         upto TEXT NOT NULL,
         cold INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    """,
+    """
+    ALTER TABLE comments ADD COLUMN source TEXT NOT NULL DEFAULT '';
+    ALTER TABLE comments ADD COLUMN host TEXT NOT NULL DEFAULT '';
+    ALTER TABLE comments ADD COLUMN machine TEXT NOT NULL DEFAULT '';
+    ALTER TABLE comments ADD COLUMN said_at TEXT NOT NULL DEFAULT '';
+    ALTER TABLE comments ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE comments ADD COLUMN files_sha TEXT NOT NULL DEFAULT '';
+    ALTER TABLE comments ADD COLUMN critical TEXT NOT NULL DEFAULT '';
+    ALTER TABLE records ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
+    ALTER TABLE records ADD COLUMN critical TEXT NOT NULL DEFAULT '';
+
+    CREATE TABLE versions (
+        session INTEGER NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+        machine TEXT NOT NULL,
+        revision INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        checkpoint TEXT NOT NULL,
+        host TEXT NOT NULL,
+        author TEXT NOT NULL,
+        at TEXT NOT NULL,
+        whole INTEGER NOT NULL,
+        record TEXT NOT NULL,
+        relation TEXT NOT NULL,
+        verdict TEXT NOT NULL,
+        ours TEXT NOT NULL,
+        seen_at REAL NOT NULL,
+        PRIMARY KEY (session, machine)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE conflicts (
+        id INTEGER PRIMARY KEY,
+        session INTEGER NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+        fork TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        since REAL NOT NULL,
+        machine TEXT NOT NULL,
+        local TEXT NOT NULL,
+        remote TEXT NOT NULL,
+        chosen TEXT NOT NULL DEFAULT '',
+        chosen_at REAL,
+        notice INTEGER NOT NULL DEFAULT 0,
+        told TEXT NOT NULL DEFAULT '',
+        UNIQUE (session, fork)
+    );
+
+    CREATE TABLE amendments (
+        session INTEGER PRIMARY KEY REFERENCES sessions (id) ON DELETE CASCADE,
+        base TEXT NOT NULL,
+        theirs TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE archives (
+        archive TEXT NOT NULL,
+        session INTEGER NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+        ref TEXT NOT NULL,
+        tip TEXT NOT NULL,
+        checkpoint TEXT NOT NULL,
+        checkpoint_at REAL NOT NULL,
+        pushed TEXT NOT NULL,
+        pushed_checkpoint TEXT NOT NULL,
+        pushed_at REAL,
+        folded INTEGER NOT NULL,
+        PRIMARY KEY (archive, session)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE archived_files (
+        archive TEXT NOT NULL,
+        session INTEGER NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+        number INTEGER NOT NULL,
+        state BLOB NOT NULL,
+        PRIMARY KEY (archive, session, number)
     ) WITHOUT ROWID;
     """,
 )

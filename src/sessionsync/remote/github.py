@@ -225,6 +225,20 @@ class GitHub:
         tag = first.etag if len(first.value) < PAGE else None
         return Comments(_each_once(pages), tag, first.answer.date())
 
+    def changed_comments(self, since: str, *, etag: str | None = None) -> Comments:
+        """Every comment of the repository that changed at or after `since` (RFC 3339), the latest last.
+
+        Those of all issues and pull requests; deleted ones do not show.
+        """
+        query = {"since": since, "sort": "updated", "direction": "asc", "per_page": str(PAGE)}
+        call = Call("list_comments", f"comments of {self.repo}", "repository")
+        pages = list(self._pages(call, _comments, self._url(f"/issues/comments?{urlencode(query)}"), etag))
+        first = pages[0]
+        if first.value is None:
+            return Comments(None, first.etag or etag, first.answer.date())
+        tag = first.etag if len(first.value) < PAGE else None
+        return Comments(_each_once(pages), tag, first.answer.date())
+
     def complete_comments(self, number: int) -> list[Comment]:
         """All comments of an issue, proven complete: what a decision to write or not may rest on; Missing.
 

@@ -40,7 +40,8 @@ class Held:
     """A comment that holds a part of a record, by an author that counts.
 
     `sha256` is the marker's, `intact` whether it fits the comment as it is now; `kept` is the text
-    that a person put around the record.  `title` and `tier` are known of part 1 only.
+    that a person put around the record.  The rest is what the record in part 1 says: `said_at` is its
+    `updated_at`, `files_sha` its `sha256`, `critical` a hash of its critical data.
     """
 
     repository: int
@@ -57,18 +58,28 @@ class Held:
     title: str = ""
     tier: str = ""
     kept: str = ""
+    source: str = ""
+    host: str = ""
+    machine: str = ""
+    said_at: str = ""
+    size: int = 0
+    files_sha: str = ""
+    critical: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
     """What was last completely sent of a session: revision and hash of its content, 0 and '' for nothing yet.
 
-    `issue` is where its newest comment was asked for.
+    `issue` is where its newest comment was asked for.  `sha256` and `critical` are of the part 1 that holds
+    it, or that is newer and holds all of it: what is not these was written by somebody else since.
     """
 
     issue: int
     revision: int
     content: str
+    sha256: str = ""
+    critical: str = ""
 
 
 _PLACEMENT = [f.name for f in fields(Placement)]
@@ -147,6 +158,15 @@ class Placements:
         """The comment is gone from GitHub, or is no record any more."""
         self.store.execute("DELETE FROM comments WHERE repository = ? AND id = ?", (repository, comment))
 
+    def comment(self, repository: int, comment: int) -> Held | None:
+        """A comment, as it was when it was last read."""
+        found = self._held("repository = ? AND id = ?", (repository, comment))
+        return found[0] if found else None
+
+    def firsts(self, repository: int) -> list[Held]:
+        """Every first part that is known of, in whichever issue, the newest first."""
+        return self._held("repository = ? AND part = 1 ORDER BY said_at DESC, id", (repository,))
+
     def held(self, repository: int, session_id: str) -> list[Held]:
         """Every comment that claims to be a part of the session's record, oldest first."""
         return self._held("repository = ? AND session_id = ? ORDER BY id", (repository, session_id))
@@ -167,7 +187,8 @@ class Placements:
     def sent(self, session: int, repository: int) -> Sent | None:
         """What was last completely sent of a session."""
         row = self.store.row(
-            "SELECT issue, revision, content FROM records WHERE session = ? AND repository = ?",
+            "SELECT issue, revision, content, sha256, critical FROM records"
+            " WHERE session = ? AND repository = ?",
             (session, repository),
         )
         return Sent(*row) if row else None
@@ -175,8 +196,8 @@ class Placements:
     def newest_sent(self, session: int) -> Sent | None:
         """What was last completely sent of a session, to whichever repository."""
         row = self.store.row(
-            "SELECT issue, revision, content FROM records WHERE session = ? AND revision > 0"
-            " ORDER BY revision DESC",
+            "SELECT issue, revision, content, sha256, critical FROM records"
+            " WHERE session = ? AND revision > 0 ORDER BY revision DESC",
             (session,),
         )
         return Sent(*row) if row else None
@@ -184,8 +205,8 @@ class Placements:
     def save_sent(self, session: int, repository: int, sent: Sent) -> None:
         """Remember what was completely sent."""
         self.store.execute(
-            "INSERT OR REPLACE INTO records (session, repository, issue, revision, content)"
-            " VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO records (session, repository, issue, revision, content, sha256, critical)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (session, repository, *astuple(sent)),
         )
 
