@@ -20,7 +20,8 @@ The class decides what happens next, never the text.  Every error has a stable `
     │   └── StoreFull          its disk is full or read-only: capture stops
     ├── CopyError              a local copy could not be made or verified
     │   ├── DiskFull           no space, or read-only: capture stops, pushing goes on
-    │   └── CopyMismatch       source and copy disagree, or stored bytes are not what was stored
+    │   ├── CopyMismatch       source and copy disagree, or stored bytes are not what was stored
+    │   └── ArchiveTooNew      a newer sessiond wrote that copy in the archive
     ├── RestoreError           a session could not be put back; what was there is as it was
     │   ├── SessionLive        it is open, or what lies there is newer
     │   ├── NoSuchCopy         there is no copy of it, or not in that place
@@ -43,7 +44,8 @@ The class decides what happens next, never the text.  Every error has a stable `
         ├── Lagging            a list is older than what it lists: read again later
         ├── IssueFull          the issue takes no more comments: the next issue is used
         ├── IssueLocked        the issue takes no comment from this token
-        └── Refused            4xx for good: the item is buried with its bytes
+        ├── Refused            4xx for good: the item is buried with its bytes
+        └── GitFailed          the git program is missing, or failed on this machine
 """
 
 from __future__ import annotations
@@ -172,6 +174,12 @@ class CopyMismatch(CopyError):
     """Stored bytes are not the bytes that were to be stored."""
 
     code = "copy_mismatch"
+
+
+class ArchiveTooNew(CopyError):
+    """What lies in the archive was written by a newer sessiond."""
+
+    code = "archive_too_new"
 
 
 class RestoreError(SessiondError):
@@ -337,3 +345,9 @@ class Refused(RemoteError):
     """GitHub refuses this request for good."""
 
     code = "github_refused"
+
+
+class GitFailed(RemoteError):
+    """The `git` program is missing, too old, or failed for a reason of this machine."""
+
+    code = "git_failed"

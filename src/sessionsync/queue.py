@@ -1,7 +1,7 @@
 """What waits to be sent: one row an operation and subject, so that waiting checkpoints coalesce.
 
-A `comment` item's subject is a session, an `index` item's an issue.  The row stays until the other
-side's answer is committed:
+A `comment` or `archive` item's subject is a session, an `index` item's an issue.  What goes to GitHub and
+what goes to the archive are two lanes.  The row stays until the other side's answer is committed:
 
     pending ──lease──▶ in_flight ──done──▶ (gone, or pending again if a newer checkpoint came meanwhile)
        ▲                  ├─ retry ──▶ retrying    an answer is missing or 5xx: again later, for ever
@@ -19,6 +19,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sessionsync.store import Store
+
+
+class Lane(StrEnum):
+    """Who takes an item: each lane has its own thread, and neither waits for the other."""
+
+    GITHUB = "github"
+    ARCHIVE = "archive"
 
 
 class State(StrEnum):
@@ -56,7 +63,19 @@ _COLUMNS = (
     "operation, subject, checkpoint, state, attempts, failures, enqueued_at, next_attempt_at,"
     " last_error, last_code"
 )
+ARCHIVE = "archive"
+"""The operation of the archive's lane: the checkpoints of a session, as commits."""
 _WAITING = "state IN ('pending', 'retrying', 'paused')"
+
+
+def _of(lane: Lane | None) -> str:
+    match lane:
+        case None:
+            return "1"
+        case Lane.ARCHIVE:
+            return f"operation = '{ARCHIVE}'"
+        case Lane.GITHUB:
+            return f"operation <> '{ARCHIVE}'"
 
 
 def _item(row: tuple[object, ...]) -> Item:
@@ -70,8 +89,8 @@ class Queue:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def recover(self, now: float, longest_wait_s: float = 3600.0) -> int:
-        """Take back leases of a process that died; returns how many there were.
+    def recover(self, now: float, longest_wait_s: float = 3600.0, *, lane: Lane | None = None) -> int:
+        """Take back leases of a process that died, or of one lane; returns how many there were.
 
         A time of the next attempt that lies further off than any schedule of ours is the work of a
         clock that jumped: such items are due now.
@@ -79,7 +98,7 @@ class Queue:
         with self.store.transaction():
             stale = self.store.execute(
                 "UPDATE items SET state = 'retrying', leased = NULL,"
-                " next_attempt_at = min(next_attempt_at, ?) WHERE state = 'in_flight'",
+                f" next_attempt_at = min(next_attempt_at, ?) WHERE state = 'in_flight' AND {_of(lane)}",
                 (now,),
             )
             self.clamp(now, longest_wait_s)
@@ -114,21 +133,25 @@ class Queue:
         )
 
     def lease(self, now: float) -> Item | None:
-        """The item that has been due longest, its attempt committed; None when none is due."""
+        """The item for GitHub that has been due longest, its attempt committed; None when none is due."""
+        return next(iter(self.lease_many(now, Lane.GITHUB, 1)), None)
+
+    def lease_many(self, now: float, lane: Lane, most: int) -> list[Item]:
+        """The items of a lane that have been due longest, their attempts committed."""
         with self.store.transaction():
-            row = self.store.row(
-                f"SELECT {_COLUMNS} FROM items WHERE {_WAITING} AND next_attempt_at <= ?"
-                " ORDER BY next_attempt_at, enqueued_at, operation, subject LIMIT 1",
-                (now,),
+            rows = self.store.rows(
+                f"SELECT {_COLUMNS} FROM items WHERE {_WAITING} AND {_of(lane)} AND next_attempt_at <= ?"
+                " ORDER BY next_attempt_at, enqueued_at, operation, subject LIMIT ?",
+                (now, most),
             )
-            if row is None:
-                return None
-            self.store.execute(
-                "UPDATE items SET state = 'in_flight', leased = checkpoint, attempts = attempts + 1"
-                " WHERE operation = ? AND subject = ?",
-                (row[0], row[1]),
-            )
-            return self.get(str(row[0]), int(row[1]))
+            for row in rows:
+                self.store.execute(
+                    "UPDATE items SET state = 'in_flight', leased = checkpoint, attempts = attempts + 1"
+                    " WHERE operation = ? AND subject = ?",
+                    (row[0], row[1]),
+                )
+            leased = (self.get(str(row[0]), int(row[1])) for row in rows)
+            return [item for item in leased if item is not None]
 
     def get(self, operation: str, subject: int) -> Item | None:
         """One item, whatever its state."""
@@ -177,14 +200,16 @@ class Queue:
             (state.value, at, error, code, item.operation, item.subject),
         )
 
-    def make_due(self, now: float, subject: int | None = None, *, buried: bool = False) -> int:
+    def make_due(
+        self, now: float, subject: int | None = None, *, buried: bool = False, lane: Lane | None = None
+    ) -> int:
         """Make waiting items due now, of one subject or of all, `buried` ones too; returns how many."""
         states = f"({_WAITING} OR state = 'buried')" if buried else _WAITING
         mine = "" if subject is None else " AND operation <> 'index' AND subject = ?"
         return self.store.execute(
             "UPDATE items SET next_attempt_at = min(next_attempt_at, ?),"
             " state = CASE state WHEN 'buried' THEN 'retrying' ELSE state END"
-            f" WHERE {states}{mine}",
+            f" WHERE {states}{mine} AND {_of(lane)}",
             (now,) if subject is None else (now, subject),
         )
 
@@ -205,9 +230,9 @@ class Queue:
         )
         return {str(name) for row in rows for name in row if name is not None}
 
-    def next_attempt_at(self) -> float | None:
-        """When the next item is due; None when nothing waits."""
-        row = self.store.row(f"SELECT min(next_attempt_at) FROM items WHERE {_WAITING}")
+    def next_attempt_at(self, lane: Lane | None = None) -> float | None:
+        """When the next item is due, of one lane or of all; None when nothing waits."""
+        row = self.store.row(f"SELECT min(next_attempt_at) FROM items WHERE {_WAITING} AND {_of(lane)}")
         return row[0] if row else None
 
     def depth(self) -> dict[State, int]:

@@ -1,0 +1,265 @@
+"""The local bare repository: what is on its way to the archive, and what was read from it.
+
+A cache: it may be deleted at any time, and is then filled anew from the archive or from the vault.  Two git
+processes are held open on it, one that writes (`fast-import`) and one that reads (`cat-file`), since a
+process for each object would cost more than the object.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sessionsync.errors import GitFailed
+from sessionsync.remote.archive.git import Git
+from sessionsync.remote.archive.refs import OBJECT
+from sessionsync.remote.archive.tree import MANIFEST
+
+FETCHED = "refs/fetched/"
+"""Where what was read lies, out of the way of what is written."""
+BLOB_BYTES = 64 * 1024 * 1024
+# So many packs make every look slower: then they become fewer.
+MANY_PACKS = 40
+_TIDY_S = 600.0
+_AUTHOR = b"sessiond <sessiond@localhost>"
+
+
+class Cache:
+    """The repository at `folder`, made when it is first used.
+
+    One thread writes.  Others, and other processes, read with a `Cache` of their own.
+    """
+
+    def __init__(self, folder: Path, git: Git) -> None:
+        self.folder = folder
+        self.git = git
+        self._reader: Reader | None = None
+        self._writer: Writer | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a repository."""
+        return (self.folder / "HEAD").is_file() and (self.folder / "objects").is_dir()
+
+    def make(self) -> None:
+        """See that the repository is there.
+
+        Raises:
+            GitFailed: it cannot be made.
+        """
+        if self.is_there:
+            return
+        self.close()
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as problem:
+            raise GitFailed(
+                f"{self.folder} cannot be made: {problem.strerror}.", hint="See that its disk is writable."
+            ) from problem
+        done = self.git.run(["init", "--quiet", "--bare", "--template=", str(self.folder)])
+        if done.code:
+            raise GitFailed(f"{self.folder} cannot be made: {done.said.strip()[:200]}")
+
+    def unlock(self) -> None:
+        """Remove locks that a killed writer left on the refs that only the writer writes; once, at start."""
+        for lock in [*self.folder.glob("refs/sessiond/**/*.lock"), self.folder / "packed-refs.lock"]:
+            with suppress(OSError):
+                lock.unlink()
+
+    def drop(self) -> None:
+        """Delete it all: it is filled anew when it is needed."""
+        self.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let go of the processes that are held open."""
+        reader, writer = self._reader, self._writer
+        self._reader = self._writer = None
+        if reader is not None:
+            reader.close()
+        if writer is not None:
+            writer.close()
+
+    # --- reading
+
+    def read(self, name: str, *, at_most: int = BLOB_BYTES) -> bytes | None:
+        """An object, by its id or as `<id>:<path>`; None where it is missing, damaged or too long."""
+        for _ in range(2):
+            if not self.is_there:
+                return None
+            if self._reader is None:
+                self._reader = Reader(self.git, self.folder)
+            try:
+                return self._reader.read(name, at_most)
+            except (OSError, ValueError):  # it ended: by a damaged object, or as the cache was deleted
+                self._reader.close()
+                self._reader = None
+        return None
+
+    def has(self, commit: str) -> bool:
+        """Whether a commit is here, with its manifest."""
+        return bool(OBJECT.fullmatch(commit)) and self.read(f"{commit}:{MANIFEST}") is not None
+
+    def history(self, tip: str, *, most: int = 100_000) -> list[str]:
+        """The commits that lead to `tip`, oldest first; those that are here."""
+        options = ["--first-parent", f"--max-count={most}"]
+        done = self.git.run(["rev-list", *options, tip, "--"], folder=self.folder)
+        return done.out.decode().split()[::-1]
+
+    # --- writing
+
+    @contextmanager
+    def writing(self) -> Iterator[Writer]:
+        """Write through the held process; after an error it is ended, and nothing of it is published."""
+        if self._writer is None or not self.is_there:
+            self.close()
+            self.make()
+            self._writer = Writer(self.git, self.folder)
+        try:
+            yield self._writer
+        except BaseException:
+            self._writer.close(in_peace=False)
+            self._writer = None
+            raise
+
+    # --- upkeep
+
+    def is_untidy(self) -> bool:
+        """Whether there are many packs."""
+        return is_untidy(self.folder)
+
+    def tidy(self) -> None:
+        """Make many packs few."""
+        tidy(self.git, self.folder)
+
+
+def is_untidy(folder: Path) -> bool:
+    """Whether a bare repository has many packs."""
+    try:
+        return sum(1 for _ in (folder / "objects" / "pack").glob("*.pack")) >= MANY_PACKS
+    except OSError:
+        return False
+
+
+def tidy(git: Git, folder: Path) -> None:
+    """Make packs few, each twice as large as all smaller ones: the cost of an append stays bounded.
+
+    Nothing that is named is ever removed; what fails is tried again another time.
+    """
+    git.run(["repack", "-d", "-q", "--geometric=2"], folder=folder, silent_s=_TIDY_S)
+    git.run(["pack-refs", "--all"], folder=folder)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes in a folder."""
+    total = 0
+    for above, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += Path(above, name).lstat().st_size
+    return total
+
+
+class Reader:
+    """`git cat-file --batch`."""
+
+    def __init__(self, git: Git, folder: Path) -> None:
+        self._held = git.hold(["cat-file", "--batch"], folder)
+
+    def close(self) -> None:
+        """End it."""
+        self._held.close()
+
+    def read(self, name: str, at_most: int) -> bytes | None:
+        """An object; None where it is not there.  ValueError where it is longer, OSError where this ended."""
+        if "\n" in name:
+            return None
+        self._held.ask(name.encode("utf-8", "surrogateescape") + b"\n")
+        head = self._held.line().split(b" ")
+        if len(head) != 3 or not head[2].isdigit():
+            return None  # `<name> missing`, or ambiguous
+        size = int(head[2])
+        if size > at_most:
+            raise ValueError(name)
+        return self._held.take(size + 1)[:-1]
+
+
+class Writer:
+    """`git fast-import`.  What was committed can be pushed after `publish`.  Every error is `GitFailed`."""
+
+    def __init__(self, git: Git, folder: Path) -> None:
+        # forced here, never there: in the cache a ref is only a handle
+        options = ["--quiet", "--force", "--date-format=raw", "--depth=10"]
+        self._held = git.hold(["fast-import", *options], folder)
+        self._marks = 0
+
+    def close(self, *, in_peace: bool = True) -> None:
+        """End it; where something is half written, not in peace."""
+        self._held.close(in_peace=in_peace)
+
+    def blob(self, data: bytes) -> int:
+        """Write an object; returns its mark."""
+        self._marks += 1
+        self._say(b"blob\nmark :%d\ndata %d\n" % (self._marks, len(data)), data, b"\n")
+        return self._marks
+
+    def commit(
+        self,
+        ref: str,
+        parent: str,
+        at: float,
+        message: str,
+        changes: Iterable[tuple[str, int]],
+        *,
+        removed: Iterable[str] = (),
+        others: Iterable[str] = (),
+        empty: bool = False,
+    ) -> str:
+        """Make a commit of `ref` whose tree is the parent's with `changes` (path, mark); returns its id.
+
+        `others` are further parents; `empty` begins with an empty tree instead of the parent's.
+        """
+        said = message.encode("utf-8", "surrogateescape")
+        self._marks += 1
+        # without a parent it must not go on from what the ref was
+        head = b"" if parent else b"reset %b\n\n" % ref.encode()
+        head += b"commit %b\nmark :%d\ncommitter %b %d +0000\ndata %d\n%b\n" % (
+            *(ref.encode(), self._marks, _AUTHOR, max(0, int(at)), len(said), said),
+        )
+        head += b"from %b\n" % parent.encode() if parent else b""
+        head += b"".join(b"merge %b\n" % other.encode() for other in others)
+        head += b"deleteall\n" if empty else b""
+        head += b"".join(b"D %b\n" % path.encode() for path in removed)
+        body = b"".join(b"M 100644 :%d %b\n" % (mark, path.encode()) for path, mark in changes)
+        self._say(head, body, b"\nget-mark :%d\n" % self._marks)
+        found = self._line()
+        if not OBJECT.fullmatch(found):
+            raise self._failed()
+        return found
+
+    def publish(self) -> None:
+        """See that all that was committed is on the disk and can be pushed."""
+        self._say(b"checkpoint\nprogress published\n")
+        while self._line() != "progress published":
+            pass
+
+    def _say(self, *parts: bytes) -> None:
+        try:
+            self._held.ask(*parts)
+        except (OSError, ValueError) as problem:
+            raise self._failed() from problem
+
+    def _line(self) -> str:
+        try:
+            return self._held.line().decode()
+        except (OSError, ValueError) as problem:
+            raise self._failed() from problem
+
+    def _failed(self) -> GitFailed:
+        return GitFailed(
+            f"git could not write the archive's local copy: {self._held.said() or 'it ended'}.",
+            hint="Nothing to do: it is made anew.",
+        )
