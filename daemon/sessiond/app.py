@@ -23,10 +23,11 @@ from sessiond.schedule import Job, Schedule
 from sessiond.server import Server
 from sessiond.spool import Spool
 from sessiond.token import LOG_IN, renewal
-from sessiond.upkeeping import UpkeepLoop, upkeep_of
+from sessiond.upkeeping import BYTES_PER_S, UpkeepLoop, upkeep_of
 from sessiond.verbs import Verbs
 from sessiond.watcher import Watcher
 from sessionsync import __version__
+from sessionsync.budget import Budget
 from sessionsync.config import Config, Paths, differences, load, needs_restart, paths
 from sessionsync.errors import ConfigError, SessiondError, StoreError, TokenRefused
 from sessionsync.events import EVENTS
@@ -112,12 +113,15 @@ class App:
             self.capture = CaptureLoop(
                 self.engine, watcher, self.findings, self.emit, self._loop_failed, self._captured
             )
+            background = Budget(BYTES_PER_S)
             self.index = IndexLoop(
                 self.engine,
                 self.findings,
                 self.emit,
                 self._loop_failed,
-                lambda: not self.capture.rested.is_set(),
+                background,
+                busy=lambda: not self.capture.rested.is_set(),
+                first=lambda: self.upkeep.is_urgent,
             )
             records = Away("github", self._records, self.engine.catalog, self.emit)
             self.copies = upkeep_of(self.engine, self.capture, [records], self.emit)
@@ -127,9 +131,11 @@ class App:
                 self.findings,
                 self.emit,
                 self._loop_failed,
-                lambda: not self.capture.rested.is_set(),
-                [records],
-                self.may_ask,
+                background,
+                busy=lambda: not self.capture.rested.is_set(),
+                first=lambda: self.index.is_behind,
+                away=[records],
+                may_ask=self.may_ask,
             )
             self.saves = Saves(self.engine, Spool(self.paths.spool_dir), self.emit)
             self.verbs = Verbs(self)
@@ -362,9 +368,7 @@ class App:
     def may_ask(self) -> bool:
         """Whether GitHub may be asked now, and is likely to answer."""
         push = self.engine.push
-        return (
-            push is not None and push.pause is None and not push.reach.unreachable and not self.local_only
-        )
+        return push is not None and push.pause is None and not push.reach.unreachable and not self.local_only
 
     @contextmanager
     def _records(self) -> Iterator[RecordShelf | None]:

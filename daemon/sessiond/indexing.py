@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from pathlib import Path
 
 from sessiond.engine import Engine
 from sessiond.loops import TICK_S, Bell, Failed, Loop
-from sessionsync.errors import CopyError, IndexBroken
+from sessionsync.budget import Budget
+from sessionsync.errors import CopyError, IndexBroken, NoSuchSession
 from sessionsync.events import Emit
 from sessionsync.reliability.findings import Findings, Severity
 from sessionsync.search import Index, Indexer
+from sessionsync.search.index import remove
 
-# After so long it looks again which session is the newest.
-TURN_S = 1.0
+# After so long it looks again whether something newer was captured.
+TURN_S = 0.5
+# What changed so lately is indexed at once; what is older waits for its turn in the background.
+FRESH_S = 300.0
+# How much a byte that is indexed counts beside one that is verified or merged (measured: CPU time).
+WEIGHT = 1 / 6
 # The index is merged when nothing was indexed for so long.
 REST_S = 60.0
-# A broken index is begun anew after so long.
+# A broken index is tried again, or begun anew, after so long.
 BROKEN_S = 30.0
+BUSY_S = 0.5
 
 
 class IndexLoop(Loop):
-    """Indexes one session after the other, the newest first, after the captures that wait."""
+    """Indexes what was just said at once, and what is older at the background's pace, the newest first.
+
+    `busy` says that the first backup goes on, `first` that something else goes before what is old;
+    the `budget` is that of everything in the background.
+    """
 
     def __init__(
         self,
@@ -29,83 +42,184 @@ class IndexLoop(Loop):
         findings: Findings,
         emit: Emit,
         on_failure: Failed,
+        budget: Budget,
+        *,
         busy: Callable[[], bool],
+        first: Callable[[], bool],
     ) -> None:
         super().__init__("index", Bell(), emit, on_failure)
         self._engine = engine
         self._findings = findings
         self._busy = busy
-        self._indexer: Indexer | None = None
+        self._first = first
+        self.is_behind = False
+        """Whether something old is to be indexed, which goes before merging; for any thread."""
+        self._budget = budget
+        self._paid_until = 0.0
+        self._failing: dict[int, float] = {}
         self._index: Index | None = None
-        self._untidy = False
-        self._anew = False
-        self._behind = 0
+        self._draft: Index | None = None
+        self._filling: Generator[tuple[int, int, int], None, None] | None = None
         self._indexed_at = time.monotonic()
+        # written by this thread, but for `rebuild`, which any other may call
+        self._wanted = False
+        self._left = 0
+        self._problem: IndexBroken | None = None
 
     def turn(self) -> float:
-        """What is behind, for a while: newer sessions may come; or the merge when there is nothing to do."""
-        if self._busy():
-            return 0.5  # the first backup comes first
+        """What is new first; then, for a while, a rebuild or what is old; the merge when there is neither."""
         try:
             return self._turn()
         except IndexBroken as error:
             self._findings.raised(error.code, Severity.WARNING, str(error), error.hint, time.time())
             self._emit("index_failed", reason=str(error))
-            self._close()
+            self._give_up(error)
             return BROKEN_S
 
     def rebuild(self) -> None:
-        """Let the index be made anew from the copies, at the next turn; for any thread."""
-        self._anew = True
-        self._behind = len(self._engine.catalog.fingerprints())
+        """Let the index be made anew from the copies, beside the one that is searched; for any thread.
+
+        One that is under way is not begun again.
+        """
+        if self._filling is None and not self._wanted:
+            self._problem = None
+            self._left = len(self._engine.catalog.fingerprints()) + 1
+            self._wanted = True
         self.bell.ring()
 
-    def behind(self) -> int:
-        """How many sessions are not wholly in the index, as the last turn saw it; for any thread."""
-        return self._behind
+    def left(self) -> int:
+        """How many sessions the rebuild has still to index, 0 when there is none; for any thread.
+
+        Raises:
+            IndexBroken: the rebuild had to be given up.
+        """
+        if self._problem is not None:
+            raise self._problem
+        return self._left
 
     def close(self) -> None:
         """After the thread has ended."""
-        self._close()
-
-    def _turn(self) -> float:
-        if self._indexer is None:
-            self._index, self._indexer = open_index(self._engine)
-        assert self._index is not None  # noqa: S101 - for the type checker
-        if self._anew:
-            self._anew = False
-            self._index.begin_anew()
-        waiting = self._indexer.behind()
-        self._behind = len(waiting)
-        until = time.monotonic() + TURN_S
-        for number in waiting:
-            if self._stopping or self._anew or self._busy() or time.monotonic() > until:
-                return 0.0
-            self._catch_up(self._indexer, number)
-        if self._untidy and time.monotonic() - self._indexed_at > REST_S:
-            self._index.optimize()
-            self._untidy = False
-        return TICK_S
-
-    def _catch_up(self, indexer: Indexer, number: int) -> None:
-        """One session.  Where its copy cannot be read it is tried again: the capture makes it anew."""
-        try:
-            count = indexer.index(number)
-        except CopyError as error:
-            self._emit("file_skipped", reason=str(error))
-            return
-        self._behind -= 1
-        self._untidy = self._untidy or count > 0
-        self._indexed_at = time.monotonic()
-        self._findings.cleared(IndexBroken.code)
-
-    def _close(self) -> None:
+        self._drop_draft()
         if self._index is not None:
             self._index.close()
-        self._index = self._indexer = None
+            self._index = None
 
+    def _turn(self) -> float:
+        if self._index is None:
+            remove(self._draft_file)
+            self._index = self._open()
+        index, indexer = self._index, self._indexer(self._index)
+        until = time.monotonic() + TURN_S
+        for number in self._readable(indexer.behind(since=time.time() - FRESH_S)):
+            self._catch_up(indexer, number)
+            if self._stopping or time.monotonic() > until:
+                return 0.0
+        if self._busy():
+            return BUSY_S  # the first backup comes first
+        self._forget(index, indexer)
+        if self._wanted or self._filling is not None:
+            self._go_on(until)
+            return 0.0
+        waiting = self._readable(indexer.behind())
+        self.is_behind = bool(waiting)
+        if waiting:
+            return BUSY_S if self._first() else self._go_back(indexer, waiting, until)
+        if time.monotonic() - self._indexed_at > REST_S and index.is_untidy():
+            index.tidy()
+        self._findings.cleared(IndexBroken.code)
+        return TICK_S
 
-def open_index(engine: Engine) -> tuple[Index, Indexer]:
-    """The engine's index, and what keeps it up."""
-    index = Index(engine.paths.index_db, engine.state_id)
-    return index, Indexer(index, engine.catalog, engine.mirror, engine.sources)
+    def _forget(self, index: Index, indexer: Indexer) -> None:
+        """Let what was forgotten be found no longer, and its words leave with a rebuild."""
+        for number in indexer.gone():
+            index.forget(number)
+            self.rebuild()
+
+    def _go_back(self, indexer: Indexer, waiting: list[int], until: float) -> float:
+        """Index what is old, the newest first, as fast as the budget allows."""
+        now = time.monotonic()
+        for number in waiting:
+            if self._stopping or self._paid_until > now or now > until:
+                break
+            size = self._catch_up(indexer, number)
+            now = time.monotonic()
+            self._paid_until = now + self._budget.spend(int(size * WEIGHT), now)
+        return max(0.0, self._paid_until - now)
+
+    def _readable(self, waiting: list[int]) -> list[int]:
+        """Without those whose copy could not be read a moment ago."""
+        now = time.monotonic()
+        self._failing = {number: until for number, until in self._failing.items() if until > now}
+        return [number for number in waiting if number not in self._failing]
+
+    def _catch_up(self, indexer: Indexer, number: int) -> int:
+        """One session; returns the bytes read.  Where its copy cannot be read the capture makes it anew."""
+        size = 0
+        try:
+            for piece in indexer.steps(number):
+                size += piece
+                self.progressed_at = time.monotonic()
+                if self._stopping:
+                    break
+        except CopyError as error:
+            self._emit("file_skipped", reason=str(error))
+            self._failing[number] = time.monotonic() + BROKEN_S
+        except NoSuchSession:
+            pass  # it was forgotten meanwhile
+        self._indexed_at = time.monotonic()
+        return size
+
+    def _go_on(self, until: float) -> None:
+        """Go on with the rebuild; what was there is searched, and kept up, until it is done."""
+        if self._filling is None:
+            self._wanted = False
+            remove(self._draft_file)
+            self._draft = Index(self._draft_file, self._engine.state_id)
+            self._filling = self._indexer(self._draft).fill(
+                lambda error: self._emit("file_skipped", reason=str(error))
+            )
+        for done, total, _ in self._filling:
+            self._left = total - done + 1
+            self.progressed_at = time.monotonic()
+            if self._stopping or time.monotonic() > until or self._busy():
+                return
+        if self._index is not None and self._draft is not None:
+            self._index.close()
+            self._index = None
+            self._draft.take_place_of(self._engine.paths.index_db)
+        self._draft = self._filling = None
+        self._left = 0
+
+    def _give_up(self, error: IndexBroken) -> None:
+        if self._filling is not None or self._wanted:
+            self._problem = error
+            self._wanted = False
+        self._drop_draft()
+        if self._index is not None:
+            if self._index.is_damaged:
+                with suppress(IndexBroken):  # it is tried again
+                    self._index.begin_anew()
+            self._index.close()
+            self._index = None
+
+    def _drop_draft(self) -> None:
+        if self._filling is not None:
+            self._filling.close()  # what it has begun to write is undone
+            self._filling = None
+        if self._draft is not None:
+            self._draft.close()
+            self._draft = None
+            with suppress(IndexBroken):  # it is tried again before the next one
+                remove(self._draft_file)
+
+    @property
+    def _draft_file(self) -> Path:
+        index = self._engine.paths.index_db
+        return index.with_name(f"{index.name}.new")
+
+    def _open(self) -> Index:
+        return Index(self._engine.paths.index_db, self._engine.state_id)
+
+    def _indexer(self, index: Index) -> Indexer:
+        engine = self._engine
+        return Indexer(index, engine.catalog, engine.mirror, engine.vault, engine.sources)

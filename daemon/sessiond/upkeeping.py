@@ -70,8 +70,9 @@ def upkeep_of(engine: Engine, capture: CaptureLoop, away: Sequence[Away], emit: 
 
 
 class UpkeepLoop(Loop):
-    """One piece of work a turn.  `busy` says that something more urgent reads and writes.
+    """One piece of work a turn, at the pace of a `budget` that others have a part in.
 
+    `busy` says that something more urgent reads and writes, `first` that something goes before merging.
     `may_ask` says that the copies `away` can be asked, also for sessions that they were missed for.
     """
 
@@ -82,7 +83,10 @@ class UpkeepLoop(Loop):
         findings: Findings,
         emit: Emit,
         on_failure: Failed,
+        budget: Budget,
+        *,
         busy: Callable[[], bool],
+        first: Callable[[], bool] = lambda: False,
         away: Sequence[Away] = (),
         may_ask: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -91,10 +95,13 @@ class UpkeepLoop(Loop):
         self._engine = engine
         self._findings = findings
         self._busy = busy
+        self._first = first
+        self.is_urgent = False
+        """Whether it verifies or repairs, which goes before the index; for any thread."""
         self._away = away
         self._may_ask = may_ask
         self._asked_at = 0.0
-        self._budget = Budget(BYTES_PER_S)
+        self._budget = budget
         self._wounded: deque[int] = deque()
         self._strange: deque[str] = deque()
         self._crowded: deque[int] = deque()
@@ -188,6 +195,13 @@ class UpkeepLoop(Loop):
         return done
 
     def _work(self, now: float) -> float:
+        self.is_urgent = bool(self._wounded or self._strange) or self._upkeep.next_scan() <= now
+        try:
+            return self._most_urgent(now)
+        finally:
+            self.is_urgent = False
+
+    def _most_urgent(self, now: float) -> float:
         if self._wounded:
             session = self._engine.catalog.session(self._wounded.popleft())
             healing = self._paced(self._upkeep.repair(session))
@@ -204,7 +218,7 @@ class UpkeepLoop(Loop):
             self._upkeep.forget(self._engine.catalog.session(self._crowded.popleft()))
         elif self.drill.next_at() <= now:
             self.rehearse(None, self._pace)
-        elif (due := self._upkeep.next_to_merge(now)) is not None:
+        elif not self._first() and (due := self._upkeep.next_to_merge(now)) is not None:
             if due.id in self._upkeep.crowded():
                 self._upkeep.forget(due)
             self._paced(self._upkeep.merge(due, now))

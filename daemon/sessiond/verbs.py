@@ -175,7 +175,7 @@ class Verbs:
         """Begin the search index anew, and how many sessions are still to be indexed."""
         if flag(params, "begin"):
             self._app.index.rebuild()
-        return {"left": self._app.index.behind()}
+        return {"left": self._app.index.left()}
 
     def verify(self, params: Params) -> Answer:
         """Look at the copies of one session or of all; what is damaged is then repaired by itself."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from sessiond import client, process
+from sessiond.cli.since import since_of
 from sessionsync import report
 from sessionsync.catalog import Catalog
 from sessionsync.config import Config, Paths, load, paths
-from sessionsync.errors import AlreadyRunning, DaemonNotRunning, IndexBroken, UsageError
+from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, IndexBroken, NoSuchSession
 from sessionsync.events import silent
-from sessionsync.model import rfc3339, unix_seconds
-from sessionsync.search import Hit, Index, Indexer, snippet, text_of
+from sessionsync.model import rfc3339
+from sessionsync.search import Hit, Index, Indexer, passage_of, snippet
+from sessionsync.search.index import remove
+from sessionsync.search.indexer import behind
 from sessionsync.sources import Source
 from sessionsync.sources.claude import Claude
 from sessionsync.sources.contexts import Contexts
@@ -31,8 +33,8 @@ Json = dict[str, Any]
 # Around a match in a snippet, as Markdown has it.
 MARK = "**"
 LOOK_S = 0.2
-_AGO = re.compile(r"(\d+)([hdw])")
-_HOURS = {"h": 1, "d": 24, "w": 168}
+# The same words are in the index again where an agent has rewritten its file: they are shown once.
+SPARE = 4
 
 
 class Searching:
@@ -40,7 +42,7 @@ class Searching:
 
     def __init__(self, config: Config, where: Paths) -> None:
         self.where = where
-        self.store = Store(where.state_db)
+        self.store = Store(where.state_db, read_only=True)
         self.catalog = Catalog(self.store)
         self.mirror = Mirror(config.backup.mirror_dir)
         self.vault = Vault(config.backup.vault_dir)
@@ -52,25 +54,46 @@ class Searching:
             "messages": Messages(lambda: (), silent),
         }
 
-    def index(self, *, read_only: bool) -> Index:
+    def index(self, *, read_only: bool, draft: bool = False) -> Index:
         """The index; IndexBroken where there is none of this state."""
-        return Index(self.where.index_db, self.store.meta("state"), read_only=read_only)
+        file = self.where.index_db
+        return Index(draft_of(file) if draft else file, self.store.meta("state"), read_only=read_only)
 
-    def hit(self, hit: Hit, query: str) -> Json:
-        """A hit as `search --json` prints it."""
-        session = self.catalog.session(hit.session)
-        file = self.catalog.files(hit.session).get(hit.name)
-        source = self.sources[session.ref.source]
-        text = text_of(hit, session, file, source, self.mirror, self.vault)
-        return {
-            "session": session.key,
-            "source": session.ref.source,
-            "project": session.project,
-            "title": session.summary.title,
-            "role": hit.role,
-            "at": rfc3339(hit.at) if hit.at else None,
-            "snippet": snippet(text, query, lambda found: f"{MARK}{found}{MARK}"),
-        }
+    def indexer(self, index: Index) -> Indexer:
+        """What brings an index up."""
+        return Indexer(index, self.catalog, self.mirror, self.vault, self.sources.values())
+
+    def shown(self, hits: list[Hit], query: str, limit: int) -> list[Json]:
+        """Hits as `search --json` prints them: those that can still be read, each text of a session once."""
+        shown: dict[tuple[int, str, str], Json] = {}
+        for hit in hits:
+            try:
+                session = self.catalog.session(hit.session)
+            except NoSuchSession:
+                continue  # it was forgotten, and is about to leave the index
+            source = self.sources.get(session.ref.source)
+            files = self.catalog.files(hit.session)
+            text = source and passage_of(hit, session, files, source, self.mirror, self.vault)
+            key = (hit.session, hit.role, text or "")
+            if not text or key in shown:
+                continue
+            shown[key] = {
+                "session": session.key,
+                "source": session.ref.source,
+                "project": session.project or "",
+                "title": session.summary.title,
+                "role": hit.role,
+                "at": rfc3339(hit.at) if hit.at else None,
+                "snippet": snippet(text, query, lambda found: f"{MARK}{found}{MARK}"),
+            }
+            if len(shown) == limit:
+                break
+        return list(shown.values())
+
+
+def draft_of(index: Path) -> Path:
+    """Where an index is made anew, beside the one that is searched until then."""
+    return index.with_name(f"{index.name}.new")
 
 
 @contextmanager
@@ -87,15 +110,22 @@ def opened() -> Iterator[Searching]:
 
 
 def search(query: str, *, project: Path | None, since: str, role: str, limit: int) -> Json:
-    """Every hit, the newest first, with the matches in its snippet in bold, as Markdown has it."""
+    """Every hit, the newest first, with the matches in its snippet in bold, as Markdown has it.
+
+    `behind` is how many sessions are not wholly in the index yet.
+    """
+    after = since_of(since, time.time())
     with opened() as searching:
         sessions = None
         if project is not None:
             sessions = {s.id for s in searching.catalog.sessions() if report.is_in(s, project)}
         index = searching.index(read_only=True)
         try:
-            hits = index.search(query, sessions=sessions, role=role, since=_since(since), limit=limit)
-            return {"hits": [searching.hit(hit, query) for hit in hits]}
+            hits = index.search(query, sessions=sessions, role=role, since=after, limit=limit * SPARE)
+            return {
+                "hits": searching.shown(hits, query, limit),
+                "behind": len(behind(index, searching.catalog)),
+            }
         finally:
             index.close()
 
@@ -103,16 +133,17 @@ def search(query: str, *, project: Path | None, since: str, role: str, limit: in
 def rebuild(progress: Callable[[int, int], None]) -> int:
     """Make the index anew, telling (done, all); returns the number of sessions.
 
-    The daemon does it where one runs: there is one writer.
+    The daemon does it where one runs: there is one writer.  Until it is done the old one is searched.
     """
     where = paths(os.environ)
     try:
         total = left = client.request(where.socket, "reindex", {"begin": True}, acts=True)["left"]
-        time.sleep(LOOK_S)  # its next turn knows how much there is
-        while (left := client.request(where.socket, "reindex", {}, acts=True)["left"]) > 0:
-            total = max(total, left)
+        while left > 0:
             progress(total - left, total)
             time.sleep(LOOK_S)
+            left = client.request(where.socket, "reindex", {}, acts=True)["left"]
+            total = max(total, left)
+        progress(total, total)
         return int(total)
     except DaemonNotRunning:
         pass
@@ -121,34 +152,24 @@ def rebuild(progress: Callable[[int, int], None]) -> int:
             with process.hold(where.lock):
                 return _rebuild_alone(searching, progress)
         except AlreadyRunning as error:
-            raise IndexBroken("The daemon is just starting.", hint="Try again in a moment.") from error
+            raise IndexBroken(
+                "Another rebuild is under way, or the daemon is just starting.",
+                hint="Try again in a moment.",
+            ) from error
 
 
 def _rebuild_alone(searching: Searching, progress: Callable[[int, int], None]) -> int:
-    searching.where.index_db.unlink(missing_ok=True)
-    index = searching.index(read_only=False)
+    target = searching.where.index_db
+    remove(draft_of(target))  # of a rebuild that was killed
+    draft = searching.index(read_only=False, draft=True)
+    problems: list[CopyError] = []
+    total = 0
     try:
-        indexer = Indexer(index, searching.catalog, searching.mirror, searching.sources.values())
-        waiting = indexer.behind()
-        for done, number in enumerate(waiting, 1):
-            indexer.index(number)
-            progress(done, len(waiting))
-        index.optimize()
-        return len(waiting)
+        for done, total, _ in searching.indexer(draft).fill(problems.append):
+            progress(done, total)
+        draft.take_place_of(target)
     finally:
-        index.close()
-
-
-def _since(text: str) -> float:
-    """A time, a date, or an age such as 7d."""
-    if not text:
-        return 0.0
-    if age := _AGO.fullmatch(text):
-        return time.time() - int(age[1]) * _HOURS[age[2]] * 3600
-    try:
-        return unix_seconds(text if "T" in text else f"{text}T00:00:00Z")
-    except ValueError as error:
-        raise UsageError(
-            f"--since {text!r} is no time.",
-            hint="Give a date, an RFC 3339 time, or an age: 2026-01-31, 12h, 7d, 4w.",
-        ) from error
+        draft.close()
+    if problems:
+        raise problems[0]
+    return total

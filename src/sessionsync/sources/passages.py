@@ -5,7 +5,7 @@ Tool results are left out: they are most of the bytes and little of what anybody
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -28,16 +28,6 @@ class Passage(NamedTuple):
     text: str
 
 
-class _Row(msgspec.Struct, rename="camel", gc=False):
-    type: str | None = None
-    timestamp: str | None = None
-    is_meta: bool | None = None
-    message: msgspec.Raw = msgspec.Raw(b"")
-    custom_title: str | None = None
-    ai_title: str | None = None
-    summary: str | None = None
-
-
 class _Block(msgspec.Struct, gc=False):
     type: str | None = None
     text: str | None = None
@@ -49,8 +39,18 @@ class _Message(msgspec.Struct, gc=False):
     content: list[_Block | str] | str = ""
 
 
-_rows = Reader(_Row)
-_message = msgspec.json.Decoder(_Message).decode
+class _Row(msgspec.Struct, rename="camel", gc=False):
+    type: str | None = None
+    timestamp: str | None = None
+    is_meta: bool | None = None
+    message: _Message | None = None
+    custom_title: str | None = None
+    ai_title: str | None = None
+    summary: str | None = None
+
+
+_reader = Reader(_Row)
+_decode = msgspec.json.Decoder(_Row).decode
 
 
 def of_transcript(data: bytes, offset: int) -> Iterator[Passage]:
@@ -58,11 +58,18 @@ def of_transcript(data: bytes, offset: int) -> Iterator[Passage]:
     begin = offset
     for line in lines(data, offset):
         # blank lines before this one belong to nobody; a reader of the passage skips them
-        place = line.end - begin
-        for row in _rows.read(line.data)[0]:
+        length = line.end - begin
+        try:
+            rows: Sequence[_Row] = (_decode(line.data),)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            rows = _reader.read(line.data)[0]
+        for row in rows:
+            if row.message is None and not (row.custom_title or row.ai_title or row.summary):
+                continue
+            at = row.timestamp or ""
             for role, text in _texts(row):
-                if text.strip():
-                    yield Passage(role, row.timestamp or "", begin, place, text[:TEXT_CHARS])
+                if text and not text.isspace():
+                    yield Passage(role, at, begin, length, text[:TEXT_CHARS])
         begin = line.end
 
 
@@ -85,12 +92,9 @@ def _texts(row: _Row) -> Iterator[tuple[str, str]]:
     for title in (row.custom_title, row.ai_title, row.summary):
         if title:
             yield "title", title
-    if row.type not in {"user", "assistant"} or row.is_meta or not row.message:
+    if row.message is None or row.is_meta or row.type not in {"user", "assistant"}:
         return
-    try:
-        content = _message(row.message).content
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return
+    content = row.message.content
     if isinstance(content, str):
         yield row.type, content
         return

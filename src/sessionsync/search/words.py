@@ -1,0 +1,186 @@
+"""Texts and queries, cut alike for SQLite's tokenizer `unicode61`.
+
+unicode61 splits at everything but letters and digits and takes case and accents away.  Two things it
+cannot do: Chinese, Japanese and Korean have no blanks, so they are cut into pairs of characters, and
+`getUserName` is one word to it, so the parts of such identifiers are put behind the text, once each.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from sessionsync.errors import QueryInvalid
+
+QUERY_HINT = 'Give words, "a phrase", or a prefix*; OR and NOT stand between words.'
+# A query with more is no query but a document.
+QUERY_WORDS = 200
+QUERY_CHARS = 10_000
+# A longer run of letters and digits is data, as base64 is: nobody types it, and it would bloat the index.
+WORD_BYTES = 64
+_TOO_LONG = b"a" * (WORD_BYTES + 1)
+_DATA = re.compile(rb"[A-Za-z0-9]{%d,}" % (WORD_BYTES + 1))
+# An identifier has no more parts; what has is data as well.
+PARTS = 12
+
+_CJK = re.compile(
+    r"[\u3005\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+    r"\U00020000-\U0003ffff]+"
+)
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\dA-Za-z_]+")
+_QUOTED = re.compile(r'"([^"]*)"(\*?)|(\S+)')
+_BETWEEN = frozenset({"OR", "NOT", "AND"})
+
+
+def _shape(byte: int) -> str:
+    letter = chr(byte)
+    if byte >= 0x80 or letter.islower() or letter.isdigit():
+        return "a"
+    return "A" if letter.isupper() else " "
+
+
+# Every byte as what it is: a capital, another letter or digit, or nothing of a word.  Looking for a few
+# fixed bytes in this is ten times as fast as an expression over the text.
+_SHAPES = "".join(map(_shape, range(256))).encode()
+_SMALL = bytes.maketrans(b"A", b"a")
+_HUMPS = (b"aA", b"AAa")
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A word, prefix or phrase of a query, as it was typed."""
+
+    text: str
+    is_phrase: bool = False
+    is_prefix: bool = False
+
+
+@dataclass(slots=True)
+class Group:
+    """What stands between two ORs: all that must be there, and what must not."""
+
+    wanted: list[Term] = field(default_factory=list)
+    unwanted: list[Term] = field(default_factory=list)
+
+
+def words(text: str) -> str:
+    """A text as it is indexed.
+
+    >>> words("getUserName in 日本語").split()
+    ['getUserName', 'in', '日本', '本語', '語', 'get', 'User', 'Name']
+    """
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()  # half of a surrogate pair is no character
+        text = _CJK.sub(_pairs, unicodedata.normalize("NFKC", text))
+    data = text.encode("utf-8", "replace")
+    shape = data.translate(_SHAPES)
+    if _TOO_LONG in shape.translate(_SMALL):
+        data = _DATA.sub(b" ", data)
+        shape, text = data.translate(_SHAPES), data.decode("utf-8", "replace")
+    found: dict[bytes, None] = {}
+    for hump in _HUMPS:
+        at = shape.find(hump)
+        while at >= 0:
+            start = shape.rfind(b" ", 0, at) + 1
+            end = shape.find(b" ", at + 1)
+            end = len(shape) if end < 0 else end
+            found[data[start:end]] = None
+            at = shape.find(hump, end)
+    behind = " ".join(filter(None, map(_parts, found))) if found else ""
+    return f"{text}\n{behind}" if behind else text
+
+
+@lru_cache(maxsize=65_536)
+def _parts(identifier: bytes) -> str:
+    parts = _PART.findall(identifier.decode("utf-8", "replace"))
+    return " ".join(parts) if 1 < len(parts) <= PARTS else ""
+
+
+def _pairs(match: re.Match[str]) -> str:
+    """Every pair of neighbours, and the last character by itself: any character begins one of them."""
+    run = match[0]
+    return f" {' '.join([*(run[n : n + 2] for n in range(len(run) - 1)), run[-1]])} "
+
+
+def parse(query: str) -> list[Group]:
+    """A person's query: words, "phrases", prefix*, OR and NOT between them.
+
+    Raises:
+        QueryInvalid: there is nothing in it to search for, or far too much.
+    """
+    if len(query) > QUERY_CHARS:
+        raise QueryInvalid(
+            f"The query has {len(query):,} characters; {QUERY_CHARS:,} are allowed.", hint=QUERY_HINT
+        )
+    groups, negated, count = [Group()], False, 0
+    for phrase, star, word in _QUOTED.findall(query):
+        if word in _BETWEEN:
+            negated = word == "NOT" and bool(groups[-1].wanted)
+            if word == "OR" and groups[-1].wanted:
+                groups.append(Group())
+            continue
+        text = phrase or word
+        if not any(map(str.isalnum, text)):
+            continue
+        count += len(text.split())
+        term = Term(text.rstrip("*"), bool(phrase), bool(star) or (not phrase and text.endswith("*")))
+        (groups[-1].unwanted if negated else groups[-1].wanted).append(term)
+        negated = False
+    found = [group for group in groups if group.wanted]
+    if not found:
+        raise QueryInvalid(f"{query[:100]!r} holds no word to search for.", hint=QUERY_HINT)
+    if count > QUERY_WORDS:
+        raise QueryInvalid(f"The query has {count} words; {QUERY_WORDS} are allowed.", hint=QUERY_HINT)
+    return found
+
+
+def expression(query: str) -> str:
+    """A person's query in FTS5's language; raises as `parse` does.
+
+    >>> expression('deploy "blue green" kube* OR stop NOT now')
+    '("deploy" AND "blue green" AND "kube" *) OR ("stop" NOT "now")'
+    """
+    groups = parse(query)
+    told = [_group(group) for group in groups]
+    return told[0] if len(told) == 1 else " OR ".join(f"({each})" for each in told)
+
+
+def _group(group: Group) -> str:
+    wanted = " AND ".join(map(_term, group.wanted))
+    if not group.unwanted:
+        return wanted
+    if len(group.wanted) > 1:
+        wanted = f"({wanted})"
+    unwanted = [_term(term) for term in group.unwanted]
+    return f"{wanted} NOT {unwanted[0] if len(unwanted) == 1 else '(' + ' OR '.join(unwanted) + ')'}"
+
+
+def _term(term: Term) -> str:
+    spellings = dict.fromkeys([_cut(term.text)] if term.is_phrase else [_cut(term.text), *humps(term.text)])
+    last = term.text[-1:]
+    is_alone = not term.is_phrase and len(term.text) == 1 and _CJK.fullmatch(last) is not None
+    star = " *" if term.is_prefix or is_alone else ""
+    told = [f'"{spelling}"{star}' for spelling in spellings]
+    return told[0] if len(told) == 1 else f"({' OR '.join(told)})"
+
+
+def humps(word: str) -> Iterator[str]:
+    """The parts of an identifier, as one phrase: in this spelling they are behind the text."""
+    if word.isalnum() and len(parts := _PART.findall(word)) > 1 and not _CJK.search(word):
+        yield " ".join(parts)
+
+
+def _cut(text: str) -> str:
+    """What is searched for, cut as texts are; at its end a text may go on, so no last character alone."""
+    text = unicodedata.normalize("NFKC", text).replace("\0", " ").replace('"', " ")
+    text = text.encode("utf-8", "replace").decode()
+
+    def pairs(match: re.Match[str]) -> str:
+        is_end = match.end() == len(text) and len(match[0]) > 1
+        cut = _pairs(match)
+        return cut[:-3] + " " if is_end else cut
+
+    return re.sub(r"\s+", " ", _CJK.sub(pairs, text)).strip()
