@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from sessiond import client
+from sessiond.plaincopy import Copied
 from sessiond.spool import Save, Spool
 from sessionsync.errors import DaemonSilent, SessiondError
 from sessionsync.events import Emit
@@ -26,6 +27,11 @@ class Fallback(NamedTuple):
 
     copy: Path | None
     verified: bool
+
+    @classmethod
+    def of(cls, copied: Copied | None) -> Self:
+        """What was copied, if anything was."""
+        return cls(None, verified=False) if copied is None else cls(copied.path, copied.complete)
 
 
 def hand_over(

@@ -4,13 +4,15 @@
 
 The agent waits for this, and shows or obeys what it prints and how it ends (2 would block it): so it
 prints nothing, ends with 0 whatever happens, needs the standard library alone, trusts nothing it is
-told, and stops copying when its time is over; the daemon copies the rest.
+told, and stops copying when its time is over: the process that it leaves behind, or the daemon, copies
+the rest.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import select
 import time
@@ -67,9 +69,10 @@ def _read(until: float) -> tuple[bytes, bool]:
     """What is on stdin until then (monotonic), and whether there is more than an event may have."""
     data = bytearray()
     with contextlib.suppress(OSError, ValueError):
-        while not os.isatty(0) and len(data) <= STDIN_BYTES and (left := until - time.monotonic()) > 0:
+        while not os.isatty(0) and len(data) <= STDIN_BYTES:
+            left = max(0.0, until - time.monotonic())
             if not select.select([0], [], [], min(left, PAUSE_S))[0]:
-                if _is_whole(data):
+                if not left or _is_whole(data):
                     break
             elif block := os.read(0, BLOCK_BYTES):
                 data += block
@@ -133,15 +136,15 @@ def _at_event(name: str, data: bytes, environ: Mapping[str, str], began: float, 
     except FileNotFoundError:
         say("hook_ignored", reason="there is no transcript yet")
         return
-    mirror = Mirror(config.backup.mirror_dir)
-    copied: Copied | None = None
-    try:
-        names = Names(config.backup.mirror_dir)
-        agent = said.get("agent_transcript_path")
-        copied = copy_session(mirror, names, session, agent, began + COPY_S, say)
-    except (SessiondError, OSError) as problem:
-        say("session_copy_failed", reason=str(problem))
-    else:
+    mirror, names = Mirror(config.backup.mirror_dir), Names(config.backup.mirror_dir)
+
+    def copy(until: float) -> Copied | None:
+        began = time.monotonic()
+        try:
+            copied = copy_session(mirror, names, session, said.get("agent_transcript_path"), until, say)
+        except (SessiondError, OSError) as problem:
+            say("session_copy_failed", reason=str(problem))
+            return None
         say(
             "session_copied",
             copy=copied.path,
@@ -151,10 +154,12 @@ def _at_event(name: str, data: bytes, environ: Mapping[str, str], began: float, 
             complete=copied.complete,
             seconds=round(time.monotonic() - began, 3),
         )
+        return copied
+
+    copied = copy(began + COPY_S)
     if trigger := CHECKPOINTS.get(name):
-        size = copied.size if copied is not None else 0
-        save = Save(session.session_id, trigger, session.transcript, size)
-        _hand_over(save, where, mirror, copied, say)
+        save = Save(session.session_id, trigger, session.transcript, copied.size if copied else 0)
+        _hand_over(save, where, mirror, copied, copy, say)
 
 
 def _parse(data: bytes, *, whole: bool) -> dict[str, Any]:
@@ -207,22 +212,30 @@ def _mirror_dir(environ: Mapping[str, str], where: Paths) -> Path:
 # --- layer 2
 
 
-def _hand_over(save: Save, where: Paths, mirror: Mirror, copied: Copied | None, say: Emit) -> None:
+def _hand_over(
+    save: Save,
+    where: Paths,
+    mirror: Mirror,
+    copied: Copied | None,
+    copy: Callable[[float], Copied | None],
+    say: Emit,
+) -> None:
+    """Have the daemon asked by a process of its own, which first copies what there was no time for."""
+    from sessiond.handover import Fallback, fall_back, hand_over  # noqa: PLC0415 - layer 1 does without
+
     spool = Spool(where.spool_dir)
 
     def work() -> None:
-        from sessiond.handover import Fallback, hand_over  # noqa: PLC0415 - the agent does not wait for it
-
+        whole = copied if copied is None or copied.complete else copy(math.inf)
         with contextlib.suppress(CopyError):
             mirror.flush()
-        kept = Fallback(copied and copied.path, verified=copied is not None and copied.complete)
-        hand_over(save, where.socket, spool, kept, say)
+        hand_over(save, where.socket, spool, Fallback.of(whole), say)
 
     try:
         _detached(work)
     except OSError as problem:  # no more processes
         say("session_save_failed", attempt=0, reason=str(problem))
-        spool.put(save)
+        fall_back(save, spool, Fallback.of(copied), say)
 
 
 def _detached(work: Callable[[], None]) -> None:

@@ -7,12 +7,16 @@ wait side by side.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import sqlite3
+import struct
 import subprocess
 import sys
+import termios
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from sessiond.handover import BETWEEN_S, TRIES, TRY_S
+from sessiond.hook import COPY_S
 from tests.conftest import poll
 from tests.daemon import Daemon
 from tests.hooked import SID, Agent, answering, logged, run
@@ -334,6 +339,33 @@ def test_compaction_then_failed_end(agent: Agent, wait_until: Wait, tmp_path: Pa
 
 
 # --- without a daemon
+
+
+def test_what_there_was_no_time_for_is_copied_behind_the_agents_back(agent: Agent, wait_until: Wait) -> None:
+    """A hook that was frozen for longer than it has, and no daemon to copy the rest."""
+    for _ in range(50):
+        agent.say("x" * 100_000)
+    event = agent.event()
+    command = [sys.executable, "-m", "sessiond", "hook", "SessionEnd"]
+    hook = subprocess.Popen(command, env=agent.daemon.environ, stdin=subprocess.PIPE)
+    assert hook.stdin is not None
+    pipe = hook.stdin.fileno()
+    os.write(pipe, event[:-1])
+    wait_until(lambda: not struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0])
+    hook.send_signal(signal.SIGSTOP)
+    until = time.monotonic() + COPY_S
+    wait_until(lambda: time.monotonic() > until)
+    os.write(pipe, event[-1:])
+    hook.send_signal(signal.SIGCONT)
+    hook.communicate(timeout=30)
+    assert hook.returncode == 0
+    wait_until(lambda: agent.log("session_save_fell_back"))
+    first, second = agent.log("session_copied")
+    assert (first["complete"], second["complete"]) == (False, True)
+    assert 0 < first["copy_bytes"] < second["copy_bytes"] == agent.transcript.stat().st_size
+    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+    (fell_back,) = agent.log("session_save_fell_back")
+    assert (fell_back["copy"], fell_back["verified"]) == (str(agent.copy), True)
 
 
 def test_a_single_run_takes_in_what_hooks_left(agent: Agent, wait_until: Wait) -> None:

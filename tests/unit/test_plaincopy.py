@@ -189,16 +189,24 @@ def test_what_happens_to_a_transcript_while_it_is_read_costs_nothing(rig: Rig, p
     append(transcript, *[line("user", f"{n} " * 2000, place.project, session=SID) for n in range(1000)])
     before = transcript.read_bytes()
     other = line("user", "another", place.project, session=SID) * 5
-    ways: dict[str, Callable[[], object]] = {
-        "grows": lambda: append(transcript, other),
-        "is cut": lambda: os.truncate(transcript, len(before) // 2),
-        "is emptied": lambda: os.truncate(transcript, 0),
-        "is replaced": lambda: (transcript.unlink(), transcript.write_bytes(other)),
-        "vanishes": transcript.unlink,
-        "is a folder": lambda: (transcript.unlink(), transcript.mkdir()),
-    }
+
+    def happens() -> None:
+        match how:
+            case "grows":
+                append(transcript, other)
+            case "is cut":
+                os.truncate(transcript, len(before) // 2)
+            case "is emptied":
+                os.truncate(transcript, 0)
+            case _:
+                transcript.unlink()
+        if how == "is replaced":
+            transcript.write_bytes(other)
+        if how == "is a folder":
+            transcript.mkdir()
+
     session = locate(str(transcript), [str(place.agent)])
-    mirror = Meanwhile(place.mirror, ways[how])
+    mirror = Meanwhile(place.mirror, happens)
     copied = copy_session(mirror, Names(place.mirror), session, None, time.monotonic() + 60, Events())
     kept = copied.path.read_bytes()
     assert before.startswith(kept)
