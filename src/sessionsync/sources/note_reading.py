@@ -388,14 +388,16 @@ def _joined(blocks: Sequence[Block]) -> Iterator[str]:
 
 
 def _named(title: str) -> str:
-    """The section that a heading begins; '' where nobody knows it."""
-    words = _words(title)
-    while words and (words[0].isdigit() or words[0] in {"the", "our", "my"}):
-        words = words[1:]
-    if (name := _OF_TITLE.get(" ".join(words), "")) or "(" not in title:
-        return name
-    words = _words(title.partition("(")[0])  # `(with evidence)`, `(and why)`
-    return _OF_TITLE.get(" ".join(words), "")
+    """The section that a heading begins, also with a number before it or `(with evidence)` behind; '' if none."""
+    for text in (title, title.partition("(")[0]):
+        words = _words(text)
+        while words:
+            if name := _OF_TITLE.get(" ".join(words)):
+                return name
+            if not (words[0].isdigit() or words[0] in {"the", "our", "my"}):
+                break
+            words = words[1:]
+    return ""
 
 
 def _words(text: str) -> list[str]:
