@@ -10,8 +10,6 @@ One absolute command string: the form that every version takes.  An entry is our
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import shlex
 import shutil
@@ -23,6 +21,7 @@ from typing import Any, NamedTuple
 
 from sessiond.hooklog import HookLog
 from sessiond.jsontext import Node, Text
+from sessiond.keepsake import Keepsake, replace
 from sessiond.spool import CHECKPOINTS
 from sessionsync.errors import ConfigError, NotAllowed
 from sessionsync.paths import Paths, claude_root
@@ -244,7 +243,7 @@ def install(settings: Settings, where: Paths, path: Path) -> bool:
     changed = with_ours(settings.json, path)
     if changed.text == settings.json.text and settings.content is not None:
         return False
-    kept = _Kept(where, settings.file)
+    kept = Keepsake(where, settings.file)
     before = kept.before(settings.content)
     if before is None:
         clean = without_ours(settings.json)
@@ -265,50 +264,17 @@ def uninstall(settings: Settings, where: Paths) -> bool:
         ConfigError: the file was changed meanwhile.
         NotAllowed: it cannot be written.
     """
-    kept = _Kept(where, settings.file)
+    kept = Keepsake(where, settings.file)
     if next(entries(settings.json), None) is None:
         kept.forget()
         return False
     before = kept.before(settings.content)
     _write(settings, without_ours(settings.json).text.encode() if before is None else before[0])
+    if kept.made_folder:
+        with contextlib.suppress(OSError):  # something else is in it by now
+            settings.file.parent.rmdir()
     kept.forget()
     return True
-
-
-class _Kept:
-    """What a settings file was before we came, in the state folder; private, as settings may hold secrets."""
-
-    def __init__(self, where: Paths, file: Path) -> None:
-        name = hashlib.sha256(os.path.realpath(file).encode(errors="surrogateescape")).hexdigest()[:16]
-        self._file = where.state_dir / "hooks" / f"{name}.json"
-
-    def before(self, now: bytes | None) -> tuple[bytes | None] | None:
-        """The content before, if the file is still what `install` made of it; None else."""
-        try:
-            said = json.loads(self._file.read_bytes())
-            if now is None or said["after"] != hashlib.sha256(now).hexdigest():
-                return None
-            return (None if said["before"] is None else said["before"].encode(),)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-
-    def keep(self, before: bytes | None, after: bytes) -> None:
-        said = {
-            "before": None if before is None else before.decode(),
-            "after": hashlib.sha256(after).hexdigest(),
-        }
-        try:
-            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _replace(self._file, json.dumps(said).encode(), 0o600)
-        except OSError as problem:
-            raise NotAllowed(
-                f"{self._file} cannot be written: {problem.strerror}.",
-                hint="It keeps what the settings were before; nothing was changed.",
-            ) from problem
-
-    def forget(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.unlink()
 
 
 def _write(settings: Settings, content: bytes | None) -> None:
@@ -325,26 +291,11 @@ def _write(settings: Settings, content: bytes | None) -> None:
             mode = stat.S_IMODE(file.stat().st_mode)
         except FileNotFoundError:
             mode = 0o600
-        _replace(file, content, mode)
+        replace(file, content, mode)
     except OSError as problem:
         raise NotAllowed(
             f"{settings.file} cannot be written: {problem.strerror}.", hint="Nothing was changed in it."
         ) from problem
-
-
-def _replace(file: Path, content: bytes, mode: int) -> None:
-    draft = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        with open(os.open(draft, flags, 0o600), "wb") as opened:  # noqa: PTH123 - by descriptor
-            opened.write(content)
-            opened.flush()
-            os.fchmod(opened.fileno(), mode)
-            os.fsync(opened.fileno())
-        draft.replace(file)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 # --- status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -269,3 +270,27 @@ def test_json_text_gives_places() -> None:
     assert node is not None
     assert text.text[node.start : node.end] == '[1, {"b": "c"}]'
     assert [text.text[item.start : item.end] for item in node.items] == ["1", '{"b": "c"}']
+
+
+def test_a_folder_that_install_made_goes_with_what_it_put_there(tmp_path: Path, where: Paths) -> None:
+    for others in (False, True):
+        file = hooks.settings_file("project", os.environ, tmp_path)
+        assert not file.parent.exists()
+        assert install(file, where)
+        assert not install(file, where)
+        assert install(file, where, Path("/elsewhere/sessiond"))
+        if others:
+            (file.parent / "CLAUDE.md").write_text("x")
+        assert uninstall(file, where)
+        assert file.parent.exists() == others
+        assert not file.exists()
+
+
+def test_a_keepsake_that_is_none_is_not_believed(file: Path, where: Paths) -> None:
+    file.write_text('{"a": 1}')
+    for said in ("[]", "{", '{"before": 7, "after": "%s"}', '{"after": "%s"}'):
+        install(file, where)
+        (kept,) = (where.state_dir / "hooks").iterdir()
+        kept.write_text(said.replace("%s", hashlib.sha256(file.read_bytes()).hexdigest()))
+        assert uninstall(file, where)
+        assert file.read_text() == '{"a": 1}'

@@ -173,7 +173,7 @@ def hooks_install(*, scope: str, project: Path, as_json: bool) -> None:
 
     file = settings.settings_file(scope, os.environ, project.absolute())
     changed = settings.install(settings.read(scope, file), paths(os.environ), settings.program())
-    tell({"file": str(file), "changed": changed}, tables.done, as_json=as_json)
+    tell({"file": str(file), "changed": changed}, tables.hooks_in, as_json=as_json)
 
 
 @hooks.command("uninstall", epilog=example("sessiond hooks uninstall"))
@@ -185,7 +185,7 @@ def hooks_uninstall(*, scope: str, project: Path, as_json: bool) -> None:
 
     file = settings.settings_file(scope, os.environ, project.absolute())
     changed = settings.uninstall(settings.read(scope, file), paths(os.environ))
-    tell({"file": str(file), "changed": changed}, tables.done, as_json=as_json)
+    tell({"file": str(file), "changed": changed}, tables.hooks_out, as_json=as_json)
 
 
 @hooks.command("status", epilog=example("sessiond hooks status", "sessiond hooks status --json"))

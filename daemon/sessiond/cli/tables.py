@@ -175,6 +175,18 @@ def health(answer: Json, now: float, out: Terminal) -> list[str]:
     return lines
 
 
+def hooks_in(answer: Json, _now: float, _out: Terminal) -> list[str]:
+    """`hooks install`."""
+    said = "has our hooks now"
+    return [f"{clean(answer['file'])} {said if answer['changed'] else 'has our hooks already'}."]
+
+
+def hooks_out(answer: Json, _now: float, _out: Terminal) -> list[str]:
+    """`hooks uninstall`."""
+    said = "has none of our hooks any more" if answer["changed"] else "had none of our hooks"
+    return [f"{clean(answer['file'])} {said}."]
+
+
 def hooks(answer: Json, now: float, out: Terminal) -> list[str]:
     """`hooks status`."""
     rows = [(each["scope"], _installed(each), each["file"]) for each in answer["scopes"]]

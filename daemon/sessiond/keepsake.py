@@ -1,0 +1,86 @@
+"""What a settings file was before we came, so that it can be given back to the byte."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from sessionsync.errors import NotAllowed
+from sessionsync.paths import Paths
+
+
+class Keepsake:
+    """Kept in the state folder, which is private, as settings may hold secrets."""
+
+    def __init__(self, where: Paths, file: Path) -> None:
+        name = hashlib.sha256(os.path.realpath(file).encode(errors="surrogateescape")).hexdigest()[:16]
+        self._file = where.state_dir / "hooks" / f"{name}.json"
+        self._said = self._read()
+        self.made_folder = self._said.get("made_folder") is True if self._said else not file.parent.exists()
+        """Whether the file's folder was not there before either."""
+
+    def before(self, now: bytes | None) -> tuple[bytes | None] | None:
+        """The content before, if the file is still what we made of it; None else."""
+        if now is None or self._said.get("after") != hashlib.sha256(now).hexdigest():
+            return None
+        match self._said:
+            case {"before": None}:
+                return (None,)
+            case {"before": str(before)}:
+                return (before.encode(),)
+        return None
+
+    def keep(self, before: bytes | None, after: bytes) -> None:
+        """Remember what the file was, and what it will be.
+
+        Raises:
+            NotAllowed: that cannot be written.
+        """
+        self._said = {
+            "before": None if before is None else before.decode(),
+            "after": hashlib.sha256(after).hexdigest(),
+            "made_folder": self.made_folder,
+        }
+        try:
+            self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace(self._file, json.dumps(self._said).encode(), 0o600)
+        except OSError as problem:
+            raise NotAllowed(
+                f"{self._file} cannot be written: {problem.strerror}.",
+                hint="It keeps what the settings were before; nothing was changed.",
+            ) from problem
+
+    def forget(self) -> None:
+        """Remember it no longer."""
+        with contextlib.suppress(OSError):
+            self._file.unlink()
+
+    def _read(self) -> dict[str, object]:
+        try:
+            said = json.loads(self._file.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return said if isinstance(said, dict) else {}
+
+
+def replace(file: Path, content: bytes, mode: int) -> None:
+    """Give a file another content at once, and durably.
+
+    Raises:
+        OSError: it could not be; the file is what it was.
+    """
+    draft = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with open(os.open(draft, flags, 0o600), "wb") as opened:  # noqa: PTH123 - by descriptor
+            opened.write(content)
+            opened.flush()
+            os.fchmod(opened.fileno(), mode)
+            os.fsync(opened.fileno())
+        draft.replace(file)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
