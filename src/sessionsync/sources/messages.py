@@ -7,6 +7,7 @@ What is half written is kept as it is, and read as far as it was read before.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -59,12 +60,12 @@ class Messages(Papers):
         """JSON."""
         return not of_agent and name.endswith(".json")
 
-    def opens(self, path: str, status: object) -> bool:
+    def opens(self, path: str, status: os.stat_result) -> bool:
         """Whether it holds a list `messages`; one that did is one until it is another file that does not.
 
         A program that writes in place leaves it empty, or half of it, for a moment.
         """
-        seen = (status.st_ino, status.st_size, status.st_mtime_ns)  # type: ignore[attr-defined]
+        seen = (status.st_ino, status.st_size, status.st_mtime_ns)
         if self._known.get(path) == seen:
             return True
         if self._others.get(path) == seen:
@@ -84,7 +85,7 @@ class Messages(Papers):
             found = _decode_store(data).messages
         except _UNREADABLE:
             value = _value(data)
-            if isinstance(value, dict):  # one message, cut out to be shown
+            if isinstance(value, dict | str):  # one message, cut out to be shown
                 yield from _of_message(value, offset, len(data))
             else:
                 yield from of_text(data, offset)

@@ -388,7 +388,7 @@ def _joined(blocks: Sequence[Block]) -> Iterator[str]:
 
 
 def _named(title: str) -> str:
-    """The section that a heading begins, also with a number before it or `(with evidence)` behind; '' if none."""
+    """The section that a heading begins, also after a number or before `(with evidence)`; '' if none."""
     for text in (title, title.partition("(")[0]):
         words = _words(text)
         while words:
