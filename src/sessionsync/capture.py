@@ -478,6 +478,7 @@ class Capture:
         if missing and source.unreadable:
             return False
         for file in missing:
+            self._store(work, file, file.length)  # the plain copy is all that is left of its end
             file.deleted_at = now
             work.changed.add(file.name)
             if not source.prunes:

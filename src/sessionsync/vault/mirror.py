@@ -186,8 +186,10 @@ class Mirror:
         """
         name = re.escape(path.stem) + r"\.(\d{8}T\d{6}Z)(?:-\d+)?\.(\d+)" + re.escape(path.suffix)
         with translated(path.parent):
-            found = [m for file in self._tree.files(path.parent) if (m := re.fullmatch(name, file))]
-        found.sort(key=lambda match: match[1], reverse=True)
+            files = self._tree.files(path.parent)
+        found = [match for file in files if (match := re.fullmatch(name, file))]
+        # of one second, the one that was written last
+        found.sort(key=lambda match: (match[1], files[match[0]].st_mtime_ns), reverse=True)
         return [(path.with_name(match[0]), int(match[2])) for match in found]
 
     def flush(self) -> int:

@@ -124,15 +124,17 @@ class Repair:
             return self._mirror.read(path, start, end)
 
         yield MIRROR, plain
-        for aside, offset in self._mirror.asides(path):
-            yield aside.name, self._joined(plain, aside, offset)
+        before: Reader = plain
+        for aside, offset in self._mirror.asides(path):  # from one cut back to the one before it
+            before = self._joined(before, aside, offset)
+            yield aside.name, before
         yield from self._others.items()
 
-    def _joined(self, plain: Reader, aside: Path, offset: int) -> Reader:
-        """The file as it was before its bytes from `offset` on were set aside."""
+    def _joined(self, then: Reader, aside: Path, offset: int) -> Reader:
+        """The file as it was before its bytes from `offset` on were set aside; `then` is as it was after."""
 
         def read(name: str, start: int, end: int) -> bytes:
-            kept = plain(name, start, min(end, offset)) if start < offset else b""
+            kept = then(name, start, min(end, offset)) if start < offset else b""
             cut = self._mirror.read(aside, max(start - offset, 0), end - offset) if end > offset else b""
             return kept + cut
 
