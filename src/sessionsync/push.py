@@ -337,9 +337,15 @@ class Push:
             source=session.ref.source,
             project_key=session.project_key or f"path:{session.root}",
             project=session.project or "unknown",
-            issue=self._context_of(session).issue or self._config.github.issue,
+            issue=self._issue_of(session) or self._config.github.issue,
             sent=self._placements.sent(session.id, repository.id),
         )
+
+    def _issue_of(self, session: Session) -> int:
+        """The issue that a session names, unless that is of another repository than the comments'."""
+        said, ours = session.summary.context, self._config.github.repo.lower()
+        is_ours = not said.repo or said.repo.lower().split("/")[-2:] == ours.split("/")
+        return (said.issue if is_ours else 0) or self._context.issue
 
     def _record(self, repository: Repository, whose: Whose) -> dict[int, Held]:
         """The comments that hold the session's record now, by part; of doubles the oldest counts."""
