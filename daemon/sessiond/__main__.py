@@ -21,9 +21,13 @@ INTERNAL = 70
 
 def main() -> int:
     """Run the command line of this process; the exit code (spec: 0 done, 2 usage, 3 not running …)."""
-    if sys.argv[1:2] == ["hook"] and not {"-h", "--help"} & {*sys.argv}:
-        _hook(sys.argv[2:])
-    return _command()
+    arguments, _ = _debug(sys.argv[1:])
+    if arguments[:1] != ["hook"]:
+        return _command()
+    if not {"-h", "--help"} & {*arguments}:
+        _hook(arguments[1:])
+    _command()
+    return 0
 
 
 def _hook(arguments: list[str]) -> NoReturn:

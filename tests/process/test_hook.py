@@ -24,13 +24,56 @@ Wait = Callable[..., None]
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with Daemon(tmp_path, SESSIOND_SOURCES_QUIET_SECONDS="1") as it:
+    with Daemon(tmp_path) as it:
         yield it
 
 
 @pytest.fixture
 def agent(daemon: Daemon) -> Agent:
     return Agent(daemon)
+
+
+def test_what_install_writes_is_what_an_agent_can_run(agent: Agent, wait_until: Wait) -> None:
+    """From settings that somebody has written, through the shell that the agent uses, and back to the byte."""
+    if not Path(sys.executable).with_name("sessiond").exists():
+        pytest.skip("the program is not installed beside this Python")
+    settings = agent.daemon.agent / "settings.json"
+    settings.write_text(
+        '{"model":"opus",\n "hooks": {"Stop": [{"hooks": [{"type": "command", "command": "true"}]}]}}'
+    )
+    before = settings.read_bytes()
+
+    def hooks(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "sessiond", "hooks", *words],
+            env=agent.daemon.environ, capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "now" in hooks("install")
+    once = settings.read_bytes()
+    assert "already" in hooks("install")
+    assert settings.read_bytes() == once
+    agent.daemon.start()
+    for number, event in enumerate(("PreCompact", "Stop", "SubagentStop", "SessionEnd"), start=1):
+        agent.say(event)
+        handlers = [each for group in json.loads(once)["hooks"][event] for each in group["hooks"]]
+        assert handlers[-1]["timeout"] == 30
+        assert handlers[-1]["command"].startswith("/")
+        for handler in handlers:
+            done = subprocess.run(
+                ["/bin/sh", "-c", handler["command"]],
+                env=agent.daemon.environ, input=agent.event(hook_event_name=event),
+                capture_output=True, timeout=30, check=False,
+            )  # fmt: skip
+            assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+        wait_until(lambda count=number: len(logged(agent.daemon, "session_saved")) == count)
+    assert agent.triggers() == ["pre-compact", "stop", "subagent-stop", "session-end"]
+    assert "SessionEnd" in hooks("status")
+    assert "any more" in hooks("uninstall")
+    assert settings.read_bytes() == before
 
 
 # --- nothing that comes in does harm
@@ -60,9 +103,27 @@ def test_names_of_events_are_told_apart_by_letters_alone(agent: Agent, wait_unti
 
 def test_wrong_arguments_end_with_0(agent: Agent, wait_until: Wait) -> None:
     agent.say()
-    for arguments in ((), ("--nonsense",), ("Stop", "more", "--and", "more"), ("",), ("\udcff",)):
+    for arguments in (
+        (),
+        ("--nonsense",),
+        ("Stop", "more", "--and", "more"),
+        ("",),
+        ("\udcff",),
+        ("--debug",),
+    ):
         assert agent.fire(*arguments, hook_event_name="Notification").stdout == b""
-    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+        assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+        agent.copy.unlink()
+    for words in (
+        ("--debug", "hook"),
+        ("--debug", "hook", "Stop", "--x"),
+        ("hook", "--passthrough=x", "--help"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "sessiond", *words],
+            env=agent.daemon.environ, input=b"", capture_output=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ WAITS_S = TRIES * TRY_S + BETWEEN_S + 20
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with Daemon(tmp_path, SESSIOND_SOURCES_QUIET_SECONDS="1", SESSIOND_LOG_LEVEL="debug") as it:
+    with Daemon(tmp_path, SESSIOND_LOG_LEVEL="debug") as it:
         yield it
 
 
@@ -388,7 +388,7 @@ def test_real_sessions_are_the_same_bytes_in_every_copy_at_every_step(
     shared: Path, tmp_path: Path, wait_until: Wait
 ) -> None:
     """A hook that is alone, and a daemon with hooks: two backups of what real agents wrote."""
-    with Daemon(tmp_path / "d", SESSIOND_SOURCES_QUIET_SECONDS="1") as daemon:
+    with Daemon(tmp_path / "d") as daemon:
         daemon.start()
         alone = tmp_path / "alone"
         environ = {"SESSIOND_HOME": str(tmp_path / "h"), "SESSIOND_BACKUP_MIRROR_DIR": str(alone)}
