@@ -7,6 +7,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -33,6 +34,9 @@ from sessionsync.sources.structured import Structured
 from sessionsync.store import Store, open_or_set_aside
 from sessionsync.vault import Mirror, Vault
 
+# Threads that wait for the disk, or compress, beside the one that captures; they start when first needed.
+HANDS = 3
+
 
 class Engine:
     """State, copies, sources, capture and push of one home.
@@ -54,9 +58,10 @@ class Engine:
         self.placements = Placements(self.store)
         self.machine = self.store.meta("machine", lambda: secrets.token_hex(4))
         self.state_id = self.store.meta("state", lambda: secrets.token_hex(8))
-        self.mirror = Mirror(config.backup.mirror_dir)
-        self.vault = Vault(config.backup.vault_dir, emit)
         self._ends = ExitStack()
+        hands = self._ends.enter_context(ThreadPoolExecutor(HANDS, "hand")).map
+        self.mirror = Mirror(config.backup.mirror_dir, hands)
+        self.vault = Vault(config.backup.vault_dir, emit, hands)
         self._ends.enter_context(self.vault.lock())
         first_seen = float(self.store.meta("first_seen", lambda: repr(self.vault.first_used(now))))
         self.queue.recover(now)
@@ -80,6 +85,7 @@ class Engine:
             first_seen=first_seen,
             emit=emit,
             everything_new=environ.get("CI") == "true",
+            hands=hands,
         )
         self.token: Token | None = None
         self.token_problem: ConfigError | None = None

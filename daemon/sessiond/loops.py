@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from sessiond.engine import Engine
 from sessiond.watcher import Watcher
-from sessionsync.capture import TURN_BYTES
+from sessionsync.capture import FLUSH_SESSIONS, TURN_BYTES
 from sessionsync.errors import (
     CopyError,
     CopyMismatch,
@@ -34,9 +34,8 @@ from sessionsync.reliability.findings import Findings, Severity
 TICK_S = 20.0
 # The rescan that is the truth comes at least this often.
 RESCAN_S = 300.0
-# Captured bytes are flushed to disk at most this much later, and when so many sessions wait for it.
+# Captured bytes are flushed to disk at most this much later.
 FLUSH_S = 1.0
-FLUSH_SESSIONS = 50
 # A full disk, or a copy that failed, is tried again after so long.
 TROUBLE_S = 10.0
 # What time alone asks for is looked up at most this often: ten thousand sessions may be waiting for theirs.

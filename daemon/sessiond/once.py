@@ -17,6 +17,7 @@ from sessiond.metrics import Metrics, catalogue, of_state
 from sessiond.saves import Saves
 from sessiond.spool import Spool
 from sessiond.token import LOG_IN
+from sessionsync.capture import FLUSH_SESSIONS
 from sessionsync.config import Config, Paths, load, paths
 from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, SessiondError
 from sessionsync.privacy.rules import KINDS
@@ -96,6 +97,8 @@ def _capture(engine: Engine, saves: Saves) -> list[SessiondError]:
     for ref in capture.survey():
         try:
             capture.capture(ref, time.time())
+            if capture.unflushed >= FLUSH_SESSIONS:
+                capture.flush(time.time())
         except CopyError as error:
             problems.append(error)
     try:

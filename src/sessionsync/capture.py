@@ -42,9 +42,12 @@ LINE_BYTES = 64 * 1024 * 1024
 # The vault takes a segment at a checkpoint, at this many bytes or at this age.
 SEGMENT_BYTES = 256 * 1024
 SEGMENT_AGE_S = 60.0
-SEGMENT_LIMIT_BYTES = 1024 * 1024
+# A block shorter than this is copied and read in less time than it takes to share that out.
+LEAST_SHARED_BYTES = 128 * 1024
 # How much of one session is captured before the others have their turn: half a second on a slow disk.
 TURN_BYTES = 32 * 1024 * 1024
+# Captured sessions are flushed when so many wait for it: their rows are in memory until then.
+FLUSH_SESSIONS = 100
 # A session that never rests gets a checkpoint this often.
 LONGEST_WITHOUT_CHECKPOINT_S = 600.0
 # A file in checkpoints/ is complete when it has not changed for this long.
@@ -84,6 +87,7 @@ class Capture:
         first_seen: float,
         emit: Emit,
         everything_new: bool = False,
+        hands: Hands = map,
     ) -> None:
         self.config = config
         self._catalog = catalog
@@ -95,6 +99,7 @@ class Capture:
         self._first_seen = first_seen
         self._everything_new = everything_new
         self._emit = emit
+        self._hands = hands
         self._work: dict[Ref, _Work] = {}
         # whose newest snapshot in the vault is the state's as well: the next one need not name every file
         self._in_step: set[Ref] = set()
@@ -758,23 +763,42 @@ class Capture:
         """Each block is written to the plain copy, hashed and read, in this order."""
         begin = file.length
         root = self._root(work, file, descriptor)
-        lines = _Lines(source, work.session.summary, file)
-        if source.append_only(file.name) and file.read_to < begin:
+        lines = _Lines(source, work.session.summary, file) if source.append_only(file.name) else None
+        if lines is not None and file.read_to < begin:
             lines.begin(plain.read(file.read_to, begin))
         while file.length < size:
             block = os.pread(descriptor, min(BLOCK_BYTES, size - file.length), file.length)
             if not block:
                 break  # it was cut while we read: the next look sees a shrink
-            plain.write(file.length, block)
             offset, file.length = file.length, file.length + len(block)
             self._touch(work, now)
             if file.unstored_since is None:
                 file.unstored_since = now
-            for mark in lines.feed(block) if source.append_only(file.name) else ():
-                root.update(block[root.size - offset : mark.offset - offset])
-                if file.role is Role.MAIN and mark.offset > file.stored:
+            view, known = memoryview(block), file.stored
+            marks = self._copy_and_read(plain, lines, offset, block)
+            if file.role is Role.MAIN and marks:
+                ends = [mark.offset for mark in marks]
+                self._store(work, file, ends[-1], ends)
+            for mark in marks:
+                root.update(view[root.size - offset : mark.offset - offset])
+                if file.role is Role.MAIN and mark.offset > known:
                     self._checkpoint(work, mark.trigger, now, main=(mark.offset, root.hexdigest()))
-            root.update(block[root.size - offset :])
+            root.update(view[root.size - offset :])
+
+    def _copy_and_read(self, plain: Copy, lines: _Lines | None, offset: int, block: bytes) -> list[Mark]:
+        """Write a block to the plain copy and read its lines, which need not wait for each other."""
+        marks: list[Mark] = []
+
+        def read() -> None:
+            if lines is not None:
+                marks.extend(lines.feed(block))
+
+        steps = [lambda: plain.write(offset, block), read]
+        hands = map if len(block) < LEAST_SHARED_BYTES or lines is None else self._hands
+        for error in each(hands, lambda step: step(), steps):
+            if error is not None:
+                raise error
+        return marks
 
     def _root(self, work: _Work, file: File, descriptor: int | None = None) -> Root:
         """The file's root at its position, continued from the peaks and the bytes behind the last leaf."""
@@ -867,13 +891,13 @@ class Capture:
         if session.checkpoint is not None and session.dirty_since is None:
             session.dirty_since = session.changed_at
 
-    def _store(self, work: _Work, file: File, upto: int) -> None:
-        """Put the captured bytes before `upto` into the vault, in segments that end on a line if they can."""
+    def _store(self, work: _Work, file: File, upto: int, cuts: Sequence[int] = ()) -> None:
+        """Put the captured bytes before `upto` into the vault; `cuts` are places where segments end too."""
         copy = self._copy(work, file.name)
         vault = self._session_vault(work)
         work.changed.add(file.name)
         while file.stored < upto:
-            end = min(file.stored + SEGMENT_LIMIT_BYTES, upto)
+            end = min(file.stored + BLOCK_BYTES, upto)
             data = self._mirror.read(copy, file.stored, end)
             if len(data) < end - file.stored:
                 raise CopyMismatch(
@@ -882,7 +906,7 @@ class Capture:
                 )
             if end < upto and (newline := data.rfind(b"\n")) >= 0:
                 data = data[: newline + 1]
-            vault.append(file.name, file.generation, file.stored, data)
+            vault.append(file.name, file.generation, file.stored, data, cuts)
             file.stored += len(data)
         if file.stored >= file.length:
             file.unstored_since = None

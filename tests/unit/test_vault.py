@@ -6,6 +6,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -196,8 +197,27 @@ def test_a_long_append_becomes_several_segments(vault: Vault, session: SessionVa
     data = os.urandom(2_500_000)
     session.append(NAME, 0, 0, data)
     vault.flush()
+    lengths = [line["length"] for line in lines_of(place)]
+    assert len(lengths) == 3
+    assert max(lengths) <= 1_048_576
+    assert {data[end - 1 : end] for end in accumulate(lengths[:-1])} == {b"\n"}
+    assert read(session, stated(data)) == data
+
+
+def test_a_long_line_is_cut_all_the_same(vault: Vault, session: SessionVault, place: Path) -> None:
+    data = bytes(2_500_000)
+    session.append(NAME, 0, 0, data)
+    vault.flush()
     assert [line["length"] for line in lines_of(place)] == [1_048_576, 1_048_576, 402_848]
     assert read(session, stated(data)) == data
+
+
+def test_an_append_is_cut_where_it_is_told_to(vault: Vault, session: SessionVault, place: Path) -> None:
+    session.append(NAME, 0, 0, b"ab")
+    session.append(NAME, 0, 2, b"c\ndefg\nh", [1, 4, 4, 9, 99])
+    vault.flush()
+    assert [line["length"] for line in lines_of(place)] == [2, 2, 5, 1]
+    assert read(session, stated(b"abc\ndefg\nh")) == b"abc\ndefg\nh"
 
 
 @pytest.mark.parametrize("name", ["a b", "ü", "a\nb", 'q"uote', os.fsdecode(b"caf\xe9"), "x" * 5000])
@@ -432,7 +452,9 @@ def test_flushes_in_the_middle_of_a_look_hide_nothing(
             vault.flush()
         return plain(path, *args, **kwargs)
 
-    session.append("a", 0, 0, b"abc")
+    session.append("a", 0, 0, b"ab")
+    vault.flush()
+    session.append("a", 0, 2, b"c")
     monkeypatch.setattr(os, "open", busy_open)
     looking = vault.open("app", REF)
     assert looking.stored("a") == (0, 6)

@@ -9,10 +9,15 @@ off before the next line is written.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import itertools
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from sessionsync.errors import CopyError, CopyMismatch
 from sessionsync.events import Emit
@@ -38,15 +43,24 @@ class Pending:
     pack: Path | None = None
 
 
+class Packed(NamedTuple):
+    """Where a frame lies in the pack, its length, and the SHA-256 of what is in it."""
+
+    at: int
+    packed: int
+    sha256: str
+
+
 class Batch:
     """Everything written since the last commit.  For one thread, but `pending` is anybody's."""
 
     def __init__(self, tree: Folder, dictionaries: Dictionaries, emit: Emit, hands: Hands) -> None:
         self._tree = tree
         self._hands = hands
-        self._unpacker = Unpacker(dictionaries)
+        self._dictionaries = dictionaries
         self._emit = emit
-        self._packer: Packer | None = None
+        # one a hand that packs: none of them may be used by two at once
+        self._tools: deque[tuple[Packer, Unpacker]] = deque()
         self._sessions: dict[Path, Pending] = {}
         self.locked = False
 
@@ -58,27 +72,30 @@ class Batch:
         """Hold a line of the journal in `folder`."""
         self._of(folder, session).lines.append(journal.encode(entry))
 
-    def pack(self, folder: Path, session: str, data: bytes) -> tuple[int, int]:
-        """Append `data` as a frame to the pack in `folder`; returns where it lies and its length.
+    def pack(self, folder: Path, session: str, parts: Sequence[bytes]) -> list[Packed]:
+        """Append a frame for each of `parts` to the pack in `folder`; returns what became of them.
 
         Raises:
-            CopyError: it could not be written or verified; the pack is as it was.
+            CopyError: one could not be written or verified; the pack is as it was.
         """
         pending = self._of(folder, session)
-        self._packer = self._packer or Packer()
-        frame = self._packer.pack(data)
         file = pending.pack or self._pack_of(folder)
-        self._check(file, frame, data)
+        # handing out a single one would only cost time
+        hands = map if len(parts) == 1 else self._hands
+        framed = list(hands(partial(self._framed, file), parts))
         with translated(file), self._tree.writing(file) as descriptor:
             at = os.fstat(descriptor).st_size
             try:
-                write_at(descriptor, at, frame)  # which reads it back and compares
+                write_at(
+                    descriptor, at, b"".join(frame for frame, _ in framed)
+                )  # it reads it back and compares
             except BaseException:
                 with contextlib.suppress(OSError):  # what no line names does no harm
                     os.ftruncate(descriptor, at)
                 raise
         pending.pack = file
-        return at, len(frame)
+        ends = itertools.accumulate((len(frame) for frame, _ in framed), initial=at)
+        return [Packed(at, len(frame), sha256) for at, (frame, sha256) in zip(ends, framed, strict=False)]
 
     def commit(self) -> int:
         """Make it all durable; returns the number of sessions.
@@ -114,17 +131,28 @@ class Batch:
             raise RuntimeError("the vault is written without its lock")
         return self._sessions.setdefault(folder, Pending(session))
 
-    def _check(self, file: Path, frame: bytes, data: bytes) -> None:
-        with contextlib.suppress(Damaged):
-            if self._unpacker.unpack(frame, len(data)) == data:
-                return
+    def _framed(self, file: Path, data: bytes) -> tuple[bytes, str]:
+        """`data` as a frame that unpacks to it again, and its SHA-256.  Any thread."""
+        try:
+            tools = self._tools.pop()
+        except IndexError:
+            tools = Packer(), Unpacker(self._dictionaries)
+        try:
+            frame = tools[0].pack(data)
+            with contextlib.suppress(Damaged):
+                if tools[1].unpack(frame, len(data)) == data:
+                    return frame, hashlib.sha256(data).hexdigest()
+        finally:
+            self._tools.append(tools)
         raise CopyMismatch(
-            f"What was packed into {file} does not unpack to the same bytes.",
+            f"What was packed for {file} does not unpack to the same bytes.",
             hint="It is tried again; if it stays, test this machine's memory.",
         )
 
     def _pack_of(self, folder: Path) -> Path:
         with translated(folder):
+            if not os.path.lexists(folder / "journal"):  # as of every session that is new
+                return folder / journal.pack_name(0)
             try:
                 with self._tree.reading(folder / "journal") as descriptor:
                     return folder / journal.pack_name(pack_number(self._tree, folder, descriptor))
@@ -143,6 +171,7 @@ class Batch:
             if pending.lines:
                 with closing(self._tree.open(folder / "journal", parent)) as descriptor:
                     self._write_lines(descriptor, pending)
+            self._tree.sync_names(folder, parent)
 
     def _write_lines(self, descriptor: int, pending: Pending) -> None:
         size = os.fstat(descriptor).st_size

@@ -159,14 +159,26 @@ class Folder:
             if error is not None:
                 raise error
 
+    def sync_names(self, path: Path, descriptor: int) -> None:
+        """Make the names in one folder, which is open, durable, where there are new ones.
+
+        Raises:
+            OSError: they could not be.
+        """
+        if path in self._changed:
+            sync(descriptor)
+            self._changed.pop(path, None)
+
     def _sync_names(self, path: Path) -> None:
-        with contextlib.suppress(FileNotFoundError):  # gone with all that was in it
+        try:
             if path == self.path or path in self.path.parents:
-                sync_folder(path)
+                with closing(os.open(path, _FOLDER_FLAGS)) as descriptor:
+                    self.sync_names(path, descriptor)
             else:
                 with self.directory(path) as descriptor:
-                    sync(descriptor)
-        self._changed.pop(path, None)
+                    self.sync_names(path, descriptor)
+        except FileNotFoundError:  # gone with all that was in it
+            self._changed.pop(path, None)
 
     def names(self, path: Path) -> list[str]:
         """The names that lead from the folder to `path`.

@@ -56,7 +56,7 @@ class Root:
         """The roots of the full subtrees, largest first, in hex: what to store beside `size`."""
         return [peak.hex() for peak in self._peaks]
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         """Take in the next bytes."""
         view = memoryview(data)
         while view:

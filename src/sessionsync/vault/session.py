@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -71,21 +70,21 @@ class SessionVault:
             )
         )
 
-    def append(self, name: str, generation: int, offset: int, data: bytes) -> None:
+    def append(self, name: str, generation: int, offset: int, data: bytes, cuts: Sequence[int] = ()) -> None:
         """Store `data`, the bytes of a file's generation from `offset` on, as one segment.
 
-        More than 1 MiB becomes several.  The cost is that of `data`, whatever is stored already;
-        what is stored already may be stored again.
+        More than 1 MiB becomes several, cut behind a line where there is one.  `cuts` are offsets where
+        another one begins as well.  The cost is that of `data`, whatever is stored already; what is stored
+        already may be stored again.
 
         Raises:
             DiskFull: the disk is full or read-only.
             CopyError: it could not be written or verified.
         """
-        for begin in range(0, len(data), SEGMENT_BYTES):
-            part = data[begin : begin + SEGMENT_BYTES]
-            at, packed = self._batch.pack(self._folder, str(self.ref), part)
-            digest = hashlib.sha256(part).hexdigest()
-            self._write(Segment(name, generation, offset + begin, len(part), digest, at, packed))
+        parts = _parts(data, [cut - offset for cut in cuts])
+        for part, packed in zip(parts, self._batch.pack(self._folder, str(self.ref), parts), strict=True):
+            self._write(Segment(name, generation, offset, len(part), packed.sha256, packed.at, packed.packed))
+            offset += len(part)
 
     def fork(self, name: str, generation: int, parent: int, shared: int) -> None:
         """Begin a generation of a file: its first `shared` bytes are those of the generation `parent`."""
@@ -119,7 +118,10 @@ class SessionVault:
 
     def is_new(self) -> bool:
         """Whether nothing is stored of the session nor about to be; reads nothing."""
-        return self._batch.pending(self._folder) is None and not os.path.lexists(self._folder / "journal")
+        return self._batch.pending(self._folder) is None and not self._is_begun()
+
+    def _is_begun(self) -> bool:
+        return os.path.lexists(self._folder / "journal")
 
     def first_seen(self) -> float | None:
         """When this session was first seen (Unix seconds); None where the vault does not say."""
@@ -212,7 +214,7 @@ class SessionVault:
             pending = self._batch.pending(self._folder)
             held = [] if pending is None else pending.lines[:]
             with ExitStack() as files, translated(self._folder):
-                journal = self._open(files, "journal")
+                journal = self._open(files, "journal") if self._is_begun() else None
                 state = (pending, len(held), None if journal is None else _identity(journal))
                 if self._known is not None and self._known[0] == state:
                     return self._known[1]
@@ -261,6 +263,21 @@ class SessionVault:
             return files.enter_context(self._tree.reading(self._folder / name))
         except FileNotFoundError:
             return None
+
+
+def _parts(data: bytes, cuts: Sequence[int]) -> list[bytes]:
+    """Cut at `cuts`, and where a part would be longer than a segment; behind a line, where there is one."""
+    ends = [*cuts, len(data)]
+    parts: list[bytes] = []
+    begin = 0
+    while begin < len(data):
+        end = min(next(cut for cut in ends if cut > begin), len(data))
+        if end - begin > SEGMENT_BYTES:
+            end = begin + SEGMENT_BYTES
+            end = data.rfind(b"\n", begin, end) + 1 or end
+        parts.append(data[begin:end])
+        begin = end
+    return parts
 
 
 def _pieces(life: Generation | None, length: int, line: int) -> Iterator[tuple[int, Segment | None]]:
