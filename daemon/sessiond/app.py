@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from sessiond import faces, process
+from sessiond.archiver import ArchiveLoop
 from sessiond.away import Away
 from sessiond.control import Control
 from sessiond.engine import Engine
@@ -69,13 +70,14 @@ class App:
         self.engine: Engine
         self.capture: CaptureLoop
         self.push: PushLoop
+        self.archive: ArchiveLoop
         self.index: IndexLoop
         self.upkeep: UpkeepLoop
         self._ends = ExitStack()
         self._ending = False
         self.metrics = Metrics(
             catalogue(
-                loops=("capture", "push", "index", "upkeep"),
+                loops=("capture", "push", "archive", "index", "upkeep"),
                 jobs=("rescan", "supervise", "refresh", "trim", "spool"),
                 commands=Verbs.NAMES,
                 kinds=KINDS,
@@ -110,6 +112,7 @@ class App:
             watcher.start()
             undo.callback(watcher.stop)
             self.push = PushLoop(self.engine, self.may_push, self.emit, self._loop_failed)
+            self.archive = ArchiveLoop(self.engine, self.may_push, self.emit, self._loop_failed)
             self.capture = CaptureLoop(
                 self.engine, watcher, self.findings, self.emit, self._loop_failed, self._captured
             )
@@ -164,6 +167,7 @@ class App:
             )  # before the first scan, so that events name their checkpoints
             self.capture.start()
             self.push.start()
+            self.archive.start()
             self.index.start()
             self.upkeep.start()
             undo.callback(self._stop_loops)
@@ -179,6 +183,7 @@ class App:
 
     def _stop_loops(self) -> None:
         self.push.stop()
+        self.archive.stop()
         self.index.stop()
         self.upkeep.stop()
         self.capture.stop()
@@ -186,6 +191,10 @@ class App:
         if self.push.is_alive() and self.engine.push is not None:
             self.engine.push.github.close()  # ends a request that hangs; it is looked for at the next start
             self.push.join(1.0)
+        self.archive.end()  # what git has begun is done again at the next start
+        self.archive.join(LOOP_ENDS_S)
+        if not self.archive.is_alive():
+            self.archive.close()
         self.capture.join(LOOP_ENDS_S)
         if not self.capture.is_alive():
             self.capture.finish()
@@ -226,6 +235,7 @@ class App:
     def _captured(self) -> None:
         """Something was committed: there may be something to push and to index."""
         self.push.bell.ring()
+        self.archive.bell.ring()
         self.index.bell.ring()
 
     # --- supervision
@@ -262,7 +272,7 @@ class App:
     def health_checks(self) -> dict[str, str]:
         """Whether the process lives and its loops turn; '' where nothing is wrong."""
         checks = {}
-        for loop in (self.capture, self.push, self.index, self.upkeep):
+        for loop in (self.capture, self.push, self.archive, self.index, self.upkeep):
             stuck = loop.failed or not loop.is_alive() or loop.progress_age_s > STUCK_S
             checks[loop.name] = f"no progress for {loop.progress_age_s:.0f} s" if stuck else ""
         checks["watcher"] = "" if self.watcher.alive() else "dead, it is being restarted"
@@ -277,7 +287,7 @@ class App:
         return checks
 
     def _read_metrics(self) -> None:
-        loops = (self.capture, self.push, self.index, self.upkeep)
+        loops = (self.capture, self.push, self.archive, self.index, self.upkeep)
         self.metrics.read(
             {
                 **of_state(self.engine.catalog, self.engine.queue, time.time),
@@ -330,6 +340,7 @@ class App:
         mode, reason = self.mode()
         self.emit("mode_changed", mode=mode, reason=reason)
         self.push.bell.ring()
+        self.archive.bell.ring()
         self.upkeep.bell.ring()
 
     def mode(self) -> tuple[str, str]:
@@ -408,6 +419,7 @@ class App:
         self.capture.go_on()
         self.capture.want_rescan("command")
         self.push.bell.ring()
+        self.archive.bell.ring()
         self.emit("config_reloaded", changed=list(changed), restart_needed=waiting)
         return list(changed)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sessiond.token import Token, find_token
 from sessionsync import __version__, projects
+from sessionsync.archiving import Archiving
 from sessionsync.capture import Capture
 from sessionsync.catalog import Catalog
 from sessionsync.config import Config, Paths
@@ -23,6 +24,8 @@ from sessionsync.model import Context, rfc3339
 from sessionsync.privacy.gate import Gate
 from sessionsync.push import Push
 from sessionsync.queue import Queue
+from sessionsync.remote.archive.address import address_of
+from sessionsync.remote.archive.git import Git
 from sessionsync.remote.github import GitHub
 from sessionsync.remote.placements import Placements
 from sessionsync.sources import Source
@@ -41,7 +44,8 @@ HANDS = 3
 class Engine:
     """State, copies, sources, capture and push of one home.
 
-    `push` is None while there is no repository or no token: then everything stays local.
+    `push` is None while there is no repository or no token, `archiving` while no archive is set: then
+    everything stays local.
     """
 
     def __init__(self, environ: Mapping[str, str], config: Config, paths: Paths, emit: Emit) -> None:
@@ -90,7 +94,9 @@ class Engine:
         self.token: Token | None = None
         self.token_problem: ConfigError | None = None
         self.push: Push | None = None
+        self.archiving: Archiving | None = None
         self.connect()
+        self.connect_archive()
 
     def _project_folders(self) -> Iterator[Path]:
         """Projects whose `.claude/sessions` is watched: by the settings, and by what transcripts name."""
@@ -108,7 +114,9 @@ class Engine:
         settings = self.config.github
         problem = None
         try:
-            return find_token(self.environ, settings.api_url) if settings.repo else None
+            archive = address_of(self.config)
+            wanted = settings.repo or (archive is not None and (archive.repo or archive.is_loopback))
+            return find_token(self.environ, settings.api_url) if wanted else None
         except ConfigError as error:  # no reason to stop backing up
             problem = error
             return None
@@ -146,10 +154,46 @@ class Engine:
         )
         return True
 
+    def connect_archive(self) -> None:
+        """Make the archive's step anew, and queue what the archive lacks; its loop lets the old one go."""
+        config, address = self.config, address_of(self.config)
+        self.archiving = None
+        if address is None:
+            return
+
+        def rename() -> str:
+            self.machine = secrets.token_hex(4)
+            self.store.set_meta("machine", self.machine)
+            return self.machine
+
+        def token() -> str:
+            return self.token.value if self.token is not None else ""
+
+        self.archiving = Archiving(
+            address=address,
+            git=Git(address, self.environ, self.paths.state_dir / "git", token=token),
+            folder=self.paths.state_dir,
+            catalog=self.catalog,
+            queue=self.queue,
+            vault=self.vault,
+            gate=Gate(
+                redact=config.privacy.redact, patterns=config.privacy.patterns, allow=config.privacy.allow
+            ),
+            config=config,
+            github=self.client,
+            host=socket.gethostname(),
+            machine=lambda: self.machine,
+            rename=rename,
+            context=ci_context(self.environ),
+            chance=random.SystemRandom(),
+            emit=self._emit,
+        )
+        self.archiving.catch_up(time.time())
+
     def client(self) -> GitHub | None:
-        """A client for GitHub, which the caller closes; None without a token."""
+        """A client for GitHub, which the caller closes; None without a repository or a token."""
         settings, token = self.config.github, self.token
-        if token is None:
+        if token is None or not settings.repo:
             return None
         return GitHub(
             repo=settings.repo,
@@ -166,12 +210,15 @@ class Engine:
         self.config = config
         self.capture.config = config
         self.connect()
+        self.connect_archive()
 
     def close(self) -> None:
         """Commit what is captured and close the state."""
         self.capture.flush(time.time())
         if self.push is not None:
             self.push.github.close()
+        if self.archiving is not None:
+            self.archiving.rest()
         self._ends.close()
         self.store.close()
 

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from sessionsync.config import Config, Paths, load, paths
 from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, SessiondError
 from sessionsync.privacy.rules import KINDS
 from sessionsync.push import Push
+from sessionsync.queue import Lane
 from sessionsync.report import trouble
 
 # How long the daemon, when one runs, may take beyond the time it was given.
@@ -112,21 +114,16 @@ def _capture(engine: Engine, saves: Saves) -> list[SessiondError]:
 
 def _drain(engine: Engine, until: float) -> dict[str, Any]:
     """Push until nothing is left, or until that time (monotonic)."""
-    queue, push = engine.queue, engine.push
+    queue = engine.queue
     due = len(queue.items())
     # what an earlier run left for later is tried now: there may be no later
     queue.make_due(time.time())
-    while push is not None and queue.items() and time.monotonic() < until and push.pause is None:
-        if _step(push, until):
-            continue
-        if all(item.operation == "index" and not item.failures for item in queue.items()):
-            queue.make_due(time.time())  # nothing more is to be listed in it
-            continue
-        if (at := push.next_at(time.time())) is None:
-            break
-        time.sleep(max(0.0, min(at - time.time(), until - time.monotonic())))
+    with ThreadPoolExecutor(1, "archive") as beside:
+        archived = beside.submit(_archive, engine, until)
+        _comment(engine, until)
+        archived.result()
     buried = len(queue.items(buried=True))
-    left = len(queue.items()) if engine.config.github.repo else 0
+    left = len(queue.items()) if engine.config.github.repo else len(queue.items(lane=Lane.ARCHIVE))
     counts: dict[str, Any] = {
         "due": due,
         "pushed": max(0, due - left - buried),
@@ -136,10 +133,42 @@ def _drain(engine: Engine, until: float) -> dict[str, Any]:
     return counts | (_why(engine) if left else {})
 
 
+def _archive(engine: Engine, until: float) -> None:
+    """Fill the archive until nothing is left, or until that time (monotonic)."""
+    queue, archiving = engine.queue, engine.archiving
+    while archiving is not None and queue.items(lane=Lane.ARCHIVE) and time.monotonic() < until:
+        if archiving.work(time.time()):
+            continue
+        at = archiving.next_at(time.time())
+        if archiving.is_stuck or at is None:
+            break
+        time.sleep(max(0.0, min(at - time.time(), until - time.monotonic())))
+
+
+def _comment(engine: Engine, until: float) -> None:
+    """Write comments until nothing is left, or until that time (monotonic)."""
+    queue, push = engine.queue, engine.push
+    while push is not None and time.monotonic() < until and push.pause is None:
+        if not (items := queue.items(lane=Lane.GITHUB)):
+            break
+        if _step(push, until):
+            continue
+        if all(item.operation == "index" and not item.failures for item in items):
+            queue.make_due(time.time(), lane=Lane.GITHUB)  # nothing more is to be listed in it
+            continue
+        if (at := push.next_at(time.time())) is None:
+            break
+        time.sleep(max(0.0, min(at - time.time(), until - time.monotonic())))
+
+
 def _why(engine: Engine) -> dict[str, str]:
     """Why something is left, and what to do."""
     pause = engine.push.pause if engine.push is not None else None
-    if engine.push is None:
+    archiving = engine.archiving
+    if not engine.queue.items(lane=Lane.GITHUB) and archiving is not None:
+        stopped = archiving.pause
+        reason, hint = (stopped.message, stopped.hint) if stopped is not None else trouble(engine.queue)
+    elif engine.push is None:
         reason, hint = "no token was found", LOG_IN
     elif pause is not None:
         reason, hint = pause.message, pause.hint

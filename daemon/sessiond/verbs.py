@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from sessiond.control import Answer, Params, Verb, flag, number, text
 from sessiond.spool import Save
 from sessionsync import __version__, report
+from sessionsync.archiving import Archiving, code_of
 from sessionsync.catalog import Session
 from sessionsync.errors import Limited, NoSuchSession, UsageError
 from sessionsync.model import Ref
 from sessionsync.push import Push
-from sessionsync.queue import Item
+from sessionsync.queue import ARCHIVE, Item, Lane
 from sessionsync.reliability.findings import Finding, Severity
 from sessionsync.sources.cleanup import cleanup_days
 from sessionsync.sources.folders import readable
@@ -142,8 +143,9 @@ class Verbs:
             return {"due": due + added, "pushed": 0, "left": due + added, "buried": refused}
         self._push_now(session, buried=False)
         until = time.monotonic() + number(params, "wait", 0.0)
-        while (left := self._waiting(session)) and time.monotonic() < until and not self._is_stuck():
+        while self._moving(session) and time.monotonic() < until:
             time.sleep(LOOK_S)
+        left = self._waiting(session)
         buried = self._buried(session)
         pushed = max(0, due - left - max(0, buried - refused))
         return {"due": due, "pushed": pushed, "left": left, "buried": buried, **(self._why() if left else {})}
@@ -290,7 +292,10 @@ class Verbs:
         due = engine.queue.make_due(time.time(), session.id if session is not None else None, buried=buried)
         if engine.push is not None:
             engine.push.probe_now(insist=insist)
+        if engine.archiving is not None:
+            engine.archiving.probe_now(insist=insist)
         self._app.push.look_now()
+        self._app.archive.bell.ring()
         return due
 
     def _waiting(self, session: Session | None) -> int:
@@ -299,17 +304,21 @@ class Verbs:
     def _buried(self, session: Session | None) -> int:
         return _count(self._app.engine.queue.items(buried=True), session)
 
-    def _is_stuck(self) -> bool:
-        """Whether waiting is in vain until a person acts."""
-        push = self._app.engine.push
+    def _moving(self, session: Session | None) -> bool:
+        """Whether something waits that goes by itself, without a person acting first."""
+        app = self._app
+        push, archiving = app.engine.push, app.engine.archiving
         limited = push is not None and push.pause is not None and push.pause.code == Limited.code
-        return self._app.mode()[0] != "normal" and not limited
+        lanes = [Lane.GITHUB] if app.mode()[0] == "normal" or limited else []
+        if archiving is not None and app.may_push() and not archiving.is_stuck:
+            lanes.append(Lane.ARCHIVE)
+        return any(_count(app.engine.queue.items(lane=lane), session) for lane in lanes)
 
     def _why(self) -> Answer:
         """Why something is left, and what to do; nothing where it is just not its turn yet."""
         mode, reason = self._app.mode()
         hint = self._app.mode_hint()
-        if mode == "normal":
+        if mode == "normal" or not self._app.engine.queue.items(lane=Lane.GITHUB):
             reason, hint = report.trouble(self._app.engine.queue)
         return {"reason": reason, "hint": hint} if reason else {}
 
@@ -323,6 +332,7 @@ class Verbs:
             limited = pause.code == "github_rate_limited"
             severity = Severity.WARNING if limited else Severity.CRITICAL
             found.append(Finding(pause.code, severity, pause.message, app.pause_hint(pause), pause.since))
+        found += _of_archive(app.engine.archiving)
         problem = app.engine.token_problem
         if problem is not None:
             found.append(Finding(problem.code, Severity.WARNING, str(problem), problem.hint, app.started_at))
@@ -352,14 +362,15 @@ class Verbs:
             for root in app.config.claude_roots(app.environ)
             if (days := cleanup_days(root)) is not None and days < 1
         )
-        buried = app.engine.queue.items(buried=True)
-        if buried:
+        for lane, who in ((Lane.GITHUB, "GitHub"), (Lane.ARCHIVE, "The archive")):
+            if not (buried := app.engine.queue.items(buried=True, lane=lane)):
+                continue
             refused = f"{len(buried)} checkpoint{'' if len(buried) == 1 else 's'}"
             found.append(
                 Finding(
                     "item_buried",
                     Severity.WARNING,
-                    f"GitHub refused {refused} for good: {buried[0].last_error}",
+                    f"{who} refused {refused} for good: {buried[0].last_error}",
                     "`sessiond ctl queue --buried` lists them, `sessiond ctl retry` tries again.",
                     min(item.enqueued_at for item in buried),
                 )
@@ -390,8 +401,30 @@ class Verbs:
 
 def _count(items: list[Item], session: Session | None) -> int:
     """How many checkpoints are among them, of one session or of all; an index is no checkpoint."""
-    comments = [item for item in items if item.operation == "comment"]
-    return sum(1 for item in comments if session is None or item.subject == session.id)
+    checkpoints = [item for item in items if item.operation in {"comment", ARCHIVE}]
+    return sum(1 for item in checkpoints if session is None or item.subject == session.id)
+
+
+def _of_archive(archiving: Archiving | None) -> list[Finding]:
+    """What keeps the archive from being filled."""
+    if archiving is None:
+        return []
+    found = []
+    if (pause := archiving.pause) is not None:
+        limited = pause.code == code_of(Limited)
+        severity = Severity.WARNING if limited else Severity.CRITICAL
+        found.append(Finding(pause.code, severity, pause.message, pause.hint, pause.since))
+    if archiving.reach.unreachable:
+        found.append(
+            Finding(
+                "archive_unreachable",
+                Severity.WARNING,
+                f"The archive {archiving.address.url} does not answer; all is kept and sent when it does.",
+                "Check the network and archive.url.",
+                archiving.reach.since or time.time(),
+            )
+        )
+    return found
 
 
 def _part(said: str) -> Part | None:

@@ -27,7 +27,7 @@ from sessionsync.errors import CopyError, CopyMismatch, NoSuchSession
 from sessionsync.events import Emit
 from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary, checkpoint_id, rfc3339
 from sessionsync.peek import PEEK_BYTES, UNKNOWN
-from sessionsync.queue import Queue
+from sessionsync.queue import ARCHIVE, Queue
 from sessionsync.remote.tiers import tier_of
 from sessionsync.sources import Source
 from sessionsync.sources.folders import is_hidden, readable
@@ -309,6 +309,14 @@ class Capture:
             self._catalog.add_checkpoint(session.id, checkpoint)
         if work.checkpoints:
             self._enqueue(session, session.summary, now)
+            self._archive(session, now)
+
+    def _archive(self, session: Session, now: float) -> None:
+        if self.config.has_archive and session.checkpoint is not None:
+            self._queue.enqueue(ARCHIVE, session.id, session.checkpoint, now)
+            self._emit(
+                "item_enqueued", session=session.name, operation=ARCHIVE, checkpoint=session.checkpoint
+            )
 
     def _enqueue(self, session: Session, summary: Summary, now: float) -> None:
         if session.commented and session.checkpoint is not None and self._speaks(session, summary):

@@ -110,6 +110,11 @@ class Config(NamedTuple):
         """Return the agent's folders to watch: those set, else the one Claude Code itself uses."""
         return self.sources.claude or (claude_root(environ),)
 
+    @property
+    def has_archive(self) -> bool:
+        """Whether checkpoints go into an archive: `github` names one only together with a repository."""
+        return bool(self.archive.url) and (self.archive.url != "github" or bool(self.github.repo))
+
 
 # What was said, by setting: the file or variable that says it, and the TOML value.
 Given = dict[str, tuple[str, object]]

@@ -213,9 +213,10 @@ class Queue:
             (now,) if subject is None else (now, subject),
         )
 
-    def items(self, *, buried: bool = False) -> list[Item]:
-        """What waits, or what is buried; the next to go first."""
+    def items(self, *, buried: bool = False, lane: Lane | None = None) -> list[Item]:
+        """What waits, or what is buried, of one lane or of all; the next to go first."""
         condition = "state = 'buried'" if buried else "state <> 'buried'"
+        condition += f" AND {_of(lane)}"
         return [
             _item(row)
             for row in self.store.rows(

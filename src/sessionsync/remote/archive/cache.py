@@ -38,6 +38,8 @@ class Cache:
         self.git = git
         self._reader: Reader | None = None
         self._writer: Writer | None = None
+        self.written = 0
+        """Bytes of all objects that were written through this."""
 
     @property
     def is_there(self) -> bool:
@@ -124,6 +126,9 @@ class Cache:
             self._writer.close(in_peace=False)
             self._writer = None
             raise
+        else:
+            self.written += self._writer.written
+            self._writer.written = 0
 
     # --- upkeep
 
@@ -133,7 +138,8 @@ class Cache:
 
     def tidy(self) -> None:
         """Make many packs few."""
-        tidy(self.git, self.folder)
+        if self.is_untidy():
+            tidy(self.git, self.folder)
 
 
 def is_untidy(folder: Path) -> bool:
@@ -195,6 +201,9 @@ class Writer:
         options = ["--quiet", "--force", "--date-format=raw", "--depth=10"]
         self._held = git.hold(["fast-import", *options], folder)
         self._marks = 0
+        # what is not published yet is known to it by its mark alone
+        self._unpublished: dict[str, int] = {}
+        self.written = 0
 
     def close(self, *, in_peace: bool = True) -> None:
         """End it; where something is half written, not in peace."""
@@ -203,6 +212,7 @@ class Writer:
     def blob(self, data: bytes) -> int:
         """Write an object; returns its mark."""
         self._marks += 1
+        self.written += len(data)
         self._say(b"blob\nmark :%d\ndata %d\n" % (self._marks, len(data)), data, b"\n")
         return self._marks
 
@@ -229,7 +239,9 @@ class Writer:
         head += b"commit %b\nmark :%d\ncommitter %b %d +0000\ndata %d\n%b\n" % (
             *(ref.encode(), self._marks, _AUTHOR, max(0, int(at)), len(said), said),
         )
-        head += b"from %b\n" % parent.encode() if parent else b""
+        if parent:
+            mark = self._unpublished.get(parent)
+            head += b"from %b\n" % (parent.encode() if mark is None else b":%d" % mark)
         head += b"".join(b"merge %b\n" % other.encode() for other in others)
         head += b"deleteall\n" if empty else b""
         head += b"".join(b"D %b\n" % path.encode() for path in removed)
@@ -238,6 +250,7 @@ class Writer:
         found = self._line()
         if not OBJECT.fullmatch(found):
             raise self._failed()
+        self._unpublished[found] = self._marks
         return found
 
     def publish(self) -> None:
@@ -245,6 +258,7 @@ class Writer:
         self._say(b"checkpoint\nprogress published\n")
         while self._line() != "progress published":
             pass
+        self._unpublished.clear()
 
     def _say(self, *parts: bytes) -> None:
         try:

@@ -118,7 +118,7 @@ class Git:
         self.address = address
         self._private = private
         self._token = token
-        self._beat = beat
+        self.beat = beat
         self._environ = {name: environ[name] for name in _KEPT if name in environ} | _SAFE
         self._own = environ
         self._helpers: dict[str, str] | None = None
@@ -146,6 +146,9 @@ class Git:
         running = self._running
         if running is not None:
             kill(running)
+
+    def _tick(self) -> None:
+        self.beat()  # whoever listens may have changed
 
     # --- running
 
@@ -195,7 +198,7 @@ class Git:
             environ, _ = self._surroundings(held, folder)
             process = self._start(arguments, environ, (), stdin=subprocess.PIPE, stderr=errors)
             held.callback(kill, process)
-            return Held(process, held.pop_all(), errors, self._beat)
+            return Held(process, held.pop_all(), errors, self._tick)
 
     def _start(
         self,
@@ -236,7 +239,7 @@ class Git:
                     selector.register(stream, selectors.EVENT_READ, into)
             while selector.get_map():
                 ready = selector.select(_LOOK_S)
-                self._beat()
+                self.beat()
                 if not ready:  # the engine has no clock: what is counted is the waiting
                     waited, silent = waited + _LOOK_S, silent + _LOOK_S
                     if silent >= silent_s or waited >= limit_s:
