@@ -25,6 +25,7 @@ from sessionsync.catalog import REWRITTEN, Catalog, Checkpoint, File, Session
 from sessionsync.config import Config
 from sessionsync.errors import CopyError, CopyMismatch, NoSuchSession
 from sessionsync.events import Emit
+from sessionsync.hands import Hands, each
 from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary, checkpoint_id, rfc3339
 from sessionsync.peek import PEEK_BYTES, UNKNOWN
 from sessionsync.queue import ARCHIVE, Queue
@@ -208,7 +209,10 @@ class Capture:
         return self._catalog.checkpoint(work.session, newest)
 
     def store_anew(self, ref: Ref, now: float) -> None:
-        """Put all that the plain copies hold of a session into a new vault, where something removed its own.
+        """Make the vault of a session whole again, where something removed it, or lines of its journal.
+
+        All that the plain copies hold goes into a new one; of one that is there a checkpoint states every
+        file anew.
 
         Raises:
             NoSuchSession: it is not known.
@@ -217,9 +221,11 @@ class Capture:
         work = self._load(ref)
         if work is None:
             raise NoSuchSession(f"No session {ref} is known.")
+        session = work.session
         try:
             self._session_vault(work)
-            if work.session.dirty_since is not None:
+            self._in_step.discard(ref)
+            if session.dirty_since is not None or session.checkpoint is not None:
                 self._checkpoint(work, "repair", now)
         except BaseException:
             self._forget(ref)

@@ -19,13 +19,13 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from sessionsync.catalog import Catalog, Session
-from sessionsync.errors import CopyError, NoSuchSession
+from sessionsync.errors import CopyError, DiskFull, NoSuchCheckpoint, NoSuchSession
 from sessionsync.events import Emit
 from sessionsync.model import Ref, checkpoint_id
 from sessionsync.queue import Queue
 from sessionsync.sources import Source
 from sessionsync.sources.folders import readable
-from sessionsync.vault import Mirror, SessionVault, Vault
+from sessionsync.vault import Mirror, SessionVault, StoredFile, Vault
 from sessionsync.vault import repair as healing
 from sessionsync.vault import verify as checks
 from sessionsync.vault.plan import states
@@ -208,6 +208,7 @@ class Upkeep:
     ) -> Iterable[Checked]:
         known = [checkpoint.id for checkpoint in self._catalog.checkpoints(session.id)]
         yield from checks.structure(vault, self._mirror, expected, known)
+        yield Checked(VAULT, 0, self._unsaid(session, vault))
         if deep:
             yield from checks.content(vault, self._mirror, expected)
             yield from checks.roots(vault, self._mirror, expected)
@@ -219,12 +220,29 @@ class Upkeep:
         """What of it is still bad now that nobody writes."""
         fresh = self._catalog.session(session.id)
         known = [checkpoint.id for checkpoint in self._catalog.checkpoints(session.id)]
-        looks = checks.again(self._open(fresh), self._mirror, self._expected(fresh), found, known)
+        vault = self._open(fresh)
+        looks = checks.again(vault, self._mirror, self._expected(fresh), found, known)
         still: dict[tuple[str, str, int, int, int, str], Bad] = {}
-        for checked in looks:
+        for checked in chain(looks, [Checked(VAULT, 0, self._unsaid(fresh, vault))]):
             if (bad := checked.bad) is not None:
                 still[bad.store, bad.name, bad.generation, bad.start, bad.end, bad.what] = bad
         return checks.precise(still.values())
+
+    def _unsaid(self, session: Session, vault: SessionVault) -> Bad | None:
+        """Whether the newest checkpoint does not say of every file what was captured: lines were lost."""
+        newest = session.checkpoint
+        if newest is None or session.dirty_since is not None:
+            return None
+        try:
+            files = vault.files(newest)
+        except NoSuchCheckpoint:
+            return Bad(VAULT, JOURNAL, 0, 0, 0, "missing", f"it has no checkpoint {newest}")
+        for file in self._catalog.files(session.id).values():
+            said = files.get(file.name)
+            if file.snapped and (said is None or not file.snapped.startswith(_says(said))):
+                what = f"its checkpoint {newest} does not have {readable(file.name)} as it was captured"
+                return Bad(VAULT, JOURNAL, 0, 0, 0, "mismatch", what)
+        return None
 
     # --- the daily scan
 
@@ -357,8 +375,22 @@ class Upkeep:
     # --- repair
 
     def repair(self, session: Session) -> Paced[Healing]:
-        """Find all damage of one session and heal what another copy can prove that it has."""
+        """Find all damage of one session and heal what another copy can prove that it has.
+
+        Raises:
+            DiskFull: there is no room to heal it.
+        """
         outcome = Healing()
+        try:
+            yield from self._repair(session, outcome)
+        except DiskFull:
+            raise
+        except CopyError as problem:  # something else lies there, or it cannot be read at all
+            outcome.left.append(Bad(VAULT, JOURNAL, 0, 0, 0, "error", str(problem)))
+            self._tell_healing(session.name, outcome)
+        return outcome
+
+    def _repair(self, session: Session, outcome: Healing) -> Paced[None]:
         if not self._open(session).is_new():
             project, ref = session.project or "unknown", session.stored_as
             outcome.bits = self._write(lambda now: self._vault.mend(project, ref, now))
@@ -373,7 +405,6 @@ class Upkeep:
         outcome.left = [each for _, each in verdict.bad]
         self._tell_healing(session.name, outcome)
         yield from self._come_to_terms(session, outcome.left)
-        return outcome
 
     def _tell_healing(self, session: str, outcome: Healing) -> None:
         if outcome.healed or outcome.bits:
@@ -417,7 +448,9 @@ class Upkeep:
             yield from merge.prepare()
             if merge.why or not self._write(lambda _now: self._vault.commit(merge)):
                 return
-        there = {snapshot.id for snapshot in vault.snapshots()}
+        if self._unsaid(self._catalog.session(session.id), vault):
+            self._write(lambda now: self._store_anew(session.ref, now))
+        there = {snapshot.id for snapshot in self._open(session).snapshots()}
         known = {checkpoint.id for checkpoint in self._catalog.checkpoints(session.id)}
         newest = self._catalog.session(session.id).checkpoint or ""
         self._catalog.forget_checkpoints(session.id, known - there - {newest})
@@ -599,6 +632,11 @@ class Upkeep:
             )
             for file in self._catalog.files(session.id).values()
         ]
+
+
+def _says(file: StoredFile) -> str:
+    """The beginning of what capture remembers of a file's statement (`File.snapped`)."""
+    return f"{file.generation}:{file.length}:"
 
 
 def _read(path: Path, start: int, end: int) -> bytes:

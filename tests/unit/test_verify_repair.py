@@ -2,7 +2,7 @@
 
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -330,3 +330,74 @@ def test_a_damaged_or_missing_dictionary_is_laid_anew(rig: Rig, upkeep: Upkeep) 
         assert str(dictionary) in bad[1].where
         assert dictionary.read_bytes() == sound
         assert done(upkeep.verify_others(deep=True)).bad == []
+
+
+def cut_in_half(path: Path) -> None:
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: len(lines) // 2]))
+
+
+FOREIGN = b"somebody else wrote this\n" * 200
+BREAKS: dict[str, Callable[[Path, Path], object]] = {
+    "no pack": lambda _journal, pack: pack.unlink(),
+    "an empty pack": lambda _journal, pack: pack.write_bytes(b""),
+    "a foreign pack": lambda _journal, pack: pack.write_bytes(FOREIGN),
+    "no journal": lambda journal, _pack: journal.unlink(),
+    "an empty journal": lambda journal, _pack: journal.write_bytes(b""),
+    "half a journal": lambda journal, _pack: cut_in_half(journal),
+    "a foreign journal": lambda journal, _pack: journal.write_bytes(FOREIGN),
+    "zeros in the journal": lambda journal, _pack: journal.write_bytes(
+        journal.read_bytes()[:500] + bytes(300) + journal.read_bytes()[800:]
+    ),
+}
+
+
+@pytest.mark.parametrize("alive", [True, False])
+@pytest.mark.parametrize("breaks", BREAKS)
+def test_a_broken_vault_is_whole_again(rig: Rig, upkeep: Upkeep, breaks: str, alive: bool) -> None:
+    path, session = a_transcript(rig)
+    before, newest = everything(rig, session), rig.restored(session)
+    if not alive:
+        path.unlink()
+        rig.scan()
+    BREAKS[breaks](place_of(rig, session) / "journal", pack_of(rig, session))
+    assert done(upkeep.verify(rig.session(), deep=True)).bad
+    said = done(upkeep.repair(rig.session())).left
+    assert all("checkpoint" in bad.what or "lines are damaged" in bad.what for bad in said)
+    assert done(upkeep.repair(rig.session())).left == [], "what is lost for good is said once"
+    after = everything(rig, rig.session())
+    assert [after[name] for name in after if name in before] == [before[n] for n in after if n in before]
+    assert rig.restored(rig.session()) == newest
+    # and goes on as a whole: a later checkpoint names what did not change as well
+    append(path, line("user", "more", rig.home.project, session=path.stem))
+    rig.scan()
+    rig.wait(300)
+    assert rig.restored(rig.session()).keys() == newest.keys()
+    assert done(upkeep.verify(rig.session(), deep=True)).bad == []
+
+
+def test_lines_that_were_lost_without_a_trace_are_missed(rig: Rig, upkeep: Upkeep) -> None:
+    path, session = a_transcript(rig)
+    journal = place_of(rig, session) / "journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(text for text in lines if b"tool-results" not in text))
+    append(path, line("user", "more", rig.home.project, session=path.stem))
+    rig.scan()
+    rig.wait(300)  # a checkpoint that names only what changed
+    assert any("tool-results" in bad.what for _, bad in done(upkeep.verify(rig.session())).bad)
+    done(upkeep.repair(rig.session()))
+    assert done(upkeep.repair(rig.session())).left == []
+    assert sorted(rig.restored(rig.session())) == sorted([path.name, f"{path.stem}/tool-results/a.txt"])
+
+
+def test_something_else_where_the_journal_belongs_is_said(rig: Rig, upkeep: Upkeep) -> None:
+    _, session = a_transcript(rig)
+    journal = place_of(rig, session) / "journal"
+    kept = journal.read_bytes()
+    journal.unlink()
+    journal.mkdir()
+    (bad,) = done(upkeep.repair(session)).left
+    assert (bad.result, str(journal) in bad.what) == ("error", True)
+    journal.rmdir()
+    journal.write_bytes(kept)
+    assert done(upkeep.repair(session)).left == []
