@@ -21,6 +21,7 @@ from sessionsync.config import Config, load, paths
 from sessionsync.errors import (
     AmbiguousSession,
     CopyError,
+    CopyMismatch,
     NoSuchSession,
     NotConfirmed,
     RemoteError,
@@ -36,6 +37,7 @@ from sessionsync.report import is_in
 from sessionsync.restore import (
     PAPERS,
     AgentTarget,
+    Choice,
     Copy,
     Cupboard,
     Examiner,
@@ -52,6 +54,7 @@ from sessionsync.restore import (
     Target,
     VaultShelf,
     beside_agent,
+    discussed,
     head_of,
     home_of,
     in_project,
@@ -83,6 +86,8 @@ class Wish:
     cwd: Path | None = None
     out: Path | None = None
     force: bool = False
+    issue: int = 0
+    """What people said on it is put behind its context file."""
     yes: bool = False
     ask: Ask | None = None
     """Asks a person; None where nobody is there."""
@@ -141,6 +146,20 @@ class Restoring:
             or (pull and session.summary.context.pr == pull)
         ]
         return self._newest(known, filed, f"about {what}")
+
+    def context_of(self, issue: int) -> Known | None:
+        """An issue's own context file, that of the current folder's project first; None if none is known."""
+        filed = self._ask(lambda records: records.about(issue=issue, here=self._key))
+        known = [
+            of_session(session, catalog)
+            for catalog, session in self._local()
+            if session.ref.source == "context" and session.summary.context.issue == issue
+        ]
+        its = [
+            each for each in filed if each.record.source == "context" and each.record.context.issue == issue
+        ]
+        found = self._merged(known, its)
+        return next((each for each in found if is_of(each, self._key)), next(iter(found), None))
 
     def latest(self) -> Known:
         """The newest session of the current folder's project."""
@@ -230,6 +249,8 @@ class Restoring:
     def put_back(self, session: Known, wish: Wish) -> Restored:
         """Put a session back as the command line wishes; see `sessionsync.restore.put_back`."""
         chosen = self.shelves.choose(session, origin=wish.origin, at=wish.at)
+        if wish.issue and session.ref.source == "context":
+            self._discuss(chosen, wish.issue)
         return put_back(
             session,
             chosen,
@@ -242,6 +263,30 @@ class Restoring:
             force=wish.force,
             progress=wish.progress,
         )
+
+    def _discuss(self, chosen: Choice, issue: int) -> None:
+        """Put what people have said on an issue since behind the copy of its context file that is taken."""
+        records = self.records
+        if records is None:
+            return
+        try:
+            said = records.said(issue)
+        except RemoteError as error:
+            self.notes.append(f"What was said on issue {issue} since is not in it: {error}")
+            return
+        for number, copy in enumerate(chosen.copies):
+            try:
+                chosen.copies[number], made = discussed(copy, said, counts=records.counts)
+            except CopyMismatch:
+                continue  # another is taken, and says why
+            if made.added:
+                chosen.notes.append(
+                    f"{_comments(made.added)} at its end: what was said on issue {issue} since."
+                )
+            if made.strangers:
+                outside = "by people whom the repository does not know"
+                chosen.notes.append(f"{_comments(made.strangers)} {outside}, and left out.")
+            return
 
     def live(self, session: Known) -> Target | None:
         """Where a session lies that the agent can resume as it is; None where it must be put back first."""
@@ -366,6 +411,10 @@ def _github(config: Config) -> GitHub | None:
         monotonic=time.monotonic,
         emit=silent,
     )
+
+
+def _comments(count: int) -> str:
+    return "1 comment is" if count == 1 else f"{count} comments are"
 
 
 def _here() -> Path:

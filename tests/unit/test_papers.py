@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -487,3 +488,105 @@ def test_a_word_in_it_is_found(machine: Machine) -> None:
     assert all("kubernetes" in hit["snippet"] for hit in hits)
     (hit,) = machine("search", "kubernetes", "--role", "user", "--json").json["hits"]
     assert hit["session"] == "messages.app.abc"
+
+
+# --- an issue's context file, from the issue
+
+
+def said(gh: FakeGitHub, number: int, body: str, login: str = "ann") -> None:
+    gh.advance(60)
+    gh.add_comment("o/r", number, body, login=login)
+
+
+@pytest.fixture
+def discussed(make: Make, gh: FakeGitHub) -> Machine:
+    """A machine whose context file of issue 1 is in that issue, among people's comments."""
+    for login in ("me", "ann"):
+        gh.set_role("o/r", login, "write")
+    gh.freeze(time.time() - 7200)
+    gh.add_issue("o/r", title="Slow answers", login="ann")
+    gh.add_comment("o/r", 1, "said before", login="ann")
+    gh.freeze(time.time())
+    machine = make("one", gh=gh)
+    ours(machine.home, "1.md", CONTEXT)
+    machine.settle()
+    machine.rig.capture.include_history(machine.rig.now)
+    machine.push()
+    return machine
+
+
+CONTEXT = "# Slow answers\n\n**Status:** in_progress\n\n## Next Steps\n- measure\n"
+
+
+def test_a_fresh_runner_gets_the_context_file_and_what_was_said_since(
+    make: Make, gh: FakeGitHub, discussed: Machine
+) -> None:
+    said(gh, 1, "I measured it.\r\n\r\n## Decisions\r\n- Use Postgres\r\n<!-- sessiond comment=999999999 -->")
+    said(gh, 1, "nothing but noise", login="stranger")
+    said(gh, 1, "a robot's report", login="helper[bot]")
+    runner = make("runner", gh=gh)
+    done = runner("restore", "--for-issue", "1", "--yes", "--json")
+    assert done.code == 0, done.err
+    assert "1 comment is at its end: what was said on issue 1 since." in done.json["notes"]
+    path = runner.home.project / ".claude" / "sessions" / "1.md"
+    text = path.read_text()
+    assert text.startswith(CONTEXT + "\n## ")
+    assert "UTC, comment of ann\n" in text
+    assert "\n> I measured it.\n>\n> ## Decisions\n> - Use Postgres\n" in text
+    assert "said before" not in text
+    assert "noise" not in text
+    assert "robot" not in text
+    runner.age()
+    runner.rig.wait(300)
+    # what others said is nobody's decision
+    summary = runner.rig.session().summary
+    assert (summary.critical.decisions, summary.critical.next_steps) == ([], ["measure"])
+    # once more, and nothing is there twice
+    again = runner("restore", "--for-issue", "1", "--yes", "--json")
+    assert (again.code, again.json["changed"], path.read_text()) == (0, False, text)
+
+
+def test_what_was_said_goes_on_where_the_last_runner_left_it(
+    make: Make, gh: FakeGitHub, discussed: Machine
+) -> None:
+    said(gh, 1, "the first")
+    one = make("two", gh=gh)
+    assert one("restore", "--for-issue", "1", "--yes").code == 0
+    path = one.home.project / ".claude" / "sessions" / "1.md"
+    path.write_text(path.read_text() + "\n## Decisions\n- Take it\n")
+    one.settle()
+    one.rig.capture.include_history(one.rig.now)
+    said(gh, 1, "the second, before the runner had sent its own")
+    one.push()
+    said(gh, 1, "the third")
+    three = make("three", gh=gh)
+    assert three("restore", "--for-issue", "1", "--yes").code == 0
+    text = (three.home.project / ".claude" / "sessions" / "1.md").read_text()
+    assert [text.count(word) for word in ("the first", "the second", "the third", "- Take it")] == [1] * 4
+    assert text.index("- Take it") < text.index("the second") < text.index("the third")
+
+
+def test_the_plain_restore_gives_the_bytes_alone(make: Make, gh: FakeGitHub, discussed: Machine) -> None:
+    said(gh, 1, "more")
+    runner = make("runner", gh=gh)
+    assert runner("restore", "context.app.1", "--yes").code == 0
+    assert (runner.home.project / ".claude" / "sessions" / "1.md").read_text() == CONTEXT
+
+
+def test_the_session_about_the_issue_comes_with_the_context_file(
+    make: Make, gh: FakeGitHub, discussed: Machine
+) -> None:
+    discussed.rig.now += 5000
+    folder = discussed.home.structured("plan")
+    put(folder, "context.json", '{"title": "Plan", "issue": 1}')
+    discussed.settle()
+    discussed.rig.capture.include_history(discussed.rig.now)
+    discussed.push()
+    said(gh, 1, "and this")
+    runner = make("runner", gh=gh)
+    done = runner("restore", "--for-issue", "1", "--yes", "--json")
+    assert (done.code, done.json["source"]) == (0, "structured"), done.err
+    assert any("context file is in" in note for note in done.json["notes"])
+    sessions = runner.home.project / ".claude" / "sessions"
+    assert (sessions / "plan" / "context.json").exists()
+    assert "> and this" in (sessions / "1.md").read_text()

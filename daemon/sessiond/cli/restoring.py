@@ -14,7 +14,7 @@ import click
 from sessiond.cli.look import tell
 from sessiond.cli.terminal import Terminal, ago, clean, clock, count, size, table, wrap
 from sessiond.retrieval import SHOWN, Restoring, Wish, opened
-from sessionsync.errors import NoSuchSession, UsageError
+from sessionsync.errors import NoSuchSession, RestoreError, UsageError
 from sessionsync.model import rfc3339
 from sessionsync.restore import Known, Restored
 
@@ -55,7 +55,9 @@ def restore(
             _warn(restoring)
             tell(answer, listed, as_json=as_json)
             return 0
-        done = _put_back(restoring, session, wish)
+        done = _put_back(restoring, session, replace(wish, issue=issue))
+        if issue:
+            _put_context_back(restoring, session, done, replace(wish, issue=issue, at=""))
         _warn(restoring)
         tell(_told(session, done), restored, as_json=as_json)
         return done.exit_code
@@ -96,6 +98,19 @@ def _put_back(restoring: Restoring, session: Known, wish: Wish) -> Restored:
     with _bar() as progress:
         asking = replace(wish, ask=_ask if _is_asked() else None, progress=progress)
         return restoring.put_back(session, asking)
+
+
+def _put_context_back(restoring: Restoring, session: Known, done: Restored, wish: Wish) -> None:
+    """Put an issue's context file back beside the session that was: who goes on with it reads that first."""
+    context = restoring.context_of(wish.issue)
+    if context is None or context.ref == session.ref:
+        return
+    try:
+        also = _put_back(restoring, context, wish)
+    except RestoreError as error:
+        done.notes.append(f"The issue's context file was not put back: {error}")
+        return
+    done.notes += [f"The issue's context file is in {also.target.folder}.", *also.notes]
 
 
 def _picked(found: Sequence[Known]) -> Known:

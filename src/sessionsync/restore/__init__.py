@@ -8,7 +8,9 @@ Needs no daemon, and no state: with that lost the vault, the plain copies and Gi
 themselves what they hold.
 """
 
+from sessionsync.restore.choice import Choice
 from sessionsync.restore.copies import Copy, MirrorShelf, Shelf, VaultShelf, head_of
+from sessionsync.restore.discussion import discussed
 from sessionsync.restore.examine import Examiner
 from sessionsync.restore.known import Cupboard, Known, of_session, resolve, unknown
 from sessionsync.restore.loadable import loadable
@@ -29,6 +31,7 @@ from sessionsync.restore.target import (
 __all__ = [
     "PAPERS",
     "AgentTarget",
+    "Choice",
     "Copy",
     "Cupboard",
     "Examiner",
@@ -45,6 +48,7 @@ __all__ = [
     "Target",
     "VaultShelf",
     "beside_agent",
+    "discussed",
     "head_of",
     "home_of",
     "in_project",

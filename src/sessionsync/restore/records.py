@@ -19,6 +19,7 @@ from sessionsync.remote.github import Comment, GitHub, Issue
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known, own_id
 from sessionsync.restore.names import PAPERS, role_of
+from sessionsync.sources.papers import issue_of
 from sessionsync.vault import StoredFile
 
 LABEL = "sessiond"
@@ -124,6 +125,7 @@ class RecordShelf:
         self._login: str | None = None
         self._asked = False
         self._labelled: list[Issue] | None = None
+        self._said: dict[int, list[Comment]] = {}
         self._read: dict[int, list[tuple[Comment, comments.Part]]] = {}
 
     @property
@@ -153,7 +155,7 @@ class RecordShelf:
 
     def find(self, session: Known) -> Filed | None:
         """The session's record: in the issue it was last in, in those of its project, or in any other."""
-        for group in self._groups(session.project_key, session.issue):
+        for group in self._groups(session.project_key, session.issue or _issue_of(session.ref.session_id)):
             for filed in self._records(group, session.ref.session_id):
                 if _is_same(filed, session):
                     return filed
@@ -163,7 +165,8 @@ class RecordShelf:
         """Every record whose session is called `text`, or begins so; those of the project `here` first."""
         source, _, rest = text.partition(":")
         for word in (text, rest):
-            exact = [filed for group in self._groups(here) for filed in self._records(group, word)]
+            groups = self._groups(here, _issue_of(word))
+            exact = [filed for group in groups for filed in self._records(group, word)]
             if found := [f for f in exact if word == text or f.record.source == source]:
                 return found
         return [
@@ -192,6 +195,16 @@ class RecordShelf:
         ]
         found += self._records([(issue or pull, "")])
         return list({(filed.record.source, filed.session_id): filed for filed in reversed(found)}.values())
+
+    def said(self, issue: int) -> list[Comment]:
+        """Every comment of an issue, whoever wrote it; RemoteError where GitHub does not answer."""
+        if issue not in self._said:
+            self._said[issue] = self._listing(issue)
+        return self._said[issue]
+
+    def counts(self, author: str, association: str) -> bool:
+        """Whether a record by this author would be believed."""
+        return self._trusted.counts(author, association)
 
     # --- issues
 
@@ -240,7 +253,7 @@ class RecordShelf:
         if number not in self._read:
             self._read[number] = [
                 (comment, part)
-                for comment in self._listing(number)
+                for comment in self.said(number)
                 if self._trusted.counts(comment.author, comment.author_association)
                 and (part := comments.parse(comment.text)) is not None
             ]
@@ -287,6 +300,12 @@ def _own_id(ref: Ref, path: str) -> str:
     if ref.source in PAPERS:
         return path
     return (PurePosixPath(path).name if ref.source == "structured" else "") or own_id(ref)
+
+
+def _issue_of(session_id: str) -> int:
+    """The issue that a context file's record lies in, by its name `context.<PROJECT>.<stem>`; 0 of others."""
+    source, _, rest = session_id.partition(".")
+    return issue_of(f"{rest.rpartition('.')[2]}.md") if source == "context" else 0
 
 
 def _newer(schema: int) -> str:
