@@ -225,7 +225,10 @@ def search(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Find sessions by words that were said in them: words, "phrases", prefix*, OR, NOT."""
+    """Find sessions by words that were said in them: words, "phrases", prefix*, OR, NOT.
+
+    The newest come first, also those of sessions that their agent has deleted.  Needs no daemon.
+    """
     from sessiond.cli import searching  # noqa: PLC0415 - heavy
 
     if rebuild:
@@ -242,7 +245,14 @@ def search(
             raise UsageError("There is nothing to search for.", hint=QUERY_HINT)
         return
     folder = None if project is None else project.resolve()
-    found = searching.search(" ".join(query), project=folder, since=since, role=role or "", limit=limit)
+    found = searching.search(
+        " ".join(query),
+        project=folder,
+        since=since,
+        role=role or "",
+        limit=limit,
+        marks=("**", "**") if as_json else tables.MARKS,
+    )
     tell(found, tables.hits, as_json=as_json)
 
 

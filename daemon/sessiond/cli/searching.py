@@ -19,7 +19,7 @@ from sessionsync.events import silent
 from sessionsync.model import rfc3339
 from sessionsync.search import Hit, Index, Indexer, passage_of, snippet
 from sessionsync.search.index import remove
-from sessionsync.search.indexer import behind
+from sessionsync.search.indexer import behind as unindexed
 from sessionsync.sources import Source
 from sessionsync.sources.claude import Claude
 from sessionsync.sources.contexts import Contexts
@@ -30,8 +30,6 @@ from sessionsync.store import Store
 from sessionsync.vault import Mirror, Vault
 
 Json = dict[str, Any]
-# Around a match in a snippet, as Markdown has it.
-MARK = "**"
 LOOK_S = 0.2
 # The same words are in the index again where an agent has rewritten its file: they are shown once.
 SPARE = 4
@@ -63,8 +61,9 @@ class Searching:
         """What brings an index up."""
         return Indexer(index, self.catalog, self.mirror, self.vault, self.sources.values())
 
-    def shown(self, hits: list[Hit], query: str, limit: int) -> list[Json]:
+    def shown(self, hits: list[Hit], query: str, limit: int, marks: tuple[str, str]) -> list[Json]:
         """Hits as `search --json` prints them: those that can still be read, each text of a session once."""
+        before, behind = marks
         shown: dict[tuple[int, str, str], Json] = {}
         for hit in hits:
             try:
@@ -84,7 +83,7 @@ class Searching:
                 "title": session.summary.title,
                 "role": hit.role,
                 "at": rfc3339(hit.at) if hit.at else None,
-                "snippet": snippet(text, query, lambda found: f"{MARK}{found}{MARK}"),
+                "snippet": snippet(text, query, lambda found: f"{before}{found}{behind}"),
             }
             if len(shown) == limit:
                 break
@@ -109,8 +108,10 @@ def opened() -> Iterator[Searching]:
         searching.store.close()
 
 
-def search(query: str, *, project: Path | None, since: str, role: str, limit: int) -> Json:
-    """Every hit, the newest first, with the matches in its snippet in bold, as Markdown has it.
+def search(
+    query: str, *, project: Path | None, since: str, role: str, limit: int, marks: tuple[str, str]
+) -> Json:
+    """Every hit, the newest first, with the matches in its snippet between `marks`.
 
     `behind` is how many sessions are not wholly in the index yet.
     """
@@ -123,8 +124,8 @@ def search(query: str, *, project: Path | None, since: str, role: str, limit: in
         try:
             hits = index.search(query, sessions=sessions, role=role, since=after, limit=limit * SPARE)
             return {
-                "hits": searching.shown(hits, query, limit),
-                "behind": len(behind(index, searching.catalog)),
+                "hits": searching.shown(hits, query, limit, marks),
+                "behind": len(unindexed(index, searching.catalog)),
             }
         finally:
             index.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 from sessiond.cli.terminal import Terminal, ago, clean, clock, count, seconds, size, span, table, wrap
@@ -10,6 +11,8 @@ Json = dict[str, Any]
 
 WORDS = {"buried": "refused for good", "hint": "what to do"}
 SHORT_ID = 8
+# What stands around a match in a snippet until it is shown: STX and ETX, which no text that is shown has.
+MARKS = ("\x02", "\x03")
 SHOWN = 10
 DAY_S = 86_400
 
@@ -62,15 +65,14 @@ def hits(answer: Json, now: float, out: Terminal) -> list[str]:
     """`search`: where it was said, by whom and when, and the words around it."""
     found = answer["hits"]
     if not found:
-        return ["Nothing was found."]
+        return ["Nothing was found.", *_unindexed(answer)]
+    short = _short_ids([each["session"] for each in found])
     lines: list[str] = []
     for each in found:
         said = (ago(each["at"], now),) if each["at"] else ()
-        about = (each["session"][:SHORT_ID], clean(each["project"]), each["role"], *said)
-        pieces = clean(each["snippet"]).split("**")
-        words = "".join(out.paint(piece, "bold") if n % 2 else piece for n, piece in enumerate(pieces))
-        lines += [out.paint("  ".join(about), "dim"), f"  {words}"]
-    return lines
+        about = (short[each["session"]], clean(each["project"]), each["role"], *said)
+        lines += [out.paint("  ".join(filter(None, about)), "dim"), f"  {_marked(each['snippet'], out)}"]
+    return lines + _unindexed(answer)
 
 
 def show(answer: Json, now: float, out: Terminal) -> list[str]:
@@ -266,11 +268,17 @@ def done(answer: Json, _now: float, _out: Terminal) -> list[str]:
     return lines
 
 
+def _unindexed(answer: Json) -> list[str]:
+    behind = answer["behind"]
+    return [f"{count(behind, 'session')} not wholly indexed yet."] if behind else []
+
+
 def _marked(snippet: str, out: Terminal) -> str:
-    """A snippet with its matches, which stand between STX and ETX, in bold."""
-    shown = "".join(letter if letter.isprintable() or letter in "\x02\x03" else " " for letter in snippet)
-    pieces = shown.replace("\x03", "\x02").split("\x02")
-    return "".join(out.paint(piece, "bold") if n % 2 else piece for n, piece in enumerate(pieces))
+    """A snippet with its matches, which stand between STX and ETX, in bold or as Markdown has it."""
+    shown = "".join(letter if letter.isprintable() or letter in MARKS else " " for letter in snippet)
+    pieces = shown.replace(MARKS[1], MARKS[0]).split(MARKS[0])
+    bold = (out.paint(piece, "bold") if out.colours else f"**{piece}**" for piece in pieces[1::2])
+    return "".join(piece for pair in zip_longest(pieces[::2], bold, fillvalue="") for piece in pair)
 
 
 def _short_ids(ids: list[str]) -> dict[str, str]:

@@ -44,8 +44,8 @@ CREATE TABLE places (id INTEGER PRIMARY KEY, file INTEGER NOT NULL, offset INTEG
                      at INTEGER NOT NULL);
 CREATE TABLE shards (id INTEGER PRIMARY KEY, first INTEGER NOT NULL, upto INTEGER NOT NULL,
                      oldest INTEGER NOT NULL, newest INTEGER NOT NULL, untidy INTEGER NOT NULL);
-CREATE TABLE members (shard INTEGER NOT NULL, session INTEGER NOT NULL,
-                      PRIMARY KEY (shard, session)) WITHOUT ROWID;
+CREATE TABLE members (shard INTEGER NOT NULL, session INTEGER NOT NULL, first INTEGER NOT NULL,
+                      last INTEGER NOT NULL, PRIMARY KEY (shard, session)) WITHOUT ROWID;
 """
 _SHARD = """
 CREATE VIRTUAL TABLE passages_{}
@@ -322,7 +322,11 @@ class Index:
                 " untidy = 1 WHERE id = ?",
                 (*bounds, min(times), max(times), shard.id),
             )
-            run("INSERT OR IGNORE INTO members VALUES (?, ?)", (shard.id, session))
+            run(
+                "INSERT INTO members VALUES (?, ?, ?, ?) ON CONFLICT (shard, session) DO UPDATE"
+                " SET first = min(first, excluded.first), last = max(last, excluded.last)",
+                (shard.id, session, first, first + len(part) - 1),
+            )
             if rows:
                 self._merge(shard.id)
 
@@ -448,29 +452,29 @@ class Index:
         found.sort(key=lambda each: each[:2], reverse=True)
         return [hit for _, _, hit in found[:limit]]
 
-    def _shards(self, sessions: Collection[int] | None, since: float) -> list[int]:
-        """Where a match can be, the newest first."""
-        condition, parameters = "newest >= ?", [int(since)]
-        if sessions is not None:
-            condition += " AND id IN (SELECT shard FROM members WHERE session IN"
-            condition += " (SELECT value FROM json_each(?)))"
-            parameters.append(_encode(list(sessions)).decode())  # type: ignore[arg-type]
-        return [
-            number
-            for (number,) in self._rows(
-                f"SELECT id FROM shards WHERE {condition} ORDER BY id DESC", tuple(parameters)
+    def _shards(self, sessions: Collection[int] | None, since: float) -> list[tuple[int, int, int]]:
+        """Where a match can be, the newest first: the shard, and its first and last row."""
+        if sessions is None:
+            return self._rows(
+                f"SELECT id, 0, {SHARD_ROWS} FROM shards WHERE newest >= ? ORDER BY id DESC", (int(since),)
             )
-        ]
+        return self._rows(
+            "SELECT s.id, min(m.first), max(m.last) FROM shards s JOIN members m ON m.shard = s.id"
+            " WHERE s.newest >= ? AND m.session IN (SELECT value FROM json_each(?))"
+            " GROUP BY s.id ORDER BY s.id DESC",
+            (int(since), _encode(list(sessions)).decode()),
+        )
 
     def _in_shard(
         self,
-        shard: int,
+        where: tuple[int, int, int],
         match: str,
         sessions: Collection[int] | None,
         role: str,
         since: float,
         most: int,
     ) -> list[tuple[int, int, Hit]]:
+        shard, first, last = where
         base, table = shard << SHARD_BITS, f"passages_{shard}"
         conditions, parameters = "", [match]
         if role:
@@ -478,6 +482,7 @@ class Index:
         if since:
             conditions += f" AND p.at >= {int(since)}"
         if sessions is not None:
+            conditions += f" AND {table}.rowid BETWEEN {first} AND {last}"
             conditions += " AND f.session IN (SELECT value FROM json_each(?))"
             parameters.append(_encode(list(sessions)).decode())
         found = self._rows(

@@ -15,6 +15,8 @@ from sessionsync.sources import Source
 from sessionsync.vault import Mirror, Vault
 
 SNIPPET_CHARS = 160
+# So many matches are looked at for where most words of a query are together.
+MATCHES = 100
 # What a shown line must not have: control characters and what turns the direction of writing around.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 
@@ -44,14 +46,14 @@ def passage_of(
 
 
 def snippet(text: str, query: str, mark: Callable[[str], str], chars: int = SNIPPET_CHARS) -> str:
-    """The part of a text around the first match, on one line, with every match marked.
+    """The part of a text that shows most of a query, on one line, with every match marked.
 
     Control characters are blanks in it, and what would turn the direction of writing is left out.
     """
     flat = " ".join("".join(map(_seen, text)).split()) if not text.isprintable() else " ".join(text.split())
     folded, places = _folded(flat)
     spans = _spans(folded, query)
-    first = places[spans[0][0]] if spans else 0
+    first = places[_best(folded, spans, chars)] if spans else 0
     start = max(0, first - chars // 3)
     if start > 0 and (blank := flat.find(" ", start, first)) >= 0:
         start = blank + 1
@@ -72,6 +74,16 @@ def _spans(folded: str, query: str) -> list[tuple[int, int]]:
         if pattern and (found := [m.span() for m in re.finditer(pattern, folded) if m[0]]):
             return found
     return []
+
+
+def _best(folded: str, spans: list[tuple[int, int]], chars: int) -> int:
+    """Where the part begins that shows the most different matches; the first of several."""
+    spans = spans[:MATCHES]
+
+    def shown(start: int) -> int:
+        return len({folded[a:b] for a, b in spans if start <= a and b <= start + chars * 2 // 3})
+
+    return max((a for a, _ in spans), key=shown)
 
 
 def _pattern(term: Term, *, strict: bool) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sessionsync.sources.lines import Reader, lines
+from sessionsync.sources.lines import Reader
 
 TEXT_CHARS = 20_000
 """Of one passage; a longer one is pasted data."""
@@ -49,28 +49,34 @@ class _Row(msgspec.Struct, rename="camel", gc=False):
     summary: str | None = None
 
 
+_SPEAKERS = frozenset({"user", "assistant"})
 _reader = Reader(_Row)
 _decode = msgspec.json.Decoder(_Row).decode
 
 
 def of_transcript(data: bytes, offset: int) -> Iterator[Passage]:
     """The passages of whole transcript lines that begin at `offset` in their file."""
-    begin = offset
-    for line in lines(data, offset):
-        # blank lines before this one belong to nobody; a reader of the passage skips them
-        length = line.end - begin
+    start = 0
+    while start < len(data):
+        newline = data.find(b"\n", start)
+        end = len(data) if newline < 0 else newline + 1
+        line = data[start:end]
         try:
-            rows: Sequence[_Row] = (_decode(line.data),)
+            rows: Sequence[_Row] = (_decode(line),)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            rows = _reader.read(line.data)[0]
+            rows = _reader.read(line.removesuffix(b"\n"))[0] if not line.isspace() else ()
         for row in rows:
-            if row.message is None and not (row.custom_title or row.ai_title or row.summary):
-                continue
-            at = row.timestamp or ""
-            for role, text in _texts(row):
-                if text and not text.isspace():
-                    yield Passage(role, at, begin, length, text[:TEXT_CHARS])
-        begin = line.end
+            if row.message is not None and not row.is_meta and row.type in _SPEAKERS:
+                at = row.timestamp or ""
+                for role, text in _said(row.type, row.message.content):
+                    yield Passage(role, at, offset + start, end - start, text[:TEXT_CHARS])
+            elif row.custom_title or row.ai_title or row.summary:
+                for title in (row.custom_title, row.ai_title, row.summary):
+                    if title and not title.isspace():
+                        yield Passage(
+                            "title", row.timestamp or "", offset + start, end - start, title[:TEXT_CHARS]
+                        )
+        start = end
 
 
 def of_text(data: bytes, offset: int) -> Iterator[Passage]:
@@ -88,24 +94,19 @@ def of_text(data: bytes, offset: int) -> Iterator[Passage]:
         begin = end
 
 
-def _texts(row: _Row) -> Iterator[tuple[str, str]]:
-    for title in (row.custom_title, row.ai_title, row.summary):
-        if title:
-            yield "title", title
-    if row.message is None or row.is_meta or row.type not in {"user", "assistant"}:
-        return
-    content = row.message.content
-    if isinstance(content, str):
-        yield row.type, content
-        return
-    for block in content:
+def _said(speaker: str, content: list[_Block | str] | str) -> Iterator[tuple[str, str]]:
+    """Who said what in a message: a text, or blocks of text and of tool calls."""
+    for block in [content] if isinstance(content, str) else content:
         if isinstance(block, str):
-            yield row.type, block
-        elif block.type == "text" and block.text:
-            yield row.type, block.text
+            if block and not block.isspace():
+                yield speaker, block
+        elif block.type == "text":
+            if block.text and not block.text.isspace():
+                yield speaker, block.text
         elif block.type == "tool_use":
             words = [block.name or "", *strings(block.input)]
-            yield "tool", "\n".join(words)[:INPUT_CHARS]
+            if text := "\n".join(words)[:INPUT_CHARS].strip():
+                yield "tool", text
 
 
 def strings(value: Any, depth: int = 0) -> Iterator[str]:

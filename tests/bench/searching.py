@@ -1,0 +1,157 @@
+"""The full-text index: how fast it is built, beside another tool's, how large it is, how fast it answers.
+
+    python -m tests.bench searching
+
+Beside: `agentsview` (from PyPI, in an environment of its own), found on PATH or as `$AGENTSVIEW`; without
+it that comparison is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sessionsync.search import Index
+from sessionsync.sources.passages import Passage, of_transcript
+from tests.bench import place
+from tests.bench.corpus import session_lines
+from tests.bench.figures import Figure, quantile
+from tests.bench.place import MB, Transcript
+from tests.daemon import Daemon
+
+TIMES_AS_FAST = 8
+PART_OF_TEXT = 0.6
+ANSWER_MS = 50
+ROUNDS = 20
+
+QUERIES = {
+    "a common word": ["the", "cache", "and the"],
+    "a rare word": ["zebrafish417", "zebrafish99983"],
+    "two words": ["cache queue", "parser zebrafish417"],
+    "a phrase": ['"the cache"', '"in the queue"'],
+    "a prefix": ["c*", "s*", "par*", "zebraf*"],
+    "an identifier": ["getUserName", "user_name", "userName*"],
+    "Chinese, Japanese, Korean": ["日本語", "语", "数据库", "데이터"],
+    "OR and NOT": ["cache OR queue", "cache NOT queue", "the NOT and"],
+}
+CJK = ["日本語のテスト", "数据库迁移完成", "データベースを更新", "데이터베이스 연결"]
+IDENTIFIERS = ["getUserName", "user_name", "parseHTTPHeader", "src/auth/token_store.py", "MAX_RETRIES"]
+
+
+def measure(*, quick: bool) -> Iterator[Figure]:
+    """Building, then asking."""
+    yield from _building(24 if quick else 240)
+    yield from _asking(100_000 if quick else 1_000_000)
+
+
+# --- building
+
+
+def _building(sessions: int) -> Iterator[Figure]:
+    with place.daemon(SESSIOND_SOURCES_QUIET_SECONDS="3600") as home:
+        made = [Transcript(home, seed, MB, f"of{seed // 10}") for seed in range(sessions)]
+        size = sum(each.size for each in made)
+        text = sum(len(p.text.encode()) for each in made for p in of_transcript(each.file.read_bytes(), 0))
+        home.start()
+        place.rested(home)
+        home.stop()
+        ours = size / MB / _timed([sys.executable, "-m", "sessiond", "search", "--rebuild"], home.environ)
+        index = home.folder / "s" / "state" / "index.db"
+        yield Figure(f"index {size / MB:.0f} MB anew, from start to end of the process", ours, "MB/s")
+        yield Figure("  its size, of the text in it", index.stat().st_size / text, "", most=PART_OF_TEXT)
+        yield Figure("  its size, of the transcripts", index.stat().st_size / size, "")
+        program = os.environ.get("AGENTSVIEW") or shutil.which("agentsview")
+        if program is not None:
+            theirs = size / MB / _agentsview(program, home)
+            yield Figure("  agentsview sync, the same transcripts", theirs, "MB/s")
+            yield Figure("  times as fast", ours / theirs, "x", least=TIMES_AS_FAST)
+
+
+def _agentsview(program: str, home: Daemon) -> float:
+    with TemporaryDirectory(prefix="bench-") as folder:
+        environ = {
+            "PATH": home.environ["PATH"],
+            "HOME": folder,
+            "CLAUDE_PROJECTS_DIR": str(home.agent / "projects"),
+            "AGENTSVIEW_DATA_DIR": str(Path(folder) / "data"),
+            "AGENTSVIEW_NO_DAEMON": "1",
+        }
+        return _timed([program, "sync"], environ)
+
+
+def _timed(command: list[str], environ: dict[str, str]) -> float:
+    began = time.monotonic()
+    subprocess.run(command, env=environ, check=True, capture_output=True, timeout=900)
+    return time.monotonic() - began
+
+
+# --- asking
+
+
+def _asking(rows: int) -> Iterator[Figure]:
+    with TemporaryDirectory(prefix="bench-") as folder:
+        index = Index(Path(folder) / "index.db", "bench")
+        text = 0
+        with index.transaction():
+            for session, passages in enumerate(_sessions(rows)):
+                text += sum(len(passage.text.encode()) for passage in passages)
+                index.add(session, "a.jsonl", 0, len(passages), passages)
+        index.tidy()
+        yield Figure(f"size of {rows:,} rows, of their text", index.bytes() / text, "", most=PART_OF_TEXT)
+        index.close()
+        index = Index(Path(folder) / "index.db", "bench", read_only=True)
+        everything = []
+        for kind, queries in QUERIES.items():
+            took = [_ask(index, query) for _ in range(ROUNDS) for query in queries]
+            everything += took
+            yield Figure(f"  {kind}, the slower half of them", quantile(took, 0.5), "ms")
+            yield Figure(f"  {kind}, p95", quantile(took, 0.95), "ms", most=ANSWER_MS)
+        filtered = [_ask(index, "the", role="title") for _ in range(ROUNDS)]
+        yield Figure("  a common word in titles, p95", quantile(filtered, 0.95), "ms")
+        filtered = [_ask(index, "the", sessions={3, 4}) for _ in range(ROUNDS)]
+        yield Figure("  a common word in two old sessions, p95", quantile(filtered, 0.95), "ms")
+        yield Figure(f"a search over {rows:,} rows, p95", quantile(everything, 0.95), "ms", most=ANSWER_MS)
+        index.close()
+
+
+def _ask(index: Index, query: str, **filters: object) -> float:
+    began = time.perf_counter()
+    index.search(query, limit=20, **filters)  # type: ignore[arg-type]
+    return (time.perf_counter() - began) * 1000
+
+
+def _sessions(rows: int) -> Iterator[list[Passage]]:
+    """So many passages, in sessions of a thousand, with words that are common, rare, and no English."""
+    rng = random.Random(7)
+    said = [p for seed in range(0, 200, 10) for p in _said(seed)]
+    for first in range(0, rows, 1000):
+        passages = []
+        for number in range(first, min(first + 1000, rows)):
+            known = said[rng.randrange(len(said))]
+            more = [known.text[:600], f"the zebrafish{number}"]
+            if number % 50 == 0:
+                more += [rng.choice(CJK), rng.choice(IDENTIFIERS)]
+            role = "title" if number % 1000 == 0 else known.role
+            at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(1_700_000_000 + number * 30))
+            passages.append(Passage(role, at, number, 300, " ".join(more)))
+        yield passages
+
+
+def _said(seed: int) -> list[Passage]:
+    lines = session_lines(seed)
+    return list(of_transcript(b"".join(next(lines) for _ in range(400)), 0))
+
+
+if __name__ == "__main__":
+    from tests.bench.figures import machine, row
+
+    print(machine(), flush=True)
+    for figure in measure(quick="--quick" in sys.argv):
+        print(row(figure), flush=True)
