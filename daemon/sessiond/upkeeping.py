@@ -24,6 +24,7 @@ from sessionsync.events import Emit
 from sessionsync.reliability.findings import Findings, Severity
 from sessionsync.restore.drill import Drill, Rehearsal
 from sessionsync.upkeep import Healing, Upkeep, Verdict
+from sessionsync.vault.strays import DEPTH
 
 # What the background may read and write; compressing further at this rate takes a fifth of a core.
 BYTES_PER_S = 4 * 1024 * 1024
@@ -244,8 +245,10 @@ class UpkeepLoop(Loop):
             self.heal_named(name)
 
     def _clean(self, now: float) -> bool:
-        """Once a day: orphans go, and all sessions with many checkpoints are looked at."""
+        """Once a day: strays are taken in, orphans go, sessions with many checkpoints are looked at."""
         self._cleaned_at = now
+        backup = self._engine.config.backup
+        self._paced(self._upkeep.adopt({backup.mirror_dir: 1, backup.vault_dir: DEPTH}))
         self._paced(self._upkeep.gc(now))
         self._crowded.extend(self._upkeep.crowded())
         return bool(self._crowded)

@@ -50,6 +50,7 @@ EVENTS: dict[str, str] = {
     "checkpoints_forgotten": "info",
     "segments_merged": "info",
     "orphans_removed": "info",
+    "session_adopted": "info",
     "restore_rehearsed": "debug",
     "drill_ended": "info",
     "drill_failed": "error",

@@ -25,12 +25,14 @@ from sessionsync.model import Ref, checkpoint_id
 from sessionsync.queue import Queue
 from sessionsync.sources import Source
 from sessionsync.sources.folders import readable
-from sessionsync.vault import Mirror, SessionVault, StoredFile, Vault
+from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault
 from sessionsync.vault import repair as healing
 from sessionsync.vault import verify as checks
 from sessionsync.vault.plan import states
 from sessionsync.vault.repair import Cure, Reader, Repair
 from sessionsync.vault.retention import kept, last_of_lives
+from sessionsync.vault.session import SEGMENT_BYTES
+from sessionsync.vault.strays import Stray, strays
 from sessionsync.vault.verify import JOURNAL, MIRROR, VAULT, Bad, Checked, Expected, Part
 
 T = TypeVar("T")
@@ -610,6 +612,62 @@ class Upkeep:
         for path in gone:
             self._vault.remove(path)
         return gone
+
+    # --- adoption
+
+    def adopt(self, folders: Mapping[Path, int]) -> Paced[int]:
+        """Give transcripts that lie plain in these folders, of sessions nobody knows, a place in the vault.
+
+        `folders` are those of the backups, and how deep they are looked through.  What is found stays as it
+        is; of several files of one session the longest is taken.  Returns how many were taken in.
+        """
+        found: dict[str, Stray] = {}
+        for folder, depth in folders.items():
+            for stray in strays(folder, depth=depth):
+                yield JOURNAL_BYTES
+                if stray.size > (found[stray.session_id].size if stray.session_id in found else 0):
+                    found[stray.session_id] = stray
+        known = {ref.session_id for _, ref in self._catalog.stored()}
+        known |= {
+            ref.session_id
+            for project, ref in self._vault.sessions()
+            if ref.session_id in found and self._vault.open(project, ref).snapshots()
+        }
+        adopted = 0
+        for stray in found.values():
+            if stray.session_id not in known:
+                yield from self._take_in(stray)
+                adopted += 1
+        return adopted
+
+    def _take_in(self, stray: Stray) -> Paced[None]:
+        ref = Ref("claude", stray.session_id)
+        name, root = f"{stray.session_id}.jsonl", Root()
+
+        def begin(_now: float) -> None:
+            if (vault := self._vault.open(stray.project, ref)).is_new():
+                meta = {"location": readable(str(stray.path)), "adopted": True}
+                vault.describe(first_seen=stray.at, project_key="", meta=meta)
+
+        def store(data: bytes, offset: int, _now: float) -> None:
+            self._vault.open(stray.project, ref).append(name, 0, offset, data)
+
+        def end(_now: float) -> None:
+            files = [StoredFile(name, 0, root.size, root.hexdigest())]
+            vault = self._vault.open(stray.project, ref)
+            vault.snapshot(
+                id=checkpoint_id(stray.at), at=stray.at, trigger="adopted", alias="", files=files,
+                meta={"size": root.size},
+            )  # fmt: skip
+            self._vault.flush()
+
+        self._write(begin)
+        while data := _read(stray.path, root.size, min(root.size + SEGMENT_BYTES, stray.size)):
+            self._write(partial(store, data, root.size))
+            root.update(data)
+            yield 2 * len(data)
+        self._write(end)
+        self._emit("session_adopted", session=str(ref), project=stray.project, copy=readable(str(stray.path)))
 
     # --- inside
 

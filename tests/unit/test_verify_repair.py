@@ -10,6 +10,7 @@ import pytest
 
 from sessionsync.catalog import Session
 from sessionsync.errors import NoSuchSession
+from sessionsync.model import Ref
 from sessionsync.upkeep import Upkeep
 from sessionsync.vault.verify import Part
 from tests.keeper import done, flip, pack_of, place_of, upkeep_of, wheres
@@ -283,11 +284,10 @@ def test_a_vault_that_nobody_knows_is_looked_at_too(rig: Rig, upkeep: Upkeep) ->
     place = place_of(rig, session)
     rig.store.execute("DELETE FROM sessions")
     flip(pack, 60)
-    assert done(upkeep.scan(rig.now)).bad == []
     bad = []
     for _ in range(7):
-        rig.now += 86_400
         bad += done(upkeep.scan(rig.now)).bad
+        rig.now += 86_400
     assert [name for name, _ in bad] == [session.name]
     assert place.is_dir()
 
@@ -401,3 +401,30 @@ def test_something_else_where_the_journal_belongs_is_said(rig: Rig, upkeep: Upke
     journal.rmdir()
     journal.write_bytes(kept)
     assert done(upkeep.repair(session)).left == []
+
+
+def test_what_an_older_backup_left_is_taken_in_and_left_alone(rig: Rig, upkeep: Upkeep) -> None:
+    path, session = a_transcript(rig)
+    old, new, short = (f"0000000{n}-58d7-4cf4-9f3f-6a6f5c9c1a11" for n in range(3))
+    text = line("user", "long ago " * 300_000, rig.home.project, session=old)
+    write(rig.home.vault / "app", [(f"{old}.jsonl", text), (f"2023/{old}.jsonl", text[:100])])
+    write(rig.home.vault / "app" / "2023" / "a" / "b", [(f"{new}.jsonl", text[:999]), ("notes.jsonl", b"x")])
+    write(rig.home.vault / "app", [(path.name, path.read_bytes()[:500]), (f".hidden/{short}.jsonl", b"x")])
+    write(rig.home.mirror / "other", [(f"{short}.jsonl", text[:77])])
+    (rig.home.vault / "app" / "00000009-58d7-4cf4-9f3f-6a6f5c9c1a11.jsonl").symlink_to(path)
+    before = {file: file.read_bytes() for file in rig.home.vault.rglob("*.jsonl")}
+
+    folders = {rig.home.mirror: 1, rig.home.vault: 6}
+    assert done(upkeep.adopt(folders)) == 3
+    assert done(upkeep.adopt(folders)) == 0
+    for sid, project, data in ((old, "app", text), (new, "app", text[:999]), (short, "other", text[:77])):
+        vault = rig.vault.open(project, Ref("claude", sid))
+        (snapshot,) = vault.snapshots()
+        (file,) = vault.files(snapshot.id).values()
+        assert b"".join(vault.read(file.name, 0, file.length, root=file.root)) == data
+    assert {file: file.read_bytes() for file in rig.home.vault.rglob("*.jsonl")} == before
+    assert [event["session"] for event in rig.events.named("session_adopted")] == [
+        f"claude:{sid}" for sid in (short, old, new)
+    ]
+    assert done(upkeep.verify_others(deep=True)).bad == []
+    assert len(rig.catalog.checkpoints(session.id)) == 6
