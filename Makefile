@@ -7,10 +7,10 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev run demo test check format bench chaos soak lock dist clean
+.PHONY: help dev run demo test check format bench bench-peers chaos soak lock dist clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1 \t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' Makefile | expand -t 13
 
 # Two stamps: what it takes to run, and on top of it what it takes to develop. The package itself is
 # installed editable by the backend that the lock names, so that nothing is fetched without a hash.
@@ -51,6 +51,15 @@ format: $(VENV)/.dev ## write what check would ask for
 
 bench: $(VENV)/.dev ## measure
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-peers: $(VENV)/.dev ## measure beside rsync, restic and borg, which it installs
+	@missing=; for pair in rsync:rsync restic:restic borg:borgbackup; do \
+	  command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; done; \
+	test -z "$$missing" || \
+	if command -v brew >/dev/null; then brew install $$missing; \
+	elif command -v dnf >/dev/null; then sudo dnf install -y $$missing; \
+	elif test "$$(id -u)" = 0; then apt-get install -y $$missing; else sudo apt-get install -y $$missing; fi
+	$(BIN)/python -m tests.bench peers $(ARGS)
 
 chaos: $(VENV)/.dev ## kills and faults at random for minutes
 	$(BIN)/python -m tests.chaos $(ARGS)

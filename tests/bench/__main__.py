@@ -1,6 +1,6 @@
 """`make bench`: measure, on this machine, what is promised of speed and thrift.  Never a test.
 
-    python -m tests.bench [--quick] [--json FILE] [latency growth requests bulk fleet]
+    python -m tests.bench [--quick] [--json FILE] [PART …]
 
 What is missed is shown as missed; the exit code is 0 either way.  Linux only.
 """
@@ -13,42 +13,45 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from tests.bench import bulk, fleet, growth, latency, requests
+from tests.bench import bulk, fleet, growth, hook, latency, peers, requests, searching
 from tests.bench.figures import Figure, machine, row, write
 
 
 class Measure(Protocol):
-    """A group of figures, each as soon as it is known."""
+    """A part of the figures, each as soon as it is known."""
 
     def __call__(self, *, quick: bool) -> Iterator[Figure]:
         """Measure; `quick` for less of everything."""
 
 
-GROUPS: dict[str, Measure] = {
+PARTS: dict[str, Measure] = {
+    "hook": hook.measure,
     "latency": latency.measure,
     "growth": growth.measure,
     "requests": requests.measure,
     "bulk": bulk.measure,
     "fleet": fleet.measure,
+    "searching": searching.measure,
+    "peers": peers.measure,
 }
 
 
 def main() -> int:
     """Measure what is asked for; prints each figure as it comes."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measure speed and thrift.")
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(GROUPS)}; without any, all")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; without any, all")
     parser.add_argument("--quick", action="store_true", help="less of everything, in a minute or two")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     options = parser.parse_args()
-    if unknown := set(options.groups) - GROUPS.keys():
-        parser.error(f"no such group: {', '.join(sorted(unknown))}")
+    if unknown := set(options.parts) - PARTS.keys():
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
     if sys.platform != "linux":
         parser.error("it reads /proc, so it needs Linux")
     figures: list[Figure] = []
     print(f"{machine()}\npython -m tests.bench {' '.join(sys.argv[1:])}".rstrip(), flush=True)
-    for group in options.groups or GROUPS:
-        print(f"\n{group}", flush=True)
-        for figure in GROUPS[group](quick=options.quick):
+    for part in options.parts or PARTS:
+        print(f"\n{part}", flush=True)
+        for figure in PARTS[part](quick=options.quick):
             figures.append(figure)
             print(row(figure), flush=True)
     missed = [figure.name.strip() for figure in figures if figure.held is False]

@@ -8,19 +8,27 @@ import platform
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import NamedTuple
 
 from sessionsync import __version__
 
+REMARK = "remark"
+
 
 class Figure(NamedTuple):
-    """One number.  `most` or `least` is the goal; without either it is only told."""
+    """One number.  `most` or `least` is the goal; without either it is only told.
+
+    A median of several rounds has the `lowest` and the `highest` of them as well.
+    """
 
     name: str
     value: float
     unit: str
     most: float | None = None
     least: float | None = None
+    lowest: float | None = None
+    highest: float | None = None
 
     @property
     def held(self) -> bool | None:
@@ -35,6 +43,16 @@ class Figure(NamedTuple):
         if self.most is not None:
             return f"≤ {self.most:g} {self.unit}"
         return "" if self.least is None else f"≥ {self.least:g} {self.unit}"
+
+
+def of_rounds(name: str, values: Sequence[float], unit: str, *, most: float | None = None) -> Figure:
+    """The median of what several rounds gave, with the lowest and the highest."""
+    return Figure(name, median(values), unit, most=most, lowest=min(values), highest=max(values))
+
+
+def said(remark: str) -> Figure:
+    """A line of words in the table."""
+    return Figure(remark, 0.0, REMARK)
 
 
 def quantile(values: Iterable[float], part: float) -> float:
@@ -59,9 +77,19 @@ def machine() -> str:
 
 def row(figure: Figure) -> str:
     """A line of the table."""
+    if figure.unit == REMARK:
+        return f" {figure.name}:"
     verdict = {None: "", True: "held", False: "MISSED"}[figure.held]
-    number = f"{figure.value:,.{2 if figure.value < 10 else 1 if figure.value < 1000 else 0}f}"
-    return f"  {figure.name:<58} {number:>10} {figure.unit:<7} {figure.goal:<14} {verdict}".rstrip()
+    spread = (
+        f"({_number(figure.lowest)} to {_number(figure.highest)})"
+        if figure.lowest is not None and figure.highest is not None
+        else figure.goal
+    )
+    return f"  {figure.name:<58} {_number(figure.value):>10} {figure.unit:<7} {spread:<14} {verdict}".rstrip()
+
+
+def _number(value: float) -> str:
+    return f"{value:,.{2 if value < 10 else 1 if value < 1000 else 0}f}"
 
 
 def write(file: Path, figures: Sequence[Figure]) -> None:

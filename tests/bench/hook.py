@@ -1,7 +1,4 @@
-"""How long an agent waits for a hook: the whole process, from its start to its end.
-
-python -m tests.bench.hook [runs]
-"""
+"""How long an agent waits for a hook: the whole process, from its start to its end."""
 
 from __future__ import annotations
 
@@ -15,17 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.bench.figures import Figure, quantile
 from tests.rig import Home, append, line
 
 SID = "3f2a9c1e-58d7-4cf4-9f3f-6a6f5c9c1a11"
 MISSING_BYTES = 10 * 1024 * 1024
+WAIT_MS = 100
 
 
-def measure(runs: int = 30) -> dict[str, float]:
-    """Wall times in seconds: p50 with little to copy, p95 with 10 MB missing, and Python alone to compare.
+def measure(*, quick: bool) -> Iterator[Figure]:
+    """With little to copy, with 10 MB missing, and Python alone to compare.
 
     No daemon runs, which is the worst case: the event goes to the spool, behind the agent's back.
     """
+    runs = 10 if quick else 30
     program = Path(sys.executable).with_name("sessiond")
     with _place() as (home, environ):
         transcript = home.transcript(SID)
@@ -35,35 +35,26 @@ def measure(runs: int = 30) -> dict[str, float]:
         def run(*command: str) -> float:
             began = time.perf_counter()
             subprocess.run(command, env=environ, input=event, check=True, capture_output=True)
-            return time.perf_counter() - began
+            return (time.perf_counter() - began) * 1000
 
         hook = (str(program), "hook", "Stop")
-        first = run(*hook)
-        python = [run(sys.executable, "-c", "pass") for _ in range(runs)]
-        normal, missing = [], []
+        run(*hook)
+        python, usual, missing = [], [], []
         for _ in range(runs):
+            python.append(run(sys.executable, "-c", "pass"))
             append(transcript, line("assistant", "x" * 5000, home.project, session=SID))
-            normal.append(run(*hook))
+            usual.append(run(*hook))
         for _ in range(runs):
-            append(
-                transcript, *[line("user", "y" * 1023, home.project, session=SID)] * (MISSING_BYTES // 1400)
-            )
+            more = line("user", "y" * 1023, home.project, session=SID)
+            append(transcript, *[more] * (MISSING_BYTES // len(more)))
             missing.append(run(*hook))
             transcript.unlink()
             (home.mirror / "app" / transcript.name).unlink()
             append(transcript, line("user", "hi", home.project, session=SID))
-    return {
-        "first_s": round(first, 4),
-        "python_p50_s": _quantile(python, 0.5),
-        "normal_p50_s": _quantile(normal, 0.5),
-        "normal_p95_s": _quantile(normal, 0.95),
-        "missing_10mb_p50_s": _quantile(missing, 0.5),
-        "missing_10mb_p95_s": _quantile(missing, 0.95),
-    }
-
-
-def _quantile(values: list[float], part: float) -> float:
-    return round(sorted(values)[min(len(values) - 1, int(part * len(values)))], 4)
+    yield Figure("sessiond hook Stop, p50", quantile(usual, 0.5), "ms", most=WAIT_MS)
+    yield Figure("sessiond hook Stop, p95", quantile(usual, 0.95), "ms")
+    yield Figure("  with 10 MB to copy first, p50", quantile(missing, 0.5), "ms")
+    yield Figure("  python -c pass, p50", quantile(python, 0.5), "ms")
 
 
 @contextmanager
@@ -79,7 +70,3 @@ def _place() -> Iterator[tuple[Home, dict[str, str]]]:
         }
         yield home, environ
         time.sleep(2)  # those that nobody waits for end
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(int(sys.argv[1]) if sys.argv[1:] else 30), indent=2))

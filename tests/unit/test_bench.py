@@ -1,0 +1,56 @@
+"""The measuring itself: what it says, and that it compares the same bytes."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bench import __main__ as bench
+from tests.bench import peers
+from tests.bench.figures import Figure, of_rounds, row, said
+
+
+def test_a_goal_is_held_or_missed() -> None:
+    assert row(Figure("start", 0.5, "s", most=1)).endswith("≤ 1 s          held")
+    assert row(Figure("start", 1.5, "s", most=1)).endswith("MISSED")
+    assert Figure("start", 1.5, "s").held is None
+
+
+def test_rounds_are_told_with_their_spread() -> None:
+    figure = of_rounds("backup", [3.0, 1.0, 20.0], "s")
+    assert figure.value == 3.0
+    assert row(figure).split() == ["backup", "3.00", "s", "(1.00", "to", "20.0)"]
+
+
+def test_a_remark_is_no_number() -> None:
+    assert row(said("so it goes")) == " so it goes:"
+
+
+def test_a_part_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", "--quick", "nonsense"])
+    with pytest.raises(SystemExit) as end:
+        bench.main()
+    assert end.value.code == 2
+    assert "no such part: nonsense" in capsys.readouterr().err
+
+
+def test_peers_are_given_the_same_bytes(tmp_path: Path) -> None:
+    size = peers.grow(tmp_path / "a", 10, 300_000)
+    assert peers.grow(tmp_path / "b", 10, 300_000) == size
+    files = sorted((tmp_path / "a").rglob("*.jsonl"))
+    assert len(files) == 10
+    assert 200_000 < sum(file.stat().st_size for file in files) == size
+    assert all(
+        (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes() == file.read_bytes()
+        for file in files
+    )
+
+
+def test_a_command_that_fails_is_no_figure(tmp_path: Path) -> None:
+    place = peers.Place(tmp_path, tmp_path / "store", {"PATH": "/usr/bin:/bin"})
+    place.store.mkdir()
+    assert place.run("sleep", "0.05").wall_s >= 0.05
+    with pytest.raises(Exception, match="returned non-zero exit status 3"):
+        place.run("sh", "-c", "exit 3")
