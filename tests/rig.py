@@ -18,6 +18,7 @@ from sessionsync.capture import Capture
 from sessionsync.catalog import Catalog, Session
 from sessionsync.config import Config
 from sessionsync.digests import Digests
+from sessionsync.elsewhere import Elsewhere
 from sessionsync.model import Context, Ref
 from sessionsync.privacy.gate import Gate
 from sessionsync.push import Push
@@ -220,7 +221,17 @@ def write(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
 class Line:
     """A pusher on a rig: the same state, and the tests' GitHub at the other end."""
 
-    def __init__(self, rig: Rig, url: str, *, token: str = "T", repo: str = "o/r", **github: Any) -> None:
+    def __init__(
+        self,
+        rig: Rig,
+        url: str,
+        *,
+        token: str = "T",
+        repo: str = "o/r",
+        host: str = "laptop",
+        machine: str = "0a1b2c3d",
+        **github: Any,
+    ) -> None:
         self.rig = rig
         self.config = rig.config._replace(
             github=rig.config.github._replace(repo=repo, api_url=url, **github),
@@ -241,12 +252,13 @@ class Line:
             queue=rig.queue,
             placements=self.placements,
             vault=rig.vault,
+            elsewhere=Elsewhere(rig.home.vault, rig.events),
             digests=Digests(rig.store, gate),
             github=self.github,
             gate=gate,
             config=self.config,
-            host="laptop",
-            machine="0a1b2c3d",
+            host=host,
+            machine=machine,
             context=Context(),
             chance=rig.chance,
             emit=rig.events,

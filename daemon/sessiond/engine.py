@@ -18,9 +18,11 @@ from sessionsync.capture import Capture
 from sessionsync.catalog import Catalog
 from sessionsync.config import Config, Paths
 from sessionsync.digests import Digests
+from sessionsync.elsewhere import Elsewhere
 from sessionsync.errors import ConfigError
 from sessionsync.events import Emit
 from sessionsync.model import Context, rfc3339
+from sessionsync.paths import home
 from sessionsync.privacy.gate import Gate
 from sessionsync.push import Push
 from sessionsync.queue import Queue
@@ -73,7 +75,7 @@ class Engine:
         self.sources: list[Source] = [
             Claude(config.claude_roots(environ), emit),
             # notes come first: one whose title has a `/` in it lies in a folder, as structured sessions do
-            Notes(self._project_folders, emit, config.claude_roots(environ)),
+            Notes(self._project_folders, emit, [*config.claude_roots(environ), home(environ) / ".claude"]),
             Contexts(self._project_folders, emit),
             Messages(self._project_folders, emit),
             Structured(self._project_folders, emit),
@@ -142,6 +144,7 @@ class Engine:
             queue=self.queue,
             placements=self.placements,
             vault=self.vault,
+            elsewhere=Elsewhere(self.config.backup.vault_dir, self._emit),
             digests=Digests(self.store, gate),
             github=github,
             gate=gate,

@@ -187,6 +187,11 @@ class Catalog:
         )
         return _session(row) if row else None
 
+    def named(self, key: str) -> Session | None:
+        """The session that copies and records call so."""
+        row = self.store.row(f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE key = ?", (key,))
+        return _session(row) if row else None
+
     def session(self, number: int) -> Session:
         """The session of this row number; NoSuchSession where it is gone."""
         row = self.store.row(f"SELECT {_SESSION_COLUMNS} FROM sessions WHERE id = ?", (number,))

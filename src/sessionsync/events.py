@@ -109,6 +109,14 @@ EVENTS: dict[str, str] = {
     "archive_upkeep_failed": "warning",
     "machine_renamed": "warning",
     "secret_redacted": "info",
+    # pull and conflict
+    "pull_completed": "debug",
+    "pull_failed": "warning",
+    "session_newer_elsewhere": "info",
+    "session_united": "info",
+    "conflict_opened": "warning",
+    "conflict_resolved": "info",
+    "notice_created": "info",
     # process
     "daemon_started": "info",
     "daemon_stopped": "info",

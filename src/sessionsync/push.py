@@ -12,13 +12,17 @@ GitHub's pace asks for, and is sent the time when they are over.
 from __future__ import annotations
 
 import random
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Generator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from sessionsync.catalog import Catalog, Checkpoint, Session
 from sessionsync.config import Config
+from sessionsync.conflict import NOTICE, Conflict, Judge, Ours
 from sessionsync.digests import Digests
+from sessionsync.elsewhere import Elsewhere, Stored
 from sessionsync.errors import (
     CopyError,
     IssueFull,
@@ -43,11 +47,11 @@ from sessionsync.model import CheckpointEntry, Context, Role, Tier, rfc3339
 from sessionsync.privacy.gate import ClearedText, Gate
 from sessionsync.queue import Item, Lane, Queue
 from sessionsync.remote import comments
-from sessionsync.remote.github import GitHub, Repository
-from sessionsync.remote.issues import Issues, Steps, Whose
+from sessionsync.remote.github import Comment, GitHub, Repository
+from sessionsync.remote.issues import Issues, Steps, Whose, critical_hash
 from sessionsync.remote.placements import Held, Placement, Placements, Sent
 from sessionsync.retry import Reach, next_attempt_at
-from sessionsync.vault import Vault
+from sessionsync.vault import SessionVault, StoredFile, Vault
 
 # An issue's index is written once for all changes of this long.
 INDEX_DELAY_S = 30.0
@@ -71,6 +75,15 @@ class Pause:
     until: float | None = None
 
 
+class Written(NamedTuple):
+    """A revision of a record that was written: its parts, and the hashes of its part 1."""
+
+    revision: int
+    parts: int
+    sha256: str
+    critical: str
+
+
 class Push:
     """Sends what the queue holds.  Call it from one thread."""
 
@@ -81,6 +94,7 @@ class Push:
         queue: Queue,
         placements: Placements,
         vault: Vault,
+        elsewhere: Elsewhere,
         digests: Digests,
         github: GitHub,
         gate: Gate,
@@ -108,9 +122,22 @@ class Push:
         self._context = context
         self._chance = chance
         self._emit = emit
-        self._issues = Issues(
+        self.issues = Issues(
             github=github, placements=placements, gate=gate, settings=config.github, emit=emit
         )
+        self.judge = Judge(
+            store=placements.store,
+            queue=queue,
+            vault=vault,
+            elsewhere=elsewhere,
+            issues=self.issues,
+            gate=gate,
+            limits=(config.tiers.github_only_bytes, config.tiers.hybrid_bytes),
+            host=host,
+            machine=machine,
+            emit=emit,
+        )
+        self.issues.heard = self._hear
         self._leased = False
 
     # --- the line
@@ -121,7 +148,7 @@ class Push:
         Raises:
             StoreError: the state cannot be written; nothing more can be promised.
         """
-        self._issues.now = now
+        self.issues.now = now
         if self._leased:  # the last one's end could not be committed
             self._queue.recover(now, lane=Lane.GITHUB)
             self._leased = False
@@ -141,17 +168,19 @@ class Push:
         try:
             if item.operation == "index":
                 yield from self._send_index(item)
+            elif item.operation == NOTICE:
+                yield from self._send_notice(item)
             else:
                 yield from self._send_record(item)
         except GeneratorExit:
             # stopped between two writes: every answer so far is committed, so no doubt remains
-            self._queue.release(item, self._issues.now, "", "")
+            self._queue.release(item, self.issues.now, "", "")
             self._leased = False
             raise
         except SessiondError as error:
             self._failed(item, subject, error)
         else:
-            self._reached()
+            self.reached()
         self._leased = False
         return True
 
@@ -175,55 +204,49 @@ class Push:
         kept = {Limited.code} if insist else {Limited.code, TokenRefused.code}
         if self.pause is not None and self.pause.code not in kept:
             self.pause = None
-        self._issues.look_again()
+        self.issues.look_again()
 
     def _held_back(self) -> bool:
         if self.pause is None:
             return False
         # a clock set back does not prolong it
-        if self.pause.until is not None and not self.pause.since <= self._issues.now < self.pause.until:
+        if self.pause.until is not None and not self.pause.since <= self.issues.now < self.pause.until:
             self.pause = None
-            self._issues.look_again()
+            self.issues.look_again()
             self._emit("push_resumed")
             return False
         return True
 
     def _probe(self) -> bool:
         """One look for the whole daemon while GitHub does not answer; its first answer makes all due."""
-        if (self.reach.wait_s(self._issues.now) or 0.0) > 0:
+        if (self.reach.wait_s(self.issues.now) or 0.0) > 0:
             return False
         try:
             self.github.rate_limit()
         except (Unreachable, ServerFailed):
-            self.reach.failed(self._issues.now, self._chance)
+            self.reach.failed(self.issues.now, self._chance)
             return True
         except RemoteError:
             pass
         # an answer, if perhaps not a good one: the line itself finds out what it means
-        self._reached()
+        self.reached()
         return True
 
-    def _reached(self) -> None:
-        self.reached_at = self._issues.now
+    def reached(self) -> None:
+        """GitHub has answered: where it had not, everything is due now."""
+        self.reached_at = self.issues.now
         if self.reach.answered():
-            self._queue.make_due(self._issues.now, lane=Lane.GITHUB)
+            self._queue.make_due(self.issues.now, lane=Lane.GITHUB)
             self._emit("github_reached")
 
     def _failed(self, item: Item, subject: str, error: SessiondError) -> None:
         """Decide what becomes of the item; the class of the error decides, never its text."""
-        now, text = self._issues.now, str(error)
+        now, text = self.issues.now, str(error)
         match error:
             case Limited():
                 self._queue.release(item, error.retry_at, text, error.code)
-                self.pause = Pause(error.code, text, error.hint, now, error.retry_at)
-                self._emit("github_limited", kind=error.kind, seconds=round(error.retry_at - now, 1))
             case TokenRefused() | RepositoryMissing() | NotPermitted():
-                # a refused token is not shown again: that makes GitHub refuse valid ones too
-                until = None if isinstance(error, TokenRefused) else now + RECHECK_S
                 self._queue.release(item, now, text, error.code)
-                self.pause = Pause(error.code, text, error.hint, now, until)
-                self._issues.look_again(forget=True)
-                self._emit("push_paused", code=error.code, reason=text, hint=error.hint)
             case IssueLocked():
                 self._queue.release(item, now + LOCKED_S, text, error.code)
                 self._emit("push_failed", session=subject, code=error.code, reason=text, hint=error.hint)
@@ -239,15 +262,33 @@ class Push:
                 self._emit("push_failed", session=subject, code=error.code, reason=text, hint=error.hint)
             case _:
                 raise error
+        if isinstance(error, RemoteError):
+            self.failed(error)
+
+    def failed(self, error: RemoteError) -> None:
+        """What an error of GitHub's means for everything that is asked of it."""
+        now, text = self.issues.now, str(error)
+        match error:
+            case Limited():
+                self.pause = Pause(error.code, text, error.hint, now, error.retry_at)
+                self._emit("github_limited", kind=error.kind, seconds=round(error.retry_at - now, 1))
+            case TokenRefused() | RepositoryMissing() | NotPermitted():
+                # a refused token is not shown again: that makes GitHub refuse valid ones too
+                until = None if isinstance(error, TokenRefused) else now + RECHECK_S
+                self.pause = Pause(error.code, text, error.hint, now, until)
+                self.issues.look_again(forget=True)
+                self._emit("push_paused", code=error.code, reason=text, hint=error.hint)
+            case _:
+                pass
         if isinstance(error, Unreachable | ServerFailed):
             if self.reach.failed(now, self._chance):
                 self._emit("github_unreachable", reason=text)
-        elif isinstance(error, RemoteError):
-            self._reached()
+        else:
+            self.reached()
 
     def _name(self, item: Item) -> str:
         try:
-            return self._catalog.session(item.subject).name if item.operation == "comment" else ""
+            return self._catalog.session(item.subject).name if item.operation != "index" else ""
         except NoSuchSession:
             return ""
 
@@ -256,26 +297,80 @@ class Push:
     def _send_record(self, item: Item) -> Steps:
         session = self._catalog.session(item.subject)
         checkpoint = self._catalog.checkpoint(session, item.checkpoint)
-        repository = self._issues.repository()
+        repository = self.issues.repository()
         whose = self._whose(session, repository)
-        if not self._issues.held(repository, whose) and self._budget_spent(item):
+        if not self.issues.held(repository, whose) and self._budget_spent(item):
             return True
-        placement = yield from self._issues.home(
+        placement = yield from self.issues.home(
             repository, whose, in_doubt=item.in_doubt, patient=item.failures < PATIENCE
         )
+        ours = self._ours(session, checkpoint)
         held = self._record(repository, whose)
-        before = self._gate.taken.copy()
-        draft = self._draft(session, checkpoint)
-        for kind, count in (self._gate.taken - before).items():
-            self._emit("secret_redacted", session=session.name, kind=kind, count=count)
-        content = comments.content_hash(draft)
-        sent = self._placements.sent(session.id, repository.id)
-        if sent is not None and sent.content == content and _whole(held, sent.revision):
-            self._finish(
-                item, repository, placement, session, checkpoint, Sent(sent.issue, sent.revision, content)
-            )
+        sent = whose.sent
+        if sent is not None and sent.content == ours.content and _is_as_sent(held, sent):
+            self._finish(item, repository, placement, session, checkpoint, sent)
             self._emit("push_unchanged", session=session.name)
             return True
+        found = self.judge.look(repository, whose, session, patient=item.failures < PATIENCE)
+        theirs = {id_: self.judge.weigh(session, ours, version, sent) for id_, version in found.items()}
+        held = self._record(repository, whose)
+        first = held.get(1)
+        if first is not None and all(version.is_enough for version in theirs.values()) and first.id in theirs:
+            # others have been here, and what they wrote holds all of ours
+            self._take(item, repository, placement, session, checkpoint, ours, first)
+            return True
+        before = self._gate.taken.copy()
+        draft = self.judge.draft(session, ours)
+        self._tell_redactions(session, before)
+        if first is not None and _holds(held, draft) and not (sent and first.sha256 == sent.sha256):
+            self._take(item, repository, placement, session, checkpoint, ours, first)
+        else:
+            placement, written = yield from self._write(repository, placement, session, whose, draft)
+            yield from self._write_both(repository, placement, session, whose)
+            sent = Sent(
+                placement.number or 0, written.revision, ours.content, written.sha256, written.critical
+            )
+            self._finish(item, repository, placement, session, checkpoint, sent)
+            self._emit(
+                "push_completed",
+                session=session.name,
+                checkpoint=checkpoint.id,
+                issue=placement.number,
+                revision=written.revision,
+                parts=written.parts,
+                seconds=round(self.issues.now - checkpoint.at, 3),
+            )
+        return True
+
+    def _take(
+        self,
+        item: Item,
+        repository: Repository,
+        placement: Placement,
+        session: Session,
+        checkpoint: Checkpoint,
+        ours: Ours,
+        first: Held,
+    ) -> None:
+        """The record holds all of ours already, whoever wrote it."""
+        taken = Sent(placement.number or 0, first.revision, ours.content, first.sha256, first.critical)
+        self._finish(item, repository, placement, session, checkpoint, taken)
+        self._emit("push_unchanged", session=session.name)
+
+    def _tell_redactions(self, session: Session, before: Counter[str]) -> None:
+        for kind, count in (self._gate.taken - before).items():
+            self._emit("secret_redacted", session=session.name, kind=kind, count=count)
+
+    def _write(
+        self,
+        repository: Repository,
+        placement: Placement,
+        session: Session,
+        whose: Whose,
+        draft: comments.Draft,
+    ) -> Generator[float, float, tuple[Placement, Written]]:
+        """Write the record's next revision, part 1 last; returns where it is, and what it is now."""
+        held = self._record(repository, whose)
         revision = max([0, *(comment.revision for comment in held.values())]) + 1
         kept = {part: comment.kept for part, comment in held.items() if comment.kept}
         bodies = comments.render(
@@ -286,27 +381,33 @@ class Push:
                 repository, placement, session, whose, held.get(part), bodies[part - 1]
             )
         yield from self._delete_surplus(repository, whose, len(bodies))
-        self._finish(
-            item, repository, placement, session, checkpoint, Sent(placement.number or 0, revision, content)
-        )
-        self._emit(
-            "push_completed",
-            session=session.name,
-            checkpoint=checkpoint.id,
-            issue=placement.number,
-            revision=revision,
-            parts=len(bodies),
-            seconds=round(self._issues.now - checkpoint.at, 3),
-        )
+        first = comments.parse(bodies[0])
+        sha256, record = (first.sha256, first.record) if first is not None else ("", None)
+        return placement, Written(revision, len(bodies), sha256, critical_hash(record))
+
+    def _write_both(
+        self, repository: Repository, placement: Placement, session: Session, whose: Whose
+    ) -> Steps:
+        """Give the other version a record of its own, where a person has chosen that."""
+        for version in self.judge.versions.of(session.id):
+            if version.verdict != "both":
+                continue
+            key = f"{session.key}-{version.machine[:6]}"
+            draft = self.judge.draft_of(session, version, session_id=key)
+            of_other = whose._replace(key=key, sent=None)
+            held = self._record(repository, of_other)
+            if 1 not in held or not _holds(held, draft):
+                placement, _ = yield from self._write(repository, placement, session, of_other, draft)
+            self.judge.versions.judge(version, "kept")
         return True
 
     def _budget_spent(self, item: Item) -> bool:
         """Whether a new comment would wait long: then the item waits in the queue, and edits pass by."""
-        wait = self._issues.pace.wait_s(self._issues.now, creates=True)
+        wait = self.issues.pace.wait_s(self.issues.now, creates=True)
         if wait <= LONGEST_WAIT_S:
             return False
         self._queue.release(
-            item, self._issues.now + wait, "Waits for GitHub's limit on new comments.", "creation_budget"
+            item, self.issues.now + wait, "Waits for GitHub's limit on new comments.", "creation_budget"
         )
         return True
 
@@ -321,14 +422,14 @@ class Push:
     ) -> None:
         with self._store.transaction():
             self._placements.save_sent(session.id, repository.id, sent)
-            self._catalog.mark_pushed(session.id, checkpoint, self._issues.now)
+            self._catalog.mark_pushed(session.id, checkpoint, self.issues.now)
             if self._queue.get(item.operation, item.subject) is not None:
-                self._queue.done(item, self._issues.now)
+                self._queue.done(item, self.issues.now)
             if (
                 placement.ours
-                and comments.text_hash(self._issues.index(repository, placement)) != placement.index_sha
+                and comments.text_hash(self.issues.index(repository, placement)) != placement.index_sha
             ):
-                self._queue.enqueue("index", placement.id, "", self._issues.now, delay_s=INDEX_DELAY_S)
+                self._queue.enqueue("index", placement.id, "", self.issues.now, delay_s=INDEX_DELAY_S)
 
     def _whose(self, session: Session, repository: Repository) -> Whose:
         return Whose(
@@ -350,7 +451,7 @@ class Push:
     def _record(self, repository: Repository, whose: Whose) -> dict[int, Held]:
         """The comments that hold the session's record now, by part; of doubles the oldest counts."""
         chosen: dict[int, Held] = {}
-        for comment in self._issues.held(repository, whose):
+        for comment in self.issues.held(repository, whose):
             chosen.setdefault(comment.part, comment)
         return chosen
 
@@ -365,16 +466,16 @@ class Push:
     ) -> Generator[float, float, Placement]:
         """Edit the part's comment, or create it; returns the issue where it lies."""
         if held is not None:
-            yield from self._issues.turn()
+            yield from self.issues.turn()
             try:
-                self._issues.hold(repository, held.issue, self.github.update_comment(held.id, body))
+                self.issues.hold(repository, held.issue, self.github.update_comment(held.id, body))
             except Missing:
                 # a person deleted it, and the session is still worth showing: look, then write it anew
                 self._placements.drop(repository.id, held.id)
                 self._emit("comment_missed", session=session.name, comment=held.id)
-                self._issues.list_completely(repository, placement)
+                self.issues.list_completely(repository, placement)
             except NotPermitted as error:
-                if held.author == self._issues.login:
+                if held.author == self.issues.login:
                     raise
                 # this one alone is out of reach, so nothing else waits for it
                 raise Refused(
@@ -386,38 +487,36 @@ class Push:
                 self._emit("comment_edited", session=session.name, comment=held.id, issue=held.issue)
                 return placement
         while True:
-            yield from self._issues.turn(creates=True)
+            yield from self.issues.turn(creates=True)
             number = placement.number or 0
             self._placements.intend(session.id, repository.id, number)
             try:
                 comment = self.github.create_comment(number, body)
             except IssueFull:
                 self._emit("issue_filled", issue=number)
-                placement = yield from self._issues.next_volume(repository, placement, whose)
+                placement = yield from self.issues.next_volume(repository, placement, whose)
                 continue
-            self._issues.hold(repository, number, comment)
-            self._issues.learn_login(comment.author)
+            self.issues.learn_login(comment.author)
+            self.issues.hold(repository, number, comment)
             self._emit("comment_created", session=session.name, comment=comment.id, issue=number)
             return placement
 
     def _delete_surplus(self, repository: Repository, whose: Whose, parts: int) -> Steps:
         """Delete parts that the revision no longer has, and our own doubles."""
         chosen = {comment.id for comment in self._record(repository, whose).values()}
-        for comment in self._issues.held(repository, whose):
-            double = comment.id not in chosen and comment.author == self._issues.login
+        for comment in self.issues.held(repository, whose):
+            double = comment.id not in chosen and comment.author == self.issues.login
             if comment.part <= parts and not double:
                 continue
-            yield from self._issues.turn()
+            yield from self.issues.turn()
             with suppress(Missing):
                 self.github.delete_comment(comment.id)
             self._placements.drop(repository.id, comment.id)
             self._emit("comment_deleted", session=whose.name, comment=comment.id)
         return True
 
-    def _draft(self, session: Session, checkpoint: Checkpoint) -> comments.Draft:
-        """The record as it will be sent, through the privacy gate; its bytes come from the vault alone."""
-        summary = checkpoint.summary or session.summary
-        tier = session.tier or Tier.GITHUB_ONLY
+    def _ours(self, session: Session, checkpoint: Checkpoint) -> Ours:
+        """This machine's version: its bytes are in the vault, its record is through the privacy gate."""
         roles = {file.name: file.role for file in self._catalog.files(session.id).values()}
         vault = self._vault.open(session.project or "unknown", session.stored_as)
         stored = [
@@ -425,6 +524,18 @@ class Push:
             for file in vault.files(checkpoint.id).values()
             if file.deleted_at is None and roles.get(file.name, Role.COMPANION) is not Role.COMPANION
         ]
+        before = self._gate.taken.copy()
+        draft = self._draft(session, checkpoint, vault, stored)
+        self._tell_redactions(session, before)
+        files = {file.name: Stored(vault, file) for file in stored}
+        return Ours(files, draft, comments.content_hash(draft), roles)
+
+    def _draft(
+        self, session: Session, checkpoint: Checkpoint, vault: SessionVault, stored: Sequence[StoredFile]
+    ) -> comments.Draft:
+        """The record as this machine alone would send it."""
+        summary = checkpoint.summary or session.summary
+        tier = session.tier or Tier.GITHUB_ONLY
         told = {entry.id: entry for entry in summary.critical.checkpoints}
         told |= {
             c.id: CheckpointEntry(c.id, rfc3339(c.at), c.trigger)
@@ -467,40 +578,163 @@ class Push:
             run_id=said.run_id or here.run_id,
         )
 
+    # --- two versions of a session
+
+    def _send_notice(self, item: Item) -> Steps:
+        """Tell of a conflict with one comment, which notifies; what was chosen is edited into it."""
+        session = self._catalog.session(item.subject)
+        repository = self.issues.repository()
+        whose = self._whose(session, repository)
+        patient = item.failures < PATIENCE
+        placement = yield from self.issues.home(repository, whose, in_doubt=False, patient=patient)
+        for conflict in self.judge.conflicts.untold(session.id):
+            placement = yield from self._tell(
+                repository, placement, session, whose, conflict, patient=patient
+            )
+        self._queue.done(item, self.issues.now)
+        return True
+
+    def _tell(
+        self,
+        repository: Repository,
+        placement: Placement,
+        session: Session,
+        whose: Whose,
+        conflict: Conflict,
+        *,
+        patient: bool,
+    ) -> Generator[float, float, Placement]:
+        if not conflict.notice:
+            # whoever wrote it, perhaps this machine without hearing of it, one is enough
+            listing = self.issues.list_completely(repository, placement, patient=patient)
+            conflict = self.judge.recognise(session, conflict, listing)
+        if conflict.notice and conflict.told != conflict.state:
+            yield from self.issues.turn()
+            with suppress(Missing):  # a person deleted it
+                body = self.judge.notice(session, conflict)
+                self.github.update_comment(conflict.notice, body)
+        elif not conflict.notice and conflict.is_open:
+            yield from self.issues.turn(creates=True)
+            try:
+                comment = self.github.create_comment(
+                    placement.number or 0, self.judge.notice(session, conflict)
+                )
+            except IssueFull:
+                following = yield from self.issues.next_volume(repository, placement, whose)
+                return (
+                    yield from self._tell(repository, following, session, whose, conflict, patient=patient)
+                )
+            conflict = replace(conflict, notice=comment.id)
+            self._emit("notice_created", session=session.name, comment=comment.id, issue=placement.number)
+        self.judge.conflicts.save(replace(conflict, told=conflict.state))
+        return placement
+
+    def is_foreign(self, repository: Repository, session: Session, first: Held) -> bool:
+        """Whether a record that was heard of is the session's, and not as this machine has left it."""
+        whose = self._whose(session, repository)
+        sent = whose.sent
+        if whose.source != "claude" and not self.issues.is_home(repository, whose, first.issue):
+            return False
+        if sent is not None and sent.sha256 == first.sha256 and sent.critical in {"", first.critical}:
+            return False
+        return not (first.machine == self._machine and first.intact)
+
+    def look(self, repository: Repository, session: Session) -> None:
+        """Keep and weigh what the record of a session holds that is not pushed itself.
+
+        Raises:
+            Lagging: it is just being written.
+            CopyError: it could not be kept.
+        """
+        if session.checkpoint is None:
+            return
+        whose = self._whose(session, repository)
+        ours = self._ours(session, self._catalog.checkpoint(session, session.checkpoint))
+        held = self._placements.held(repository.id, session.key)
+        for version in self.judge.look(repository, whose, session, patient=True, held=held).values():
+            self.judge.note(session, ours, version)
+
+    def resolve(self, session: Session, conflict: Conflict, keep: str, now: float) -> None:
+        """Settle a conflict as a person wishes; what follows from it is sent like everything else.
+
+        Raises:
+            UsageError: that cannot be, and the message says why.
+        """
+        self.judge.choose(session, conflict, keep, self._ours(session, self._newest(session)), now)
+
+    def _newest(self, session: Session) -> Checkpoint:
+        if session.checkpoint is None:
+            raise NoSuchCheckpoint(f"Session {session.name} has no checkpoint yet.")
+        return self._catalog.checkpoint(session, session.checkpoint)
+
+    def _hear(self, issue: int, comment: Comment) -> None:
+        """A comment that is no record: another machine's notice, perhaps, about a session that is here."""
+        notice = comments.parse_notice(comment.text)
+        session = self._catalog.named(notice.session_id) if notice is not None else None
+        if session is None:
+            return
+        repository = self.issues.repository()
+        if self.issues.is_home(repository, self._whose(session, repository), issue):
+            self.judge.hear(session, comment)
+
     # --- an issue's index
 
     def _send_index(self, item: Item) -> Steps:
-        repository = self._issues.repository()
+        repository = self.issues.repository()
         placement = self._placements.placement(item.subject)
         if placement is None or placement.number is None or placement.repository != repository.id:
-            self._queue.done(item, self._issues.now)
+            self._queue.done(item, self.issues.now)
             return True
-        sha = comments.text_hash(self._issues.index(repository, placement))
+        sha = comments.text_hash(self.issues.index(repository, placement))
         if sha != placement.index_sha:
-            yield from self._issues.turn()
+            yield from self.issues.turn()
             issue = self.github.issue(placement.number)
             kept = comments.outside_index(issue.text)
             try:
                 self.github.update_issue(
-                    placement.number, body=self._issues.index(repository, placement, kept)
+                    placement.number, body=self.issues.index(repository, placement, kept)
                 )
                 self._emit("index_written", issue=placement.number)
             except NotPermitted:
-                if issue.author == self._issues.login:
+                if issue.author == self.issues.login:
                     raise
                 # without write access only who opened the issue may: their machine lists what is new
         with self._store.transaction():
             placement.index_sha = sha
             self._placements.save(placement)
-            self._queue.done(item, self._issues.now)
+            self._queue.done(item, self.issues.now)
         return True
 
 
-def _whole(held: dict[int, Held], revision: int) -> bool:
-    """Whether GitHub holds every part of this revision, unchanged."""
-    parts = held[1].parts if 1 in held else 0
+def _is_as_sent(held: dict[int, Held], sent: Sent) -> bool:
+    """Whether GitHub holds every part of what was sent, and nobody has written since."""
+    first = held.get(1)
+    return (
+        first is not None
+        and first.revision == sent.revision
+        and sent.sha256 in {"", first.sha256}
+        and _is_whole(held)
+    )
+
+
+def _is_whole(held: dict[int, Held]) -> bool:
+    """Whether every part of one revision is there, unchanged."""
+    parts, revision = (held[1].parts, held[1].revision) if 1 in held else (0, 0)
     return parts > 0 and all(
         part in held and held[part].revision == revision and held[part].intact for part in range(1, parts + 1)
+    )
+
+
+def _holds(held: dict[int, Held], draft: comments.Draft) -> bool:
+    """Whether the record says already what the draft would make it say, but for its title and time."""
+    record, first = draft.record, held[1]
+    return (
+        _is_whole(held)
+        and first.machine == record.machine
+        and first.files_sha == record.sha256
+        and first.tier == record.tier
+        and first.title == record.title
+        and first.critical == critical_hash(record)
     )
 
 

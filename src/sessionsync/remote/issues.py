@@ -7,7 +7,7 @@ are listed completely once, and from then on by what changed.  Nothing here deci
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import NamedTuple
 
 import msgspec
@@ -68,6 +68,8 @@ class Issues:
     ) -> None:
         self.github = github
         self.now = 0.0
+        self.heard: Callable[[int, Comment], None] = lambda _issue, _comment: None
+        """Is told of every comment that is no record, with its issue."""
         self.pace = Pace(creations_per_hour=settings.creations_per_hour, creations=placements.creations())
         self._placements = placements
         self._store = placements.store
@@ -127,6 +129,10 @@ class Issues:
             self.learn_login(self.github.login() or "")
             self._asked_login = True
         return found
+
+    def known_repository(self) -> Repository:
+        """The repository as it was last seen: enough for reading."""
+        return self._repository or self.repository()
 
     def look_again(self, *, forget: bool = False) -> None:
         """Look at the repository at its next use; `forget` what was seen, as it is not to be relied on."""
@@ -291,7 +297,8 @@ class Issues:
             if patient:
                 raise
             listing = self.github.comments(number).items or []
-        held = [h for c in listing if (h := self.read(repository, number, c)) is not None]
+        read = {comment.id: self.read(repository, number, comment) for comment in listing}
+        held = [found for found in read.values() if found is not None]
         self._tell_edits(held)
         placement.total = len(listing)
         placement.listed_at, placement.etag = self.now, ""
@@ -299,6 +306,9 @@ class Issues:
         with self._store.transaction():
             self._placements.replace(repository.id, number, held)
             self._placements.save(placement)
+        for comment in listing:
+            if read[comment.id] is None:
+                self.heard(number, comment)
         return listing
 
     def _list_changes(self, repository: Repository, placement: Placement) -> None:
@@ -326,9 +336,10 @@ class Issues:
         A session whose id a person chose may have a namesake in another project: its record is another.
         """
         found = self._placements.held(repository.id, whose.key)
-        return [comment for comment in found if self._is_home(repository, whose, comment.issue)]
+        return [comment for comment in found if self.is_home(repository, whose, comment.issue)]
 
-    def _is_home(self, repository: Repository, whose: Whose, issue: int) -> bool:
+    def is_home(self, repository: Repository, whose: Whose, issue: int) -> bool:
+        """Whether a record of this session's name in that issue is the session's."""
         places = self._placements.of_issue(repository.id, issue)
         of_another = any(place.ours and place.project_key != whose.project_key for place in places)
         return bool(places) and (whose.source == "claude" or not of_another)
@@ -338,6 +349,7 @@ class Issues:
         held = self.read(repository, issue, comment)
         if held is None:
             self._placements.drop(repository.id, comment.id)
+            self.heard(issue, comment)
         else:
             self._tell_edits([held])
             self._placements.hold([held])

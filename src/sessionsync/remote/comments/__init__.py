@@ -18,19 +18,23 @@ from sessionsync.remote.comments.marker import (
     project_marker,
     text_hash,
 )
+from sessionsync.remote.comments.notice import OPEN, Notice, Side, parse_notice, render_notice
 from sessionsync.remote.comments.parse import Part, assemble, outside, parse
 from sessionsync.remote.comments.record import Record, RecordCritical, files_hash
 from sessionsync.remote.comments.render import render
 
 __all__ = [
+    "OPEN",
     "Digest",
     "Draft",
     "IndexEntry",
     "Marker",
+    "Notice",
     "Part",
     "ProjectMarker",
     "Record",
     "RecordCritical",
+    "Side",
     "assemble",
     "clear",
     "content_hash",
@@ -42,10 +46,12 @@ __all__ = [
     "outside",
     "outside_index",
     "parse",
+    "parse_notice",
     "parse_project_marker",
     "project_hash",
     "project_marker",
     "render",
     "render_issue_body",
+    "render_notice",
     "text_hash",
 ]

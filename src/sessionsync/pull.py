@@ -1,0 +1,172 @@
+"""What others have changed: heard of with one conditional request a minute, for the whole repository.
+
+Of a session that this machine has, what is newer elsewhere is kept beside its own copies, never in the
+agent's folder; of all others only what their records say of them is remembered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+
+from sessionsync.catalog import Catalog, Session
+from sessionsync.errors import CopyError, Lagging, Limited, Missing, RemoteError
+from sessionsync.events import Emit
+from sessionsync.push import Push
+from sessionsync.queue import Queue
+from sessionsync.remote.comments import parse_project_marker
+from sessionsync.remote.github import Comment, Repository
+from sessionsync.remote.issues import LABEL
+from sessionsync.remote.placements import Held, Placements
+
+EVERY_S = 60.0
+"""At most one conditional request a minute at rest."""
+# After a failure it is not asked again for so long; GitHub's own word for it wins.
+TROUBLE_S = 120.0
+# Below this share of a rate limit only what is pushed may cost requests.
+RESERVE = 0.2
+# A listing of changes that has become this long is cut at its old end.
+WINDOW_COMMENTS = 20
+# So many issues are listed when a repository is first heard of, the newest first.
+SURVEYED = 50
+
+
+class _Position(msgspec.Struct):
+    """Where listening goes on: since when, and the tag of what was heard last."""
+
+    since: str = ""
+    etag: str = ""
+    surveyed: bool = False
+
+
+class Pull:
+    """Listens for what others write.  Call it from the thread that pushes, between two items."""
+
+    def __init__(
+        self, *, push: Push, catalog: Catalog, queue: Queue, placements: Placements, emit: Emit
+    ) -> None:
+        self._push = push
+        self._catalog = catalog
+        self._queue = queue
+        self._placements = placements
+        self._store = placements.store
+        self._emit = emit
+        self._next_at = 0.0
+        self._asked_at = 0.0
+        self._pending = ("", _Position())
+        self.pulled_at: float | None = None
+        """When others were last heard, Unix seconds."""
+
+    def next_at(self, now: float) -> float | None:
+        """When `work` will next have something to do; None while only the pusher's state can tell."""
+        if self._push.pause is not None or self._push.reach.unreachable:
+            return None
+        return max(now, min(self._next_at, now + TROUBLE_S))
+
+    def soon(self) -> None:
+        """Ask at the next call, whatever the schedule says."""
+        self._next_at = 0.0
+
+    def work(self, now: float) -> bool:
+        """Ask once, where it is time; returns whether it was asked.
+
+        Raises:
+            StoreError: the state cannot be written.
+        """
+        is_late = now >= self._next_at or now < self._asked_at  # a clock set back prolongs nothing
+        if not is_late or self._push.pause is not None or self._push.reach.unreachable:
+            return False
+        self._asked_at, self._next_at = now, now + EVERY_S
+        if self._is_scarce(now):
+            return False
+        issues = self._push.issues
+        issues.now = now
+        try:
+            repository = issues.known_repository()
+            changed = self._changes(repository)
+            news = self._take(repository, changed)
+        except RemoteError as error:
+            self._next_at = max(now + TROUBLE_S, error.retry_at or 0.0)
+            if isinstance(error, Limited):
+                self._next_at = max(self._next_at, error.retry_at)
+            self._push.failed(error)
+            self._emit("pull_failed", code=error.code, reason=str(error), hint=error.hint)
+            return True
+        except CopyError as error:
+            self._emit("pull_failed", code=error.code, reason=str(error), hint=error.hint)
+            return True
+        self._push.reached()
+        self.pulled_at = now
+        self._emit("pull_completed", changed=len(changed), sessions=news)
+        return True
+
+    def _is_scarce(self, now: float) -> bool:
+        """Whether too little of a rate limit is left for anything but pushing."""
+        limits = self._push.github.limits.values()
+        return any(
+            limit.remaining < limit.limit * RESERVE and limit.reset_at > now
+            for limit in limits
+            if limit.limit
+        )
+
+    # --- listening
+
+    def _changes(self, repository: Repository) -> list[Comment]:
+        """The comments that changed since the last time."""
+        issues, github = self._push.issues, self._push.github
+        key = f"pull {repository.id}"
+        position = _Position()
+        with contextlib.suppress(msgspec.MsgspecError):
+            position = msgspec.json.decode(self._store.meta(key, lambda: "{}"), type=_Position)
+        if not position.since:
+            position.since = issues.window()
+        if not position.surveyed:
+            self._survey(repository)
+            position.surveyed = True
+        listing = github.changed_comments(position.since, etag=position.etag or None)
+        found = listing.items or []
+        if listing.items is not None:
+            position.etag = listing.etag or ""
+            if len(found) > WINDOW_COMMENTS:
+                position.since, position.etag = issues.window(), ""
+        self._pending = key, position
+        return found
+
+    def _survey(self, repository: Repository) -> None:
+        """Read what is in the repository's issues of sessions, once."""
+        issues, github = self._push.issues, self._push.github
+        for issue in sorted(github.find_issues(LABEL), key=lambda each: -each.number)[:SURVEYED]:
+            if parse_project_marker(issue.text) is None:
+                continue
+            if not issues.counts(issue.author, issue.author_association):
+                continue
+            with contextlib.suppress(Missing):
+                for comment in github.comments(issue.number).items or []:
+                    issues.hold(repository, issue.number, comment)
+
+    def _take(self, repository: Repository, changed: list[Comment]) -> int:
+        """Remember what was heard, and see to the sessions that are here; returns how many there were."""
+        issues = self._push.issues
+        heard: dict[str, Held] = {}
+        for comment in changed:
+            number = int(comment.issue_url.rpartition("/")[2] or 0)
+            was = self._placements.comment(repository.id, comment.id)
+            held = issues.hold(repository, number, comment)
+            if held is not None and held.part == 1 and held != was:
+                heard[held.session_id] = held
+        sessions = {key: session for key in heard if (session := self._catalog.named(key)) is not None}
+        for key, session in sessions.items():
+            if self._push.is_foreign(repository, session, heard[key]):
+                self._see_to(repository, session)
+        key, position = self._pending
+        self._store.set_meta(key, msgspec.json.encode(position).decode())
+        return len(sessions)
+
+    def _see_to(self, repository: Repository, session: Session) -> None:
+        """Have a version from elsewhere weighed: with a push where the session is one to push, else here."""
+        if session.commented and session.checkpoint is not None:
+            self._queue.enqueue("comment", session.id, session.checkpoint, self._push.issues.now)
+            return
+        with contextlib.suppress(Lagging):
+            self._push.look(repository, session)
