@@ -335,6 +335,7 @@ def test_a_context_file_lands_in_its_issue(make: Make, gh: FakeGitHub) -> None:
     assert part.record is not None
     assert (part.session_id, part.record.source, part.record.context.issue) == ("context.app.2", "context", 2)
     assert part.record.critical_data.decisions == ["SQLite"]
+    assert "\nsessiond restore --for-issue 2\n" in two
     assert part.record.local_path == ".claude/sessions/2.md"
     assert "note.app.2026-01-02-topic" in three
     (index,) = bodies(gh, 4)  # the project's own issue

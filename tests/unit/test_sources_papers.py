@@ -103,6 +103,8 @@ def conclude(source: Source, one: Found, summary: Summary | None = None) -> Summ
         (".hidden.md", None),
         (".#topic.md", None),
         ("topic.md~", None),
+        ("topic.md.tmp", None),
+        ("abc.json.tmp", None),
         ("topic.md.swp", None),
         ("x.jsonl", None),
     ],

@@ -25,6 +25,8 @@ from sessionsync.sources.prose import TITLE_CHARS, clip
 
 FAILED = 15
 """Failed approaches among the decisions: not to go that way again is one."""
+_DRAFTS = (".md.tmp", ".json.tmp", ".tmp.tmp")
+"""What a program writes before it moves it into the place of the file that it is."""
 _UNKNOWN = frozenset({"", "unknown", "none", "n/a"})
 
 
@@ -36,6 +38,8 @@ class Notes(Papers):
 
     def takes(self, name: str, *, of_agent: bool) -> bool:
         """Markdown and `.tmp`; in the agent's own folders `.tmp` alone."""
+        if name.endswith(_DRAFTS):
+            return False
         return name.endswith(".tmp") or (name.endswith(".md") and not of_agent and not issue_of(name))
 
     def peek_cwd(self, found: Found, limit_bytes: int) -> str:

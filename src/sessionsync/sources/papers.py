@@ -148,8 +148,8 @@ class Papers:
 
     def _agent_desks(self) -> list[_Desk]:
         return [
-            _Desk(real(root), name, real(root / name), is_agents=True)
-            for root in dict.fromkeys(self._agents)
+            _Desk(root, name, real(root / name), is_agents=True)
+            for root in dict.fromkeys(map(real, self._agents))
             for name in AGENT_FOLDERS
         ]
 

@@ -79,6 +79,8 @@ def _commands(draft: Draft) -> str:
     if name.startswith("-"):  # no option
         name = f"{source}:{name}"
     commands = [f"sessiond restore {shell_word(name)}"]
+    if source == "context" and (issue := draft.record.context.issue):
+        commands = [f"sessiond restore --for-issue {issue}"]  # with what was said on it since
     if source == "claude":
         # a second session of one id has a longer name here, but not there
         uuid = _UUID.match(draft.session_id)
