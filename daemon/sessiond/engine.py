@@ -18,6 +18,7 @@ from sessionsync.capture import Capture
 from sessionsync.catalog import Catalog
 from sessionsync.config import Config, Paths
 from sessionsync.digests import Digests
+from sessionsync.elsewhere import Elsewhere
 from sessionsync.errors import ConfigError
 from sessionsync.events import Emit
 from sessionsync.model import Context, rfc3339
@@ -143,6 +144,7 @@ class Engine:
             queue=self.queue,
             placements=self.placements,
             vault=self.vault,
+            elsewhere=Elsewhere(self.config.backup.vault_dir, self._emit),
             digests=Digests(self.store, gate),
             github=github,
             gate=gate,
