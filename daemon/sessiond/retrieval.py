@@ -105,8 +105,8 @@ class Restoring:
         self.records = records
         self.shelves = Shelves([*shelves, records] if records is not None else shelves)
         self.notes: list[str] = []
-        self._config = config
-        self._catalog = catalog
+        self.config = config
+        self.catalog = catalog
         self._cupboard = Cupboard(vault, backup.vault_dir, backup.mirror_dir)
         self._names = projects.Names(backup.mirror_dir)
         self._here = _here()
@@ -121,12 +121,12 @@ class Restoring:
             NoSuchSession: nobody knows it; the hint offers those that come near.
             AmbiguousSession: several are meant.
         """
-        found = resolve(text, self._catalog, self._cupboard)
+        found = resolve(text, self.catalog, self._cupboard)
         if found is not None:
             return found
         ids = [session.ref.session_id for session in self._cupboard.sessions()]
-        if self._catalog is not None:
-            ids += [session.key for session in self._catalog.sessions()]
+        if self.catalog is not None:
+            ids += [session.key for session in self.catalog.sessions()]
         if self.records is None:
             raise unknown(text, ids, asked="on this machine")
         filed = self.records.named(text, self._key)
@@ -177,13 +177,13 @@ class Restoring:
             for catalog, session in self._local()
             if is_of(found := of_session(session, catalog), self._key) or is_in(session, self._here)
         ]
-        if self._catalog is None:
+        if self.catalog is None:
             described = (self._cupboard.described(each) for each in self._cupboard.sessions())
             known = [each for each in described if is_of(each, self._key)]
         return known, filed
 
     def _local(self) -> list[tuple[Catalog, Session]]:
-        catalog = self._catalog
+        catalog = self.catalog
         return [] if catalog is None else [(catalog, session) for session in catalog.sessions()]
 
     def _newest(self, known: list[Known], filed: list[Filed], what: str) -> Known:
@@ -257,7 +257,7 @@ class Restoring:
             lambda copy: self._target(session, copy, wish),
             confirm=lambda copy: self._confirm(session, copy, wish),
             settle=lambda copy, target: self._settle(session, copy, target),
-            keep_in=self._config.backup.mirror_dir,
+            keep_in=self.config.backup.mirror_dir,
             now=time.time(),
             alive=is_alive,
             force=wish.force,
@@ -350,7 +350,7 @@ class Restoring:
 
     def _agent(self) -> Path:
         """The agent's folder: its own, where that is watched, else the first that is."""
-        roots, own = self._config.claude_roots(os.environ), claude_root(os.environ)
+        roots, own = self.config.claude_roots(os.environ), claude_root(os.environ)
         return own if own in roots else roots[0]
 
     def _is_mine(self, copy: Copy) -> bool:

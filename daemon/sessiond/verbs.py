@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sessiond.control import Answer, Params, Verb, flag, number, text
+from sessiond.reconstructing import reconstruct
+from sessiond.retrieval import opened
 from sessiond.spool import Save
 from sessionsync import __version__, report
 from sessionsync.archiving import Archiving, code_of
@@ -48,6 +50,7 @@ class Verbs:
         "reindex",
         "verify",
         "repair",
+        "reconstruct",
         "gc",
         "reload",
         "stop",
@@ -238,6 +241,14 @@ class Verbs:
             "kept": [readable(str(path)) for path in healing.kept],
             "left": [{"where": bad.where, "what": bad.what} for bad in healing.left],
         }
+
+    def reconstruct(self, params: Params) -> Answer:
+        """Make the best of what is left of a session, in a folder of its own."""
+        out = text(params, "out", "")
+        with opened() as restoring:
+            session = restoring.find(text(params, "session"))
+            folder = Path(out) if out else None
+            return reconstruct(restoring, session, folder, dry_run=flag(params, "dry_run"))
 
     def gc(self, params: Params) -> Answer:
         """Remove what nothing names any longer."""

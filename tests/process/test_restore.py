@@ -11,10 +11,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from sessionsync.restore import loadable
 from tests.conftest import poll
 from tests.daemon import Daemon
 from tests.fakes.agent import Agent
@@ -305,3 +307,43 @@ def test_a_session_that_goes_on_elsewhere_keeps_its_project_and_its_one_comment(
         assert (two.mirror / "my-clone" / put.name).read_bytes() == agent.data
         names = json.loads((two.mirror / ".projects.json").read_text())["names"]
         assert names == {"github.com/o/app": "my-clone"}
+
+
+def test_of_a_session_whose_copies_are_gone_the_best_is_made(folder: Path) -> None:
+    with FakeGitHub() as gh, ExitStack() as ends:
+        gh.add_repo("o/r", private=True)
+        gh.token("T", login="me")
+        github = {"SESSIOND_GITHUB_REPO": "o/r", "SESSIOND_GITHUB_API_URL": gh.url, "GH_TOKEN": "T"}
+        daemon = ends.enter_context(Daemon(folder, **github))
+        app = project(daemon)
+        daemon.start()
+        agent = an_agent(app, *(f"Question {n}, about saffron? " + "so " * 2000 for n in range(10)))
+        live = transcript(daemon, app, agent)
+        live.write_bytes(agent.data)
+        poll(lambda: run(daemon, "ctl", "checkpoint", agent.session).returncode == 0, 20)
+        assert run(daemon, "ctl", "sync", "--wait").returncode == 0
+        poll(lambda: run(daemon, "search", "saffron", "--json").stdout.count('"role": "user"') == 10, 20)
+        daemon.stop()
+        live.unlink()
+        for kept in (daemon.mirror, daemon.vault):
+            shutil.rmtree(kept)
+        daemon.start()
+        done = run(daemon, "ctl", "reconstruct", agent.session, "--dry-run", "--json")
+        assert done.returncode == 5, done.stderr
+        assert not (folder / "out").exists()
+        done = run(daemon, "ctl", "reconstruct", agent.session, "--out", str(folder / "out"), "--json")
+        assert done.returncode == 5, done.stderr
+        answer = json.loads(done.stdout)
+        assert (answer["problems"], answer["path"]) == ([], str(folder / "out"))
+        text = (folder / "out" / live.name).read_text()
+        assert all(f"question {n} about saffron" in text for n in range(10))
+        assert loadable(folder / "out" / live.name) == []
+        assert not live.exists()
+        done = run(daemon, "ctl", "reconstruct", agent.session, "--out", str(folder / "out"))
+        assert done.returncode == 1
+        assert "is there already" in done.stderr
+        done = run(daemon, "ctl", "reconstruct", agent.session[:8])
+        assert done.returncode == 5
+        assert "are lost, behind the beginning" in done.stdout
+        assert Path(done.stdout.splitlines()[-1], "report.json").is_file()
+        assert run(daemon, "ctl", "reconstruct", "nobody").returncode == 4

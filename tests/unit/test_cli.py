@@ -107,6 +107,7 @@ ACTS = (
     "local-only",
     "verify",
     "repair",
+    "reconstruct",
     "gc",
     "reload",
     "stop",

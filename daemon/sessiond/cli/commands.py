@@ -551,6 +551,40 @@ def repair(context: click.Context, session: str, *, as_json: bool) -> None:
     context.exit(1 if answer["left"] else 0)
 
 
+@ctl.command(
+    epilog=example(
+        "sessiond ctl reconstruct 3f2a9c1e --dry-run", "sessiond ctl reconstruct 3f2a9c1e --out /tmp/s"
+    )
+)
+@click.argument("session", metavar="ID")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder to write it into, new or empty; else one beside the state.",
+)
+@click.option("--dry-run", is_flag=True, help=DRY_HELP)
+@as_json
+@click.pass_context
+def reconstruct(
+    context: click.Context, session: str, *, out: Path | None, dry_run: bool, as_json: bool
+) -> None:
+    """Make the best of what is left of a session that no copy has whole.
+
+    Of lines whose bytes lie anywhere, of the words in the search index, and of what the record and the state
+    tell.  Nothing is written over: it goes into a folder of its own, with a report.json that says of each
+    line whether it is exact or inferred, and of each gap where it was.  Exit code 5 when it is not exact.
+    """
+    answer = act(
+        "reconstruct",
+        timeout_s=VERIFY_S,
+        session=session,
+        out=str(out.absolute()) if out is not None else None,
+        dry_run=dry_run or None,
+    )
+    tell(answer, tables.reconstruct, as_json=as_json)
+    context.exit(0 if answer["complete"] else 5)
+
+
 @ctl.command(epilog=example("sessiond ctl gc --dry-run", "sessiond ctl gc"))
 @click.option("--dry-run", is_flag=True, help=DRY_HELP)
 @as_json

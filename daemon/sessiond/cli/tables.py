@@ -251,6 +251,40 @@ def repair(answer: Json, _now: float, out: Terminal) -> list[str]:
     return [*lines, "No other copy can heal:", *table(("WHERE", "WHAT"), rows, out)]
 
 
+def reconstruct(answer: Json, _now: float, out: Terminal) -> list[str]:
+    """`ctl reconstruct`: each file, what is missing of it, and where it all lies."""
+    rows = [
+        (
+            each["path"],
+            size(each["size"]),
+            each["status"],
+            f"{each['exact']:,}",
+            f"{each['inferred']:,}",
+            str(len(each["gaps"])),
+        )
+        for each in answer["files"]
+    ]
+    heads = ("FILE", "SIZE", "IS", "EXACT LINES", "INFERRED", "GAPS")
+    lines = table(heads, rows, out, right=(1, 3, 4, 5))
+    gaps = [(file["path"], gap) for file in answer["files"] for gap in file["gaps"]]
+    for path, gap in gaps[:SHOWN]:
+        end = gap["offset"] + gap["length"]
+        lines.append(f"  - {clean(path)}: bytes {gap['offset']} to {end} are lost, behind {_line(gap)}.")
+    lines += [f"  - and {len(gaps) - SHOWN} more gaps: see the report"] * (len(gaps) > SHOWN)
+    lines += [f"  - {clean(path)} is lost." for path in answer["missing"][:SHOWN]]
+    lines += [f"  - {len(answer['fragments'])} fragments are kept beside."] * bool(answer["fragments"])
+    for note in answer["notes"]:
+        lines += wrap(f"  - {clean(note)}", out.width, "    ")
+    lines += [f"  - The agent may stumble over it: {clean(problem)}." for problem in answer["problems"]]
+    if answer["complete"]:
+        lines.append("Nothing is missing: `sessiond restore` may do as well.")
+    return [*lines, clean(answer["path"])] if answer["path"] else [*lines, "Nothing was written."]
+
+
+def _line(gap: Json) -> str:
+    return f"line {clean(gap['after_uuid'])}" if gap["after_uuid"] else "the beginning"
+
+
 def gc(answer: Json, _now: float, _out: Terminal) -> list[str]:
     """`ctl gc`."""
     lines = [clean(path) for path in answer["files"]]

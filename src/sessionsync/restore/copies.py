@@ -180,7 +180,7 @@ class MirrorShelf:
             dropped = self._dropped(project, session)
             paths: dict[str, tuple[Path, int]] = {}
             newest = 0.0
-            for name, path in self._paths(project, session):
+            for name, path in self.paths(project, session):
                 if name not in dropped:
                     status = path.stat(follow_symlinks=False)
                     paths[name] = path, status.st_size
@@ -197,7 +197,7 @@ class MirrorShelf:
             return set()
         return {name for name, file in files.items() if file.deleted_at is not None}
 
-    def _paths(self, project: str, session: Known) -> Iterator[tuple[str, Path]]:
+    def paths(self, project: str, session: Known) -> Iterator[tuple[str, Path]]:
         """The name of each file of a session, and where its copy lies: the way of `Mirror.path_of` back."""
         ref, sid = session.ref, session.session_id
         folder = self._mirror.path_of(project, ref, "x").parent

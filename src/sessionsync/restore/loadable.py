@@ -17,24 +17,47 @@ SHOWN = 3  # lines that a problem names
 _ASIDE = "progress"
 
 
-class _Block(msgspec.Struct):
+class Block(msgspec.Struct):
+    """A part of a message."""
+
     type: str = ""
     id: str = ""
     tool_use_id: str = ""
 
 
-class _Message(msgspec.Struct):
+class Message(msgspec.Struct):
+    """What was said."""
+
     id: str = ""
-    content: str | list[_Block] | None = None
+    content: str | list[Block] | None = None
+
+    def calls(self) -> list[str]:
+        """The tool calls in it."""
+        return [block.id for block in self._blocks() if block.type == "tool_use" and block.id]
+
+    def results(self) -> list[str]:
+        """The calls whose results are in it."""
+        return [b.tool_use_id for b in self._blocks() if b.type == "tool_result" and b.tool_use_id]
+
+    def _blocks(self) -> list[Block]:
+        return self.content if isinstance(self.content, list) else []
 
 
-class _Row(msgspec.Struct):
+class Row(msgspec.Struct):
+    """What the agent goes by in a line."""
+
     type: str = ""
     uuid: str | None = None
     parent: str | None = msgspec.field(default=None, name="parentUuid")
     session: str | None = msgspec.field(default=None, name="sessionId")
     is_sidechain: bool | None = msgspec.field(default=None, name="isSidechain")
-    message: _Message | None = None
+    timestamp: str | None = None
+    message: Message | None = None
+
+    @property
+    def needs_parent(self) -> bool:
+        """Whether the agent misses its parent where that is not there; not that of a note beside."""
+        return bool(self.parent) and self.type != _ASIDE
 
 
 def loadable(path: Path, sha256: str = "") -> list[str]:
@@ -49,7 +72,7 @@ def loadable(path: Path, sha256: str = "") -> list[str]:
         OSError: it cannot be read.
     """
     digest = hashlib.sha256()
-    reader, reading = Reader(_Row), _Reading()
+    reader, reading = Reader(Row), _Reading()
     number = 0
     for number, line in enumerate(_lines(path, digest), 1):
         if not line.isspace():
@@ -87,7 +110,7 @@ class _Reading:
         self.results: dict[str, int] = {}
         self.answer = ""
 
-    def hear(self, number: int, rows: Sequence[_Row], *, is_bad: bool) -> None:
+    def hear(self, number: int, rows: Sequence[Row], *, is_bad: bool) -> None:
         if is_bad:
             self.bad.append(number)
         for row in rows:
@@ -100,21 +123,20 @@ class _Reading:
             if row.message is not None:
                 self._pair(number, row.type, row.message)
 
-    def _place(self, number: int, row: _Row, uuid: str) -> None:
+    def _place(self, number: int, row: Row, uuid: str) -> None:
         self.parents.setdefault(uuid, row.parent)
-        if row.parent and row.type != _ASIDE:
+        if row.needs_parent and row.parent:
             self.children.append((number, row.parent))
         if row.type in {"user", "assistant"} and not row.is_sidechain:
             self.leaf = uuid
 
-    def _pair(self, number: int, kind: str, message: _Message) -> None:
+    def _pair(self, number: int, kind: str, message: Message) -> None:
         if kind == "assistant":
             self.answer = message.id
-        for block in message.content if isinstance(message.content, list) else ():
-            if block.type == "tool_use" and block.id:
-                self.calls.setdefault(block.id, (number, message.id))
-            elif block.type == "tool_result" and block.tool_use_id:
-                self.results.setdefault(block.tool_use_id, number)
+        for call in message.calls():
+            self.calls.setdefault(call, (number, message.id))
+        for call in message.results():
+            self.results.setdefault(call, number)
 
     def problems(self, name: str) -> list[str]:
         found = []

@@ -15,7 +15,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import Self
 from sessionsync.errors import CopyIncomplete, CopyMismatch, RestoreError, SessionLive
 from sessionsync.model import Role, SessionFile
 from sessionsync.restore.copies import Copy
-from sessionsync.restore.names import grows_by_lines
+from sessionsync.restore.names import grows_by_lines, steps
 from sessionsync.restore.target import Put
 from sessionsync.vault.folder import FULL, sync, sync_folder
 
@@ -288,6 +288,39 @@ class Placing:
             shutil.rmtree(stage, ignore_errors=True)
         self._stages.clear()
         self._staged.clear()
+
+
+def lay_out(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files into a folder that is new, or empty: all of them or none.
+
+    Raises:
+        RestoreError: something lies there, a name leads out of it, or it cannot be written.
+    """
+    draft = folder.with_name(f".{folder.name}{STAGE}{os.getpid()}")
+    with _translated(folder):
+        if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):
+            raise RestoreError(f"{folder} is there already.", hint="Name a folder that is new, or empty.")
+        draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            draft.mkdir(mode=0o700)
+            for name, data in files.items():
+                path = draft.joinpath(*steps(name))
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                _new(path, data)
+            draft.rename(folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+        sync_folder(folder.parent)
+
+
+def _new(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+        _write_all(descriptor, data)
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _look(put: Put) -> os.stat_result | None:

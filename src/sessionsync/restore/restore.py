@@ -145,7 +145,7 @@ def put_back(
         RestoreError: it could not be written.  Nothing is changed then.
     """
     time = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
-    kept_in = _free(keep_in / REPLACED / f"{_plain(session.ref.session_id)}.{time}")
+    kept_in = free(keep_in / REPLACED / f"{plain(session.ref.session_id)}.{time}")
     notes = list(chosen.notes)
     failed: CopyIncomplete | None = None
     for copy in chosen.copies:
@@ -250,12 +250,13 @@ def _called(copy: Copy) -> str:
     )
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """An id as a part of a folder's name."""
     return re.sub(r"[^A-Za-z0-9._~-]", "-", text).lstrip(".")[:100] or "session"
 
 
-def _free(folder: Path) -> Path:
+def free(folder: Path) -> Path:
+    """The folder, with a number behind its name where that is taken."""
     number, free = 1, folder
     while free.exists():
         number += 1
