@@ -56,6 +56,7 @@ class IndexLoop(Loop):
         """Whether something old is to be indexed, which goes before merging; for any thread."""
         self._budget = budget
         self._paid_until = 0.0
+        self._mended_at = -BROKEN_S
         self._failing: dict[int, float] = {}
         self._index: Index | None = None
         self._draft: Index | None = None
@@ -73,8 +74,7 @@ class IndexLoop(Loop):
         except IndexBroken as error:
             self._findings.raised(error.code, Severity.WARNING, str(error), error.hint, time.time())
             self._emit("index_failed", reason=str(error))
-            self._give_up(error)
-            return BROKEN_S
+            return 0.0 if self._give_up(error) else BROKEN_S
 
     def rebuild(self) -> None:
         """Let the index be made anew from the copies, beside the one that is searched; for any thread.
@@ -190,17 +190,20 @@ class IndexLoop(Loop):
         self._draft = self._filling = None
         self._left = 0
 
-    def _give_up(self, error: IndexBroken) -> None:
-        if self._filling is not None or self._wanted:
-            self._problem = error
-            self._wanted = False
-        self._drop_draft()
+    def _give_up(self, error: IndexBroken) -> bool:
+        """Close what cannot be used; a damaged index is begun anew, and then it goes on at once."""
+        mended = False
         if self._index is not None:
-            if self._index.is_damaged:
+            if self._index.is_damaged and time.monotonic() > self._mended_at + BROKEN_S:
                 with suppress(IndexBroken):  # it is tried again
                     self._index.begin_anew()
+                    self._mended_at, mended = time.monotonic(), True
             self._index.close()
             self._index = None
+        if not mended and (self._wanted or self._filling is not None):
+            self._problem, self._wanted = error, False
+        self._drop_draft()
+        return mended
 
     def _drop_draft(self) -> None:
         if self._filling is not None:
