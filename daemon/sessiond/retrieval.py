@@ -16,8 +16,9 @@ from typing import Any
 
 from sessiond.token import find_token
 from sessionsync import __version__, projects
+from sessionsync.archiving import CACHE, COLD
 from sessionsync.catalog import Catalog, Session
-from sessionsync.config import Config, load, paths
+from sessionsync.config import Config, Paths, load, paths
 from sessionsync.errors import (
     AmbiguousSession,
     CopyError,
@@ -32,11 +33,18 @@ from sessionsync.events import silent
 from sessionsync.model import rfc3339
 from sessionsync.paths import claude_root
 from sessionsync.peek import PEEK_BYTES, first_cwd
+from sessionsync.remote.archive.address import address_of
+from sessionsync.remote.archive.cache import Cache
+from sessionsync.remote.archive.fold import Cold
+from sessionsync.remote.archive.git import Git
+from sessionsync.remote.archive.host import Host
+from sessionsync.remote.archive.reader import Reader
 from sessionsync.remote.github import GitHub
 from sessionsync.report import is_in
 from sessionsync.restore import (
     PAPERS,
     AgentTarget,
+    ArchiveShelf,
     Choice,
     Copy,
     Cupboard,
@@ -98,12 +106,21 @@ class Wish:
 class Restoring:
     """This home's copies and what is known of them; GitHub where there is a repository and a token."""
 
-    def __init__(self, config: Config, catalog: Catalog | None, records: RecordShelf | None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        catalog: Catalog | None,
+        records: RecordShelf | None,
+        archive: ArchiveShelf | None = None,
+    ) -> None:
         backup = config.backup
         vault, mirror = Vault(backup.vault_dir), Mirror(backup.mirror_dir)
         shelves: list[Shelf] = [MirrorShelf(mirror, vault), VaultShelf(vault)]
         self.records = records
-        self.shelves = Shelves([*shelves, records] if records is not None else shelves)
+        self.archive = archive
+        shelves += [records] if records is not None else []
+        shelves += [archive] if archive is not None else []
+        self.shelves = Shelves(shelves)
         self.notes: list[str] = []
         self.config = config
         self.catalog = catalog
@@ -115,7 +132,7 @@ class Restoring:
     # --- which session
 
     def find(self, text: str) -> Known:
-        """The session that a person means: of this machine, else of the repository.
+        """The session that a person means: of this machine, else of the repository, else of the archive.
 
         Raises:
             NoSuchSession: nobody knows it; the hint offers those that come near.
@@ -127,13 +144,18 @@ class Restoring:
         ids = [session.ref.session_id for session in self._cupboard.sessions()]
         if self.catalog is not None:
             ids += [session.key for session in self.catalog.sessions()]
-        if self.records is None:
-            raise unknown(text, ids, asked="on this machine")
-        filed = self.records.named(text, self._key)
-        if filed:
-            return self._recorded(_only(text, filed, self._key))
-        ids += [record.session_id for record in self.records.all(self._key)]
-        raise unknown(text, ids, asked="on this machine or in the repository's issues")
+        asked = ["on this machine"]
+        if self.records is not None:
+            filed = self.records.named(text, self._key)
+            if filed:
+                return self._recorded(_only(text, filed, self._key))
+            ids += [record.session_id for record in self.records.all(self._key)]
+            asked.append("in the repository's issues")
+        if self.archive is not None:
+            if (archived := self.archive.named(text, self._key)) is not None:
+                return replace(archived, projects=tuple(self._cupboard.folders_of(archived.ref)))
+            asked.append("in the archive")
+        raise unknown(text, ids, asked=" or ".join(asked))
 
     def about(self, issue: int, pull: int) -> Known:
         """The newest session about an issue or a pull request."""
@@ -392,9 +414,27 @@ def opened() -> Iterator[Restoring]:
         records = None
         if github is not None:
             records = RecordShelf(github, authors=config.github.authors, issue=config.github.issue)
-        restoring = Restoring(config, catalog, records)
+        restoring = Restoring(config, catalog, records, _archive(config, where, ends))
         restoring.notes += [problem] if problem else []
         yield restoring
+
+
+def _archive(config: Config, where: Paths, ends: ExitStack) -> ArchiveShelf | None:
+    """The archive, through the same local copy that the daemon fills; None where none is set up."""
+    address = address_of(config)
+    if address is None:
+        return None
+    token = find_token(os.environ, config.github.api_url) if address.repo or address.is_loopback else None
+    git = Git(
+        address,
+        os.environ,
+        where.state_dir / "git",
+        token=lambda: token.value if token is not None else "",
+    )
+    cache, cold = Cache(where.state_dir / CACHE, git), Cold(git, where.state_dir / COLD)
+    ends.callback(cache.close)
+    ends.callback(cold.close)
+    return ArchiveShelf(Reader(cache, Host(git), cold), time.time())
 
 
 def _github(config: Config) -> GitHub | None:

@@ -9,6 +9,7 @@ be inferred, marked as such.  Needs no daemon, and no state: with that lost the 
 GitHub's comments say by themselves what they hold.
 """
 
+from sessionsync.restore.archived import ArchiveCopy, ArchiveShelf
 from sessionsync.restore.choice import Choice
 from sessionsync.restore.copies import Copy, MirrorShelf, Shelf, VaultShelf, head_of
 from sessionsync.restore.discussion import discussed
@@ -32,6 +33,8 @@ from sessionsync.restore.target import (
 __all__ = [
     "PAPERS",
     "AgentTarget",
+    "ArchiveCopy",
+    "ArchiveShelf",
     "Choice",
     "Copy",
     "Cupboard",

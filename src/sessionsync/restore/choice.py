@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from sessionsync.errors import NoSuchCheckpoint, NoSuchCopy
 from sessionsync.model import rfc3339, unix_seconds
+from sessionsync.restore.archived import ArchiveCopy
 from sessionsync.restore.copies import Copy
 from sessionsync.restore.examine import is_continued, is_same, redactions
 from sessionsync.restore.known import Known
@@ -68,14 +69,19 @@ def newest(session: Known, copies: Sequence[Copy]) -> Choice:
             f"There is no copy of session {session.name} that could be restored.",
             hint=f"`sessiond restore {session.name} --list` shows what there is.",
         )
-    for place in dict.fromkeys(copy.origin for copy in copies):
-        if place not in HERE:
+    for place in dict.fromkeys(_place(copy) for copy in reversed(copies)):
+        if place[0] not in HERE:
             notes: list[str] = []
-            best, older = _best([copy for copy in copies if copy.origin == place], notes)
+            best, older = _best([copy for copy in copies if _place(copy) == place], notes)
             _weigh(choice, best, session, stored)
             choice.notes += notes if choice.copies[0] is best else []
             choice.copies += older
     return choice
+
+
+def _place(copy: Copy) -> tuple[str, str]:
+    """Where a copy lies: in the archive each machine has a place of its own."""
+    return copy.origin, copy.machine if isinstance(copy, ArchiveCopy) else ""
 
 
 def _best(copies: Sequence[Copy], notes: list[str]) -> tuple[Copy, list[Copy]]:

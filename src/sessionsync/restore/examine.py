@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from sessionsync.errors import CopyMismatch
 from sessionsync.model import Role
+from sessionsync.restore.archived import ArchiveCopy
 from sessionsync.restore.copies import Copy, CopyFile, VaultCopy, main_of
 from sessionsync.restore.names import grows_by_lines
 from sessionsync.vault import Root, SessionVault, StoredFile
@@ -46,6 +47,8 @@ class Examiner:
         )
 
     def _digest(self, copy: Copy, file: CopyFile) -> str | None:
+        if isinstance(copy, ArchiveCopy):
+            return copy.digest(file)
         key = _key(file.stored) if file.stored is not None else None
         if key in self._digests and key is not None:
             return self._digests[key]

@@ -418,6 +418,7 @@ class _Run:
             length=root.size,
             root=root.hexdigest(),
             pages=full + -(-len(lines) // LINES),
+            generation=file.generation,
             exact=exact,
             deleted_at=deleted_at,
         )

@@ -54,7 +54,8 @@ class Point(msgspec.Struct, frozen=True, omit_defaults=True):
 class ArchivedFile(msgspec.Struct, frozen=True, omit_defaults=True):
     """A file of the session: `length` bytes with the root `root`, in `pages` pages under `files/<number>`.
 
-    `deleted_at` (RFC 3339) says that the session no longer had it; its bytes are still there.
+    A rewrite or a shrink makes the next `generation`.  `deleted_at` (RFC 3339) says that the session no
+    longer had it; its bytes are still there.
     """
 
     number: Natural
@@ -63,6 +64,7 @@ class ArchivedFile(msgspec.Struct, frozen=True, omit_defaults=True):
     length: Natural
     root: str
     pages: Natural
+    generation: Natural = 0
     exact: bool = True
     deleted_at: str = ""
 

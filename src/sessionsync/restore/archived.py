@@ -1,0 +1,217 @@
+"""The copies that the archive holds: one a checkpoint and machine, every checkpoint there ever was.
+
+Works from nothing but an address: a fresh machine and a CI runner have no state.  What the archive says is
+believed no more than a comment: names are judged where they are put, bytes are checked when they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from sessionsync.errors import AmbiguousSession, ArchiveTooNew, CopyMismatch
+from sessionsync.model import Ref, Role
+from sessionsync.remote.archive.reader import Head, Reader, Version
+from sessionsync.remote.archive.refs import encode
+from sessionsync.remote.archive.tree import ArchivedFile, Manifest
+from sessionsync.remote.comments.marker import project_hash
+from sessionsync.restore.copies import CopyFile
+from sessionsync.restore.known import Known, own_id
+from sessionsync.restore.names import role_of
+from sessionsync.vault import StoredFile
+
+# So many sessions are looked into to tell which one is meant.
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArchiveCopy:
+    """A checkpoint in the archive."""
+
+    version: Version
+    origin: str = "archive"
+    doubtful: bool = False
+    united: bool = False
+    author: str = ""
+    revision: int = 0
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The checkpoint's id, as the machine that made it has it."""
+        return self.version.manifest.checkpoint.id
+
+    @property
+    def alias(self) -> str:
+        """Its other name."""
+        return self.version.manifest.checkpoint.alias
+
+    @property
+    def at(self) -> float:
+        """When it was made."""
+        return self.version.at
+
+    @property
+    def machine(self) -> str:
+        """The machine that made it, 8 hexadecimal digits."""
+        return self.version.place.machine
+
+    @property
+    def exact(self) -> bool:
+        """Whether redaction changed no file."""
+        return all(file.exact for file in self._present())
+
+    def files(self) -> list[CopyFile]:
+        """The files that the session had then."""
+        source = self.version.manifest.source
+        return [
+            CopyFile(file.name, file.length, role_of(source, file.name), _stored(file))
+            for file in self._present()
+        ]
+
+    def read(self, file: CopyFile) -> Iterator[bytes]:
+        """Its bytes, each segment checked by its hash, and all of them by the root."""
+        try:
+            yield from self.version.read(self._named(file))
+        except ArchiveTooNew as problem:
+            raise CopyMismatch(str(problem), hint=problem.hint) from problem
+
+    def digest(self, file: CopyFile) -> str | None:
+        """SHA-256 of a file; None where it cannot be read whole.  See `Version.digest`."""
+        return self.version.digest(self._named(file))
+
+    @property
+    def main(self) -> StoredFile | None:
+        """The main file's generation and length."""
+        source = self.version.manifest.source
+        mains = (file for file in self._present() if role_of(source, file.name) is Role.MAIN)
+        return next((_stored(file) for file in mains), None)
+
+    def _present(self) -> list[ArchivedFile]:
+        try:
+            return [file for file in self.version.files() if not file.deleted_at]
+        except CopyMismatch:  # nothing of it can be put back, and so it counts as incomplete
+            return []
+
+    def _named(self, file: CopyFile) -> ArchivedFile:
+        found = next((each for each in self._present() if each.name == file.name), None)
+        if found is None:
+            raise ValueError(f"{file.name} is of another copy")
+        return found
+
+
+class ArchiveShelf:
+    """The archive's copies.  `now` is Unix seconds; the archive is asked once."""
+
+    name = "archive"
+
+    def __init__(self, reader: Reader, now: float) -> None:
+        self._reader = reader
+        self._now = now
+
+    def copies(self, session: Known) -> list[ArchiveCopy]:
+        """Every checkpoint of the session, oldest first; the machine that went on last comes last.
+
+        Raises:
+            RemoteError: the archive does not answer.
+            CopyError: it holds the session, and nothing of it can be read.
+        """
+        heads = self._reader.of(session.ref.source, session.ref.session_id, self._now)
+        self._reader.fetch(heads, self._now)
+        found: list[list[ArchiveCopy]] = []
+        seen: set[str] = set()
+        problem: CopyMismatch | ArchiveTooNew | None = None
+        for head in heads:
+            try:
+                versions = self._reader.versions(head)
+            except (CopyMismatch, ArchiveTooNew) as error:
+                problem = error
+                continue
+            # a machine that took a new name goes on from what it had under the old one
+            versions = [version for version in versions if version.commit not in seen]
+            seen |= {version.commit for version in versions}
+            if versions and _is_same(versions[-1].manifest, session):
+                found.append([ArchiveCopy(version) for version in versions])
+        if problem is not None and not found:
+            raise problem
+        return [copy for copies in sorted(found, key=lambda copies: copies[-1].at) for copy in copies]
+
+    def named(self, text: str, here: str = "") -> Known | None:
+        """The session that is called `text`, or begins so; of several that of the project `here`.
+
+        Raises:
+            AmbiguousSession: several are meant.
+            RemoteError: the archive does not answer.
+        """
+        source, _, rest = text.partition(":")
+        ways: list[Callable[[], list[Head]]] = [
+            lambda: self._reader.of("", text, self._now),
+            lambda: self._reader.of(source, rest, self._now) if rest else [],
+            lambda: self._reader.named(text, self._now) if text else [],
+        ]
+        for way in ways:
+            if heads := way():
+                return self._only(text, heads, here)
+        return None
+
+    def _only(self, text: str, heads: Sequence[Head], here: str) -> Known:
+        groups: dict[tuple[str, str], list[Head]] = {}
+        for head in heads:
+            groups.setdefault((head.place.source, head.place.session), []).append(head)
+        if len(groups) > SHOWN:
+            raise AmbiguousSession(
+                f"{text!r} is more than one session: {len(groups)} in the archive begin so.",
+                hint="Give more of the id.",
+            )
+        known = [session for its in groups.values() if (session := self._known(its)) is not None]
+        mine = [session for session in known if here and session.project_hash == project_hash(here)]
+        meant = mine if len(mine) == 1 else known
+        if len(meant) > 1:
+            raise AmbiguousSession(
+                f"{text!r} is more than one session: {', '.join(session.name for session in meant)}.",
+                hint="Name one as source:id.",
+            )
+        if not meant:
+            raise CopyMismatch(
+                f"The archive holds {text!r}, and nothing of it can be read.",
+                hint="See whether another place has it: `sessiond restore ID --list`.",
+            )
+        return meant[0]
+
+    def _known(self, heads: Sequence[Head]) -> Known | None:
+        """A session as the archive tells of it."""
+        self._reader.fetch(heads, self._now)
+        newest: list[Version] = []
+        for head in heads:
+            try:
+                newest.append(self._reader.newest(head))
+            except (CopyMismatch, ArchiveTooNew):
+                continue
+        if not newest:
+            return None
+        version = max(newest, key=lambda version: version.at)
+        manifest = version.manifest
+        ref = Ref(manifest.source, manifest.session_id)
+        named = PurePosixPath(manifest.local_path).name
+        return Known(
+            ref=ref,
+            session_id=named if ref.source == "structured" and named else own_id(ref),
+            project_key=manifest.remote,
+            project_hash=manifest.project_hash,
+            title=manifest.title,
+            changed_at=version.at,
+        )
+
+
+def _stored(file: ArchivedFile) -> StoredFile:
+    return StoredFile(file.name, file.generation, file.length, file.root)
+
+
+def _is_same(manifest: Manifest, session: Known) -> bool:
+    """Whether it is this session: an id that a person chose may be another one's elsewhere."""
+    if manifest.source != session.ref.source or encode(manifest.session_id) != encode(session.ref.session_id):
+        return False
+    if session.ref.source == "claude" or not manifest.project_hash:
+        return True
+    sought = session.project_hash or (project_hash(session.project_key) if session.project_key else "")
+    return sought in {"", manifest.project_hash}
