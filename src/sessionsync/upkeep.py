@@ -33,7 +33,7 @@ from sessionsync.vault.repair import Cure, Reader, Repair
 from sessionsync.vault.retention import kept, last_of_lives
 from sessionsync.vault.session import SEGMENT_BYTES
 from sessionsync.vault.strays import Stray, strays
-from sessionsync.vault.verify import JOURNAL, MIRROR, VAULT, Bad, Checked, Expected, Part
+from sessionsync.vault.verify import JOURNAL, MIRROR, VAULT, Aside, Bad, Checked, Expected, Part
 
 T = TypeVar("T")
 
@@ -214,9 +214,12 @@ class Upkeep:
         if deep:
             yield from checks.content(vault, self._mirror, expected)
             yield from checks.roots(vault, self._mirror, expected)
+            yield from checks.asides(vault, self._mirror, expected)
         elif part is not None:
             name = session.name
             yield from checks.content(vault, self._mirror, expected, lambda s: part.holds(name, s))
+            if part.has(name):
+                yield from checks.asides(vault, self._mirror, expected)
 
     def _again(self, session: Session, found: list[Bad]) -> list[Bad]:
         """What of it is still bad now that nobody writes."""
@@ -426,6 +429,9 @@ class Upkeep:
         for bad in sorted(found, key=lambda each: (each.store != VAULT, each.start)):
             if is_gone and bad.store == VAULT:
                 continue
+            if bad.aside is not None:
+                self._write(partial(self._mend_aside, session, bad, bad.aside, outcome))
+                continue
             for cure in repair.cures(bad):
                 yield len(cure.data)
                 self._apply(session, cure, outcome)
@@ -478,6 +484,16 @@ class Upkeep:
                 outcome.kept.append(kept_in)
 
         self._write(work)
+
+    def _mend_aside(self, session: Session, bad: Bad, aside: Aside, outcome: Healing, now: float) -> None:
+        """Put back what was set aside as the vault has it: a few bytes, in the writer's thread."""
+        start, end = aside.offset + bad.start, aside.offset + bad.end
+        with suppress(CopyError):
+            data = b"".join(self._open(session).read(aside.file, aside.generation, end, start))
+            kept_in = self._mirror.mend(aside.path, bad.start, data, now)
+            self._mirror.flush()
+            outcome.healed[VAULT] = outcome.healed.get(VAULT, 0) + len(data)
+            outcome.kept += [kept_in] if kept_in is not None else []
 
     def _others(self, session: Session) -> dict[str, Reader]:
         """The live file, and the copies elsewhere."""

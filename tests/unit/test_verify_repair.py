@@ -428,3 +428,23 @@ def test_what_an_older_backup_left_is_taken_in_and_left_alone(rig: Rig, upkeep: 
     ]
     assert done(upkeep.verify_others(deep=True)).bad == []
     assert len(rig.catalog.checkpoints(session.id)) == 6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_was_set_aside_is_looked_at_and_healed_too(rig: Rig, upkeep: Upkeep, seed: int) -> None:
+    chance = random.Random(seed)
+    path, session = a_transcript(rig)
+    copy = rig.mirror.path_of(session.project or "", session.stored_as, path.name)
+    (aside,) = copy.parent.glob(f"{path.stem}.2*.jsonl")
+    foreign = aside.with_name(f"{path.stem}.20200101T000000Z.10.jsonl")
+    foreign.write_bytes(chance.randbytes(aside.stat().st_size))
+    before = aside.read_bytes(), foreign.read_bytes()
+    assert done(upkeep.verify(session, deep=True)).bad == []
+    flip(aside, chance.randrange(len(before[0])), chance.randrange(8))
+    (where,) = wheres(done(upkeep.verify(session, deep=True)))
+    assert where.startswith(f"mirror: {aside.name}, bytes ")
+    outcome = done(upkeep.repair(session))
+    assert (outcome.left, outcome.healed) == ([], {"vault": 1})
+    assert (aside.read_bytes(), foreign.read_bytes()) == before
+    assert [kept.suffix for kept in outcome.kept] == [".damaged"]
+    assert done(upkeep.verify(session, deep=True)).bad == []

@@ -32,9 +32,12 @@ VAULT = "vault"
 JOURNAL = "journal"
 TAIL = "tail"
 ROOT = "root"
+ASIDE = "aside"
 # What is compared of a plain copy's end, as capture remembers it.
 TAIL_BYTES = 64 * 1024
 BLOCK_BYTES = 1024 * 1024
+# What was set aside and differs from what the vault has in so few bytes is a damaged copy of that, no other.
+DAMAGED_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,22 @@ class Expected:
     copied: bool = True
 
 
+class Aside(NamedTuple):
+    """What was set aside of a file at `path`: its bytes from `offset` on, in that generation."""
+
+    path: Path
+    file: str
+    generation: int
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class Bad:
     """Bytes [start, end) of a file, or of a generation of it, that are not what was stored.
 
     `result` is `mismatch`, or `missing`.  `segment` is the vault's frame that is damaged.  `by` tells who
-    found it: of a `tail` or a `root` only some bytes need be damaged.
+    found it: of a `tail` or a `root` only some bytes need be damaged.  Of what was set aside `start` and
+    `end` count in that file, which `aside` names.
     """
 
     store: str
@@ -72,6 +85,7 @@ class Bad:
     what: str
     segment: Segment | None = None
     by: str = ""
+    aside: Aside | None = None
 
     @property
     def where(self) -> str:
@@ -98,8 +112,11 @@ class Part(NamedTuple):
 
     def holds(self, session: str, segment: Segment) -> bool:
         """Whether a segment belongs to it, for ever."""
-        key = f"{session}/{segment.file}/{segment.generation}/{segment.offset}"
-        return zlib.crc32(key.encode(errors="surrogatepass")) % self.of == self.number - 1
+        return self.has(f"{session}/{segment.file}/{segment.generation}/{segment.offset}")
+
+    def has(self, name: str) -> bool:
+        """Whether what has this name belongs to it, for ever."""
+        return zlib.crc32(name.encode(errors="surrogatepass")) % self.of == self.number - 1
 
 
 def structure(
@@ -147,6 +164,29 @@ def content(
             yield _tail(mirror, file)
 
 
+def asides(
+    vault: SessionVault, mirror: Mirror, expected: Sequence[Expected], names: Collection[str] | None = None
+) -> Iterator[Checked]:
+    """Whether what was set aside of plain copies is still what the vault has of earlier generations.
+
+    Not everything that was set aside was ever in the vault: what is nearly the same as something there is
+    taken to be a damaged copy of it, all else is left alone.  `names` are the files to look at; None for all.
+    """
+    for file in expected:
+        if names is not None and file.name not in names:
+            continue
+        for path, offset in mirror.asides(file.path):
+            size = mirror.size(path)
+            lives = [
+                Aside(path, file.name, generation, offset)
+                for (name, generation), life in vault.fold().generations.items()
+                if name == file.name and life.reach(vault.fold().line) >= offset + size
+            ]
+            verdicts = [_aside(vault, mirror, aside, size) for aside in reversed(lives)]
+            near = next((bad for bad in verdicts if bad is not None and bad.end), None)
+            yield Checked(MIRROR, size * len(lives), None if None in verdicts else near)
+
+
 def again(
     vault: SessionVault,
     mirror: Mirror,
@@ -165,6 +205,8 @@ def again(
     files = [file for file in expected if file.name in names]
     yield from structure(vault, mirror, expected, checkpoints)
     yield from content(vault, mirror, files, overlaps)
+    if cut := {bad.aside.file for bad in found if bad.aside is not None}:
+        yield from asides(vault, mirror, expected, cut)
     if any(bad.by == ROOT for bad in found):
         yield from roots(vault, mirror, files, names)
 
@@ -287,6 +329,31 @@ def _tail(mirror: Mirror, file: Expected) -> Checked:
     what = "is not what was captured"
     bad = Bad(MIRROR, file.name, file.generation, start, file.length, "mismatch", what, by=TAIL)
     return Checked(MIRROR, len(data), None if sound else bad)
+
+
+def _aside(vault: SessionVault, mirror: Mirror, aside: Aside, size: int) -> Bad | None:
+    """None where it is the same as that generation; a Bad without bytes where it is something else."""
+    differing: list[int] = []
+    other = Bad(MIRROR, aside.path.name, aside.generation, 0, 0, "mismatch", "", by=ASIDE, aside=aside)
+    try:
+        position = 0
+        for data in vault.read(aside.file, aside.generation, aside.offset + size, aside.offset):
+            copy = mirror.read(aside.path, position, position + len(data))
+            if copy != data:
+                if len(copy) < len(data):
+                    return other
+                pairs = zip(copy, data, strict=True)
+                differing += [position + n for n, (one, two) in enumerate(pairs) if one != two]
+                if len(differing) > min(DAMAGED_BYTES, size // 8):
+                    return other
+            position += len(data)
+    except CopyError:
+        return other
+    if not differing:
+        return None
+    what = "is not what was set aside"
+    span = differing[0], differing[-1] + 1
+    return Bad(MIRROR, aside.path.name, aside.generation, *span, "mismatch", what, by=ASIDE, aside=aside)
 
 
 def _together(fold: Fold) -> Iterator[tuple[int, list[Statement]]]:
