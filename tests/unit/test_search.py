@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from sessionsync.errors import QueryInvalid
+from sessionsync.errors import IndexBroken, QueryInvalid
+from sessionsync.model import rfc3339
 from sessionsync.search import Hit, Index, Indexer, expression, passage_of, snippet, words
+from sessionsync.sources.passages import Passage
 from tests.rig import Home, Rig, append, line, write
+
+WIDE = "\uff21\uff22\uff23"  # ABC, each as wide as a Chinese character
 
 
 class Searching:
@@ -80,6 +86,17 @@ def test_words_phrases_and_prefixes_are_found_newest_first(rig: Rig, searching: 
         ("데이터베이스", "이터"),
         ("Ärger im Café", "cafe"),
         ("straße 42", "42"),
+        ("ours is on GitHub", "github"),
+        ("ours is on github", "GitHub"),
+        ("call get_user_name here", "getUserName"),
+        ("call getUserName here", "get_user_name"),
+        ("call getUserName here", "getuser*"),
+        ("parseHTTPHeader", "http"),
+        ("写于日本", "本"),
+        ("日本語abc", '"日本語abc"'),
+        (f"{WIDE} 全角", "abc"),
+        ("first\0second", "second"),
+        ("🚀 launched", "🚀 launched"),
     ],
 )
 def test_code_and_other_scripts_are_found(rig: Rig, searching: Searching, text: str, query: str) -> None:
@@ -158,18 +175,202 @@ def test_the_index_may_be_lost_damaged_or_belong_to_another_state(rig: Rig, sear
     other.close()
 
 
-@pytest.mark.parametrize("query", ["", '"', "***", "OR", "()", "   "])
+@pytest.mark.parametrize(
+    "query", ["", '"', "***", "OR", "()", "   ", "🚀", "\0", "\ud800", "word " * 10_000, "a" * 20_000]
+)
 def test_a_query_without_a_word_is_refused(query: str) -> None:
     with pytest.raises(QueryInvalid):
         expression(query)
 
 
 @pytest.mark.parametrize(
-    "query", ['a" b', "(x", "x)", "a-b", "^a", "col:val", "NEAR(a b)", "a AND", "-x", "é*"]
+    "query",
+    [
+        *('a" b', "(x", "x)", "a-b", "^a", "col:val", "NEAR(a b)", "a AND", "-x", "é*", '"a', 'a"*'),
+        *("NOT a", "a NOT", "a OR", "OR a NOT b OR", "a\0b", "\ud800a", "🚀a", "{a b}: c", "a + b"),
+        *("a " * 150, "x" * 5_000, "'; DROP TABLE files; --", "語" * 300, "Aa" * 200),
+    ],
 )
 def test_any_query_with_a_word_is_answered(rig: Rig, searching: Searching, query: str) -> None:
     say(rig, "text")
     searching.find(query)
+
+
+def test_not_leaves_out_and_or_widens_wherever_they_stand(rig: Rig, searching: Searching) -> None:
+    say(rig, "red apple", "green apple", "green pear", "red pear tree")
+    assert searching.find("apple NOT red") == ["green apple"]
+    assert searching.find("NOT red apple") == ["red apple"], "there is nothing to leave it out of"
+    assert searching.find("pear NOT red tree OR apple NOT green") == ["red apple"]
+    assert searching.find('"red pear" OR "green apple"') == ["red pear tree", "green apple"]
+
+
+def test_what_was_said_last_comes_first_however_it_came_into_the_index(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.db", "s")
+    moments = [40, 30, 10, 20, 50, 45]  # days: a first backup goes back in time, then life goes on
+    for session, day in enumerate(moments):
+        said = [_passage(f"word {n}", n, day * 86_400 + n) for n in range(20_000)]
+        index.add(session, "a.jsonl", 0, 20_000, said)
+    index.tidy()
+    for query in ("word", "wor*"):
+        hits = index.search(query, limit=1000)
+        assert [hit.at for hit in hits] == sorted((hit.at for hit in hits), reverse=True)
+        assert {hit.session for hit in hits} == {4}
+    assert [hit.session for hit in index.search("19999")] == [4, 5, 0, 1, 3, 2]
+    assert [hit.offset for hit in index.search("word", sessions={2}, limit=2)] == [19_999, 19_998]
+    assert index.search("word", sessions={2}, since=11 * 86_400) == []
+    assert len(index.search("7", since=39 * 86_400)) == 3
+    index.close()
+
+
+def _passage(text: str, offset: int, at: float) -> Passage:
+    return Passage("user", rfc3339(at), offset, 1, text)
+
+
+def test_a_text_that_is_written_anew_is_found_as_it_is_now(rig: Rig, searching: Searching) -> None:
+    folder = rig.home.structured("plan")
+    for text in (b'{"decisions": ["prefer sqlite"]}', b'{"decisions": ["prefer postgres"]}'):
+        write(folder, [("context.json", text)])
+        rig.now += 5
+        rig.scan()
+        searching.keep_up()
+    assert searching.find("sqlite") == []
+    assert len(searching.find("postgres")) == 1
+    before = searching.index.bytes()
+    for number in range(200):
+        write(folder, [("context.json", b'{"decisions": ["prefer number %d"]}' % number)])
+        rig.now += 5
+        rig.scan()
+        searching.keep_up()
+    assert len(searching.find("prefer")) == 1
+    searching.index.tidy()
+    assert searching.index.bytes() <= before + 8192
+
+
+def test_a_text_that_grows_is_in_the_index_once(rig: Rig, searching: Searching) -> None:
+    folder = rig.home.structured("plan")
+    log = b"".join(b"line %d of the log, as long as such lines are\n" % n for n in range(2_000))
+    for end in (20_000, 20_060, 50_000, len(log)):
+        write(folder, [("artifacts/run.log", log[:end]), ("context.json", b"{}")])
+        rig.now += 5
+        found = searching.find("1199")
+        assert len(found) == (1 if end > 55_000 else 0)
+    assert len(searching.find("line", limit=1000)) == -(-len(log) // 8_000)
+
+
+def test_a_line_of_12_mb_is_searched_at_its_beginning(rig: Rig, searching: Searching) -> None:
+    say(rig, "needle " + "x" * 12_000_000, "after it")
+    assert searching.find("after") == ["after it"]
+    (text,) = searching.find("needle")
+    assert len(text) <= 20_000
+
+
+def test_half_a_surrogate_pair_stops_nothing(rig: Rig, searching: Searching) -> None:
+    say(rig, "half \ud800 a pair")
+    assert len(searching.find("half pair")) == 1
+
+
+def test_data_in_a_text_is_not_indexed(rig: Rig, searching: Searching) -> None:
+    blob = "aZ09" * 4_000
+    say(rig, f"the blob {blob} ends")
+    assert len(searching.find("blob ends")) == 1
+    searching.index.tidy()
+    assert searching.index.bytes() < 100_000
+
+
+def test_a_session_that_is_forgotten_is_found_no_longer(rig: Rig, searching: Searching) -> None:
+    say(rig, "keep this")
+    path = say(rig, "forget this")
+    assert len(searching.find("this")) == 2
+    number = next(s.id for s in rig.catalog.sessions() if s.location == path)
+    rig.store.execute("DELETE FROM sessions WHERE id = ?", (number,))
+    assert searching.indexer.gone() == [number]
+    searching.index.forget(number)
+    assert [hit.session for hit in searching.index.search("this")] != [number]
+    assert len(searching.index.search("this")) == 1
+    assert searching.indexer.gone() == []
+
+
+def test_an_index_of_another_version_is_made_anew_by_its_writer_alone(tmp_path: Path) -> None:
+    file = tmp_path / "index.db"
+    Index(file, "s").close()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA user_version=99")
+    with pytest.raises(IndexBroken, match="another state or version"):
+        Index(file, "s", read_only=True)
+    Index(file, "s").close()
+    Index(file, "s", read_only=True).close()
+
+
+def test_an_index_that_is_full_or_locked_is_not_thrown_away(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.db", "s")
+    index.add(1, "a", 0, 1, [_passage("kept", 0, 5.0)])
+    index._connection.execute("PRAGMA max_page_count=30")
+    with pytest.raises(IndexBroken):
+        index.add(2, "a", 0, 1, [_passage(f"word{n} {n}", n, 5.0) for n in range(50_000)])
+    assert not index.is_damaged
+    assert len(index.search("kept")) == 1
+    index._connection.execute("PRAGMA busy_timeout=1")
+    with closing(sqlite3.connect(index.file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(IndexBroken):
+            index.mark(1, 1)
+        other.execute("ROLLBACK")
+    assert not index.is_damaged
+    index.close()
+
+
+def test_damage_inside_an_index_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "index.db"
+    index = Index(file, "s")
+    index.add(1, "a", 0, 1, [_passage(f"word{n}", n, 5.0) for n in range(5_000)])
+    index.tidy()
+    index.close()
+    data = bytearray(file.read_bytes())
+    data[4096:] = b"\xaa" * (len(data) - 4096)
+    file.write_bytes(data)
+    with pytest.raises(IndexBroken, match="cannot be used") as broken:
+        Index(file, "s", read_only=True).search("word1")
+    assert "--rebuild" in broken.value.hint
+
+
+def test_a_rebuild_takes_the_place_of_what_is_still_read(rig: Rig, searching: Searching) -> None:
+    say(rig, "remember me")
+    assert len(searching.find("remember")) == 1
+    reader = Index(searching.index.file, "s1", read_only=True)
+    draft = Index(rig.home.state / "index.db.new", "s1")
+    rebuilding = Indexer(draft, rig.catalog, rig.mirror, rig.vault, rig.sources)
+    assert [done for done, _, _ in rebuilding.fill(lambda error: pytest.fail(str(error)))][-1] == 1
+    searching.index.close()
+    draft.take_place_of(searching.index.file)
+    assert len(reader.search("remember")) == 1
+    reader.close()
+    again = Searching(rig)
+    assert again.indexer.behind() == []
+    assert len(again.index.search("remember")) == 1
+    again.index.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "shown"),
+    [
+        ("un café noir", "cafe", "un [café] noir"),
+        (WIDE, "abc", f"[{WIDE}]"),
+        ("getUserName and user", "user", "getUserName and [user]"),
+        ("only getUserName", "user", "only get[User]Name"),
+        ("日本語のテスト", "テスト", "日本語の[テスト]"),
+        ("a\x1b[31mb\x07c", "b", "a [31m[b] c"),
+        ("deploys deploy", "deploy*", "[deploys] [deploy]"),
+        ("a blue green sky", '"blue green"', "a [blue green] sky"),
+        ("see token_store now", "token_store", "see [token_store] now"),
+    ],
+)
+def test_a_snippet_marks_what_was_found(text: str, query: str, shown: str) -> None:
+    assert snippet(text, query, lambda found: f"[{found}]") == shown
+
+
+def test_a_snippet_shows_where_most_words_are_together() -> None:
+    text = "cache " + "word " * 100 + "cache of the queue " + "word " * 100
+    assert "[cache] of the [queue]" in snippet(text, "cache queue", lambda found: f"[{found}]")
 
 
 def test_a_snippet_shows_the_match_in_the_middle_of_its_words() -> None:
