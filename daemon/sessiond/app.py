@@ -18,22 +18,21 @@ from sessiond.indexing import IndexLoop
 from sessiond.logs import Log
 from sessiond.loops import CaptureLoop, PushLoop
 from sessiond.metrics import Metrics, catalogue, of_state
+from sessiond.modes import Modes
 from sessiond.observer import watches_limit
 from sessiond.saves import Saves
 from sessiond.schedule import Job, Schedule
 from sessiond.server import Server
 from sessiond.spool import Spool
-from sessiond.token import LOG_IN, renewal
 from sessiond.upkeeping import BYTES_PER_S, UpkeepLoop, upkeep_of
 from sessiond.verbs import Verbs
 from sessiond.watcher import Watcher
 from sessionsync import __version__
 from sessionsync.budget import Budget
 from sessionsync.config import Config, Paths, differences, load, needs_restart, paths
-from sessionsync.errors import ConfigError, SessiondError, StoreError, TokenRefused
+from sessionsync.errors import ConfigError, SessiondError, StoreError
 from sessionsync.events import EVENTS
 from sessionsync.privacy.rules import KINDS
-from sessionsync.push import Pause
 from sessionsync.reliability.findings import Findings, Severity
 from sessionsync.restore import RecordShelf
 from sessionsync.sources.folders import can_read, is_real_folder
@@ -68,6 +67,7 @@ class App:
         self.exit_code = 0
         self.port: int | None = None
         self.engine: Engine
+        self.modes: Modes
         self.capture: CaptureLoop
         self.push: PushLoop
         self.archive: ArchiveLoop
@@ -106,13 +106,13 @@ class App:
         with ExitStack() as undo:
             self.engine = Engine(self.environ, self.config, self.paths, self.emit)
             undo.callback(self.engine.close)
-            self._mode_from_state()
+            self.modes = Modes(self.engine, self.emit, self._mode_changed)
             watcher = Watcher(self._roots, self.emit)
             self.watcher = watcher
             watcher.start()
             undo.callback(watcher.stop)
-            self.push = PushLoop(self.engine, self.may_push, self.emit, self._loop_failed)
-            self.archive = ArchiveLoop(self.engine, self.may_push, self.emit, self._loop_failed)
+            self.push = PushLoop(self.engine, self.modes.may_push, self.emit, self._loop_failed)
+            self.archive = ArchiveLoop(self.engine, self.modes.may_push, self.emit, self._loop_failed)
             self.capture = CaptureLoop(
                 self.engine, watcher, self.findings, self.emit, self._loop_failed, self._captured
             )
@@ -138,7 +138,7 @@ class App:
                 busy=lambda: not self.capture.rested.is_set(),
                 first=lambda: self.index.is_behind,
                 away=[records],
-                may_ask=self.may_ask,
+                may_ask=self.modes.may_ask,
             )
             self.saves = Saves(self.engine, Spool(self.paths.spool_dir), self.emit)
             self.verbs = Verbs(self)
@@ -172,9 +172,10 @@ class App:
             self.upkeep.start()
             undo.callback(self._stop_loops)
             self._ends = undo.pop_all()
-        self.emit("daemon_started", version=__version__, pid=os.getpid(), mode=self.mode()[0], port=self.port)
-        if self.mode()[0] == "local_only":
-            self.log("mode_changed", mode="local_only", reason=self.mode()[1])
+        mode = self.modes.now()
+        self.emit("daemon_started", version=__version__, pid=os.getpid(), mode=mode.name, port=self.port)
+        if mode.name == "local_only":
+            self.log("mode_changed", mode=mode.name, reason=mode.reason)
 
     def stop(self) -> None:
         """Take everything down in reverse; what is captured is committed."""
@@ -231,6 +232,10 @@ class App:
 
     def _roots(self) -> list[Any]:
         return [root for source in self.engine.sources for root in (*source.roots(), *source.awaited())]
+
+    def _mode_changed(self) -> None:
+        for loop in (self.push, self.archive, self.upkeep):
+            loop.bell.ring()
 
     def _captured(self) -> None:
         """Something was committed: there may be something to push and to index."""
@@ -323,68 +328,10 @@ class App:
             "github_rate_limit_reset_timestamp_seconds": field("reset_at"),
         }
 
-    # --- mode
-
-    def _mode_from_state(self) -> None:
-        self.paused = self.engine.store.meta("paused") != ""
-        self.local_only = self.engine.store.meta("local_only") != ""
-
-    def set_mode(self, *, paused: bool | None = None, local_only: bool | None = None) -> None:
-        """Pause or go local-only by command; it survives a restart."""
-        stamp = repr(time.time())
-        if paused is not None:
-            self.engine.store.set_meta("paused", stamp if paused else "")
-        if local_only is not None:
-            self.engine.store.set_meta("local_only", stamp if local_only else "")
-        self._mode_from_state()
-        mode, reason = self.mode()
-        self.emit("mode_changed", mode=mode, reason=reason)
-        self.push.bell.ring()
-        self.archive.bell.ring()
-        self.upkeep.bell.ring()
-
-    def mode(self) -> tuple[str, str]:
-        """`normal`, `local_only` or `paused`, and why."""
-        mode, reason, _ = self._mode()
-        return mode, reason
-
-    def mode_hint(self) -> str:
-        """What to do about the mode; '' in `normal`."""
-        return self._mode()[2]
-
-    def pause_hint(self, pause: Pause) -> str:
-        """What to do about a pause of the pusher."""
-        token = self.engine.token
-        return renewal(token) if pause.code == TokenRefused.code and token is not None else pause.hint
-
-    def _mode(self) -> tuple[str, str, str]:
-        pause = self.engine.push.pause if self.engine.push is not None else None
-        if self.local_only:
-            return "local_only", "by command", "`sessiond ctl local-only off` ends it."
-        if not self.config.github.repo:
-            return "local_only", "no repository is set", f"Set github.repo in {self.paths.config_file}."
-        if self.engine.push is None:
-            problem = self.engine.token_problem
-            return "local_only", str(problem or "no token was found"), problem.hint if problem else LOG_IN
-        if self.paused:
-            return "paused", "by command", "`sessiond ctl resume` ends it."
-        if pause is not None:
-            return "paused", pause.message, self.pause_hint(pause)
-        return "normal", "", ""
-
-    def may_push(self) -> bool:
-        """Whether nobody has commanded otherwise."""
-        return not self.paused and not self.local_only
-
-    def may_ask(self) -> bool:
-        """Whether GitHub may be asked now, and is likely to answer."""
-        push = self.engine.push
-        return push is not None and push.pause is None and not push.reach.unreachable and not self.local_only
-
     @contextmanager
     def _records(self) -> Iterator[RecordShelf | None]:
         """The records on GitHub, by a client of their own; None while it cannot be asked."""
-        github = self.engine.client() if self.may_ask() else None
+        github = self.engine.client() if self.modes.may_ask() else None
         if github is None:
             yield None
             return

@@ -6,12 +6,19 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from sessiond.archiver import ArchiveLoop
 from sessiond.control import Answer, Params, Verb, flag, number, text
+from sessiond.engine import Engine
+from sessiond.indexing import IndexLoop
+from sessiond.loops import CaptureLoop, PushLoop
+from sessiond.modes import Modes
 from sessiond.reconstructing import reconstruct
 from sessiond.retrieval import opened
+from sessiond.saves import Saves
 from sessiond.spool import Save
+from sessiond.upkeeping import UpkeepLoop
 from sessionsync import __version__, report
 from sessionsync.archiving import Archiving, code_of
 from sessionsync.catalog import Session
@@ -19,20 +26,39 @@ from sessionsync.errors import Limited, NoSuchSession, UsageError
 from sessionsync.model import Ref
 from sessionsync.push import Push
 from sessionsync.queue import ARCHIVE, Item, Lane
-from sessionsync.reliability.findings import Finding, Severity
+from sessionsync.reliability.findings import Finding, Findings, Severity
 from sessionsync.sources.cleanup import cleanup_days
 from sessionsync.sources.folders import readable
-from sessionsync.upkeep import Verdict, outcome
+from sessionsync.upkeep import Upkeep, Verdict, outcome
 from sessionsync.vault.verify import Part
-
-if TYPE_CHECKING:
-    from sessiond.app import App
 
 # How long `sync --wait` waits unless told otherwise, and how often it looks.
 WAIT_S = 120.0
 LOOK_S = 0.1
 # A checkpoint reads what is new of one session; the first of a huge one takes its time.
 CHECKPOINT_S = 600.0
+
+
+class Running(Protocol):
+    """What verbs need of the daemon."""
+
+    started_at: float
+    engine: Engine
+    modes: Modes
+    findings: Findings
+    capture: CaptureLoop
+    push: PushLoop
+    archive: ArchiveLoop
+    index: IndexLoop
+    copies: Upkeep
+    upkeep: UpkeepLoop
+    saves: Saves
+
+    def reload(self) -> list[str]:
+        """Read the settings again and apply them."""
+
+    def end(self) -> None:
+        """End the daemon, from any thread."""
 
 
 class Verbs:
@@ -57,7 +83,7 @@ class Verbs:
     )
     NAMES = LOOKS + ACTS
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: Running) -> None:
         self._app = app
 
     def table(self) -> dict[str, Verb]:
@@ -160,12 +186,12 @@ class Verbs:
 
     def pause(self, params: Params) -> Answer:
         """Push nothing until `resume`; capturing goes on."""
-        self._app.set_mode(paused=True)
+        self._app.modes.command(paused=True)
         return self._mode()
 
     def resume(self, params: Params) -> Answer:
         """Push again; also lifts a pause whose cause is mended, even that for a refused token."""
-        self._app.set_mode(paused=False)
+        self._app.modes.command(paused=False)
         self._push_now(None, buried=False, insist=True)
         return self._mode()
 
@@ -173,7 +199,7 @@ class Verbs:
         """Let nothing leave this machine, or end that."""
         on = flag(params, "on")
         if not flag(params, "dry_run"):
-            self._app.set_mode(local_only=on)
+            self._app.modes.command(local_only=on)
         return self._mode()
 
     def reindex(self, params: Params) -> Answer:
@@ -274,8 +300,8 @@ class Verbs:
         capture.checkpoint_all("once", now)
 
     def _mode(self) -> Answer:
-        mode, reason = self._app.mode()
-        return {"mode": mode, "reason": reason}
+        mode = self._app.modes.now()
+        return {"mode": mode.name, "reason": mode.reason}
 
     def _session(self, params: Params) -> Session | None:
         name = text(params, "session", "")
@@ -320,15 +346,14 @@ class Verbs:
         app = self._app
         push, archiving = app.engine.push, app.engine.archiving
         limited = push is not None and push.pause is not None and push.pause.code == Limited.code
-        lanes = [Lane.GITHUB] if app.mode()[0] == "normal" or limited else []
-        if archiving is not None and app.may_push() and not archiving.is_stuck:
+        lanes = [Lane.GITHUB] if app.modes.now().name == "normal" or limited else []
+        if archiving is not None and app.modes.may_push() and not archiving.is_stuck:
             lanes.append(Lane.ARCHIVE)
         return any(_count(app.engine.queue.items(lane=lane), session) for lane in lanes)
 
     def _why(self) -> Answer:
         """Why something is left, and what to do; nothing where it is just not its turn yet."""
-        mode, reason = self._app.mode()
-        hint = self._app.mode_hint()
+        mode, reason, hint = self._app.modes.now()
         if mode == "normal" or not self._app.engine.queue.items(lane=Lane.GITHUB):
             reason, hint = report.trouble(self._app.engine.queue)
         return {"reason": reason, "hint": hint} if reason else {}
@@ -342,7 +367,9 @@ class Verbs:
             pause = push.pause
             limited = pause.code == "github_rate_limited"
             severity = Severity.WARNING if limited else Severity.CRITICAL
-            found.append(Finding(pause.code, severity, pause.message, app.pause_hint(pause), pause.since))
+            found.append(
+                Finding(pause.code, severity, pause.message, app.modes.pause_hint(pause), pause.since)
+            )
         found += _of_archive(app.engine.archiving)
         problem = app.engine.token_problem
         if problem is not None:
@@ -370,7 +397,7 @@ class Verbs:
                 "What was there for a second is kept here. Set it to 30 or more to keep the agent's own.",
                 app.started_at,
             )
-            for root in app.config.claude_roots(app.environ)
+            for root in app.engine.config.claude_roots(app.engine.environ)
             if (days := cleanup_days(root)) is not None and days < 1
         )
         for lane, who in ((Lane.GITHUB, "GitHub"), (Lane.ARCHIVE, "The archive")):
@@ -392,20 +419,20 @@ class Verbs:
         """What only the running process knows."""
         app = self._app
         push = app.engine.push
-        mode, reason = app.mode()
+        mode = app.modes.now()
         limit = push.github.limits.get("core") if push is not None else None
         return report.Live(
             version=__version__,
             pid=os.getpid(),
             uptime_seconds=time.time() - app.started_at,
-            mode=mode,
+            mode=mode.name,
             captured_until=app.capture.captured_until,
-            reason=reason,
-            hint=app.mode_hint(),
-            repo=app.config.github.repo,
+            reason=mode.reason,
+            hint=mode.hint,
+            repo=app.engine.config.github.repo,
             reachable=_reachable(push) if push is not None else None,
             rate_limit=(limit.limit, limit.remaining, float(limit.reset_at)) if limit is not None else None,
-            next_attempt_at=push.next_at(time.time()) if push is not None and app.may_push() else None,
+            next_attempt_at=push.next_at(time.time()) if push is not None and app.modes.may_push() else None,
             findings=self.findings(),
         )
 
