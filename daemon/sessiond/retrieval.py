@@ -74,6 +74,7 @@ from sessionsync.restore import (
     resolve,
     unknown,
 )
+from sessionsync.restore.copies import main_of
 from sessionsync.restore.target import Allowed
 from sessionsync.store import Store
 from sessionsync.vault import Mirror, Vault
@@ -314,8 +315,11 @@ class Restoring:
         """Where a session lies that the agent can resume as it is; None where it must be put back first."""
         if session.ref.source != "claude":
             folder = Path(session.folder or "/")
-            place = self._beside(session, folder, None) if folder.is_dir() else None
-            return place if place is not None and place.present() else None
+            try:
+                place = self._beside(session, folder, None)
+            except RestoreError:  # nothing tells where it lay
+                return None
+            return place if folder.is_dir() and place.present() else None
         agent = self._agent()
         places = (AgentTarget(agent, session.session_id, Path(f), os.environ) for f in self._folders(session))
         return next((place for place in places if place.has_transcript()), None)
@@ -332,13 +336,16 @@ class Restoring:
             return OutTarget(wish.out.absolute(), allowed)
         is_transcript = session.ref.source == "claude"
         began = _began(session, copy)
-        if session.ref.source in PAPERS and beside_agent(session.session_id) is not None:
-            return self._beside(session, self._here, allowed)  # it lies in no project
+        if session.ref.source in PAPERS:
+            session = _lying(session, copy)
+            if beside_agent(session.session_id) is not None:
+                return self._beside(session, self._here, allowed)  # it lies in no project
         if wish.cwd is not None:
             home = wish.cwd.absolute()
             key = projects.identify(str(home)).key
-            if session.project_key and key != session.project_key:
-                self.notes.append(f"{home} is of the project {key}, the session of {session.project_key}.")
+            if (session.project_key or session.project_hash) and not is_of(session, key):
+                its = session.project_key or "another"
+                self.notes.append(f"{home} is of the project {key}, the session of {its}.")
         else:
             home = home_of(session, began, self._here)
         if not is_transcript:
@@ -455,6 +462,14 @@ def _github(config: Config) -> GitHub | None:
 
 def _comments(count: int) -> str:
     return "1 comment is" if count == 1 else f"{count} comments are"
+
+
+def _lying(session: Known, copy: Copy) -> Known:
+    """A session that is one file with the place where it lay; the usual one, where only its name is left."""
+    main = main_of(copy)
+    if "/" in session.session_id or main is None:
+        return session
+    return replace(session, session_id=f".claude/sessions/{main.name}")
 
 
 def _here() -> Path:

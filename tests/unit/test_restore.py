@@ -1287,6 +1287,68 @@ def test_volumes_are_read_to_the_end(make: Make, gh: FakeGitHub) -> None:
     assert two.home.transcript(agent.session).read_bytes() == live.read_bytes()
 
 
+# --- sessions that are one file
+
+PAPERS = {
+    "note.app.2026-01-02-topic": (".claude/sessions/2026-01-02-topic.tmp", b"# Topic\n\n**Status:** in_progress\n"),
+    "context.app.12": (".claude/sessions/12.md", b"# Issue 12\n"),
+    "messages.app.chat": (".claude/sessions/chat.json", b'{"messages": [{"role": "user", "content": "hi"}]}'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("lost", ["", "state", "state and mirror", "vault", "state and vault"])
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_session_that_is_one_file_comes_back_to_its_place(machine: Machine, name: str, lost: str) -> None:
+    place, data = PAPERS[name]
+    path = machine.home.project / place
+    write(machine.home.project, [(place, data)])
+    machine.settle()
+    path.unlink()
+    machine.rig.scan()
+    for each in lost.split(" and ") if lost else ():
+        shutil.rmtree(machine.home.folder / each)
+    done = machine("restore", name)
+    assert done.code == 0, done.err
+    assert path.read_bytes() == data
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_bytes(data + b"more")
+    assert machine("restore", name).code == 1
+    assert path.read_bytes() == data + b"more"
+    out = machine.home.folder / "out"
+    assert machine("restore", name, "--out", str(out)).code == 0
+    assert [file.read_bytes() for file in out.iterdir()] == [data]
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_a_session_that_is_one_file_comes_back_on_another_machine(
+    make: Make, gh: FakeGitHub, name: str
+) -> None:
+    one = make("one", gh=gh)
+    for number in range(12):
+        gh.add_issue("o/r", title=f"Issue {number}", login="me")
+    place, data = PAPERS[name]
+    write(one.home.project, [(place, data)])
+    one.settle()
+    one.push()
+    two = make("two", gh=gh, project="code/other/app")
+    done = two("restore", name)
+    assert done.code == 0, done.err
+    assert (two.home.project / place).read_bytes() == data
+
+
+def test_a_note_beside_the_agent_comes_back_there(machine: Machine) -> None:
+    data = f"# Note\n\n**Worktree:** {machine.home.project}\n".encode()
+    path = machine.home.agent / "session-data" / "2026-01-02-abc-session.tmp"
+    write(machine.home.agent, [("session-data/2026-01-02-abc-session.tmp", data)])
+    machine.settle()
+    name = machine.rig.session().name
+    path.unlink()
+    machine.rig.scan()
+    done = machine("restore", name)
+    assert done.code == 0, done.err
+    assert path.read_bytes() == data
+
+
 # --- by issue, by pull request, the latest
 
 
