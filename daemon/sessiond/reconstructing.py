@@ -13,10 +13,10 @@ from typing import Any
 
 from sessiond.retrieval import Restoring
 from sessionsync.config import paths
-from sessionsync.errors import IndexBroken, NoSuchCopy, RemoteError
+from sessionsync.errors import CopyError, IndexBroken, NoSuchCopy, RemoteError
 from sessionsync.events import silent
 from sessionsync.model import Ref, SessionFile, rfc3339
-from sessionsync.restore import Filed, Known, loadable
+from sessionsync.restore import Copy, Filed, Known, loadable
 from sessionsync.restore.place import lay_out
 from sessionsync.restore.reconstruct import session as made_of
 from sessionsync.restore.remains import Remains, gather
@@ -91,6 +91,7 @@ def _remains(restoring: Restoring, session: Known) -> Remains:
             mirror=Mirror(backup.mirror_dir),
             replaced=backup.mirror_dir / REPLACED,
             live=_present(restoring, session),
+            away=_archived(restoring, session, notes),
             filed=_filed(restoring, session, notes),
             catalog=catalog,
             index=index,
@@ -100,6 +101,17 @@ def _remains(restoring: Restoring, session: Known) -> Remains:
             index.close()
     remains.notes[:0] = notes
     return remains
+
+
+def _archived(restoring: Restoring, session: Known, notes: list[str]) -> Sequence[Copy]:
+    """The copies in the archive, the oldest first."""
+    if restoring.archive is None:
+        return ()
+    try:
+        return restoring.archive.copies(session)
+    except (RemoteError, CopyError) as error:
+        notes.append(f"The archive was not asked: {error}")
+        return ()
 
 
 def _filed(restoring: Restoring, session: Known, notes: list[str]) -> Filed | None:

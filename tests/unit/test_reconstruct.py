@@ -13,15 +13,18 @@ from typing import Any
 import pytest
 
 from sessiond.reconstructing import reconstruct
-from sessionsync.model import Ref
+from sessionsync.errors import CopyMismatch
+from sessionsync.model import Ref, Role
 from sessionsync.restore import Known, loadable
+from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.loadable import Row
 from sessionsync.restore.pieces import Passage, Piece, Version, gaps_between, joined, lines_of, woven
 from sessionsync.restore.reconstruct import MARK, Made, session, transcript
-from sessionsync.restore.remains import Remains
+from sessionsync.restore.remains import Remains, gather
 from sessionsync.search import Index, Indexer
 from sessionsync.search.said import said, unpaired
 from sessionsync.sources.lines import Reader
+from sessionsync.vault import Mirror, Vault
 from tests.conftest import samples
 from tests.fakes.agent import SESSION, Agent
 from tests.fakes.github import FakeGitHub
@@ -300,6 +303,54 @@ def test_what_the_session_itself_dropped_stays_dropped() -> None:
     remains = Remains(deleted={"artifacts/x"})
     remains.add("artifacts/x", version(b"x", (0, 1)))
     assert session(Known(Ref("structured", "plan"), "plan"), remains).files.keys() == {"context.json"}
+
+
+def test_of_a_structured_session_its_checkpoints_tell_what_context_said() -> None:
+    remains = Remains()
+    said = b'{"at": "2026-01-02T03:04:05Z", "trigger": "manual", "summary": "The phase"}'
+    remains.add("checkpoints/cp1.json", version(said, (0, len(said))))
+    made = session(Known(Ref("structured", "plan"), "plan"), remains)
+    context = json.loads(made.files["context.json"].data)
+    assert context[MARK] is True
+    assert [entry["id"] for entry in context["checkpoints"]] == ["cp1"]
+    assert made.files["checkpoints/cp1.json"].exact
+    assert made.files["context.json"].count("inferred") == 1
+
+
+def test_copies_elsewhere_are_taken_as_far_as_they_can_be_read(tmp_path: Path) -> None:
+    agent = talk(3)
+    lines = agent.data.splitlines(keepends=True)
+    name = f"{SESSION}.jsonl"
+
+    class Away:
+        origin, exact = "archive", True
+
+        def __init__(self, checkpoint: str, data: bytes) -> None:
+            self.checkpoint, self.data = checkpoint, data
+
+        def files(self) -> list[CopyFile]:
+            return [CopyFile(name, len(self.data), Role.MAIN)]
+
+        def read(self, file: CopyFile) -> Iterator[bytes]:
+            if self.checkpoint == "3":
+                raise CopyMismatch(f"{file.name} is damaged")
+            yield self.data
+
+    remains = gather(
+        known(),
+        vault=Vault(tmp_path / "v"),
+        mirror=Mirror(tmp_path / "m"),
+        replaced=tmp_path / "r",
+        live=(),
+        away=[Away("1", lines[0]), Away("2", b"".join(lines[:3])), Away("3", agent.data)],  # type: ignore[list-item] # all it needs
+        filed=None,
+        catalog=None,
+        index=None,
+    )
+    (held,) = remains.versions[name]
+    assert held.pieces[0].data == b"".join(lines[:3])
+    assert held.pieces[0].where == "archive 2"
+    assert "is damaged" in remains.notes[0]
 
 
 # --- from outside

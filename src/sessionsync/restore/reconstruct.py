@@ -15,16 +15,19 @@ import json
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from sessionsync.model import rfc3339
+from sessionsync.events import silent
+from sessionsync.model import Found, Ref, Role, SessionFile, Summary, rfc3339
 from sessionsync.restore.known import Known
 from sessionsync.restore.loadable import Message, Row
 from sessionsync.restore.names import grows_by_lines
 from sessionsync.restore.pieces import Line, Passage, Version, gaps_between, joined, lines_of, woven
 from sessionsync.restore.remains import Remains
+from sessionsync.sources.structured import Structured
 
 Json = dict[str, Any]
 
@@ -514,7 +517,7 @@ def session(known: Known, remains: Remains) -> Reconstruction:
         else:
             _document(result, name, versions, passages)
     if known.ref.source == "structured" and main not in result.files:
-        result.files[main] = _inferred(_context(known, remains), "record")
+        result.files[main] = _inferred(_context(known, remains, result), "record")
     return result
 
 
@@ -571,6 +574,21 @@ def _told(known: Known, remains: Remains) -> str:
     return "\n".join(lines)
 
 
-def _context(known: Known, remains: Remains) -> str:
+def _context(known: Known, remains: Remains, result: Reconstruction) -> str:
+    """A `context.json` of what the record, the state, or else the session's own checkpoints tell."""
+    if remains.summary is None:
+        remains.summary = _concluded(known, result)
     facts = {name: value for name, value in _facts(known, remains).items() if value}
     return json.dumps(facts | {MARK: True}, ensure_ascii=False, indent=1) + "\n"
+
+
+def _concluded(known: Known, result: Reconstruction) -> Summary:
+    """What a structured session's files that are held say, as if they were captured."""
+    source, summary, folder = Structured(list, silent), Summary(), Path(known.session_id)
+    files = [
+        SessionFile(name, folder / name, Role.PART, len(made.data), number, 0)
+        for number, (name, made) in enumerate(sorted(result.files.items()))
+    ]
+    found = Found(Ref("structured", known.session_id), folder, folder, tuple(files))
+    source.conclude(summary, found, lambda name: made.data if (made := result.files.get(name)) else None)
+    return summary

@@ -11,7 +11,7 @@ from pathlib import Path
 from sessionsync.catalog import Catalog, Session
 from sessionsync.errors import CopyError, CopyMismatch, IndexBroken
 from sessionsync.model import SessionFile, Summary
-from sessionsync.restore.copies import MirrorShelf
+from sessionsync.restore.copies import Copy, MirrorShelf
 from sessionsync.restore.known import Known
 from sessionsync.restore.pieces import Passage, Piece, Version
 from sessionsync.restore.records import Filed
@@ -60,13 +60,15 @@ def gather(
     mirror: Mirror,
     replaced: Path,
     live: Sequence[SessionFile],
+    away: Sequence[Copy],
     filed: Filed | None,
     catalog: Catalog | None,
     index: Index | None,
 ) -> Remains:
     """Look for a session in state, index, vault, live files, plain copies, comment.
 
-    `replaced` is the folder of what restores have replaced.  Memory: that of all its versions.
+    `replaced` is the folder of what restores have replaced, `away` are copies in other places, the oldest
+    first, `filed` is its record.  Memory: that of all its versions.
     """
     remains = Remains(filed=filed)
     row = _row(catalog, session) if catalog is not None else None
@@ -78,6 +80,7 @@ def gather(
     _of_disk(remains, live)
     _of_mirror(remains, session, mirror, MirrorShelf(mirror, vault))
     _of_replaced(remains, session, replaced)
+    _of_copies(remains, away)
     _of_record(remains)
     return remains
 
@@ -179,6 +182,23 @@ def _folders(folder: Path) -> list[Path]:
         return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
     except OSError:
         return []
+
+
+# --- other places
+
+
+def _of_copies(remains: Remains, away: Sequence[Copy]) -> None:
+    """Of each place the newest copy of a file that can be read; an older one only has less of it."""
+    seen: set[tuple[str, str]] = set()
+    for copy in reversed(away):
+        for file in copy.files():
+            if (copy.origin, file.name) in seen:
+                continue
+            with _told(remains, copy.origin):
+                data = b"".join(copy.read(file))
+                seen.add((copy.origin, file.name))
+                piece = Piece(0, data, f"{copy.origin} {copy.checkpoint or ''}".strip())
+                remains.add(file.name, Version([piece], length=len(data), exact=copy.exact))
 
 
 # --- the record
