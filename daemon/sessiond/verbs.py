@@ -23,7 +23,7 @@ from sessionsync import __version__, report
 from sessionsync.archiving import Archiving, code_of
 from sessionsync.catalog import Session
 from sessionsync.errors import Limited, NoSuchSession, UsageError
-from sessionsync.model import Ref
+from sessionsync.model import Found, Ref
 from sessionsync.push import Push
 from sessionsync.queue import ARCHIVE, Item, Lane
 from sessionsync.reliability.findings import Finding, Findings, Severity
@@ -136,7 +136,8 @@ class Verbs:
         trigger = text(params, "trigger", "manual")
         ref = self._ref(name)
         made = app.capture.call(lambda now: app.engine.capture.checkpoint(ref, trigger, now), CHECKPOINT_S)
-        return {"session": ref.session_id, "checkpoint": made.id}
+        session = app.engine.catalog.find(ref)
+        return {"session": session.key if session is not None else ref.session_id, "checkpoint": made.id}
 
     def session_save(self, params: Params) -> Answer:
         """What a hook asks: a checkpoint of a session as it is on disk, named after the hook's event."""
@@ -314,14 +315,31 @@ class Verbs:
         except NoSuchSession as unknown:
             if unknown.exit_code != NoSuchSession.exit_code:
                 raise
-            source_name, _, session_id = name.rpartition(":")
-            for source in self._app.engine.sources:
+            sources = self._app.engine.sources
+            source_name, _, session_id = name.partition(":")
+            if source_name not in {source.name for source in sources}:
+                source_name, session_id = "", name
+            for source in sources:
                 if source_name not in {"", source.name}:
                     continue
                 for found in source.find():
-                    if found.ref.session_id == session_id:
+                    if found.ref.session_id == session_id or self._is_called(found, session_id):
                         return found.ref
             raise
+
+    def _is_called(self, found: Found, name: str) -> bool:
+        """Whether a file has this name, made of its project's: that is known when it is captured."""
+        if not found.stem or not name.endswith(found.stem.replace("/", "-")):
+            return False
+        engine = self._app.engine
+
+        def look(now: float) -> None:
+            engine.capture.capture(found.ref, now)
+            engine.capture.flush(now)
+
+        self._app.capture.call(look, CHECKPOINT_S)
+        session = engine.catalog.find(found.ref)
+        return session is not None and session.key == name
 
     def _push_now(self, session: Session | None, *, buried: bool, insist: bool = False) -> int:
         engine = self._app.engine
