@@ -295,7 +295,7 @@ class App:
         loops = (self.capture, self.push, self.archive, self.index, self.upkeep)
         self.metrics.read(
             {
-                **of_state(self.engine.catalog, self.engine.queue, time.time),
+                **of_state(self.engine.catalog, self.engine.queue, time.time, self._pulled_at),
                 "ready": lambda: float(not any(self.ready_checks().values())),
                 "loop_progress_age_seconds": lambda: {loop.name: loop.progress_age_s for loop in loops},
                 "integrity_scan_last_success_timestamp_seconds": self.copies.scanned_at,
@@ -307,6 +307,9 @@ class App:
                 **self._limits(),
             }
         )
+
+    def _pulled_at(self) -> float | None:
+        return self.engine.pull.pulled_at if self.engine.pull is not None else None
 
     def _token_expiry(self) -> float:
         push = self.engine.push

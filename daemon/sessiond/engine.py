@@ -24,6 +24,7 @@ from sessionsync.events import Emit
 from sessionsync.model import Context, rfc3339
 from sessionsync.paths import home
 from sessionsync.privacy.gate import Gate
+from sessionsync.pull import Pull
 from sessionsync.push import Push
 from sessionsync.queue import Queue
 from sessionsync.remote.archive.address import address_of
@@ -46,8 +47,8 @@ HANDS = 3
 class Engine:
     """State, copies, sources, capture and push of one home.
 
-    `push` is None while there is no repository or no token, `archiving` while no archive is set: then
-    everything stays local.
+    `push`, and `pull` with it, is None while there is no repository or no token, `archiving` while no archive
+    is set: then everything stays local.
     """
 
     def __init__(self, environ: Mapping[str, str], config: Config, paths: Paths, emit: Emit) -> None:
@@ -96,6 +97,7 @@ class Engine:
         self.token: Token | None = None
         self.token_problem: ConfigError | None = None
         self.push: Push | None = None
+        self.pull: Pull | None = None
         self.archiving: Archiving | None = None
         self.connect()
         self.connect_archive()
@@ -130,7 +132,7 @@ class Engine:
         self.token = self.look_for_token()
         if self.push is not None:
             self.push.github.close()
-            self.push = None
+            self.push = self.pull = None
         github = self.client()
         if github is None:
             return False
@@ -153,6 +155,13 @@ class Engine:
             machine=self.machine,
             context=ci_context(self.environ),
             chance=random.SystemRandom(),
+            emit=self._emit,
+        )
+        self.pull = Pull(
+            push=self.push,
+            catalog=self.catalog,
+            queue=self.queue,
+            placements=self.placements,
             emit=self._emit,
         )
         return True

@@ -112,6 +112,18 @@ class Loop(threading.Thread):
         return time.monotonic() - self.progressed_at
 
 
+def run(work: Callable[[float], Any], future: Future[Any]) -> None:
+    """Do what another thread has asked this one to do."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = work(time.time())
+    except Exception as error:  # noqa: BLE001 - handed to the one who asked
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
 class CaptureLoop(Loop):
     """Takes hints, due sessions and the backlog of a rescan, one session at a time; runs commands between."""
 
@@ -243,14 +255,7 @@ class CaptureLoop(Loop):
         self.want_rescan("clock")
 
     def _command(self, work: Callable[[float], Any], future: Future[Any]) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
-        try:
-            result = work(time.time())
-        except Exception as error:  # noqa: BLE001 - handed to the one who asked
-            future.set_exception(error)
-        else:
-            future.set_result(result)
+        run(work, future)
         self._on_items()
 
     def _rescan(self, beat: float) -> None:
@@ -344,7 +349,7 @@ class CaptureLoop(Loop):
 
 
 class PushLoop(Loop):
-    """Drives `Push.work`: waits where it asks to, stops between two writes."""
+    """Drives `Push.work`: waits where it asks to, stops between two writes; then listens with `Pull.work`."""
 
     def __init__(
         self,
@@ -357,13 +362,16 @@ class PushLoop(Loop):
         self._engine = engine
         self._allowed = allowed
         self._token_at = 0.0
+        self._commands: deque[tuple[Callable[[float], Any], Future[Any]]] = deque()
         self.busy = False
         self.trouble: StoreFull | None = None
         """Why nothing can be sent, as no attempt can be written down first."""
         self.trouble_since = 0.0
 
     def turn(self) -> float:
-        """Send everything that is due, one item after the other."""
+        """Commands, then everything that is due, one item after the other, then what others have changed."""
+        while self._commands:
+            run(*self._commands.popleft())
         push = self._engine.push
         if push is None or self._token_is_old(push):
             self._find_token()
@@ -373,6 +381,9 @@ class PushLoop(Loop):
         try:
             while self._may_send(push) and self._send(push):
                 self.progressed_at = time.monotonic()
+            pull = self._engine.pull
+            if pull is not None and self._may_send(push):
+                pull.work(time.time())
         except StoreFull as error:
             if self.trouble is None:
                 self.trouble_since = time.time()
@@ -380,12 +391,22 @@ class PushLoop(Loop):
             self.trouble = error
             return TROUBLE_S
         self.trouble = None
-        at = push.next_at(time.time())
-        return TICK_S if at is None else max(0.001, at - time.time() + 0.001)
+        now = time.time()
+        due = [at for each in (push, pull) if each is not None and (at := each.next_at(now)) is not None]
+        return max(0.001, min(due) - now + 0.001) if due else TICK_S
+
+    def call(self, work: Callable[[float], T], timeout_s: float = 60.0) -> T:
+        """Run `work(now)` on this loop's thread, between two items, and return what it returns."""
+        future: Future[T] = Future()
+        self._commands.append((work, future))
+        self.bell.ring()
+        return future.result(timeout_s)
 
     def look_now(self) -> None:
-        """Look for a token and for due items at once."""
+        """Look for a token, for due items and for what others have changed at once."""
         self._token_at = 0.0
+        if self._engine.pull is not None:
+            self._engine.pull.soon()
         self.bell.ring()
 
     def _may_send(self, push: Push) -> bool:

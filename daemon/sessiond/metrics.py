@@ -53,7 +53,7 @@ OPERATIONS = (
 OUTCOMES = ("success", "client_error", "server_error", "rate_limited", "timeout", "network_error")
 TIERS = tuple(tier.value for tier in Tier)
 TOOLS = ("claude", "structured", "note", "context", "messages")
-ITEMS = ("comment", "index")
+ITEMS = ("comment", "index", "notice")
 STORES = ("mirror", "vault", "github", "archive")
 RESULTS = ("ok", "mismatch", "missing", "error")
 VERDICTS = ("ok", "failed", "error")
@@ -106,7 +106,7 @@ def catalogue(
     operation: Labels = {"operation": OPERATIONS}
     item: Labels = {"operation": ITEMS}
     job: Labels = {"job": tuple(jobs)}
-    direction: Labels = {"direction": ("push",)}
+    direction: Labels = {"direction": ("push", "pull")}
     return (
         Entry(
             "build_info",
@@ -180,7 +180,13 @@ def catalogue(
             "sync_operations",
             "counter",
             "Finished synchronisation operations.",
-            {**direction, "outcome": ("success", "failure")},
+            {**direction, "outcome": ("success", "conflict", "failure")},
+        ),
+        Entry(
+            "sync_conflicts",
+            "counter",
+            "Synchronisation conflicts.",
+            {"kind": ("transcript", "files", "edit"), "resolution": ("merged", "local")},
         ),
         Entry(
             "sync_lag_seconds",
@@ -387,6 +393,17 @@ class Metrics:
                 self.add("sync_operations", "push", self._outcome(_number(fields, "seconds")))
             case "push_unchanged":
                 self.add("queue_completed", "comment", "success")
+            case "version_kept":
+                self.add("sync_operations", "pull", "success")
+            case "pull_failed":
+                self.add("sync_operations", "pull", "failure")
+            case "session_united":
+                self.add("sync_conflicts", "transcript", "merged")
+            case "conflict_opened":
+                self.add("sync_operations", "pull", "conflict")
+                self.add("sync_conflicts", str(fields.get("kind", "")), "local")
+            case "notice_created":
+                self.add("queue_completed", "notice", "success")
             case "index_written":
                 self.add("queue_completed", "index", "success")
             case "push_failed":
@@ -447,8 +464,13 @@ class Metrics:
         return self._kept[name].labels(*bounded)
 
 
-def of_state(catalog: Catalog, queue: Queue, now: Callable[[], float]) -> Readings:
-    """What the state file tells."""
+def of_state(
+    catalog: Catalog,
+    queue: Queue,
+    now: Callable[[], float],
+    pulled_at: Callable[[], float | None] = lambda: None,
+) -> Readings:
+    """What the state file tells, and when others were last heard."""
 
     def age(at: float | None) -> float:
         return 0.0 if at is None else max(0.0, now() - at)
@@ -460,9 +482,9 @@ def of_state(catalog: Catalog, queue: Queue, now: Callable[[], float]) -> Readin
         row = catalog.store.row("SELECT min(enqueued_at) FROM items WHERE state <> 'buried'")
         return row[0] if row else None
 
-    def last_push() -> dict[str, float]:
+    def last_success() -> dict[str, float]:
         row = catalog.store.row("SELECT max(pushed_at) FROM sessions")
-        return {"push": float(row[0] or 0.0) if row else 0.0}
+        return {"push": float(row[0] or 0.0) if row else 0.0, "pull": pulled_at() or 0.0}
 
     def sessions() -> dict[tuple[str, ...], float]:
         rows = catalog.store.rows(
@@ -475,7 +497,7 @@ def of_state(catalog: Catalog, queue: Queue, now: Callable[[], float]) -> Readin
         "queue_oldest_item_age_seconds": lambda: age(oldest()),
         "queue_buried_items": lambda: float(queue.depth()[State.BURIED]),
         "sync_lag_seconds": lambda: age(queue.oldest_at()),
-        "sync_last_success_timestamp_seconds": last_push,
+        "sync_last_success_timestamp_seconds": last_success,
         "sessions": sessions,
     }
 

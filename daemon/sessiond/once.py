@@ -113,7 +113,7 @@ def _capture(engine: Engine, saves: Saves) -> list[SessiondError]:
 
 
 def _drain(engine: Engine, until: float) -> dict[str, Any]:
-    """Push until nothing is left, or until that time (monotonic)."""
+    """Push until nothing is left, or until that time (monotonic), and see what others have changed."""
     queue = engine.queue
     due = len(queue.items())
     # what an earlier run left for later is tried now: there may be no later
@@ -121,6 +121,9 @@ def _drain(engine: Engine, until: float) -> dict[str, Any]:
     with ThreadPoolExecutor(1, "archive") as beside:
         archived = beside.submit(_archive, engine, until)
         _comment(engine, until)
+        if engine.pull is not None and time.monotonic() < until:
+            engine.pull.work(time.time())
+            _comment(engine, until)
         archived.result()
     buried = len(queue.items(buried=True))
     left = len(queue.items()) if engine.config.github.repo else len(queue.items(lane=Lane.ARCHIVE))

@@ -293,6 +293,14 @@ class Judge:
         kept = self._elsewhere.keep(
             session.stored_as, machine, record, _plain_files(files), author=first.author, sha256=first.sha256
         )
+        self._emit(
+            "version_kept",
+            session=session.name,
+            machine=machine,
+            host=record.host,
+            revision=first.revision,
+            whole=files is not None,
+        )
         return Version(
             session=session.id,
             machine=machine,

@@ -112,7 +112,7 @@ EVENTS: dict[str, str] = {
     # pull and conflict
     "pull_completed": "debug",
     "pull_failed": "warning",
-    "session_newer_elsewhere": "info",
+    "version_kept": "info",
     "session_united": "info",
     "conflict_opened": "warning",
     "conflict_resolved": "info",

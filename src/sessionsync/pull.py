@@ -54,7 +54,7 @@ class Pull:
         self._emit = emit
         self._next_at = 0.0
         self._asked_at = 0.0
-        self._pending = ("", _Position())
+        self._pending = ("", "")
         self.pulled_at: float | None = None
         """When others were last heard, Unix seconds."""
 
@@ -130,7 +130,7 @@ class Pull:
             position.etag = listing.etag or ""
             if len(found) > WINDOW_COMMENTS:
                 position.since, position.etag = issues.window(), ""
-        self._pending = key, position
+        self._pending = key, msgspec.json.encode(position).decode()
         return found
 
     def _survey(self, repository: Repository) -> None:
@@ -160,7 +160,8 @@ class Pull:
             if self._push.is_foreign(repository, session, heard[key]):
                 self._see_to(repository, session)
         key, position = self._pending
-        self._store.set_meta(key, msgspec.json.encode(position).decode())
+        if self._store.meta(key) != position:  # at rest nothing is written
+            self._store.set_meta(key, position)
         return len(sessions)
 
     def _see_to(self, repository: Repository, session: Session) -> None:

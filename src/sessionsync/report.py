@@ -14,10 +14,13 @@ from typing import Any
 import msgspec
 
 from sessionsync.catalog import Catalog, Checkpoint, Session
+from sessionsync.conflict import WAYS, Conflict, Conflicts
+from sessionsync.elsewhere import Version, Versions
 from sessionsync.errors import CopyMismatch, IssueLocked
 from sessionsync.model import Tier, rfc3339
 from sessionsync.queue import Item, Queue, State
 from sessionsync.reliability.findings import Finding, Severity
+from sessionsync.remote.placements import Held, Placements
 from sessionsync.sources.cleanup import cleanup_days
 from sessionsync.store import Store
 
@@ -101,7 +104,7 @@ def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
         "sessions": {
             **_counts(catalog.store, now),
             "unpushed": len(waiting),
-            "conflicts": 0,
+            "conflicts": Conflicts(catalog.store).open_count(),
             "restorable_elsewhere": int(_number(catalog.store, _ON_GITHUB) or 0),
         },
         "last_push_at": _time(_number(catalog.store, "SELECT max(pushed_at) FROM sessions")),
@@ -110,17 +113,31 @@ def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
     }
 
 
-def sessions(catalog: Catalog, now: float, project: Path | None = None) -> Json:
-    """`ctl sessions` and `list`: newest first; those of one project's folder, or all."""
+def sessions(catalog: Catalog, now: float, project: Path | None = None, *, everywhere: bool = False) -> Json:
+    """`ctl sessions` and `list`: newest first; those of one project's folder, or all.
+
+    `everywhere` adds those that only the repository knows of, as their records tell.  `newer_elsewhere` says
+    that another machine has something of a session that this one has not.
+    """
     there = _present(catalog.store)
+    newer = Versions(catalog.store).newer()
+    in_conflict = {conflict.session for conflict in Conflicts(catalog.store).all()}
     cleanup = functools.cache(cleanup_days)  # one look at the settings for all sessions
-    return {
-        "sessions": [
-            _element(session, now, cleanup, deleted=session.id not in there)
-            for session in catalog.sessions()
-            if project is None or is_in(session, project)
-        ]
-    }
+    here = [session for session in catalog.sessions() if project is None or is_in(session, project)]
+    found = [
+        _element(session, now, cleanup, deleted=session.id not in there)
+        | _elsewhere(newer.get(session.id, ()), conflict=session.id in in_conflict)
+        for session in here
+    ]
+    if everywhere:
+        found += _others(catalog, None if project is None else here)
+        found.sort(key=lambda each: str(each["updated_at"]), reverse=True)
+    return {"sessions": found}
+
+
+def conflicts(catalog: Catalog) -> Json:
+    """`ctl conflicts`: the sessions of which there are two versions, and nobody has chosen yet."""
+    return {"conflicts": [_conflict(catalog, conflict) for conflict in Conflicts(catalog.store).all()]}
 
 
 def show(catalog: Catalog, session: Session, findings: Iterable[Finding], now: float) -> Json:
@@ -135,6 +152,10 @@ def show(catalog: Catalog, session: Session, findings: Iterable[Finding], now: f
     ]
     return {
         **_element(session, now, cleanup_days, deleted=deleted),
+        **_elsewhere(
+            Versions(catalog.store).newer().get(session.id, ()),
+            conflict=Conflicts(catalog.store).of(session.id) is not None,
+        ),
         "critical_data": critical,
         "quality": session.summary.quality,
         "bad_lines": session.summary.bad_lines,
@@ -260,6 +281,76 @@ def _element(session: Session, now: float, cleanup: Callable[[Path], float | Non
     }
 
 
+def _elsewhere(versions: Sequence[Version], *, conflict: bool) -> Json:
+    """What other machines have of a session that this one has not."""
+    newest = max(versions, key=lambda version: version.at, default=None)
+    told = {"host": newest.host, "updated_at": newest.at, "restorable": newest.whole} if newest else None
+    return {"newer_elsewhere": newest is not None, "elsewhere": told, "conflict": conflict}
+
+
+def _others(catalog: Catalog, near: Sequence[Session] | None) -> list[Json]:
+    """The sessions that only the repository knows of: of a project where `near` names its sessions."""
+    placements = Placements(catalog.store)
+    known = {row[0] for row in catalog.store.rows("SELECT key FROM sessions")}
+    names: dict[tuple[int, int], str] = {}
+    for repository, issue, project in catalog.store.rows(
+        "SELECT i.repository, i.number, s.project FROM issues i"
+        " JOIN sessions s ON s.project_key = i.project_key WHERE i.number IS NOT NULL"
+    ):
+        names[repository, issue] = project or ""
+    wanted = None if near is None else {session.project for session in near}
+    found: dict[str, Json] = {}
+    for held in placements.everywhere():
+        project = names.get((held.repository, held.issue), "")
+        if held.session_id in known or held.session_id in found or not held.source:
+            continue
+        if wanted is None or project in wanted:
+            found[held.session_id] = _other(held, project)
+    return list(found.values())
+
+
+def _other(held: Held, project: str) -> Json:
+    return {
+        "id": held.session_id,
+        "source": held.source,
+        "project": project,
+        "title": held.title,
+        "path": "",
+        "size": held.size,
+        "tier": held.tier or None,
+        "state": "elsewhere",
+        "turns": 0,
+        "next": "",
+        "updated_at": held.said_at,
+        "last_checkpoint_at": None,
+        "last_pushed_at": held.updated_at,
+        "unpushed": False,
+        "unpushed_bytes": 0,
+        "copies": ["github"] if held.tier == Tier.GITHUB_ONLY else [],
+        "purge_in_days": None,
+        "newer_elsewhere": True,
+        "elsewhere": {
+            "host": held.host,
+            "updated_at": held.said_at,
+            "restorable": held.tier == Tier.GITHUB_ONLY,
+        },
+        "conflict": False,
+    }
+
+
+def _conflict(catalog: Catalog, conflict: Conflict) -> Json:
+    session = catalog.session(conflict.session)
+    return {
+        "id": session.key,
+        "session": session.name,
+        "kind": conflict.kind,
+        "since": rfc3339(conflict.since),
+        "local": {name: value for name, value in conflict.local.items() if name != "won"},
+        "remote": conflict.remote,
+        "options": list(WAYS),
+    }
+
+
 def _days_left(session: Session, now: float, cleanup: Callable[[Path], float | None]) -> float | None:
     """Days until the agent deletes its own file; None where it never will."""
     days = cleanup(session.root) if session.ref.source == "claude" else None
@@ -289,13 +380,13 @@ def _checkpoint(session: Session, point: Checkpoint) -> Json:
 
 
 def _item(store: Store, item: Item) -> Json:
-    if item.operation == "comment":
+    if item.operation != "index":
         row = store.row("SELECT source || ':' || key FROM sessions WHERE id = ?", (item.subject,))
     else:
         row = store.row("SELECT number FROM issues WHERE id = ?", (item.subject,))
     subject = row[0] if row is not None else None
     return {
-        "session": subject if item.operation == "comment" and subject else "",
+        "session": subject if item.operation != "index" and subject else "",
         "operation": item.operation,
         "issue": subject if item.operation == "index" else None,
         "checkpoint": item.checkpoint,

@@ -97,11 +97,12 @@ class Daemon:
         return handler
 
 
-LOOKS = ("status", "sessions", "show", "queue", "events", "health")
+LOOKS = ("status", "sessions", "show", "queue", "conflicts", "events", "health")
 ACTS = (
     "checkpoint",
     "sync",
     "retry",
+    "resolve",
     "pause",
     "resume",
     "local-only",
@@ -444,7 +445,7 @@ def test_list_reads_what_the_last_daemon_left(short_home: Path, sessiond: Run) -
 def test_list_asks_the_daemon_where_there_is_one(daemon: Daemon, sessiond: Run, short_home: Path) -> None:
     daemon.answers["sessions"] = {"sessions": []}
     assert sessiond("list", "--project", str(short_home))[0] == 0
-    assert daemon.asked == [("sessions", {"project": str(short_home.resolve())})]
+    assert daemon.asked == [("sessions", {"project": str(short_home.resolve()), "everywhere": "1"})]
 
 
 @pytest.mark.parametrize("arguments", [("ctl", "status"), ("ctl", "sync"), ("ctl", "queue", "--buried")])

@@ -221,6 +221,9 @@ def test_a_session_as_a_list_shows_it(state: State) -> None:
         "unpushed_bytes": 400,
         "copies": ["mirror", "vault", "github"],
         "purge_in_days": 30.0,
+        "newer_elsewhere": False,
+        "elsewhere": None,
+        "conflict": False,
     }
 
 

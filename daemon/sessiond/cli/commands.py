@@ -83,7 +83,9 @@ def _sessions(project: Path | None) -> Json:
     """From the daemon, else from what the last one left."""
     where = paths(os.environ)
     try:
-        return client.request(where.socket, "sessions", {"project": project and str(project)})
+        return client.request(
+            where.socket, "sessions", {"project": project and str(project), "everywhere": True}
+        )
     except DaemonNotRunning:
         if not where.state_db.exists():
             return {"sessions": []}
@@ -93,7 +95,7 @@ def _sessions(project: Path | None) -> Json:
 
     store = Store(where.state_db)
     try:
-        return report.sessions(Catalog(store), time.time(), project)
+        return report.sessions(Catalog(store), time.time(), project, everywhere=True)
     finally:
         store.close()
 
@@ -390,6 +392,15 @@ def queue(*, buried: bool, as_json: bool) -> None:
     look("queue", tables.buried if buried else PLAIN["queue"], as_json=as_json, buried=buried or None)
 
 
+@ctl.command(
+    epilog=example("sessiond ctl conflicts", "sessiond ctl conflicts --json | jq -r .conflicts[].id")
+)
+@as_json
+def conflicts(*, as_json: bool) -> None:
+    """Sessions that were changed in two places, where nobody has chosen a version yet."""
+    look("conflicts", tables.conflicts, as_json=as_json)
+
+
 @ctl.command(epilog=example("sessiond ctl health", "sessiond ctl health --json | jq -r .findings[].code"))
 @as_json
 @click.pass_context
@@ -481,6 +492,29 @@ def ctl_sync(
 def retry(session: str | None, *, as_json: bool) -> None:
     """Try again what GitHub has refused, of one session or of all."""
     tell(act("retry", session=session), tables.done, as_json=as_json)
+
+
+@ctl.command(
+    epilog=example(
+        "sessiond ctl resolve 3f2a9c1e --keep remote --dry-run", "sessiond ctl resolve 3f2a9c1e --keep both"
+    )
+)
+@click.argument("session", metavar="ID")
+@click.option(
+    "--keep",
+    type=click.Choice(["local", "remote", "both", "merge"]),
+    required=True,
+    help="This machine's version, the other one, a record for each, or one of both.",
+)
+@click.option("--dry-run", is_flag=True, help=DRY_HELP)
+@as_json
+def resolve(session: str, *, keep: str, dry_run: bool, as_json: bool) -> None:
+    """Choose between two versions of a session.
+
+    Changes the record on GitHub, never the agent's files; the version that is not chosen stays restorable.
+    """
+    answer = act("resolve", session=session, keep=keep, dry_run=dry_run or None)
+    tell(answer, tables.resolved, as_json=as_json)
 
 
 @ctl.command(epilog=example("sessiond ctl pause"))

@@ -152,6 +152,55 @@ def buried(answer: Json, now: float, out: Terminal) -> list[str]:
     return queue(answer, now, out) if answer["items"] else ["GitHub has refused nothing."]
 
 
+def conflicts(answer: Json, now: float, out: Terminal) -> list[str]:
+    """`ctl conflicts`."""
+    found = answer["conflicts"]
+    if not found:
+        return ["No session has two versions."]
+    rows = [
+        (
+            each["id"],
+            ago(each["since"], now),
+            _version(each["local"], now),
+            _version(each["remote"], now),
+            clean(each["local"].get("title") or "untitled"),
+        )
+        for each in found
+    ]
+    return [
+        *table(("ID", "SINCE", "HERE", "ELSEWHERE", "TITLE"), rows, out),
+        "",
+        "To choose: sessiond ctl resolve ID --keep local|remote|both|merge  (with --dry-run first)",
+    ]
+
+
+def resolved(answer: Json, now: float, out: Terminal) -> list[str]:
+    """`ctl resolve`: the two versions, and what becomes of them."""
+    return [
+        *table(
+            ("VERSION", "OF", "SIZE", "TITLE"),
+            [
+                (
+                    name,
+                    _version(answer[name], now),
+                    size(answer[name].get("size") or 0),
+                    clean(answer[name].get("title") or ""),
+                )
+                for name in ("local", "remote")
+            ],
+            out,
+            right=(2,),
+        ),
+        "",
+        *wrap(f"{answer['keep']}: {clean(answer['does'])}", out.width, "  "),
+    ]
+
+
+def _version(told: Json, now: float) -> str:
+    when = ago(told["updated_at"], now) if told.get("updated_at") else "not read yet"
+    return f"{clean(told.get('host') or 'elsewhere')}, {when}"
+
+
 def events(answer: Json, now: float, _out: Terminal) -> list[str]:
     """`ctl events`, one a line."""
     lines = []
@@ -338,6 +387,10 @@ def _title(each: Json) -> str:
 
 
 def _whereabouts(each: Json, now: float) -> str:
+    if each.get("conflict"):
+        return "two versions"
+    if each.get("newer_elsewhere") and (there := each.get("elsewhere")):
+        return f"newer on {clean(there['host']) or 'another machine'}"
     if each.get("unpushed"):
         return "waiting" if each["last_pushed_at"] is None else f"{size(each['unpushed_bytes'])} behind"
     return "no" if each["last_pushed_at"] is None else ago(each["last_pushed_at"], now)

@@ -163,9 +163,9 @@ class Placements:
         found = self._held("repository = ? AND id = ?", (repository, comment))
         return found[0] if found else None
 
-    def firsts(self, repository: int) -> list[Held]:
+    def everywhere(self) -> list[Held]:
         """Every first part that is known of, in whichever issue, the newest first."""
-        return self._held("repository = ? AND part = 1 ORDER BY said_at DESC, id", (repository,))
+        return self._held("part = 1 ORDER BY said_at DESC, id", ())
 
     def held(self, repository: int, session_id: str) -> list[Held]:
         """Every comment that claims to be a part of the session's record, oldest first."""
