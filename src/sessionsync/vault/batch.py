@@ -86,9 +86,8 @@ class Batch:
         with translated(file), self._tree.writing(file) as descriptor:
             at = os.fstat(descriptor).st_size
             try:
-                write_at(
-                    descriptor, at, b"".join(frame for frame, _ in framed)
-                )  # it reads it back and compares
+                frames = b"".join(frame for frame, _ in framed)
+                write_at(descriptor, at, frames)  # it reads them back and compares
             except BaseException:
                 with contextlib.suppress(OSError):  # what no line names does no harm
                     os.ftruncate(descriptor, at)
