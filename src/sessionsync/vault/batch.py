@@ -122,8 +122,10 @@ class Batch:
         return committed
 
     def drop(self) -> None:
-        """Forget what is not committed."""
+        """Forget what is not committed, and the tools that only a burst of work needs: megabytes each."""
         self._sessions = {}
+        while len(self._tools) > 1:
+            self._tools.pop()
 
     def _of(self, folder: Path, session: str) -> Pending:
         if not self.locked:
