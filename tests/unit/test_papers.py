@@ -379,6 +379,7 @@ def test_a_note_goes_through_a_comment_to_another_machine(make: Make, gh: FakeGi
         ".claude/sessions/2025-07-11-1135-voices https:/x.co/V.md.md": b"# V\n",
         ".claude/sessions/abc.json": b'{"messages": [{"role": "user", "content": "hi"}]}',
         ".claude/sessions/5.md": b"# Five\n",
+        ".claude/sessions/empty.md": b"",
     }
     for name, content in stored.items():
         put(one.home.project, name, content)
@@ -460,6 +461,24 @@ def test_what_is_newer_there_is_not_written_over(machine: Machine) -> None:
     assert kept == ["# Topic\nrewritten\n"]
     path.write_text("# just now\n")
     assert machine("restore", "note.app.2026-01-02-topic").code == 1  # somebody has it open
+
+
+def test_a_note_that_was_emptied_comes_back_as_it_was_before(machine: Machine) -> None:
+    path = ours(machine.home, "2026-01-02-topic.md", "# Topic\nlong\n")
+    machine.settle()
+    path.write_text("# Topic\n")
+    machine.settle()
+    path.write_text("")
+    machine.settle()
+    out = machine.home.folder / "out"
+    assert machine("restore", "note.app.2026-01-02-topic", "--out", str(out)).code == 0
+    assert (out / path.name).read_text() == "# Topic\n"  # shorter is a person's wish, empty is an accident
+    newest = machine.rig.session().checkpoint or ""
+    assert (
+        machine("restore", "note.app.2026-01-02-topic", "--at", newest, "--out", str(out), "--force").code
+        == 0
+    )
+    assert (out / path.name).read_text() == ""
 
 
 def test_an_ambiguous_name_is_not_guessed(machine: Machine) -> None:
