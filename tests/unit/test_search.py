@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -160,6 +161,23 @@ def test_what_was_cut_or_deleted_stays_findable(rig: Rig, searching: Searching) 
     path.unlink()
     rig.now += 5
     assert sorted(searching.find("thought")) == ["first thought", "second thought", "third thought"]
+    searching.index.begin_anew()
+    assert sorted(searching.find("thought")) == ["first thought", "second thought", "third thought"]
+
+
+@pytest.mark.parametrize("gone", ["mirror", "vault"])
+def test_one_copy_is_enough(rig: Rig, searching: Searching, gone: str) -> None:
+    say(rig, "first thought")
+    write(rig.home.structured("plan"), [("context.json", b'{"title": "a thought"}')])
+    assert len(searching.find("thought")) == 2
+    rig.wait(1000)
+    shutil.rmtree(getattr(rig.home, gone))
+    assert len(searching.find("thought")) == 2
+    assert all(searching.find("thought"))
+    searching.index.begin_anew()
+    searching.keep_up()
+    assert all(map(searching.text, searching.index.search("thought")))
+    assert len(searching.index.search("thought")) == 2
 
 
 def test_the_index_may_be_lost_damaged_or_belong_to_another_state(rig: Rig, searching: Searching) -> None:

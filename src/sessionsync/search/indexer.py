@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from sessionsync.catalog import Catalog, File, Session
@@ -96,29 +97,71 @@ class Indexer:
             yield done, 0
 
     def _lines(self, session: Session, file: File, source: Source) -> Iterator[int]:
-        """A file that grows by lines: what is behind the place it was read to."""
-        known = self._index.upto(session.id, file.name, file.generation)
-        start = file.forked_at if known is None else known
-        for begin, data in _blocks(self._mirror, self._copy(session, file), start, file.read_to):
+        """A file that grows by lines: what is behind the place it was read to, and what was cut off."""
+        start = self._index.upto(session.id, file.name, file.generation)
+        if start is None:
+            yield from self._lives(session, file, source)
+            before = self._index.upto(session.id, file.name, file.generation - 1)
+            start = min(before or 0, file.forked_at)
+        copy = self._copy(session, file)
+
+        def read(begin: int, end: int) -> bytes:
+            data = self._mirror.read(copy, begin, end)
+            return data if len(data) == end - begin else self._stored(session, file, begin, end)
+
+        yield from self._blocks(session, file, source, file.generation, start, file.read_to, read)
+
+    def _lives(self, session: Session, file: File, source: Source) -> Iterator[int]:
+        """What a file was before it was cut or written anew, as far as the vault keeps it."""
+        stored = self._vault.open(session.project or "unknown", session.stored_as)
+        for generation in range(file.generation):
+            fold = stored.fold()
+            life = fold.generations.get((file.name, generation))
+            if life is None:
+                continue
+            start = self._index.upto(session.id, file.name, generation)
+            start, end = life.shared if start is None else start, life.reach(fold.line)
+
+            def read(begin: int, end: int, of: int = generation) -> bytes:
+                return b"".join(stored.read(file.name, of, end, start=begin))
+
+            with suppress(CopyError):  # damaged: what is sound of the others is found
+                yield from self._blocks(session, file, source, generation, start, end, read)
+
+    def _blocks(
+        self,
+        session: Session,
+        file: File,
+        source: Source,
+        generation: int,
+        start: int,
+        end: int,
+        read: Callable[[int, int], bytes],
+    ) -> Iterator[int]:
+        for begin, data in _blocks(read, start, end):
             self._index.add(
                 session.id,
                 file.name,
-                file.generation,
+                generation,
                 begin + len(data),
                 source.passages(file.name, data, begin),
                 otherwise_at=file.changed_at,
             )
             yield len(data)
 
+    def _stored(self, session: Session, file: File, begin: int, end: int) -> bytes:
+        """What the plain copy has not, from the vault."""
+        stored = self._vault.open(session.project or "unknown", session.stored_as)
+        return b"".join(stored.read(file.name, file.generation, end, start=begin))
+
     def _whole(self, session: Session, file: File, source: Source) -> Iterator[int]:
         """A file that is written anew each time: of what it was only what it still is stays."""
         known = self._index.newest(session.id, file.name)
         if known == (file.generation, file.length) or not 0 < file.length <= TEXT_BYTES:
             return
-        copy = self._copy(session, file)
-        data = self._mirror.read(copy, 0, file.length)
+        data = self._mirror.read(self._copy(session, file), 0, file.length)
         if len(data) < file.length:
-            raise _short(copy, file.length)
+            data = self._stored(session, file, 0, file.length)
         found = list(source.passages(file.name, data, 0))
         with self._index.transaction():
             if known is not None:
@@ -184,24 +227,18 @@ def behind(index: Index, catalog: Catalog, since: float = 0.0) -> list[int]:
     return [number for number, captured in rows if seen.get(number) != captured]
 
 
-def _blocks(mirror: Mirror, copy: Path, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+def _blocks(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[tuple[int, bytes]]:
     """The bytes [start, end) of a copy in blocks that end on lines, each with its offset."""
     while start < end:
         size = BLOCK_BYTES
-        data = mirror.read(copy, start, min(start + size, end))
-        while start + len(data) < end and b"\n" not in data and len(data) == size:
+        data = read(start, min(start + size, end))
+        while start + len(data) < end and b"\n" not in data:
             size *= 2
-            data = mirror.read(copy, start, min(start + size, end))
+            data = read(start, min(start + size, end))
         if start + len(data) < end:
-            if len(data) < min(size, end - start):
-                raise _short(copy, end)
             data = data[: data.rfind(b"\n") + 1] or data
         yield start, data
         start += len(data)
-
-
-def _short(copy: Path, end: int) -> CopyError:
-    return CopyError(f"{copy} ends before byte {end}.", hint="It is made again from the session's file.")
 
 
 def _lengths(places: Iterable[Row | Passage]) -> dict[int, list[int]]:

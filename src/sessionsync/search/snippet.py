@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 
 from sessionsync.catalog import File, Session
@@ -31,14 +32,18 @@ def passage_of(
     is_shared = file is not None and (
         file.generation == hit.generation or (file.generation == hit.generation + 1 and end <= file.forked_at)
     )
-    try:
-        if is_shared and file is not None and not file.is_rewritten:
+    if is_shared and file is not None and not file.is_rewritten:
+        with suppress(CopyError):
             data = mirror.read(mirror.path_of(project, session.stored_as, hit.name), hit.offset, end)
-        else:
-            stored = vault.open(project, session.stored_as)
-            data = b"".join(stored.read(hit.name, hit.generation, end, start=hit.offset))
-    except CopyError:
-        return ""
+            if text := _nth(hit, source, data):
+                return text
+    with suppress(CopyError):
+        stored = vault.open(project, session.stored_as)
+        return _nth(hit, source, b"".join(stored.read(hit.name, hit.generation, end, start=hit.offset)))
+    return ""
+
+
+def _nth(hit: Hit, source: Source, data: bytes) -> str:
     if len(data) < hit.length:
         return ""
     found = [p for p in source.passages(hit.name, data, hit.offset) if p.offset == hit.offset]
