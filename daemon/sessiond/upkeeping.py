@@ -9,9 +9,9 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from sessiond.away import Away
@@ -107,6 +107,7 @@ class UpkeepLoop(Loop):
         self._strange: deque[str] = deque()
         self._crowded: deque[int] = deque()
         self._rests_until = time.monotonic() + START_S
+        self._troubled_until = 0.0
         self._cleaned_at = 0.0
         self.drill = Drill(
             catalog=engine.catalog,
@@ -122,7 +123,7 @@ class UpkeepLoop(Loop):
     def turn(self) -> float:
         """The most urgent piece of work."""
         rest = self._rests_until - time.monotonic()
-        if self._ask_again(time.time()) or self._wounded or self._strange or rest <= 0:
+        if rest <= 0 or (time.monotonic() >= self._troubled_until and self._has_damage(time.time())):
             if self._busy():
                 return BUSY_S
             try:
@@ -133,7 +134,7 @@ class UpkeepLoop(Loop):
                 if not self._stopping:
                     self._emit("upkeep_postponed", reason=str(error) or type(error).__name__)
                 rest = TROUBLE_S
-                self._rests_until = time.monotonic() + rest
+                self._rests_until = self._troubled_until = time.monotonic() + rest
         return min(rest, TICK_S)
 
     def heal(self, session: Session) -> None:
@@ -205,20 +206,18 @@ class UpkeepLoop(Loop):
     def _most_urgent(self, now: float) -> float:
         if self._wounded:
             session = self._engine.catalog.session(self._wounded.popleft())
-            healing = self._paced(self._upkeep.repair(session))
-            if healing is not None:
-                self.judge(session.name, healing)
+            with self._once_more(self._wounded, session.id):
+                self._repair(session.name, self._upkeep.repair(session))
         elif self._strange:
             name = self._strange.popleft()
-            healing = self._paced(self._upkeep.repair_other(name))
-            if healing is not None:
-                self.judge(name, healing)
+            with self._once_more(self._strange, name):
+                self._repair(name, self._upkeep.repair_other(name))
         elif self._upkeep.next_scan() <= now:
             self._scan(now)
         elif self._crowded or (now - self._cleaned_at >= DAY_S and self._clean(now)):
             self._upkeep.forget(self._engine.catalog.session(self._crowded.popleft()))
         elif self.drill.next_at() <= now:
-            self.rehearse(None, self._pace)
+            self.rehearse(None, self._progress)
         elif not self._first() and (due := self._upkeep.next_to_merge(now)) is not None:
             if due.id in self._upkeep.crowded():
                 self._upkeep.forget(due)
@@ -226,6 +225,23 @@ class UpkeepLoop(Loop):
         else:
             return TICK_S
         return MOMENT_S
+
+    def _repair(self, name: str, work: Generator[int, Any, Healing]) -> None:
+        if (healing := self._paced(work)) is not None:
+            self.judge(name, healing)
+
+    @contextmanager
+    def _once_more(self, waiting: deque[T], name: T) -> Iterator[None]:
+        """What a full disk, or a busy writer, kept from being repaired is repaired later."""
+        try:
+            yield
+        except (CopyError, StoreError, TimeoutError):
+            waiting.append(name)
+            raise
+
+    def _has_damage(self, now: float) -> bool:
+        """Whether something is damaged, or could be healed now that GitHub answers."""
+        return self._ask_again(now) or bool(self._wounded or self._strange)
 
     def _ask_again(self, now: float) -> bool:
         """Repair once more what a copy away from here could have healed, had it answered."""
@@ -264,6 +280,12 @@ class UpkeepLoop(Loop):
         with suppress(CopyError):
             work.close()
         return None
+
+    def _progress(self, size: int) -> None:
+        """Pace what cannot be left in between; ends it where the daemon ends."""
+        self._pace(size)
+        if self._stopping:
+            raise CancelledError
 
     def _pace(self, size: int) -> None:
         """Wait until so many bytes more may be moved."""

@@ -224,3 +224,25 @@ def test_what_github_could_heal_waits_until_it_answers(socket_dir: Path, gh: Fak
         daemon.ctl("local-only", acts=True, on=False)
         poll(lambda: daemon.ctl("health")["findings"] == [], 40)
         assert copy.read_bytes() == whole
+
+
+def test_two_homes_share_a_vault_one_after_the_other(socket_dir: Path) -> None:
+    with Daemon(socket_dir / "a", SESSIOND_SOURCES_QUIET_SECONDS="1") as one:
+        one.start()
+        path, _, pack = a_session(one)
+        two = Daemon(
+            socket_dir / "b",
+            SESSIOND_BACKUP_VAULT_DIR=str(one.vault),
+            SESSIOND_BACKUP_MIRROR_DIR=str(one.mirror),
+        )
+        with pytest.raises(AssertionError, match="ended with 75"):
+            two.start()
+        assert ctl(one, "verify", "--deep")["bad"] == []
+    with two:
+        two.start()
+        assert ctl(two, "verify", "--deep")["checked"] == 1, "the other home's session"
+        flip(pack, 300)
+        (bad,) = ctl(two, "verify", "--deep", code=1)["bad"]
+        assert bad["session"] == f"claude:{path.stem}"
+        poll(lambda: any(e["event"] == "damage_healed" for e in ctl(two, "events")["events"]))
+        assert ctl(two, "verify", "--deep")["bad"] == []

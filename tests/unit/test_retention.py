@@ -311,3 +311,39 @@ def test_a_pack_is_never_an_orphan_while_its_journal_is_damaged(rig: Rig) -> Non
         os.utime(file, (START - 9 * GRACE_S, START - 9 * GRACE_S))
     assert done(upkeep_of(rig).gc(rig.now))["files"] == []
     assert (place / "pack").exists()
+
+
+def test_gc_leaves_a_pack_that_no_merge_made(rig: Rig) -> None:
+    session = grow(rig, rig.home.transcript(), 3)
+    foreign = place_of(rig, session) / "pack-7"
+    foreign.write_bytes(b"somebody's")
+    os.utime(foreign, (START - 9 * GRACE_S, START - 9 * GRACE_S))
+    assert done(upkeep_of(rig).gc(rig.now))["files"] == []
+    assert foreign.read_bytes() == b"somebody's"
+
+
+def test_every_content_of_an_artifact_stays_in_both_copies(rig: Rig) -> None:
+    folder = rig.home.structured("s1")
+    contents = [bytes([65 + n]) * 1000 * (n + 1) for n in range(4)]
+    for data in contents:
+        write(folder, [("context.json", b"{}"), ("artifacts/plan.bin", data)])
+        rig.scan()
+        rig.wait(300)
+    (folder / "artifacts" / "plan.bin").unlink()
+    rig.scan()
+    rig.wait(300)
+    for day in range(1, 4):
+        write(folder, [("context.json", b'{"day": %d}' % day)])
+        rig.wait(40 * DAY_S)
+        rig.wait(300)
+    session = rig.session()
+    upkeep = upkeep_of(rig, keep=1)
+    assert upkeep.forget(session)
+    assert done(upkeep.merge(session, rig.now, force=True))
+    vault = rig.vault.open(session.project or "", session.stored_as)
+    kept = [b"".join(vault.read("artifacts/plan.bin", n, len(data))) for n, data in enumerate(contents)]
+    assert kept == contents
+    copy = rig.mirror.path_of(session.project or "", session.stored_as, "artifacts/plan.bin")
+    beside = [path.read_bytes() for path in copy.parent.glob("plan.2*.bin")]
+    assert sorted([copy.read_bytes(), *beside]) == contents
+    assert done(upkeep.verify(session, deep=True)).bad == []

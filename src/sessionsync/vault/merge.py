@@ -253,11 +253,17 @@ def leftovers(tree: Folder, folder: Path, before: float) -> dict[Path, int]:
     """
     with tree.reading(folder / JOURNAL) as descriptor:
         first = next(lines(descriptor), b"")
-        counts = pack_name(pack_number(tree, folder, descriptor))
+        counts = pack_name(number := pack_number(tree, folder, descriptor))
     if journal.decode(first) is None or not (found := tree.files(folder)).get(counts):
         return {}
     return {
         folder / name: status.st_size
         for name, status in found.items()
-        if name != counts and (name == DRAFT or pack_number_in(name) is not None) and status.st_mtime < before
+        if name != counts and status.st_mtime < before and (name == DRAFT or _is_of_merge(name, number))
     }
+
+
+def _is_of_merge(name: str, number: int) -> bool:
+    """Whether a merge made this pack: one that was replaced, or the next; any other is somebody's."""
+    made = pack_number_in(name)
+    return made is not None and made <= number + 1

@@ -1,8 +1,8 @@
 """What becomes of a journal and its pack when they are written anew.  Pure: no byte moves here.
 
-What is kept is what can be asked for: every kept snapshot, the newest generation of every file, and
-what the caller names besides.  The journal's order stays; what nobody can ask for is left out, and
-neighbouring segments become one:
+What is kept is what can be asked for: every kept snapshot, the newest generation of every file, every one
+of an artifact, and what the caller names besides.  The journal's order stays; what nobody can ask for is
+left out, and neighbouring segments become one:
 
     old   seg 0-9 │ snapshot A │ seg 9-20 │ snapshot B │ fork 1 │ seg … │ forget A
     new   seg 0-20 ───────────────────────│ snapshot B │ fork 1 │ seg …
@@ -45,6 +45,9 @@ FEWER_LINES = 200
 DEAD_SHARE = 4
 DEAD_BYTES = 16 * 1024
 COLD_BYTES = 64 * 1024
+
+# Of these every content stays, also of those that a session has dropped or rewritten.
+KEPT = "artifacts/"
 
 # Whoever is asked for: name, generation, length and root of a file; length -1 for all that there is.
 Statement = tuple[str, int, int, str]
@@ -131,7 +134,8 @@ def statements(fold: Fold, besides: Mapping[str, int]) -> list[Statement]:
     for state in states(fold):
         for file in state.values():
             wanted[file.name, file.generation, file.length, file.root] = None
-    for name, generation in [*fold.newest.items(), *besides.items()]:
+    contents = [key for key in fold.generations if key[0].startswith(KEPT)]
+    for name, generation in [*fold.newest.items(), *besides.items(), *contents]:
         wanted[name, generation, ALL, ""] = None
     return list(wanted)
 

@@ -1,0 +1,93 @@
+"""The loop over the copies: what it puts off comes back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TypeVar, cast
+
+import pytest
+
+from sessiond import upkeeping
+from sessiond.engine import Engine
+from sessiond.upkeeping import UpkeepLoop
+from sessionsync.budget import Budget
+from sessionsync.errors import DiskFull
+from sessionsync.reliability.findings import Findings
+from tests.keeper import flip, pack_of, upkeep_of
+from tests.rig import Home, Rig, append, line
+
+T = TypeVar("T")
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    rig = Rig(Home(tmp_path))
+    yield rig
+    rig.close()
+
+
+@pytest.fixture
+def loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> UpkeepLoop:
+    monkeypatch.setattr(upkeeping, "TROUBLE_S", 0.0)
+    engine = SimpleNamespace(
+        catalog=rig.catalog,
+        mirror=rig.mirror,
+        vault=rig.vault,
+        config=rig.config,
+        paths=SimpleNamespace(state_dir=rig.home.state),
+    )
+
+    def fails(name: str, error: BaseException) -> None:
+        raise AssertionError(name) from error
+
+    return UpkeepLoop(
+        upkeep_of(rig),
+        cast("Engine", engine),
+        Findings(),
+        rig.events,
+        fails,
+        Budget(1e12),
+        busy=lambda: False,
+    )
+
+
+def test_a_repair_that_a_full_disk_kept_from_being_done_is_done_later(
+    rig: Rig, loop: UpkeepLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = rig.home.transcript()
+    append(path, line("user", "text " * 500, rig.home.project, session=path.stem))
+    rig.scan()
+    rig.wait(300)
+    session = rig.session()
+    flip(pack_of(rig, session), 100)
+
+    def full() -> int:
+        rig.vault._batch.drop()
+        raise DiskFull("no room", hint="")
+
+    loop.heal(session)
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.vault, "flush", full)
+        loop.turn()
+    assert rig.events.named("upkeep_postponed")
+    assert rig.events.named("damage_healed") == []
+    loop.turn()
+    assert rig.events.named("damage_healed")
+
+
+def test_the_daily_work_ends_and_leaves_no_finding(
+    rig: Rig, tmp_path: Path, loop: UpkeepLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_rests_until", 0.0)
+    path = rig.home.transcript()
+    append(path, line("user", "text " * 500, rig.home.project, session=path.stem))
+    rig.scan()
+    rig.wait(300)
+    for _ in range(30):
+        loop.turn()
+    done = [name for name, _ in rig.events.all]
+    assert done.count("integrity_scanned") == 1
+    assert done.count("drill_ended") == 1
+    assert loop.drill.passed_at() > 0
