@@ -8,6 +8,7 @@ it that comparison is left out.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -20,6 +21,7 @@ from tempfile import TemporaryDirectory
 
 from sessionsync.search import Index
 from sessionsync.sources.passages import Passage, of_transcript
+from sessionsync.store import Store
 from tests.bench import place
 from tests.bench.corpus import session_lines
 from tests.bench.figures import Figure, quantile
@@ -29,6 +31,7 @@ from tests.daemon import Daemon
 TIMES_AS_FAST = 8
 PART_OF_TEXT = 0.6
 ANSWER_MS = 50
+FOUND_S = 2
 ROUNDS = 20
 
 QUERIES = {
@@ -61,6 +64,9 @@ def _building(sessions: int) -> Iterator[Figure]:
         text = sum(len(p.text.encode()) for each in made for p in of_transcript(each.file.read_bytes(), 0))
         home.start()
         place.rested(home)
+        late = [_found_after(home, made[0]) for _ in range(ROUNDS // 2)]
+        yield Figure("from an append until it is found, the slower half", quantile(late, 0.5), "s")
+        yield Figure("  p95", quantile(late, 0.95), "s", most=FOUND_S)
         home.stop()
         ours = size / MB / _timed([sys.executable, "-m", "sessiond", "search", "--rebuild"], home.environ)
         index = home.folder / "s" / "state" / "index.db"
@@ -72,6 +78,22 @@ def _building(sessions: int) -> Iterator[Figure]:
             theirs = size / MB / _agentsview(program, home)
             yield Figure("  agentsview sync, the same transcripts", theirs, "MB/s")
             yield Figure("  times as fast", ours / theirs, "x", least=TIMES_AS_FAST)
+
+
+def _found_after(home: Daemon, session: Transcript) -> float:
+    """Seconds from an append until another process can find it."""
+    word = f"quokka{time.monotonic_ns()}"
+    said = {"type": "user", "message": {"role": "user", "content": word}}
+    store = Store(home.state, read_only=True)
+    state = store.meta("state")
+    store.close()
+    began = time.monotonic()
+    with session.file.open("ab", buffering=0) as file:
+        file.write(json.dumps(said).encode() + b"\n")
+    index = Index(home.state.with_name("index.db"), state, read_only=True)
+    place.until(lambda: index.search(word), 60)
+    index.close()
+    return time.monotonic() - began
 
 
 def _agentsview(program: str, home: Daemon) -> float:

@@ -109,15 +109,16 @@ def test_without_an_index_it_says_what_to_do(user: User, wait_until: Callable[..
 
 def test_a_state_that_can_only_be_read_is_searched(user: User, wait_until: Callable[..., None]) -> None:
     user.start()
-    user.say("the quokka")
+    path = user.say("the quokka")
     wait_until(lambda: hits(user, "quokka"), FOUND_S)
     user.stop()
-    for path in user.state.parent.iterdir():
-        if path.is_file():
-            path.chmod(0o400)
+    for file in user.state.parent.iterdir():
+        if file.is_file():
+            file.chmod(0o400)
     user.state.parent.chmod(0o500)
     try:
         assert found(user, "quokka") == ["the **quokka**"]
+        assert path.stem[:8] in user.type("list").stdout
         assert user.type("search", "--rebuild").returncode == 77
         assert found(user, "quokka") == ["the **quokka**"]
     finally:

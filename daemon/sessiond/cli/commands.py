@@ -93,7 +93,7 @@ def _sessions(project: Path | None) -> Json:
     from sessionsync.catalog import Catalog  # noqa: PLC0415
     from sessionsync.store import Store  # noqa: PLC0415
 
-    store = Store(where.state_db)
+    store = Store(where.state_db, read_only=True)
     try:
         return report.sessions(Catalog(store), time.time(), project, everywhere=True)
     finally:
