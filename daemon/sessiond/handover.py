@@ -29,9 +29,9 @@ class Fallback(NamedTuple):
     verified: bool
 
     @classmethod
-    def of(cls, copied: Copied | None) -> Self:
-        """What was copied, if anything was."""
-        return cls(None, verified=False) if copied is None else cls(copied.path, copied.complete)
+    def of(cls, copied: Copied | None, older: Path | None) -> Self:
+        """What was copied, else what was there before and may be behind."""
+        return cls(older, verified=False) if copied is None else cls(copied.path, copied.complete)
 
 
 def hand_over(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sessiond.hooklog import HookLog
-from sessiond.plaincopy import Copied, copy_session, locate
+from sessiond.plaincopy import Copied, copy_session, locate, older_copy
 from sessiond.spool import CHECKPOINTS, Save, Spool
 from sessionsync.config import Config, load
 from sessionsync.errors import ConfigError, CopyError, SessiondError, UsageError
@@ -159,7 +159,8 @@ def _at_event(name: str, data: bytes, environ: Mapping[str, str], began: float, 
     copied = copy(began + COPY_S)
     if trigger := CHECKPOINTS.get(name):
         save = Save(session.session_id, trigger, session.transcript, copied.size if copied else 0)
-        _hand_over(save, where, mirror, copied, copy, say)
+        older = copied.path if copied else older_copy(mirror, names, session)
+        _hand_over(save, where, mirror, copied, copy, older, say)
 
 
 def _parse(data: bytes, *, whole: bool) -> dict[str, Any]:
@@ -218,6 +219,7 @@ def _hand_over(
     mirror: Mirror,
     copied: Copied | None,
     copy: Callable[[float], Copied | None],
+    older: Path | None,
     say: Emit,
 ) -> None:
     """Have the daemon asked by a process of its own, which first copies what there was no time for."""
@@ -229,13 +231,13 @@ def _hand_over(
         whole = copied if copied is None or copied.complete else copy(math.inf)
         with contextlib.suppress(CopyError):
             mirror.flush()
-        hand_over(save, where.socket, spool, Fallback.of(whole), say)
+        hand_over(save, where.socket, spool, Fallback.of(whole, older), say)
 
     try:
         _detached(work)
     except OSError as problem:  # no more processes
         say("session_save_failed", attempt=0, reason=str(problem))
-        fall_back(save, spool, Fallback.of(copied), say)
+        fall_back(save, spool, Fallback.of(copied, older), say)
 
 
 def _detached(work: Callable[[], None]) -> None:

@@ -123,14 +123,9 @@ def copy_session(
 
 def _project(mirror: Mirror, names: Names, session: Session) -> str:
     """The project's name: the one whose folder has a copy already, else as the daemon finds it."""
-    main = f"{session.session_id}.jsonl"
-    kept = [
-        name
-        for key, name in names.known().items()
-        if not key.startswith(f"{UNKNOWN}:") and os.path.lexists(mirror.path_of(name, session, main))
-    ]
+    kept = _kept(mirror, names, session)
     if len(kept) == 1:
-        return kept[0]
+        return next(iter(kept))
     cwd = _cwd(session)
     with _at_most(NAME_S):
         if not cwd:
@@ -138,6 +133,19 @@ def _project(mirror: Mirror, names: Names, session: Session) -> str:
         known_as = f"{session.source}:{session.session_id}"
         project = names.home(known_as, cwd) or identify(cwd, timeout_s=GIT_S)
         return names.name_for(project.key, project.name_hint)
+
+
+def _kept(mirror: Mirror, names: Names, session: Session) -> dict[str, Path]:
+    """The copies that are there, by the name of their project."""
+    main = f"{session.session_id}.jsonl"
+    known = [name for key, name in names.known().items() if not key.startswith(f"{UNKNOWN}:")]
+    places = {name: mirror.path_of(name, session, main) for name in known}
+    return {name: place for name, place in places.items() if os.path.lexists(place)}
+
+
+def older_copy(mirror: Mirror, names: Names, session: Session) -> Path | None:
+    """The copy that is there from before, should none be made now."""
+    return next((path for path in _kept(mirror, names, session).values() if path.is_file()), None)
 
 
 def _cwd(session: Session) -> str:

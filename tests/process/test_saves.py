@@ -304,7 +304,8 @@ def test_copy_corrupted(agent: Agent, wait_until: Wait, tmp_path: Path) -> None:
     assert failed["level"] == "warning"
     assert str(agent.copy) in failed["reason"]
     wait_until(lambda: len(agent.log("session_save_fell_back")) == 2)
-    assert sorted(each["verified"] for each in agent.log("session_save_fell_back")) == [False, True]
+    fell_back = [(each["copy"], each["verified"]) for each in agent.log("session_save_fell_back")]
+    assert sorted(fell_back) == [(str(agent.copy), False), (str(agent.copy), True)]
     agent.daemon.start()
     assert agent.copy.read_bytes() == agent.transcript.read_bytes()
     assert agent.asides() == [b"XXXXX"]
