@@ -460,7 +460,13 @@ def test_of_a_place_elsewhere_the_best_copy_is_taken() -> None:
     more = Away("4", 0, b"1\n2\n3\n")
     assert newest(known, [here, one, two]).copies == [here, two, one]
     assert newest(known, [here, one, more]).copies == [more, here, one]
-    assert newest(known, [here, Away("5", 0, b"1\nother\n")]).copies[0] is here
+    (union, first, second) = newest(known, [here, other := Away("5", 0, b"1\nother\n")]).copies
+    assert (first, second) == (here, other)
+    assert union.united
+    (file,) = union.files()
+    assert b"".join(union.read(file)) == b"1\nother\n2\n"
+    all_of_it = Away("6", 0, b"1\n3\n2\n")
+    assert newest(known, [here, all_of_it]).copies == [all_of_it, here]
 
 
 def test_what_was_united_from_several_machines_is_said_by_the_exit_code() -> None:
@@ -1062,7 +1068,7 @@ def test_what_is_newer_here_stays(make: Make, gh: FakeGitHub) -> None:
     assert live.read_bytes() == agent.data
 
 
-def test_two_ways_of_one_session_are_not_mixed(make: Make, gh: FakeGitHub) -> None:
+def test_two_ways_of_one_session_are_united_and_said(make: Make, gh: FakeGitHub) -> None:
     one, two, agent, live = two_homes(make, gh)
     assert two("restore", agent.session).code == 0
     begin = agent.data
@@ -1077,7 +1083,18 @@ def test_two_ways_of_one_session_are_not_mixed(make: Make, gh: FakeGitHub) -> No
     one.settle()
     live.unlink()
     done = one("restore", agent.session, "--json")
-    assert done.code == 0
+    assert (done.code, done.json["from"]) == (5, "mirror+github")
+    assert any("holds the lines of both" in note for note in done.json["notes"])
+    assert live.read_bytes() == agent.data + local.removeprefix(begin)  # the last word is this machine's
+    assert loadable(live) == []
+    live.write_bytes(local)
+    machine_is_quiet = time.time() - 3600
+    os.utime(live, (machine_is_quiet, machine_is_quiet))
+    assert one("restore", agent.session).code == 5  # all that was there is in it
+    assert live.read_bytes() == agent.data + local.removeprefix(begin)
+    assert replaced(one)[live.name] == local
+    live.unlink()
+    assert one("restore", agent.session, "--from", "vault").code == 0
     assert live.read_bytes() == local
     live.unlink()
     assert one("restore", agent.session, "--from", "github").code == 0
@@ -1100,7 +1117,9 @@ def test_a_redacted_copy_is_restored_and_said(make: Make, gh: FakeGitHub) -> Non
     assert secret[:40].encode() in live.read_bytes()
 
 
-def test_a_redacted_copy_is_not_preferred_to_what_is_here(make: Make, gh: FakeGitHub) -> None:
+def test_what_was_redacted_elsewhere_is_whole_again_beside_what_went_on_there(
+    make: Make, gh: FakeGitHub
+) -> None:
     secret = "ghp_" + "a1B2c3D4e5F6g7H8i9J0" * 2
     one, two, agent, live = two_homes(make, gh, f"my token is {secret[:40]}")
     assert two("restore", agent.session).code == 5
@@ -1113,9 +1132,9 @@ def test_a_redacted_copy_is_not_preferred_to_what_is_here(make: Make, gh: FakeGi
     whole = live.read_bytes()
     live.unlink()
     done = one("restore", agent.session, "--json")
-    assert (done.code, done.json["exact"]) == (0, True)
-    assert live.read_bytes() == whole
-    assert any("--from github takes it" in note for note in done.json["notes"])
+    assert done.code == 5
+    assert live.read_bytes() == whole + agent.data.removeprefix(agent.lines[0])
+    assert any("--from github" in note for note in done.json["notes"])
 
 
 def test_a_session_of_the_same_name_in_another_project_is_another_one(make: Make, gh: FakeGitHub) -> None:

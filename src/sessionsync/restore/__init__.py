@@ -4,7 +4,7 @@
     which    where     which     where     all or   will the agent
     session  it lies   of them   it goes   nothing  open it
 
-Where no copy is whole, `reconstruct` makes the best of the `remains`: whole lines from `pieces`, and what can
+A transcript that went on in two places is `united`.  Where no copy is whole, `reconstruct` makes the best of the `remains`: whole lines from `pieces`, and what can
 be inferred, marked as such.  Needs no daemon, and no state: with that lost the vault, the plain copies and
 GitHub's comments say by themselves what they hold.
 """

@@ -12,6 +12,7 @@ from sessionsync.restore.copies import Copy
 from sessionsync.restore.examine import is_continued, is_same, redactions
 from sessionsync.restore.known import Known
 from sessionsync.restore.names import grows_by_lines
+from sessionsync.restore.united import united
 
 # The places on this disk; all others hold what another machine may have gone on with.
 HERE = ("mirror", "vault")
@@ -132,10 +133,30 @@ def _weigh(choice: Choice, copy: Copy, session: Known, stored: Sequence[Copy]) -
         choice.notes.append(f"{where} goes on from what is here: it is taken.")
         return
     choice.copies.append(copy)
+    if session.ref.source == "claude":
+        _unite(choice, best, copy, where)
+        return
     if copy.exact and not redactions(copy):
         choice.notes.append(f"{where} differs from what is here: --from {copy.origin} takes it.")
     elif newer or copy.checkpoint not in {point.checkpoint for point in stored}:
         choice.notes.append(f"{where} is redacted, and newer or another: --from {copy.origin} takes it.")
+
+
+def _unite(choice: Choice, best: Copy, copy: Copy, where: str) -> None:
+    """Put what holds both before them, where a transcript went on here and elsewhere."""
+    union = united(best, copy)
+    if union is None:
+        return
+    if union.is_theirs and copy.exact:
+        choice.copies.remove(copy)
+        choice.copies.insert(0, copy)
+        choice.notes.append(f"{where} holds all that is here, and more: it is taken.")
+        return
+    choice.copies.insert(0, union)
+    choice.notes.append(
+        f"{where} and what is here went different ways: what is put back holds the lines of both, the last"
+        f" word is this machine's.  --from {best.origin} or --from {copy.origin} takes one of them."
+    )
 
 
 def _moment(text: str) -> float | None:

@@ -15,6 +15,7 @@ import os
 import shutil
 import stat
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -162,7 +163,8 @@ class Placing:
                     continue
                 path = staged.put.path
                 is_beginning, staged.same = _compare(path, staged.draft)
-                if staged.put.file.role is not Role.COMPANION and not is_beginning:
+                is_in_it = is_beginning or (grows_by_lines(path.name) and _holds_lines(staged.draft, path))
+                if staged.put.file.role is not Role.COMPANION and not is_in_it:
                     against.append(f"{path} is not the beginning of it")
             coming = {staged.put.path.name: staged.draft for staged in self._staged}
             for rival in rivals:
@@ -356,6 +358,15 @@ def _compare(there: Path, comes: Path) -> tuple[bool, bool]:
             if block != new.read(len(block)):
                 return False, False
         return True, not new.read(1)
+
+
+def _holds_lines(comes: Path, there: Path) -> bool:
+    """Whether every line that is there comes as well, as one of what was united from two places."""
+    with there.open("rb") as old:
+        lines = Counter(map(hash, old))
+    with comes.open("rb") as new:
+        lines.subtract(map(hash, new))
+    return all(count <= 0 for count in lines.values())
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
