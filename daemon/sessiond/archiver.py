@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 from sessiond.engine import Engine
-from sessiond.loops import TICK_S, TROUBLE_S, Bell, Failed, Loop
-from sessionsync.archiving import Archiving
-from sessionsync.errors import StoreFull
+from sessiond.loops import TICK_S, TOKEN_S, TROUBLE_S, Bell, Failed, Loop
+from sessionsync.archiving import Archiving, code_of
+from sessionsync.errors import StoreFull, TokenRefused
 from sessionsync.events import Emit
 
 # After so long without work the processes that are held open are let go of.
@@ -24,6 +24,7 @@ class ArchiveLoop(Loop):
         self._allowed = allowed
         self._mine: Archiving | None = None
         self._worked_at = 0.0
+        self._token_at = 0.0
         self.trouble: StoreFull | None = None
         """Why nothing can be sent, as nothing can be written down first."""
 
@@ -32,6 +33,8 @@ class ArchiveLoop(Loop):
         archiving = self._take()
         if archiving is None or not self._allowed():
             return TICK_S
+        if archiving.pause is not None and archiving.pause.code == code_of(TokenRefused):
+            self._find_token()
         try:
             while self._may_work(archiving) and archiving.work(time.time()):
                 self.progressed_at = self._worked_at = time.monotonic()
@@ -62,6 +65,12 @@ class ArchiveLoop(Loop):
             if self._mine is not None:
                 self._mine.beat = self._beat
         return self._mine
+
+    def _find_token(self) -> None:
+        """Look for another token than the one that was refused."""
+        if time.monotonic() >= self._token_at:
+            self._token_at = time.monotonic() + TOKEN_S
+            self._engine.token = self._engine.look_for_token() or self._engine.token
 
     def _beat(self) -> None:
         self.progressed_at = time.monotonic()

@@ -147,6 +147,7 @@ class Archiving:
         self._now = 0.0
         self._leased = True  # what another one left is taken back first
         self._most = REFS
+        self._refused = ""
         self._push_at = 0.0
         self._looked_at = float("-inf")
         self._checked_at = float("-inf")
@@ -255,6 +256,10 @@ class Archiving:
 
     def _held_back(self) -> bool:
         if self.pause is None:
+            return False
+        if self._refused and self._git.token() != self._refused:
+            self.pause = None  # there is another one
+            self._refused = ""
             return False
         if self.pause.until is not None and not self.pause.since <= self._now < self.pause.until:
             self.pause = None
@@ -444,7 +449,10 @@ class Archiving:
                 self.pause = Pause(code, text, error.hint, now, error.retry_at)
                 self._emit("archive_limited", seconds=round(error.retry_at - now, 1))
             case TokenRefused() | RepositoryMissing() | NotPermitted():
-                self.pause = Pause(code, text, error.hint, now, now + RECHECK_S)
+                # a refused token is not shown again: that makes GitHub refuse valid ones too
+                self._refused = self._git.token() if isinstance(error, TokenRefused) else ""
+                until = None if self._refused else now + RECHECK_S
+                self.pause = Pause(code, text, error.hint, now, until)
                 self._emit("archive_paused", code=code, reason=text, hint=error.hint)
             case Unreachable() | ServerFailed():
                 self._most = max(1, self._most // 2)

@@ -117,7 +117,7 @@ class Git:
     ) -> None:
         self.address = address
         self._private = private
-        self._token = token
+        self.token = token
         self.beat = beat
         self._environ = {name: environ[name] for name in _KEPT if name in environ} | _SAFE
         self._own = environ
@@ -145,7 +145,7 @@ class Git:
         self._aborted = True
         running = self._running
         if running is not None:
-            kill(running)
+            end_group(running)  # whoever listens to it notices, and clears up
 
     def _tick(self) -> None:
         self.beat()  # whoever listens may have changed
@@ -278,7 +278,7 @@ class Git:
         said = _SETTINGS | dict(settings or {})
         descriptors: tuple[int, ...] = ()
         if far and not anonymous and self.address.origin:
-            if token := self._token() if self.address.repo or self.address.is_loopback else "":
+            if token := self.token() if self.address.repo or self.address.is_loopback else "":
                 said["credential.helper"] = ""
                 environ |= self._asked()
                 descriptors = (held.enter_context(_whispered(token)),)
@@ -414,11 +414,16 @@ def _whispered(token: str) -> Iterator[int]:
         os.close(out)
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process and what it started; harmless where it has ended."""
-    if process.poll() is None:
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it started; from any thread."""
+    if process.returncode is None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, 9)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it started, and let go of it; harmless where it has ended."""
+    end_group(process)
     with suppress(subprocess.TimeoutExpired):
         process.wait(10)
     for stream in (process.stdin, process.stdout, process.stderr):
@@ -440,7 +445,7 @@ _FORBIDDEN = (
 )
 _MISSING = (
     *("repository not found", "error: 404", "error: 410", "does not appear to be a git repository"),
-    *("not a git repository", "does not exist", "no such file or directory", "project not found"),
+    *("not a git repository", "does not exist", "no such file or directory", "' not found"),
 )
 _FULL = (
     *("no space left on device", "read-only file system", "out of memory", "unable to write file"),

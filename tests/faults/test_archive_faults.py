@@ -1,0 +1,391 @@
+"""The archive when things go wrong: hosts that refuse and break off, kills, and what is lost at either end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.archive import Elsewhere, Shipper, contents, refs_of, run_git, with_archive
+from tests.fakes.git_host import Fault, GitHost
+from tests.rig import Home, Rig, append, line
+
+SID = "3f0c9f8a-0000-4000-8000-000000000001"
+TOKEN = "ghp_" + "ThisIsTheTokenOfTheArchive1234567890"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Home:
+    return Home(tmp_path / "one")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[GitHost]:
+    with GitHost(tmp_path / "repos", token=TOKEN) as made:
+        yield made
+
+
+@pytest.fixture
+def repo(host: GitHost) -> Path:
+    return host.make("o/r")
+
+
+@pytest.fixture
+def rig(place: Home, host: GitHost, repo: Path) -> Iterator[Rig]:
+    made = Rig(place, settings=with_archive(place.config(), host.url("o/r")))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def shipper(rig: Rig) -> Iterator[Shipper]:
+    made = Shipper(rig, token=lambda: TOKEN)
+    yield made
+    made.close()
+
+
+def grow(rig: Rig, text: str, session: str = SID) -> bytes:
+    path = rig.home.transcript(session)
+    append(path, line("user", text, rig.home.project, session=session))
+    rig.scan()
+    rig.wait(130)
+    return path.read_bytes()
+
+
+def waiting(rig: Rig) -> list[tuple[str, str]]:
+    return [(item.state.value, item.last_code) for item in rig.queue.items() if item.operation == "archive"]
+
+
+def newest(tmp_path: Path, rig: Rig, session: str = SID) -> list[dict[str, bytes]]:
+    """What a machine with nothing but the address reads, oldest first."""
+    other = Elsewhere(tmp_path / f"other-{time.monotonic_ns()}", rig.config, token=lambda: TOKEN)
+    try:
+        return [contents(version) for version in other.versions(session, rig.now)]
+    finally:
+        other.close()
+
+
+def test_the_token_is_in_no_argument_environment_or_file(
+    rig: Rig, shipper: Shipper, host: GitHost, repo: Path, tmp_path: Path
+) -> None:
+    seen: dict[str, bytes] = {}
+    asked = threading.Event()
+
+    def look() -> None:
+        """What everybody may see of the processes that are pushing now."""
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                command = (entry / "cmdline").read_bytes()
+                if command.startswith(b"git") and b"/git-core/" in (entry / "environ").read_bytes():
+                    seen[command.decode()] = (entry / "environ").read_bytes()
+                elif command.startswith(b"git"):
+                    seen[command.decode()] = (entry / "environ").read_bytes()
+            except OSError:
+                continue
+        asked.set()
+
+    host.faults = [Fault(hold=look)]
+    grow(rig, "hello")
+    shipper.drain()
+    assert not waiting(rig)
+    assert refs_of(repo)
+    assert asked.is_set()
+    pushing = [command for command in seen if "push" in command or "remote-http" in command]
+    assert pushing, f"no push was seen among {list(seen)}"
+    for command, environ in seen.items():
+        assert TOKEN not in command
+        assert TOKEN.encode() not in environ
+    assert host.logins
+    assert set(host.logins) == {"x-access-token"}
+    for folder in (shipper.folder, repo):
+        for path in folder.rglob("*"):
+            if path.is_file():
+                assert TOKEN.encode() not in path.read_bytes(), path
+
+
+def test_a_wrong_token_pauses_until_there_is_another(rig: Rig, host: GitHost) -> None:
+    token = ["ghp_" + "x" * 36]
+    shipper = Shipper(rig, token=lambda: token[0])
+    grow(rig, "hello")
+    shipper.drain(5)
+    assert shipper.archiving.pause is not None
+    assert shipper.archiving.pause.code == "archive_token_refused"
+    assert token[0] not in str(rig.events.all)
+    asked = len(host.logins)
+    rig.now += 200
+    shipper.step()
+    assert len(host.logins) == asked, "a refused token is not shown again"
+    token[0] = TOKEN
+    rig.now += 200
+    shipper.drain()
+    assert shipper.archiving.pause is None
+    assert not waiting(rig)
+    shipper.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Fault(status=500, count=2), "archive_server_error"),
+        (Fault(status=429), "archive_rate_limited"),
+        (Fault(status=403), "archive_not_permitted"),
+        (Fault(path="info/refs", status=503, count=2), "archive_server_error"),
+        (Fault(cut=0, count=2), "archive_unreachable"),
+        (Fault(cut=20, count=2), "archive_unreachable"),
+        (Fault(take=100, count=2), "archive_unreachable"),
+        (Fault(path="info/refs", cut=30), "archive_unreachable"),
+    ],
+    ids=["500", "429", "403", "503", "no answer", "half an answer", "half a pack", "half the refs"],
+)
+def test_whatever_the_host_does_everything_arrives_once(
+    rig: Rig, shipper: Shipper, host: GitHost, repo: Path, tmp_path: Path, fault: Fault, code: str
+) -> None:
+    states = [grow(rig, "one")]
+    shipper.drain()
+    host.faults = [replace(fault)]
+    states.append(grow(rig, "two"))
+    shipper.step()
+    told = [fields.get("code") for name, fields in rig.events.all if name.startswith("archive_")]
+    paused = shipper.archiving.pause
+    assert code in [*told, paused.code if paused is not None else ""]
+    states.append(grow(rig, "three"))
+    shipper.drain()
+    assert not waiting(rig)
+    assert [files[f"{SID}.jsonl"] for files in newest(tmp_path, rig)] == states
+    assert len(refs_of(repo)) == 1
+    run_git(repo, "fsck", "--strict")
+
+
+def test_a_push_whose_git_is_killed_is_made_again(
+    rig: Rig, shipper: Shipper, host: GitHost, repo: Path, tmp_path: Path
+) -> None:
+    states = [grow(rig, "one")]
+    shipper.drain()
+    host.faults = [Fault(hold=shipper.archiving.abort)]
+    states.append(grow(rig, "two"))
+    shipper.step()
+    assert waiting(rig)
+    shipper.close()
+    again = Shipper(rig, token=lambda: TOKEN)  # as after a restart
+    again.drain()
+    assert not waiting(rig)
+    assert [files[f"{SID}.jsonl"] for files in newest(tmp_path, rig)] == states
+    again.close()
+
+
+def test_what_a_hook_refuses_is_buried_and_retried_by_command(
+    rig: Rig, shipper: Shipper, repo: Path, tmp_path: Path
+) -> None:
+    hook = repo / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho 'no sessions here' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    state = grow(rig, "one")
+    shipper.step()
+    (buried,) = rig.queue.items(buried=True)
+    assert buried.operation == "archive"
+    assert "hook declined" in buried.last_error
+    hook.unlink()
+    rig.queue.make_due(rig.now, buried=True)
+    shipper.drain()
+    assert [files[f"{SID}.jsonl"] for files in newest(tmp_path, rig)] == [state]
+
+
+def test_the_local_copy_may_be_deleted_at_any_time(
+    rig: Rig, shipper: Shipper, repo: Path, tmp_path: Path
+) -> None:
+    states = []
+    for number in range(4):
+        states.append(grow(rig, f"turn {number}"))
+        shipper.drain()
+        tip = refs_of(repo)
+        if number % 2:
+            shutil.rmtree(shipper.folder / "archive.git")
+        assert tip == refs_of(repo)
+    assert [files[f"{SID}.jsonl"] for files in newest(tmp_path, rig)] == states
+    (tip_now,) = refs_of(repo).values()
+    assert run_git(repo, "rev-list", "--count", tip_now) == b"4\n"
+
+
+def test_a_damaged_local_copy_is_made_anew(rig: Rig, shipper: Shipper, repo: Path, tmp_path: Path) -> None:
+    states = [grow(rig, "one")]
+    shipper.drain()
+    for pack in (shipper.folder / "archive.git" / "objects" / "pack").iterdir():
+        pack.chmod(0o600)
+        data = bytearray(pack.read_bytes())
+        data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+        pack.write_bytes(data)
+    shipper.close()
+    again = Shipper(rig, token=lambda: TOKEN)
+    states.append(grow(rig, "two"))
+    again.drain()
+    assert not waiting(rig)
+    assert [files[f"{SID}.jsonl"] for files in newest(tmp_path, rig)] == states
+    again.close()
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["the archive alone", "and the local copy"])
+def test_an_archive_that_was_made_anew_is_filled_again(
+    rig: Rig, shipper: Shipper, host: GitHost, repo: Path, tmp_path: Path, both: bool
+) -> None:
+    other = SID.replace("1", "2")
+    states = [grow(rig, "one"), grow(rig, "two")]
+    resting = grow(rig, "this one rests", other)
+    shipper.drain()
+    shutil.rmtree(repo)
+    if both:
+        shutil.rmtree(shipper.folder / "archive.git")
+    host.make("o/r")
+    states.append(grow(rig, "three"))
+    shipper.drain()
+    rig.now += 3700  # it looks whether all is there
+    shipper.drain()
+    assert [files[f"{SID}.jsonl"] for files in newest(tmp_path, rig)] == states
+    assert [files[f"{other}.jsonl"] for files in newest(tmp_path, rig, other)] == [resting]
+    assert rig.events.named("archive_lost")
+
+
+def test_a_cloned_state_takes_a_new_name_and_forces_nothing(
+    rig: Rig, shipper: Shipper, place: Home, repo: Path, tmp_path: Path
+) -> None:
+    common = grow(rig, "before the copy")
+    shipper.drain()
+    rig.close()
+    shipper.close()
+    shutil.copytree(place.folder, tmp_path / "two")
+    machines = []
+    for number, name in enumerate(("one", "two")):
+        home = Home(tmp_path / name)
+        home.project = place.project
+        own = Rig(
+            home, now=rig.now + 1000 * number, settings=rig.config._replace(backup=home.config().backup)
+        )
+        ship = Shipper(own, token=lambda: TOKEN)
+        path = next(home.agent.rglob(f"{SID}.jsonl"))
+        append(path, line("user", f"on machine {name}", place.project, session=SID))
+        own.scan()
+        own.wait(130)
+        ship.drain()
+        assert not waiting(own)
+        machines.append((own.store.meta("machine"), path.read_bytes()))
+        if name == "two":
+            assert own.events.named("machine_renamed")
+        ship.close()
+        own.close()
+    (first, one), (second, two) = machines
+    assert first != second
+    assert set(refs_of(repo)) == {f"refs/sessiond/claude/{SID}/{name}" for name in (first, second)}
+    read = [files[f"{SID}.jsonl"] for files in newest(tmp_path, rig)]
+    assert {one, two, common} == set(read)
+
+
+def test_a_daemon_that_is_killed_while_it_pushes_goes_on_where_it_was(
+    place: Home, host: GitHost, repo: Path, tmp_path: Path
+) -> None:
+    """SIGKILL of the whole engine, at each of several moments; then another one over the same state."""
+    rig = Rig(place, settings=with_archive(place.config(), host.url("o/r")))
+    states = []
+    for number, fault in enumerate(
+        [Fault(path="info/refs"), Fault(path="git-receive-pack"), Fault(path="git-receive-pack", cut=0)]
+    ):
+        states.append(grow(rig, f"turn {number}"))
+        rig.close()
+        victim = os.fork()
+        if victim == 0:
+            own = Rig(place, now=rig.now, settings=rig.config)
+            ship = Shipper(own, token=lambda: TOKEN)
+            ship.step()
+            os._exit(0)
+        ready = threading.Event()
+
+        def kill(victim: int = victim, ready: threading.Event = ready) -> None:
+            os.kill(victim, 9)
+            ready.set()
+
+        fault.hold = kill
+        host.faults = [fault]
+        os.waitpid(victim, 0)
+        assert ready.is_set()
+        rig = Rig(place, now=rig.now + 100, settings=rig.config)
+        ship = Shipper(rig, token=lambda: TOKEN)
+        ship.drain()
+        assert not waiting(rig)
+        ship.close()
+    assert [files[f"{SID}.jsonl"] for files in newest(tmp_path, rig)] == states
+    assert len(refs_of(repo)) == 1
+    rig.close()
+
+
+def test_a_repository_that_is_gone_pauses_and_says_so(
+    rig: Rig, shipper: Shipper, repo: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(repo)
+    grow(rig, "one")
+    shipper.step()
+    assert shipper.archiving.pause is not None
+    assert shipper.archiving.pause.code == "archive_repository_missing"
+    assert "archive.url" in shipper.archiving.pause.hint
+
+
+def test_no_host_at_all_is_probed_and_then_caught_up_with(
+    rig: Rig, shipper: Shipper, host: GitHost, repo: Path, tmp_path: Path
+) -> None:
+    host.faults = [Fault(path="info/refs", cut=0, count=4)]
+    state = grow(rig, "one")
+    for _ in range(4):
+        shipper.step()
+        at = shipper.archiving.next_at(rig.now)
+        assert at is not None
+        rig.now = max(rig.now, at)
+    assert rig.events.named("archive_unreachable")
+    shipper.drain()
+    assert rig.events.named("archive_reached")
+    assert [files[f"{SID}.jsonl"] for files in newest(tmp_path, rig)] == [state]
+
+
+def test_there_is_a_push_every_15_s_at_most(rig: Rig, shipper: Shipper, host: GitHost) -> None:
+    times = []
+    for number in range(3):
+        grow(rig, f"turn {number}")
+        grow(rig, f"turn {number}", SID.replace("1", "2"))
+        before = len([path for path, _ in host.received if path.endswith("receive-pack")])
+        shipper.step()
+        after = len([path for path, _ in host.received if path.endswith("receive-pack")])
+        if after > before:
+            times.append(rig.now)
+        rig.queue.enqueue("archive", 1, "again", rig.now)
+        assert not shipper.step()
+        rig.now += 14.9
+        assert not shipper.step()
+        rig.now += 0.2
+    assert len(times) == 3
+
+
+def test_without_git_it_says_what_to_install(rig: Rig, tmp_path: Path) -> None:
+    grow(rig, "one")
+    shipper = Shipper(rig, environ={"PATH": str(tmp_path / "nowhere"), "HOME": os.environ["HOME"]})
+    shipper.step()
+    (failed,) = rig.events.named("archive_failed")
+    assert "git" in failed["reason"]
+    assert "Install git" in failed["hint"]
+    shipper.close()
+
+
+def test_nothing_is_left_running(rig: Rig, shipper: Shipper) -> None:
+    grow(rig, "one")
+    shipper.drain()
+    shipper.close()
+    mine = subprocess.run(
+        ["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True, check=False
+    ).stdout
+    assert "fast-import" not in mine
+    assert "cat-file" not in mine
