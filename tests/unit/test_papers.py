@@ -298,6 +298,8 @@ def test_a_torn_status_is_no_status(rig: Rig) -> None:
     rig.wait(200)
     ours(rig.home, "2026-01-02-x.md", "# Add a")  # written in place, half of it
     rig.wait(0)
+    rig.wait(5)
+    assert points(rig) == ["quiet"]
     write(rig, "2026-01-02-x.md", "in_progress", "10:00")
     rig.wait(0.5)
     rig.wait(2)
