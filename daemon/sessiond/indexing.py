@@ -174,7 +174,7 @@ class IndexLoop(Loop):
         if self._filling is None:
             self._wanted = False
             remove(self._draft_file)
-            self._draft = Index(self._draft_file, self._engine.state_id)
+            self._draft = Index(self._draft_file, self._engine.state_id, is_draft=True)
             self._filling = self._indexer(self._draft).fill(
                 lambda error: self._emit("file_skipped", reason=str(error))
             )

@@ -355,7 +355,7 @@ def test_a_rebuild_takes_the_place_of_what_is_still_read(rig: Rig, searching: Se
     say(rig, "remember me")
     assert len(searching.find("remember")) == 1
     reader = Index(searching.index.file, "s1", read_only=True)
-    draft = Index(rig.home.state / "index.db.new", "s1")
+    draft = Index(rig.home.state / "index.db.new", "s1", is_draft=True)
     rebuilding = Indexer(draft, rig.catalog, rig.mirror, rig.vault, rig.sources)
     assert [done for done, _, _ in rebuilding.fill(lambda error: pytest.fail(str(error)))][-1] == 1
     searching.index.close()
@@ -364,6 +364,7 @@ def test_a_rebuild_takes_the_place_of_what_is_still_read(rig: Rig, searching: Se
     reader.close()
     again = Searching(rig)
     assert again.indexer.behind() == []
+    assert again.index.file.read_bytes()[18:20] == b"\2\2", "readers read beside the writer (WAL)"
     assert len(again.index.search("remember")) == 1
     again.index.close()
 

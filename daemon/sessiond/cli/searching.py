@@ -55,7 +55,8 @@ class Searching:
     def index(self, *, read_only: bool, draft: bool = False) -> Index:
         """The index; IndexBroken where there is none of this state."""
         file = self.where.index_db
-        return Index(draft_of(file) if draft else file, self.store.meta("state"), read_only=read_only)
+        state = self.store.meta("state")
+        return Index(draft_of(file) if draft else file, state, read_only=read_only, is_draft=draft)
 
     def indexer(self, index: Index) -> Indexer:
         """What brings an index up."""

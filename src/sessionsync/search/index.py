@@ -93,15 +93,17 @@ class Index:
     """The index in `file`, open.  One writer at a time; readers open their own.
 
     `state` names the state that row numbers refer to: an index of another state is begun anew.
-    A reader makes and changes nothing.
+    A reader makes and changes nothing.  A draft is written without a thought of crashes: it is nobody's
+    until it takes the place of another, and begun anew where it was left.
 
     Raises:
         IndexBroken: it cannot be opened or made.
     """
 
-    def __init__(self, file: Path, state: str, *, read_only: bool = False) -> None:
+    def __init__(self, file: Path, state: str, *, read_only: bool = False, is_draft: bool = False) -> None:
         self.file = file
         self._state = state
+        self._is_draft = is_draft
         self._depth = 0
         self.is_damaged = False
         """Whether it must be begun anew: what went wrong will not pass."""
@@ -113,7 +115,7 @@ class Index:
             broken = self._broken(error)
             if read_only or not self.is_damaged:
                 raise broken from error
-        if not fits:
+        if not fits or is_draft:
             if read_only:
                 self.close()
                 raise _broken(file, "it is of another state or version")
@@ -124,7 +126,10 @@ class Index:
             self._look()
         else:
             self._connection = self._connect("mode=rwc")
-            self._connection.execute("PRAGMA synchronous=NORMAL")  # a lost tail is indexed again
+            mode, synchronous = ("MEMORY", "OFF") if self._is_draft else ("WAL", "NORMAL")
+            self._connection.execute(f"PRAGMA synchronous={synchronous}")  # a lost tail is indexed again
+            self._connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file
+            self._connection.execute(f"PRAGMA journal_mode={mode}")
         self._connection.execute("PRAGMA cache_size=-4000")
 
     def _look(self) -> None:
@@ -160,8 +165,6 @@ class Index:
         try:
             remove(self.file)
             self._open()
-            self._connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.executescript(_SCHEMA)
             self._connection.execute("INSERT INTO meta VALUES ('state', ?)", (self._state,))
             self._connection.execute(f"PRAGMA user_version={VERSION}")
@@ -182,9 +185,13 @@ class Index:
             IndexBroken: it could not be; the other is still there.
         """
         try:
-            # the WAL of the one must never be taken for the other's
-            self._connection.execute("PRAGMA journal_mode=DELETE")
             self.close()
+            descriptor = os.open(self.file, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            # the WAL of the one must never be taken for the other's
             for suffix in ("-wal", "-shm"):
                 file.with_name(file.name + suffix).unlink(missing_ok=True)
             self.file.replace(file)
