@@ -226,6 +226,10 @@ class Archiving:
         """Whether waiting is in vain until a person acts."""
         return self.pause is not None and self.pause.code != code_of(Limited)
 
+    def fold_later(self, now: float) -> None:
+        """Fold nothing before a day is over: somebody else is at it, or has just been."""
+        self._store.set_meta(f"folded {self.address.id}", repr(now))
+
     def abort(self) -> None:
         """End what runs, from another thread: it is done again another time."""
         self._git.abort()
@@ -574,10 +578,10 @@ class Archiving:
         try:
             folded = self._cold.fold(self._host, self._now)
         except RemoteError:
-            self._store.set_meta(f"folded {self.address.id}", repr(self._now))  # tomorrow again
+            self.fold_later(self._now)
             raise
         if not folded:
-            self._store.set_meta(f"folded {self.address.id}", repr(self._now))
+            self.fold_later(self._now)
             return False
         self._push_at = self._now + SPACING_S
         ours = {branch.ref: branch for branch in self._ledger.branches()}

@@ -85,9 +85,7 @@ def test_the_token_is_in_no_argument_environment_or_file(
                 continue
             try:
                 command = (entry / "cmdline").read_bytes()
-                if command.startswith(b"git") and b"/git-core/" in (entry / "environ").read_bytes():
-                    seen[command.decode()] = (entry / "environ").read_bytes()
-                elif command.startswith(b"git"):
+                if command.startswith((b"git", b"/")) and b"git" in command[:60]:
                     seen[command.decode()] = (entry / "environ").read_bytes()
             except OSError:
                 continue
@@ -127,7 +125,7 @@ def test_a_wrong_token_pauses_until_there_is_another(rig: Rig, host: GitHost) ->
     token[0] = TOKEN
     rig.now += 200
     shipper.drain()
-    assert shipper.archiving.pause is None
+    assert rig.events.named("archive_completed")
     assert not waiting(rig)
     shipper.close()
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.archive import Elsewhere, Shipper, contents, every_object, refs_of, run_git, with_archive
+from tests.archive import Elsewhere, Shipper, contents, every_object, refs_of, run_git, sha, with_archive
+from tests.fakes.git_host import GitHost
 from tests.rig import Home, Rig, append, line
 
 SID = "3f0c9f8a-0000-4000-8000-000000000001"
@@ -96,3 +99,136 @@ def shipper_redacts(data: bytes) -> bytes:
     from sessionsync.privacy.gate import Gate
 
     return Gate().data("x.jsonl", data)[0]
+
+
+# --- what a checkpoint costs
+
+
+def test_a_turn_of_20_kb_in_a_session_of_50_mb_sends_less_than_40_kb(place: Home, tmp_path: Path) -> None:
+    chance = random.Random(7)
+    words = [
+        "".join(chance.choices("abcdefghijklmnopqrstuvwxyz", k=chance.randint(2, 9))) for _ in range(4000)
+    ]
+
+    def turn(size: int) -> bytes:
+        lines = b""
+        while len(lines) < size:
+            lines += line("assistant", " ".join(chance.choices(words, k=120)), place.project, session=SID)
+        return lines
+
+    block = turn(1 << 20)
+    with GitHost(tmp_path / "repos", token="T") as host:
+        host.make("o/r")
+        rig = Rig(place, settings=with_archive(place.config(), host.url("o/r")))
+        shipper = Shipper(rig, token=lambda: "T")
+        path = place.transcript(SID)
+        path.write_bytes(turn(1000) + b"".join(block.replace(b"msg_", b"m%02d_" % n) for n in range(50)))
+        assert path.stat().st_size > 50 << 20
+        rig.scan()
+        rig.wait(130)
+        shipper.drain()
+        for restarted in (False, True):
+            if restarted:
+                shipper.close()
+                shipper = Shipper(rig, token=lambda: "T")
+            host.received.clear()
+            grow(rig, path, turn(20_000))
+            shipper.drain()
+            sent = sum(size for _, size in host.received)
+            assert 0 < sent < 40_000, (restarted, host.received)
+        other = Elsewhere(tmp_path / "elsewhere", rig.config, token=lambda: "T")
+        newest = other.versions(SID, rig.now)[-1]
+        (file,) = newest.files()
+        assert newest.digest(file) == sha(path.read_bytes())
+        biggest = max(
+            int(row.split()[1])
+            for row in run_git(
+                host.folder / "o" / "r.git",
+                "cat-file",
+                "--batch-all-objects",
+                "--batch-check=%(objecttype) %(objectsize)",
+            )
+            .decode()
+            .splitlines()
+        )
+        assert biggest <= 1 << 20
+        other.close()
+        shipper.close()
+        rig.close()
+
+
+# --- folding
+
+
+def test_idle_refs_of_dead_machines_are_folded_and_restored(
+    rig: Rig, shipper: Shipper, archive: Path, tmp_path: Path
+) -> None:
+    ids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(300)]
+    states = {}
+    for sid in ids:
+        path = rig.home.transcript(sid)
+        append(path, line("user", f"this is {sid}", rig.home.project, session=sid))
+        states[sid] = path.read_bytes()
+    rig.scan()
+    rig.wait(130)
+    shipper.drain()
+    assert len(refs_of(archive)) == 300
+    rig.now += 31 * 86_400
+    living = line("user", "this one lives", rig.home.project, session=ids[0])
+    grow(rig, rig.home.transcript(ids[0]), living)
+    shipper.archiving.fold_later(rig.now)
+    shipper.drain()
+
+    folder = tmp_path / "runner"  # another machine, which never saw any of them
+    runner = Elsewhere(folder, rig.config)
+    folded = []
+    while more := runner.cold.fold(runner.host, rig.now):
+        folded += more
+    assert len(folded) == 299
+    left = refs_of(archive)
+    assert len(left) == 2, "the cold ref, and that of the session that lives"
+    for sid in (ids[0], ids[1], ids[299]):
+        versions = runner.versions(sid, rig.now)
+        assert contents(versions[-1])[f"{sid}.jsonl"] == states[sid] + (living if sid == ids[0] else b"")
+    run_git(archive, "fsck", "--strict", "--connectivity-only")
+    assert not runner.cold.fold(runner.host, rig.now)
+    runner.close()
+
+    # the machine they are of notices, sends nothing twice, and goes on with one of them
+    rig.now += 3700
+    shipper.drain()
+    assert not rig.events.named("archive_lost")
+    append(rig.home.transcript(ids[5]), line("user", "awake again", rig.home.project, session=ids[5]))
+    rig.scan()
+    rig.wait(130)
+    shipper.drain()
+    assert len(refs_of(archive)) == 3
+    other = Elsewhere(tmp_path / "third", rig.config)
+    assert contents(other.versions(ids[5], rig.now)[-1])[f"{ids[5]}.jsonl"] == (
+        rig.home.transcript(ids[5]).read_bytes()
+    )
+    other.close()
+
+
+def test_a_ref_that_moves_while_it_is_folded_stays(
+    rig: Rig, shipper: Shipper, archive: Path, tmp_path: Path
+) -> None:
+    path = rig.home.transcript(SID)
+    grow(rig, path, said("one", rig))
+    shipper.drain()
+    (ref,) = refs_of(archive)
+    rig.now += 31 * 86_400
+    runner = Elsewhere(tmp_path / "runner", rig.config)
+    push = runner.host.push
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        grow(rig, path, said("two", rig))
+        shipper.archiving.fold_later(rig.now)
+        shipper.drain()
+        return push(*arguments, **options)
+
+    runner.host.push = slow  # type: ignore[method-assign]
+    assert not runner.cold.fold(runner.host, rig.now)
+    assert list(refs_of(archive)) == [ref]
+    assert contents(runner.versions(SID, rig.now)[-1])[f"{SID}.jsonl"] == path.read_bytes()
+    runner.close()
