@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sessionsync.conflict import Conflicts
+from sessionsync import report
 from sessionsync.divergence import whole
-from sessionsync.pull import Pull
 from sessionsync.remote import comments
+from tests.fakes.faults import Fault
 from tests.fakes.github import FakeGitHub
-from tests.rig import START, Home, Line, Rig, append, line, write
-
-SID = "3f2a9c1e-0000-4000-8000-000000000000"
+from tests.machines import MAIN, SID, Machine, hand_over, held, notices, records, texts
+from tests.rig import START
 
 
 @pytest.fixture
@@ -26,62 +24,6 @@ def gh() -> Iterator[FakeGitHub]:
         made.add_repo("o/r", private=True)
         made.token("T", login="me")
         yield made
-
-
-class Machine:
-    """A home, its engine, and its line to GitHub."""
-
-    def __init__(self, folder: Path, gh: FakeGitHub, number: int, **github: Any) -> None:
-        self.gh = gh
-        self.home = Home(folder)
-        self.rig = Rig(self.home)
-        self.name = f"{number:08x}"
-        self.line = Line(self.rig, gh.url, host=f"host{number}", machine=self.name, **github)
-        self.pull = Pull(
-            push=self.line.push,
-            catalog=self.rig.catalog,
-            queue=self.rig.queue,
-            placements=self.line.placements,
-            emit=self.rig.events,
-        )
-        self.conflicts = Conflicts(self.rig.store)
-
-    def close(self) -> None:
-        self.line.close()
-        self.rig.close()
-
-    @property
-    def transcript(self) -> Path:
-        return self.home.transcript(SID)
-
-    def say(self, *texts: str) -> None:
-        append(self.transcript, *(line("user", text, self.home.project, session=SID) for text in texts))
-
-    def write(self, **files: str) -> None:
-        folder = self.home.structured("plan")
-        write(folder, [(name.replace("_", "."), data.encode()) for name, data in files.items()])
-
-    def checkpoint(self) -> None:
-        self.rig.wait(5)
-        self.rig.wait(200)
-
-    def push(self) -> None:
-        """Send what waits; the clocks of the machines and GitHub's go on."""
-        self.line.drain()
-        self.gh.advance(max(0.0, self.rig.now - self.gh.now()))
-
-    def listen(self) -> None:
-        self.rig.now = max(self.rig.now, self.gh.now()) + 61
-        self.gh.advance(self.rig.now - self.gh.now())
-        self.pull.soon()
-        assert self.pull.work(self.rig.now)
-        self.push()
-
-    def sync(self) -> None:
-        self.rig.now = max(self.rig.now, self.gh.now())
-        self.checkpoint()
-        self.push()
-        self.listen()
 
 
 @pytest.fixture
@@ -95,34 +37,6 @@ def machines(tmp_path: Path, gh: FakeGitHub) -> Iterator[Callable[..., Machine]]
     yield make
     for machine in made:
         machine.close()
-
-
-def hand_over(one: Machine, two: Machine) -> None:
-    """What a restore would do: the files of one lie on the other."""
-    two.transcript.write_bytes(one.transcript.read_bytes())
-
-
-def records(gh: FakeGitHub) -> dict[str, tuple[comments.Record, dict[str, bytes] | None]]:
-    parts: dict[str, list[comments.Part]] = {}
-    for issue in (1,):
-        for comment in gh.comments("o/r", issue):
-            if (part := comments.parse(comment.body)) is not None:
-                parts.setdefault(part.session_id, []).append(part)
-    return {name: comments.assemble(its) for name, its in parts.items()}
-
-
-def notices(gh: FakeGitHub) -> list[str]:
-    return [c.body for c in gh.comments("o/r", 1) if comments.parse_notice(c.body) is not None]
-
-
-def texts(data: bytes) -> list[str]:
-    return re.findall(r'"content": "([^"]*)"', data.decode())
-
-
-def held(gh: FakeGitHub, name: str = f"{SID}.jsonl", session: str = SID) -> bytes:
-    files = records(gh)[session][1]
-    assert files is not None
-    return files[name]
 
 
 def test_what_goes_on_from_the_record_takes_its_place(
@@ -142,7 +56,7 @@ def test_what_goes_on_from_the_record_takes_its_place(
     assert version is not None
     assert version.relation == "theirs_extends"
     kept = one.line.push.judge._elsewhere.files(one.rig.session().stored_as, two.name, version.checkpoint)
-    assert whole(kept[f"{SID}.jsonl"]) == held(gh)
+    assert whole(kept[MAIN]) == held(gh)
     assert texts(one.transcript.read_bytes()) == ["a"]
 
 
@@ -181,7 +95,7 @@ def fork(machines: Callable[..., Machine]) -> tuple[Machine, Machine]:
     one, two = machines(), machines()
     # one repository, so one project
     for machine in (one, two):
-        name_project(machine.home.project)
+        machine.name_project()
     one.write(context_json='{"title": "T", "decisions": ["d"]}')
     one.sync()
     two.write(context_json='{"title": "T", "decisions": ["d"]}')
@@ -191,14 +105,6 @@ def fork(machines: Callable[..., Machine]) -> tuple[Machine, Machine]:
     two.write(context_json='{"title": "T", "decisions": ["d", "two"]}')
     two.sync()
     return one, two
-
-
-def name_project(folder: Path) -> None:
-    if not (folder / ".git").exists():
-        subprocess.run(["git", "init", "-q", str(folder)], check=True)
-        subprocess.run(
-            ["git", "-C", str(folder), "remote", "add", "origin", "https://github.com/o/app.git"], check=True
-        )
 
 
 def test_files_that_were_changed_in_two_places_are_a_conflict_that_is_told_once(
@@ -275,3 +181,317 @@ def test_whatever_is_chosen_both_machines_agree(
     other.sync()
     assert len(notices(gh)) == (1 if keep == "remote" else 2)
     assert len(other.conflicts.all()) == (0 if keep == "remote" else 1)
+
+
+# --- a person in the browser
+
+
+def alone(machines: Callable[..., Machine], gh: FakeGitHub, decisions: str = '["d"]') -> Machine:
+    one = machines()
+    one.name_project()
+    one.write(context_json=f'{{"title": "T", "decisions": {decisions}}}')
+    one.sync()
+    one.listen()
+    gh.forget_requests()
+    return one
+
+
+def the_record(gh: FakeGitHub) -> Any:
+    (found,) = (c for c in gh.comments("o/r", 1) if comments.parse(c.body) is not None)
+    return found
+
+
+def decisions(gh: FakeGitHub) -> list[str]:
+    return records(gh)["plan"][0].critical_data.decisions
+
+
+def test_text_beside_the_record_is_no_version(gh: FakeGitHub, machines: Callable[..., Machine]) -> None:
+    one = alone(machines, gh)
+    body = the_record(gh).body
+    gh.edit_comment(the_record(gh).id, f"Look at this, team!\n\n{body}\n\nAnd at that.", login="me")
+    one.listen()
+    one.write(context_json='{"title": "T", "decisions": ["d", "e"]}')
+    one.sync()
+    kept = the_record(gh).body
+    assert "Look at this, team!" in kept
+    assert "And at that." in kept
+    assert decisions(gh) == ["d", "e"]
+    assert one.conflicts.all(settled=True) == []
+
+
+def test_line_ends_of_the_browser_are_no_version(gh: FakeGitHub, machines: Callable[..., Machine]) -> None:
+    one = alone(machines, gh)
+    gh.edit_comment(the_record(gh).id, the_record(gh).body + " ", login="me", web=True)
+    one.listen()
+    assert "\r\n" in the_record(gh).body
+    assert gh.requests(writes=True) == []
+    assert one.conflicts.all(settled=True) == []
+
+
+def edit(gh: FakeGitHub, was: str, becomes: str) -> None:
+    body = the_record(gh).body
+    assert was in body
+    gh.edit_comment(the_record(gh).id, body.replace(was, becomes), login="me")
+
+
+def test_changed_critical_data_is_a_conflict_told_once(
+    gh: FakeGitHub, machines: Callable[..., Machine]
+) -> None:
+    one = alone(machines, gh)
+    edit(gh, '"d"', '"d","by hand"')
+    one.listen()
+    (conflict,) = one.conflicts.all()
+    assert conflict.kind == "edit"
+    assert decisions(gh) == ["d"]  # this machine's version is the record again
+    assert len(notices(gh)) == 1
+    one.listen()
+    one.write(context_json='{"title": "T", "decisions": ["d", "e"]}')
+    one.sync()
+    assert len(notices(gh)) == 1
+    assert len(one.conflicts.all(settled=True)) == 1
+
+
+@pytest.mark.parametrize(
+    ("keep", "now", "later"),
+    [
+        ("local", ["d", "f"], ["d", "f", "e"]),
+        ("remote", ["d", "by hand"], ["d", "by hand", "e"]),
+        ("both", ["d", "by hand", "f"], ["d", "by hand", "f", "e"]),
+        ("merge", ["d", "by hand"], ["d", "by hand", "e"]),
+    ],
+)
+def test_whatever_is_chosen_of_an_edit_stays(
+    gh: FakeGitHub, machines: Callable[..., Machine], keep: str, now: list[str], later: list[str]
+) -> None:
+    one = alone(machines, gh, '["d", "f"]')
+    edit(gh, '"f"', '"by hand"')
+    one.listen()
+    choose(one, keep)
+    assert sorted(decisions(gh)) == sorted(now)
+    one.listen()
+    one.write(context_json='{"title": "T", "decisions": ["d", "f", "e"]}')
+    one.sync()
+    assert sorted(decisions(gh)) == sorted(later)
+    assert one.conflicts.all() == []
+    assert len(notices(gh)) == 1
+    assert "Settled" in notices(gh)[0]
+
+
+def test_a_deleted_block_is_written_anew(gh: FakeGitHub, machines: Callable[..., Machine]) -> None:
+    one = alone(machines, gh)
+    body = the_record(gh).body
+    start = body.index("```json")
+    gh.edit_comment(the_record(gh).id, body[:start] + body[body.index("```", start + 7) + 3 :], login="me")
+    one.listen()
+    one.write(context_json='{"title": "T", "decisions": ["d", "e"]}')
+    one.sync()
+    assert decisions(gh) == ["d", "e"]
+    assert one.conflicts.all(settled=True) == []
+
+
+# --- strangers
+
+
+def test_what_strangers_write_is_not_heard(gh: FakeGitHub, machines: Callable[..., Machine]) -> None:
+    one = alone(machines, gh)
+    forged = the_record(gh).body.replace(one.name, "deadbeef").replace("revision=1", "revision=9")
+    gh.add_comment("o/r", 1, forged, login="mallory", association="NONE")
+    notice = comments.Notice("0" * 16, "plan", "deadbeef", "open")
+    gh.add_comment("o/r", 1, f"{notice}\nboo", login="mallory", association="NONE")
+    one.listen()
+    one.write(context_json='{"title": "T", "decisions": ["d", "e"]}')
+    one.sync()
+    assert one.conflicts.all(settled=True) == []
+    assert one.line.push.judge.versions.of(one.rig.session().id) == []
+    assert plan_of(gh, "me")["context.json"] == (one.home.structured("plan") / "context.json").read_bytes()
+
+
+def plan_of(gh: FakeGitHub, login: str) -> dict[str, bytes]:
+    parts = [
+        part
+        for c in gh.comments("o/r", 1)
+        if c.login == login and (part := comments.parse(c.body)) is not None
+    ]
+    files = comments.assemble(parts)[1]
+    assert files is not None
+    return files
+
+
+# --- listening
+
+
+def test_at_rest_there_is_one_conditional_request_a_minute(
+    gh: FakeGitHub, machines: Callable[..., Machine]
+) -> None:
+    one = alone(machines, gh)
+    one.listen()
+    gh.forget_requests()
+    for _ in range(60 * 4):  # an hour of a loop that turns every 15 s
+        one.rig.now += 15
+        gh.advance(15)
+        one.pull.work(one.rig.now)
+        assert not one.line.step()
+    asked = gh.requests()
+    assert {request.status for request in asked} == {304}
+    assert len(asked) <= 60
+    assert all("/issues/comments?" in request.path for request in asked)
+
+
+def test_below_a_fifth_of_the_limit_nothing_is_asked(
+    gh: FakeGitHub, machines: Callable[..., Machine]
+) -> None:
+    one = alone(machines, gh)
+    gh.rate_limit("me", limit=5000, remaining=999, reset_in_s=600)
+    one.listen()  # its answer says how little is left
+    gh.forget_requests()
+    for _ in range(5):
+        one.rig.now += 61
+        gh.advance(61)
+        one.pull.work(one.rig.now)
+    assert gh.requests() == []
+    one.write(context_json='{"title": "T", "decisions": ["d", "e"]}')
+    one.checkpoint()
+    one.push()  # pushes go on
+    assert decisions(gh) == ["d", "e"]
+    one.rig.now += 600
+    gh.advance(one.rig.now - gh.now())
+    one.pull.work(one.rig.now)
+    assert len(gh.requests("GET", "issues/comments")) == 1
+
+
+def test_of_sessions_that_are_not_here_only_the_record_is_known(
+    gh: FakeGitHub, machines: Callable[..., Machine]
+) -> None:
+    one, two = machines(), machines()
+    one.say("a")
+    one.sync()
+    two.listen()
+    (found,) = report.sessions(two.rig.catalog, two.rig.now, everywhere=True)["sessions"]
+    assert (found["id"], found["title"], found["state"]) == (SID, "a", "elsewhere")
+    assert found["elsewhere"]["host"] == "host1"
+    assert found["copies"] == ["github"]
+    assert report.sessions(two.rig.catalog, two.rig.now)["sessions"] == []
+    assert not (two.home.vault / ".sessiond" / "elsewhere").exists()
+    assert gh.requests("GET", r"issues/comments/\d") == []  # and no bytes were asked for
+
+
+def test_what_is_newer_elsewhere_is_shown(gh: FakeGitHub, machines: Callable[..., Machine]) -> None:
+    one, two = machines(), machines()
+    one.say("a")
+    one.sync()
+    hand_over(one, two)
+    two.say("b")
+    two.sync()
+    one.listen()
+    (found,) = report.sessions(one.rig.catalog, one.rig.now)["sessions"]
+    assert found["newer_elsewhere"] is True
+    assert found["elsewhere"]["host"] == "host2"
+    (there,) = report.sessions(two.rig.catalog, two.rig.now)["sessions"]
+    assert there["newer_elsewhere"] is False
+    hand_over(two, one)
+    one.say("c")
+    one.sync()
+    (found,) = report.sessions(one.rig.catalog, one.rig.now)["sessions"]
+    assert found["newer_elsewhere"] is False
+
+
+# --- trouble on the way
+
+
+@pytest.mark.parametrize("kind", ["drop", "status", "truncate"])
+@pytest.mark.parametrize("effect", [True, False])
+def test_a_notice_is_written_once_however_its_answer_is_lost(
+    gh: FakeGitHub, machines: Callable[..., Machine], kind: Any, effect: bool
+) -> None:
+    one = alone(machines, gh)
+    edit(gh, '"d"', '"d","by hand"')
+    gh.fault(Fault(kind=kind, method="POST", path="/issues/1/comments", times=2, effect=effect))
+    one.listen()
+    one.listen()
+    assert len(notices(gh)) == 1
+    assert one.rig.queue.items() == []
+    assert len(one.conflicts.all()) == 1
+
+
+def test_a_notice_is_written_once_though_the_machine_dies(
+    gh: FakeGitHub, machines: Callable[..., Machine]
+) -> None:
+    one = alone(machines, gh)
+    edit(gh, '"d"', '"d","by hand"')
+    made = one.line.push.github.create_comment
+    died = []
+
+    def dies(number: int, body: Any) -> Any:
+        made(number, body)
+        died.append(number)
+        raise KeyboardInterrupt
+
+    one.line.push.github.create_comment = dies  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        one.listen()
+    assert died
+    one.line.push.github.create_comment = made  # type: ignore[method-assign]
+    one.rig.queue.recover(one.rig.now)
+    one.push()
+    assert len(notices(gh)) == 1
+
+
+def finish(machine: Machine, steps: Any) -> None:
+    """Let an interrupted step of the pusher go on."""
+    with suppress(StopIteration):
+        while True:
+            machine.rig.now += 5
+            steps.send(machine.rig.now)
+
+
+def test_two_machines_that_write_at_once_lose_nothing(
+    gh: FakeGitHub, machines: Callable[..., Machine]
+) -> None:
+    one, two = machines(), machines()
+    one.say("a")
+    one.sync()
+    hand_over(one, two)
+    two.sync()
+    one.say("b")
+    two.say("c")
+    one.checkpoint()
+    two.checkpoint()
+    steps = one.line.push.work(one.rig.now)  # looks, and is about to write
+    next(steps)
+    two.push()
+    finish(one, steps)
+    for _ in range(2):
+        one.listen()
+        two.listen()
+    assert sorted(texts(held(gh))) == ["a", "b", "c"]
+
+
+def test_two_first_records_of_one_session_become_one(
+    gh: FakeGitHub, machines: Callable[..., Machine]
+) -> None:
+    one, two = machines(), machines()
+    for machine in (one, two):
+        machine.name_project()
+    one.say("a")
+    two.transcript.write_bytes(one.transcript.read_bytes())
+    two.say("b")
+    one.say("c")
+    one.checkpoint()
+    two.checkpoint()
+    steps = one.line.push.work(one.rig.now)
+    wait = next(steps)
+    for _ in range(2):  # up to the comment itself
+        one.rig.now += max(wait, 1)
+        wait = steps.send(one.rig.now)
+        if gh.requests("POST", "/issues$"):
+            break
+    two.push()
+    finish(one, steps)
+    for _ in range(3):
+        one.listen()
+        two.listen()
+    one.say("d")
+    one.sync()
+    two.listen()
+    assert sorted(texts(held(gh))) == ["a", "b", "c", "d"]
+    assert len([c for c in gh.comments("o/r", 1) if comments.parse(c.body) is not None]) == 1
