@@ -51,6 +51,7 @@ from sessionsync.restore import (
     Examiner,
     Filed,
     FileTarget,
+    KeptShelf,
     Known,
     MirrorShelf,
     OutTarget,
@@ -116,7 +117,7 @@ class Restoring:
     ) -> None:
         backup = config.backup
         vault, mirror = Vault(backup.vault_dir), Mirror(backup.mirror_dir)
-        shelves: list[Shelf] = [MirrorShelf(mirror, vault), VaultShelf(vault)]
+        shelves: list[Shelf] = [MirrorShelf(mirror, vault), VaultShelf(vault), KeptShelf(backup.vault_dir)]
         self.records = records
         self.archive = archive
         shelves += [records] if records is not None else []
@@ -384,14 +385,21 @@ class Restoring:
 
     def _is_mine(self, copy: Copy) -> bool:
         """Whether a copy is from this disk, or by the token's own account; not where GitHub does not say."""
-        login = self.records.login if copy.author and self.records is not None else ""
-        return not copy.author or copy.author.lower() == login.lower()
+        return not copy.author or copy.author.lower() == self._login().lower()
+
+    def _login(self) -> str:
+        """The token's own login; '' where nobody says."""
+        try:
+            return self.records.login if self.records is not None else ""
+        except RemoteError:
+            return ""
 
     def _confirm(self, session: Known, copy: Copy, wish: Wish) -> None:
         """Ask before somebody else's session is put back; who is unknown is not somebody else."""
-        if self._is_mine(copy) or self.records is None or not self.records.login:
+        login = self._login() if copy.author else ""
+        if not login or self._is_mine(copy):
             return
-        said = f"Session {session.name} is {copy.author}'s, as GitHub says; you are {self.records.login}."
+        said = f"Session {session.name} is {copy.author}'s, as GitHub says; you are {login}."
         if wish.yes:
             self.notes.append(said)
         elif wish.ask is None:

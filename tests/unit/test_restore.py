@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from sessionsync.divergence import Plain
+from sessionsync.elsewhere import Elsewhere
 from sessionsync.errors import CopyIncomplete, RestoreError, SessionLive, StoreError
 from sessionsync.model import Ref, Role, rfc3339
 from sessionsync.remote import comments
@@ -27,6 +30,7 @@ from sessionsync.restore import (
     Known,
     MirrorShelf,
     OutTarget,
+    RecordShelf,
     Restored,
     VaultShelf,
     loadable,
@@ -43,7 +47,7 @@ from tests.conftest import samples
 from tests.fakes.agent import SESSION, Agent
 from tests.fakes.github import FakeGitHub
 from tests.machine import Done, Machine, repository
-from tests.rig import write
+from tests.rig import Line, write
 
 CHAINS = ("chain-fdd24234", "chain-6c0a282a", "chain-glued-line-86cc3044")
 Make = Callable[..., Machine]
@@ -1115,6 +1119,42 @@ def test_a_redacted_copy_is_restored_and_said(make: Make, gh: FakeGitHub) -> Non
     live.unlink()
     assert one("restore", agent.session).code == 0  # the exact bytes are here
     assert secret[:40].encode() in live.read_bytes()
+
+
+def test_a_version_that_a_record_held_before_is_put_back_where_it_is_named(
+    make: Make, gh: FakeGitHub
+) -> None:
+    one, two = make("one", gh=gh), make("two", gh=gh)
+    here, there = one.home.structured("plan"), two.home.structured("plan")
+    write(here, [("context.json", b'{"title": "one"}')])
+    one.settle()
+    one.push()
+    session = one.rig.session()
+    line = Line(one.rig, gh.url)
+    known = Known(session.stored_as, "plan", project_key=session.project_key or "")
+    filed = RecordShelf(line.github, authors=()).find(known)
+    line.close()
+    assert filed is not None
+    theirs = msgspec.structs.replace(filed.record, updated_at=rfc3339(one.rig.now - 500), machine="0f0f0f0f")
+    point = Elsewhere(one.home.vault).keep(
+        session.stored_as,
+        "0f0f0f0f",
+        theirs,
+        {"context.json": Plain(b'{"title": "theirs"}')},
+        author="me",
+        sha256="0" * 64,
+    )
+    listed = one("restore", "plan", "--list", "--json").json["copies"]
+    assert next(each["checkpoint"] for each in listed if each["from"] == "github") == point
+    assert all(each["complete"] for each in listed)
+    assert one("restore", "plan", "--json").json["changed"] is False  # never unless it is named
+    out = one.home.folder / "out"
+    arguments = ("restore", "plan", "--from", "github", "--at", point, "--out", str(out))
+    with gh.refused():
+        done = one(*arguments)
+    assert done.code == 0, done.err
+    assert (out / "context.json").read_bytes() == b'{"title": "theirs"}'
+    assert not list(there.iterdir())
 
 
 def test_what_was_redacted_elsewhere_is_whole_again_beside_what_went_on_there(

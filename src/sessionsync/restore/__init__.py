@@ -4,8 +4,9 @@
     which    where     which     where     all or   will the agent
     session  it lies   of them   it goes   nothing  open it
 
-A transcript that went on in two places is `united`.  Where no copy is whole, `reconstruct` makes the best of the `remains`: whole lines from `pieces`, and what can
-be inferred, marked as such.  Needs no daemon, and no state: with that lost the vault, the plain copies and
+A transcript that went on in two places is `united`; what other machines had in a record is `kept`.  Where no
+copy is whole, `reconstruct` makes the best of the `remains`: whole lines from `pieces`, and what can be
+inferred, marked as such.  Needs no daemon, and no state: with that lost the vault, the plain copies and
 GitHub's comments say by themselves what they hold.
 """
 
@@ -14,6 +15,7 @@ from sessionsync.restore.choice import Choice
 from sessionsync.restore.copies import Copy, MirrorShelf, Shelf, VaultShelf, head_of
 from sessionsync.restore.discussion import discussed
 from sessionsync.restore.examine import Examiner
+from sessionsync.restore.kept import KeptCopy, KeptShelf
 from sessionsync.restore.known import Cupboard, Known, of_session, resolve, unknown
 from sessionsync.restore.loadable import loadable
 from sessionsync.restore.names import PAPERS, beside_agent, in_project, is_own
@@ -41,6 +43,8 @@ __all__ = [
     "Examiner",
     "FileTarget",
     "Filed",
+    "KeptCopy",
+    "KeptShelf",
     "Known",
     "MirrorShelf",
     "OutTarget",

@@ -13,6 +13,7 @@ from sessionsync.model import SessionFile
 from sessionsync.restore import choice
 from sessionsync.restore.choice import Choice
 from sessionsync.restore.copies import Copy, Shelf, main_of
+from sessionsync.restore.kept import KeptCopy
 from sessionsync.restore.known import Known
 from sessionsync.restore.loadable import loadable
 from sessionsync.restore.place import Placing
@@ -69,7 +70,7 @@ class Shelves:
     @property
     def names(self) -> list[str]:
         """What `--from` may name now."""
-        return [shelf.name for shelf in self._shelves]
+        return list(dict.fromkeys(shelf.name for shelf in self._shelves))
 
     def copies(self, session: Known, origin: str = "") -> list[Copy]:
         """The copies of a session, of one place or of all.
@@ -86,16 +87,18 @@ class Shelves:
                 hint=f"Without it there are: {', '.join(self.names)}.",
             )
         found: list[Copy] = []
+        failed: RemoteError | CopyError | RecordError | None = None
         for shelf in self._shelves:
             if origin not in {"", shelf.name}:
                 continue
             try:
                 found.extend(shelf.copies(session))
             except (RemoteError, CopyError, RecordError) as error:
-                if origin:
-                    raise
+                failed = error
                 self.notes.append(f"Nothing is known of copies in {shelf.name}: {error}")
                 self._silent = error if isinstance(error, RemoteError) else self._silent
+        if origin and not found and failed is not None:
+            raise failed
         return found
 
     def choose(self, session: Known, *, origin: str = "", at: str = "") -> Choice:
@@ -117,7 +120,7 @@ class Shelves:
                 " ".join([f"There is no copy of session {session.name} {where}.", *self.notes]),
                 hint=f"`sessiond restore {session.name} --list` shows what there is.",
             )
-        return choice.newest(session, copies)
+        return choice.newest(session, [copy for copy in copies if not isinstance(copy, KeptCopy)])
 
 
 def put_back(
