@@ -11,7 +11,7 @@ from typing import Any
 
 from sessiond import faces, process
 from sessiond.archiver import ArchiveLoop
-from sessiond.away import Away
+from sessiond.away import Away, Nothing
 from sessiond.control import Control
 from sessiond.engine import Engine
 from sessiond.indexing import IndexLoop
@@ -20,6 +20,7 @@ from sessiond.loops import CaptureLoop, PushLoop
 from sessiond.metrics import Metrics, catalogue, of_state
 from sessiond.modes import Modes
 from sessiond.observer import watches_limit
+from sessiond.retrieval import open_archive
 from sessiond.saves import Saves
 from sessiond.schedule import Job, Schedule
 from sessiond.server import Server
@@ -34,7 +35,7 @@ from sessionsync.errors import ConfigError, SessiondError, StoreError
 from sessionsync.events import EVENTS
 from sessionsync.privacy.rules import KINDS
 from sessionsync.reliability.findings import Findings, Severity
-from sessionsync.restore import RecordShelf
+from sessionsync.restore import RecordShelf, Shelf
 from sessionsync.sources.folders import can_read, is_real_folder
 
 # The rescan that is the truth, whatever the watcher says.
@@ -126,8 +127,11 @@ class App:
                 busy=lambda: not self.capture.rested.is_set(),
                 first=lambda: self.upkeep.is_urgent,
             )
-            records = Away("github", self._records, self.engine.catalog, self.emit)
-            self.copies = upkeep_of(self.engine, self.capture, [records], self.emit)
+            away = [
+                Away(name, opened, self.engine.catalog, self.paths.state_dir, self.emit)
+                for name, opened in (("github", self._records), ("archive", self._archived))
+            ]
+            self.copies = upkeep_of(self.engine, self.capture, away, self.emit)
             self.upkeep = UpkeepLoop(
                 self.copies,
                 self.engine,
@@ -137,7 +141,7 @@ class App:
                 background,
                 busy=lambda: not self.capture.rested.is_set(),
                 first=lambda: self.index.is_behind,
-                away=[records],
+                away=away,
                 may_ask=self.modes.may_ask,
             )
             self.saves = Saves(self.engine, Spool(self.paths.spool_dir), self.emit)
@@ -332,13 +336,22 @@ class App:
         }
 
     @contextmanager
-    def _records(self) -> Iterator[RecordShelf | None]:
+    def _archived(self) -> Iterator[Shelf | None]:
+        """What the archive holds; None while it may not be asked."""
+        with ExitStack() as ends:
+            if self.modes.may_push():
+                yield open_archive(self.config, self.paths, ends) or Nothing()
+            else:
+                yield None
+
+    @contextmanager
+    def _records(self) -> Iterator[Shelf | None]:
         """The records on GitHub, by a client of their own; None while it cannot be asked."""
         github = self.engine.client() if self.modes.may_ask() else None
-        if github is None:
-            yield None
-            return
         settings = self.config.github
+        if github is None:
+            yield None if settings.repo else Nothing()
+            return
         try:
             yield RecordShelf(github, authors=settings.authors, issue=settings.issue)
         finally:

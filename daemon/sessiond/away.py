@@ -5,15 +5,18 @@ What they say is believed only where a hash proves it, so that a redacted or an 
 
 from __future__ import annotations
 
+import os
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
 
 from sessionsync.catalog import Catalog, Session
-from sessionsync.errors import CopyError, RecordError, RemoteError, SessiondError
+from sessionsync.errors import CopyError, RemoteError, SessiondError
 from sessionsync.events import Emit
-from sessionsync.restore import Shelf, of_session
+from sessionsync.restore import Copy, Known, Shelf, of_session
 
 # A repair asks for many pieces one after the other.
 KEPT_S = 60.0
@@ -22,50 +25,79 @@ Open = Callable[[], AbstractContextManager[Shelf | None]]
 """Opens the place; None where it cannot be asked now."""
 
 
+class Nothing:
+    """A place that was never set up."""
+
+    name = "nothing"
+
+    def copies(self, session: Known) -> Sequence[Copy]:
+        """None."""
+        del session
+        return ()
+
+
 class Away:
-    """One such place.  Any thread may read.
+    """One such place; what it gives lies in nameless files in `folder` meanwhile.  Any thread may read.
 
     `missed` are sessions that it could not be asked about: who repairs may come back when it answers again.
     """
 
-    def __init__(self, name: str, opened: Open, catalog: Catalog, emit: Emit) -> None:
+    def __init__(self, name: str, opened: Open, catalog: Catalog, folder: Path, emit: Emit) -> None:
         self.name = name
         self.missed: dict[int, None] = {}
         self._opened = opened
         self._catalog = catalog
+        self._folder = folder
         self._emit = emit
         self._lock = threading.Lock()
-        self._kept: tuple[int, float, Mapping[str, bytes]] = (0, float("-inf"), {})
+        self._held = ExitStack()
+        self._files: dict[str, int] = {}
+        self._session = 0
+        self._until = float("-inf")
 
     def read(self, session: Session, name: str, start: int, end: int) -> bytes:
         """Bytes [start, end) of a session's file; none where this place has none, or does not answer."""
         with self._lock:
-            number, until, files = self._kept
-            if number != session.id or time.monotonic() > until:
-                files = self._files(session)
-                self._kept = session.id, time.monotonic() + KEPT_S, files
-        return files.get(name, b"")[start:end]
+            if self._session != session.id or time.monotonic() > self._until:
+                self._let_go()
+                self._fetch(session)
+                self._session, self._until = session.id, time.monotonic() + KEPT_S
+            file = self._files.get(name)
+            return os.pread(file, end - start, start) if file is not None else b""
 
     def forget(self) -> None:
         """Ask anew the next time."""
         with self._lock:
-            self._kept = (0, float("-inf"), {})
+            self._let_go()
 
-    def _files(self, session: Session) -> Mapping[str, bytes]:
+    def _let_go(self) -> None:
+        self._session = 0
+        self._files.clear()
+        self._held.close()
+
+    def _fetch(self, session: Session) -> None:
         self.missed.pop(session.id, None)
         try:
             with self._opened() as shelf:
                 if shelf is None:
                     self.missed[session.id] = None
-                    return {}
+                    return
                 for copy in reversed(shelf.copies(of_session(session, self._catalog))):
-                    return {file.name: b"".join(copy.read(file)) for file in copy.files()}
+                    self._keep(copy)
+                    return
         except RemoteError as error:
             self.missed[session.id] = None
             self._tell(session, error)
-        except (CopyError, RecordError) as error:
+        except CopyError as error:
             self._tell(session, error)
-        return {}
+
+    def _keep(self, copy: Copy) -> None:
+        for file in copy.files():
+            kept = self._held.enter_context(tempfile.TemporaryFile(dir=self._folder))  # noqa: SIM115 - it is one
+            for block in copy.read(file):
+                kept.write(block)
+            kept.flush()
+            self._files[file.name] = kept.fileno()
 
     def _tell(self, session: Session, error: SessiondError) -> None:
         self._emit("copy_unavailable", session=session.name, where=self.name, reason=str(error))

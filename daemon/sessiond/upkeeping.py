@@ -31,8 +31,9 @@ BYTES_PER_S = 4 * 1024 * 1024
 # The start shall be quiet, and a disk in trouble shall rest.
 START_S = 60.0
 TROUBLE_S = 300.0
-# What GitHub could have healed is tried again when it answers, so often.
+# What a copy elsewhere could have healed is tried again when that answers: soon, then less and less often.
 ASK_S = 60.0
+ASK_SELDOM_S = 3600.0
 # Between two looks at something there is always a moment for others.
 MOMENT_S = 0.01
 BUSY_S = 1.0
@@ -101,7 +102,7 @@ class UpkeepLoop(Loop):
         """Whether it verifies or repairs, which goes before the index; for any thread."""
         self._away = away
         self._may_ask = may_ask
-        self._asked_at = 0.0
+        self._asked_at, self._ask_s = 0.0, ASK_S
         self._budget = budget
         self._wounded: deque[int] = deque()
         self._strange: deque[str] = deque()
@@ -246,9 +247,11 @@ class UpkeepLoop(Loop):
     def _ask_again(self, now: float) -> bool:
         """Repair once more what a copy away from here could have healed, had it answered."""
         missed = [number for place in self._away for number in place.missed]
-        if not missed or now - self._asked_at < ASK_S or not self._may_ask():
+        if not missed:
+            self._ask_s = ASK_S
+        if not missed or now - self._asked_at < self._ask_s or not self._may_ask():
             return False
-        self._asked_at = now
+        self._asked_at, self._ask_s = now, min(2 * self._ask_s, ASK_SELDOM_S)
         for place in self._away:
             place.missed.clear()
             place.forget()

@@ -246,3 +246,27 @@ def test_two_homes_share_a_vault_one_after_the_other(socket_dir: Path) -> None:
         assert bad["session"] == f"claude:{path.stem}"
         poll(lambda: any(e["event"] == "damage_healed" for e in ctl(two, "events")["events"]))
         assert ctl(two, "verify", "--deep")["bad"] == []
+
+
+def test_what_the_archive_holds_heals_both_local_copies(socket_dir: Path) -> None:
+    archive = socket_dir / "archive.git"
+    subprocess.run(["git", "init", "-q", "--bare", str(archive)], check=True)
+    with Daemon(socket_dir, SESSIOND_SOURCES_QUIET_SECONDS="1", SESSIOND_ARCHIVE_URL=str(archive)) as daemon:
+        daemon.start()
+        path, copy, pack = a_session(daemon)
+        newest = daemon.ctl("show", session=path.stem)["checkpoints"][-1]["id"]
+
+        def archived() -> bool:
+            told = daemon.ctl("events")["events"]
+            return any(e["event"] == "archive_completed" and e["checkpoint"] == newest for e in told)
+
+        poll(archived, 40, 0.2)
+        whole = path.read_bytes()
+        path.unlink()
+        poll(lambda: any(e["event"] == "session_deleted" for e in ctl(daemon, "events")["events"]))
+        damage(copy, pack)
+        assert ctl(daemon, "verify", path.stem, "--deep", code=1)["bad"]
+        assert ctl(daemon, "repair", path.stem)["left"] == []
+        assert copy.read_bytes() == whole
+        healed = [e for e in ctl(daemon, "events")["events"] if e["event"] == "damage_healed"]
+        assert any("archive" in event["sources"] for event in healed)
