@@ -39,6 +39,8 @@ from sessionsync.remote.archive.fold import Cold
 from sessionsync.remote.archive.git import Git
 from sessionsync.remote.archive.host import Host
 from sessionsync.remote.archive.reader import Reader
+from sessionsync.remote.archive.tree import Manifest
+from sessionsync.remote.comments import project_hash
 from sessionsync.remote.github import GitHub
 from sessionsync.report import is_in
 from sessionsync.restore import (
@@ -169,6 +171,7 @@ class Restoring:
             if (issue and session.summary.context.issue == issue)
             or (pull and session.summary.context.pr == pull)
         ]
+        known = known if known or filed else self._archived(lambda said: _is_about(said, issue, pull))
         return self._newest(known, filed, f"about {what}")
 
     def context_of(self, issue: int) -> Known | None:
@@ -204,7 +207,21 @@ class Restoring:
         if self.catalog is None:
             described = (self._cupboard.described(each) for each in self._cupboard.sessions())
             known = [each for each in described if is_of(each, self._key)]
+        if not known and not filed:
+            sought = project_hash(self._key)
+            known = self._archived(lambda said: said.project_hash == sought)
         return known, filed
+
+    def _archived(self, fits: Callable[[Manifest], bool]) -> list[Known]:
+        """What the archive has that fits; asked where neither this machine nor GitHub knows of any."""
+        if self.archive is None:
+            return []
+        try:
+            found = self.archive.told(fits)
+        except (RemoteError, CopyError, AmbiguousSession) as error:
+            self.notes.append(f"The archive was not asked: {error}")
+            return []
+        return [replace(each, projects=tuple(self._cupboard.folders_of(each.ref))) for each in found]
 
     def _local(self) -> list[tuple[Catalog, Session]]:
         catalog = self.catalog
@@ -429,12 +446,12 @@ def opened() -> Iterator[Restoring]:
         records = None
         if github is not None:
             records = RecordShelf(github, authors=config.github.authors, issue=config.github.issue)
-        restoring = Restoring(config, catalog, records, open_archive(config, where, ends))
+        restoring = Restoring(config, catalog, records, _archive(config, where, ends))
         restoring.notes += [problem] if problem else []
         yield restoring
 
 
-def open_archive(config: Config, where: Paths, ends: ExitStack) -> ArchiveShelf | None:
+def _archive(config: Config, where: Paths, ends: ExitStack) -> ArchiveShelf | None:
     """The archive, through the same local copy that the daemon fills; None where none is set up."""
     address = address_of(config)
     if address is None:
@@ -470,6 +487,10 @@ def _github(config: Config) -> GitHub | None:
 
 def _comments(count: int) -> str:
     return "1 comment is" if count == 1 else f"{count} comments are"
+
+
+def _is_about(said: Manifest, issue: int, pull: int) -> bool:
+    return bool((issue and said.context.issue == issue) or (pull and said.context.pr == pull))
 
 
 def _lying(session: Known, copy: Copy) -> Known:

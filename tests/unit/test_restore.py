@@ -43,6 +43,7 @@ from sessionsync.restore.place import Placing
 from sessionsync.restore.target import AgentTarget, ProjectTarget, Put, folder_name, project_folder
 from sessionsync.store import Store
 from sessionsync.vault import Root, StoredFile, Vault
+from tests.archive import Shipper, with_archive
 from tests.conftest import samples
 from tests.fakes.agent import SESSION, Agent
 from tests.fakes.github import FakeGitHub
@@ -1431,6 +1432,30 @@ def test_the_newest_session_about_an_issue_or_a_pull_request(make: Make, gh: Fak
     assert two("restore", "--for-pr", "7", "--json").json["id"] == "review"
     assert two("restore", "--for-pr", "8").code == 4
     assert two("restore", "--latest", "--json").json["id"] == "review"
+
+
+def test_the_archive_alone_tells_of_an_issue_and_of_the_latest(make: Make, tmp_path: Path) -> None:
+    one = make("one")
+    url = tmp_path / "archive.git"
+    one.rig.config = one.rig.capture.config = with_archive(one.rig.config, url)
+    about(one, "old", title="old", issue=7)
+    about(one, "new", title="new", issue=7)
+    write(one.home.project, [(".claude/sessions/2026-01-02-topic.md", b"# Topic")])
+    one.settle()
+    shipper = Shipper(one.rig)
+    shipper.drain()
+    shipper.close()
+    two = make("two", project="other/app")
+    two.environ["SESSIOND_ARCHIVE_URL"] = str(url)
+    done = two("restore", "--for-issue", "7", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["id"], done.json["from"]) == ("new", "archive")
+    folder = two.home.project / ".claude" / "sessions"
+    assert json.loads((folder / "new" / "context.json").read_bytes())["title"] == "new"
+    assert two("restore", "--for-issue", "8").code == 4
+    done = two("restore", "--latest", "--json")
+    assert done.code == 0, done.err
+    assert (folder / "2026-01-02-topic.md").read_bytes() == b"# Topic"
 
 
 def test_the_latest_is_of_this_folders_project(machine: Machine, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from sessionsync.errors import AmbiguousSession, ArchiveTooNew, CopyMismatch
 from sessionsync.model import Ref, Role
@@ -23,6 +22,8 @@ from sessionsync.vault import StoredFile
 
 # So many sessions are looked into to tell which one is meant.
 SHOWN = 20
+# Of so many the newest checkpoint is read to find one by what it is about.
+SEARCHED = 200
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +155,27 @@ class ArchiveShelf:
                 return self._only(text, heads, here)
         return None
 
+    def told(self, fits: Callable[[Manifest], bool]) -> list[Known]:
+        """Every session whose newest checkpoint fits.
+
+        Brings the history of them all here: for when nothing nearer knows of one.
+
+        Raises:
+            AmbiguousSession: there are too many to be looked through.
+            RemoteError: the archive does not answer.
+        """
+        groups: dict[tuple[str, str], list[Head]] = {}
+        for head in self._reader.named("", self._now):
+            groups.setdefault((head.place.source, head.place.session), []).append(head)
+        if len(groups) > SEARCHED:
+            raise AmbiguousSession(
+                f"The archive holds {len(groups)} sessions, too many to look through.",
+                hint="Name one by its id.",
+            )
+        self._reader.fetch([head for heads in groups.values() for head in heads], self._now)
+        newest = [version for heads in groups.values() if (version := self._newest(heads)) is not None]
+        return [_told(version) for version in newest if fits(version.manifest)]
+
     def _only(self, text: str, heads: Sequence[Head], here: str) -> Known:
         groups: dict[tuple[str, str], list[Head]] = {}
         for head in heads:
@@ -181,26 +203,31 @@ class ArchiveShelf:
     def _known(self, heads: Sequence[Head]) -> Known | None:
         """A session as the archive tells of it."""
         self._reader.fetch(heads, self._now)
+        version = self._newest(heads)
+        return None if version is None else _told(version)
+
+    def _newest(self, heads: Sequence[Head]) -> Version | None:
         newest: list[Version] = []
         for head in heads:
             try:
                 newest.append(self._reader.newest(head))
             except (CopyMismatch, ArchiveTooNew):
                 continue
-        if not newest:
-            return None
-        version = max(newest, key=lambda version: version.at)
-        manifest = version.manifest
-        ref = Ref(manifest.source, manifest.session_id)
-        named = PurePosixPath(manifest.local_path).name
-        return Known(
-            ref=ref,
-            session_id=named if ref.source == "structured" and named else own_id(ref),
-            project_key=manifest.remote,
-            project_hash=manifest.project_hash,
-            title=manifest.title,
-            changed_at=version.at,
-        )
+        return max(newest, key=lambda version: version.at, default=None)
+
+
+def _told(version: Version) -> Known:
+    """A session as a checkpoint of it tells."""
+    manifest = version.manifest
+    ref = Ref(manifest.source, manifest.session_id)
+    return Known(
+        ref=ref,
+        session_id=own_id(ref, manifest.local_path),
+        project_key=manifest.remote,
+        project_hash=manifest.project_hash,
+        title=manifest.title,
+        changed_at=version.at,
+    )
 
 
 def _stored(file: ArchivedFile) -> StoredFile:

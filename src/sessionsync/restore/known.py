@@ -9,7 +9,7 @@ import difflib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sessionsync import projects
 from sessionsync.catalog import Catalog, Session
@@ -151,8 +151,15 @@ def _said_by(entry: os.DirEntry[str], project: str) -> Ref | None:
     return Ref("claude", name) if is_id and name != entry.name and "." not in name else None
 
 
-def own_id(ref: Ref) -> str:
-    """A session's own id, as far as the name its copies are kept under tells it."""
+def own_id(ref: Ref, path: str = "") -> str:
+    """A session's own id, as far as the name its copies are kept under tells it, and `path`, where it lay.
+
+    People choose the ids of all but transcripts, by their place: relative to the project.
+    """
+    if ref.source in PAPERS and path:
+        return path
+    if ref.source == "structured" and (named := PurePosixPath(path).name):
+        return named
     match = SESSION_ID.match(ref.session_id) if ref.source == "claude" else None
     return match[0] if match else ref.session_id
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from sessionsync.errors import Lagging, Missing, NotPermitted, RecordError
 from sessionsync.model import Ref, checkpoint_id, unix_seconds
@@ -18,7 +17,7 @@ from sessionsync.remote.comments.record import SCHEMA
 from sessionsync.remote.github import Comment, GitHub, Issue
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known, own_id
-from sessionsync.restore.names import PAPERS, role_of
+from sessionsync.restore.names import role_of
 from sessionsync.sources.papers import issue_of
 from sessionsync.vault import StoredFile
 
@@ -55,7 +54,7 @@ class Filed:
         ref = Ref(record.source or "claude", self.session_id)
         return Known(
             ref=ref,
-            session_id=_own_id(ref, record.local_path),
+            session_id=own_id(ref, record.local_path),
             project_key=f"github.com/{record.context.repo.lower()}" if record.context.repo else "",
             project_hash=self.project_hash,
             title=record.title,
@@ -293,13 +292,6 @@ def _assembled(
         contents, problem = None, _newer(record.schema)
     _, issue, author = next(first for first in firsts if first[0] == record)
     return Filed(session_id, record, contents, author, issue, project, problem)
-
-
-def _own_id(ref: Ref, path: str) -> str:
-    """A session's own id, as its record tells it: people choose those of all but transcripts, by a place."""
-    if ref.source in PAPERS:
-        return path
-    return (PurePosixPath(path).name if ref.source == "structured" else "") or own_id(ref)
 
 
 def _issue_of(session_id: str) -> int:
