@@ -446,12 +446,12 @@ def opened() -> Iterator[Restoring]:
         records = None
         if github is not None:
             records = RecordShelf(github, authors=config.github.authors, issue=config.github.issue)
-        restoring = Restoring(config, catalog, records, _archive(config, where, ends))
+        restoring = Restoring(config, catalog, records, open_archive(config, where, ends))
         restoring.notes += [problem] if problem else []
         yield restoring
 
 
-def _archive(config: Config, where: Paths, ends: ExitStack) -> ArchiveShelf | None:
+def open_archive(config: Config, where: Paths, ends: ExitStack) -> ArchiveShelf | None:
     """The archive, through the same local copy that the daemon fills; None where none is set up."""
     address = address_of(config)
     if address is None:
