@@ -18,9 +18,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-import structlog
+# structlog and httpx load rich where it is installed: 14 MB, for colours that nothing here prints
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 
-from sessionsync.events import EVENTS
+import structlog  # noqa: E402 - behind the line above
+
+from sessionsync.events import EVENTS  # noqa: E402
 
 LEVELS = ("debug", "info", "warning", "error")
 # syslog's numbers, as sd-daemon(3) wants them
