@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from sessionsync.config import Config
 from sessionsync.conflict import Conflicts
 from sessionsync.pull import Pull
 from sessionsync.remote import comments
+from sessionsync.remote.archive.reader import Reader
+from tests.archive import Elsewhere, Shipper, with_archive
 from tests.fakes.github import FakeGitHub
 from tests.rig import Home, Line, Rig, append, line, write
 
@@ -25,17 +29,38 @@ class Killed(BaseException):
 class Machine:
     """A home, its engine, and its line to GitHub."""
 
-    def __init__(self, folder: Path, gh: FakeGitHub, number: int, **github: Any) -> None:
+    def __init__(
+        self, folder: Path, gh: FakeGitHub, number: int, *, archive: Path | None = None, **github: Any
+    ) -> None:
         self.gh = gh
         self.home = Home(folder)
+        self.archive = archive
+        self.shipper: Shipper | None = None
         self.number = number
         self.name = f"{number:08x}"
         self._github = github
-        self._start(Rig(self.home))
+        self._start(Rig(self.home, settings=self._settings()))
+
+    def _settings(self) -> Config | None:
+        return None if self.archive is None else with_archive(self.home.config(), self.archive)
+
+    @contextmanager
+    def _reader(self) -> Iterator[Reader]:
+        with closing(Elsewhere(self.home.state, self.rig.config)) as opened:
+            yield opened.reader
 
     def _start(self, rig: Rig) -> None:
         self.rig = rig
-        self.line = Line(rig, self.gh.url, host=f"host{self.number}", machine=self.name, **self._github)
+        if self.archive is not None:
+            self.shipper = Shipper(rig, machine=self.name)
+        self.line = Line(
+            rig,
+            self.gh.url,
+            host=f"host{self.number}",
+            machine=self.name,
+            archive=None if self.archive is None else self._reader,
+            **self._github,
+        )
         self.pull = Pull(
             push=self.line.push,
             catalog=rig.catalog,
@@ -47,12 +72,14 @@ class Machine:
 
     def close(self) -> None:
         self.line.close()
+        if self.shipper is not None:
+            self.shipper.close()
         self.rig.close()
 
     def restart(self) -> None:
         """End as a power cut does, and come back."""
         self.close()
-        self._start(Rig(self.home, now=self.rig.now))
+        self._start(Rig(self.home, now=self.rig.now, settings=self._settings()))
 
     def die_at(self, request: int, *, after: bool) -> None:
         """Lose power at the n-th request from now, before it leaves or after its effect."""
@@ -100,6 +127,8 @@ class Machine:
 
     def push(self) -> None:
         """Send what waits; GitHub's clock goes on as well."""
+        if self.shipper is not None:
+            self.shipper.drain()
         self.line.drain()
         self.gh.advance(max(0.0, self.rig.now - self.gh.now()))
 

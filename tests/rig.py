@@ -17,6 +17,7 @@ from sessionsync import projects
 from sessionsync.capture import Capture
 from sessionsync.catalog import Catalog, Session
 from sessionsync.config import Config
+from sessionsync.conflict import OpenArchive
 from sessionsync.digests import Digests
 from sessionsync.elsewhere import Elsewhere
 from sessionsync.model import Context, Ref
@@ -230,6 +231,7 @@ class Line:
         repo: str = "o/r",
         host: str = "laptop",
         machine: str = "0a1b2c3d",
+        archive: OpenArchive | None = None,
         **github: Any,
     ) -> None:
         self.rig = rig
@@ -262,6 +264,7 @@ class Line:
             context=Context(),
             chance=rig.chance,
             emit=rig.events,
+            archive=archive,
         )
 
     def close(self) -> None:

@@ -8,12 +8,12 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from sessiond.token import Token, find_token
 from sessionsync import __version__, projects
-from sessionsync.archiving import Archiving
+from sessionsync.archiving import CACHE, COLD, Archiving
 from sessionsync.capture import Capture
 from sessionsync.catalog import Catalog
 from sessionsync.config import Config, Paths
@@ -28,7 +28,11 @@ from sessionsync.pull import Pull
 from sessionsync.push import Push
 from sessionsync.queue import Queue
 from sessionsync.remote.archive.address import address_of
+from sessionsync.remote.archive.cache import Cache
+from sessionsync.remote.archive.fold import Cold
 from sessionsync.remote.archive.git import Git
+from sessionsync.remote.archive.host import Host
+from sessionsync.remote.archive.reader import Reader
 from sessionsync.remote.github import GitHub
 from sessionsync.remote.placements import Placements
 from sessionsync.sources import Source
@@ -156,6 +160,7 @@ class Engine:
             context=ci_context(self.environ),
             chance=random.SystemRandom(),
             emit=self._emit,
+            archive=self._open_archive if address_of(self.config) is not None else None,
         )
         self.pull = Pull(
             push=self.push,
@@ -201,6 +206,20 @@ class Engine:
             emit=self._emit,
         )
         self.archiving.catch_up(time.time())
+
+    @contextmanager
+    def _open_archive(self) -> Iterator[Reader]:
+        """The archive for reading what others have put there; asked anew each time."""
+        address = address_of(self.config)
+        if address is None:
+            raise ValueError("there is no archive")
+        state = self.paths.state_dir
+        token = self.token
+        git = Git(
+            address, self.environ, state / "git", token=lambda: token.value if token is not None else ""
+        )
+        with closing(Cache(state / CACHE, git)) as cache, closing(Cold(git, state / COLD)) as cold:
+            yield Reader(cache, Host(git), cold)
 
     def client(self) -> GitHub | None:
         """A client for GitHub, which the caller closes; None without a repository or a token."""

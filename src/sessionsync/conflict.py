@@ -18,7 +18,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -34,13 +35,31 @@ from sessionsync.divergence import (
     compare,
     merge_critical,
 )
-from sessionsync.elsewhere import PERSON, Elsewhere, Stored, Version, Versions, contents, machine_name
-from sessionsync.errors import Lagging, Missing, RecordError, UsageError
+from sessionsync.elsewhere import (
+    PERSON,
+    Archived,
+    Elsewhere,
+    Stored,
+    Version,
+    Versions,
+    contents,
+    machine_name,
+)
+from sessionsync.errors import (
+    ArchiveTooNew,
+    CopyMismatch,
+    Lagging,
+    Missing,
+    RecordError,
+    RemoteError,
+    UsageError,
+)
 from sessionsync.events import Emit
 from sessionsync.model import CriticalData, FileEntry, Role, Summary, Tier, rfc3339
 from sessionsync.privacy.gate import ClearedText, Gate
 from sessionsync.queue import Queue
 from sessionsync.remote import comments
+from sessionsync.remote.archive.reader import Reader
 from sessionsync.remote.comments.record import ENTRIES, ENTRIES_LOCAL_PRIMARY, RecordCritical
 from sessionsync.remote.github import Comment, Repository
 from sessionsync.remote.issues import Issues, Whose, critical_hash
@@ -51,6 +70,8 @@ from sessionsync.vault import Vault
 
 MERGED = "merged"
 WAYS = ("local", "remote", "both", "merge")
+OpenArchive = Callable[[], AbstractContextManager[Reader]]
+"""Opens the archive for reading, which asks it anew."""
 NOTICE = "notice"
 """The operation that tells of a conflict; its subject is the session."""
 
@@ -219,7 +240,9 @@ class Judge:
         host: str,
         machine: str,
         emit: Emit,
+        archive: OpenArchive | None = None,
     ) -> None:
+        self._archive = archive
         self.conflicts = Conflicts(store)
         self.versions = Versions(store)
         self._store = store
@@ -290,16 +313,14 @@ class Judge:
                 f"The record of {whose.name} is just being written by {record.host}: {problem}",
                 hint="Nothing to do: it is read again.",
             )
-        kept = self._elsewhere.keep(
-            session.stored_as, machine, record, _plain_files(files), author=first.author, sha256=first.sha256
-        )
+        kept, is_whole = self._keep(whose, session, machine, first, record, files, patient=patient)
         self._emit(
             "version_kept",
             session=session.name,
             machine=machine,
             host=record.host,
             revision=first.revision,
-            whole=files is not None,
+            whole=is_whole,
         )
         return Version(
             session=session.id,
@@ -310,10 +331,55 @@ class Judge:
             host=record.host,
             author=first.author,
             at=record.updated_at,
-            whole=files is not None,
+            whole=is_whole,
             record=record,
             seen_at=self._issues.now,
         )
+
+    def _keep(
+        self,
+        whose: Whose,
+        session: Session,
+        machine: str,
+        first: Held,
+        record: comments.Record,
+        files: Mapping[str, bytes] | None,
+        *,
+        patient: bool,
+    ) -> tuple[str, bool]:
+        """Keep a version, its bytes from the comment, else from the archive; says whether there are any."""
+
+        def keep(found: Mapping[str, Source]) -> str:
+            return self._elsewhere.keep(
+                session.stored_as, machine, record, found, author=first.author, sha256=first.sha256
+            )
+
+        if files is not None or record.tier is Tier.GITHUB_ONLY or self._archive is None:
+            return keep(_plain_files(files)), files is not None
+        now = self._issues.now
+        try:
+            with self._archive() as reader:
+                heads = [
+                    head
+                    for head in reader.of(session.ref.source, session.key, now)
+                    if head.place.machine == machine
+                ]
+                if not heads:
+                    return keep({}), False
+                reader.fetch(heads, now)
+                version = reader.newest(heads[0])
+                if rfc3339(version.at) >= record.updated_at:
+                    own = [f for f in version.files() if not f.deleted_at and f.role != Role.COMPANION]
+                    return keep({file.name: Archived(version, file) for file in own}), True
+            problem = "it is not there yet"
+        except (RemoteError, CopyMismatch, ArchiveTooNew) as error:
+            problem = str(error)
+        if patient:
+            raise Lagging(
+                f"The archive's copy of {whose.name} from {record.host} cannot be read: {problem}",
+                hint="Nothing to do: it is read again.",
+            )
+        return keep({}), False
 
     def _edited(self, session: Session, first: Held) -> Version | None:
         """What a person has made of a record's critical data."""

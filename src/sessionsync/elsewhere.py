@@ -21,6 +21,8 @@ from sessionsync.divergence import BLOCK_BYTES, Source, whole
 from sessionsync.errors import AlreadyRunning, CopyError
 from sessionsync.events import Emit, silent
 from sessionsync.model import Ref, checkpoint_id, unix_seconds
+from sessionsync.remote.archive.reader import Version as InArchive
+from sessionsync.remote.archive.tree import ArchivedFile
 from sessionsync.remote.comments import Record
 from sessionsync.store import Store
 from sessionsync.vault import Root, SessionVault, Snapshot, StoredFile, Vault
@@ -59,6 +61,37 @@ class Stored:
         file = self.file
         root = file.root if end == file.length else ""
         yield from self.vault.read(file.name, file.generation, end, start, root=root)
+
+
+class Archived:
+    """A file in the archive, read from its beginning to its end; going back begins anew."""
+
+    def __init__(self, version: InArchive, file: ArchivedFile) -> None:
+        self._version = version
+        self._file = file
+        self._blocks: Iterator[bytes] = iter(())
+        self._rest = b""
+        self._at = file.length + 1
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self._file.length
+
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """Bytes [start, end), each segment checked by its hash."""
+        if start < self._at:
+            self._blocks, self._rest, self._at = self._version.read(self._file), b"", 0
+        while self._at < end:
+            block = self._rest or next(self._blocks, b"")
+            if not block:
+                return
+            first = max(0, min(start - self._at, len(block)))
+            last = min(end - self._at, len(block))
+            self._rest = block[last:]
+            self._at += last
+            if first < last:
+                yield block[first:last]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from typing import NamedTuple
 
 from sessionsync.catalog import Catalog, Checkpoint, Session
 from sessionsync.config import Config
-from sessionsync.conflict import NOTICE, Conflict, Judge, Ours
+from sessionsync.conflict import NOTICE, Conflict, Judge, OpenArchive, Ours
 from sessionsync.digests import Digests
-from sessionsync.elsewhere import Elsewhere, Stored
+from sessionsync.elsewhere import Elsewhere, Stored, Version
 from sessionsync.errors import (
     CopyError,
     IssueFull,
@@ -104,6 +104,7 @@ class Push:
         context: Context,
         chance: random.Random,
         emit: Emit,
+        archive: OpenArchive | None = None,
     ) -> None:
         self.github = github
         self.pause: Pause | None = None
@@ -136,6 +137,7 @@ class Push:
             host=host,
             machine=machine,
             emit=emit,
+            archive=archive,
         )
         self.issues.heard = self._hear
         self._leased = False
@@ -315,7 +317,11 @@ class Push:
         theirs = {id_: self.judge.weigh(session, ours, version, sent) for id_, version in found.items()}
         held = self._record(repository, whose)
         first = held.get(1)
-        if first is not None and all(version.is_enough for version in theirs.values()) and first.id in theirs:
+        if (
+            first is not None
+            and first.id in theirs
+            and all(_is_enough(version, ours, sent) for version in theirs.values())
+        ):
             # others have been here, and what they wrote holds all of ours
             self._take(item, repository, placement, session, checkpoint, ours, first)
             return True
@@ -715,6 +721,16 @@ def _is_as_sent(held: dict[int, Held], sent: Sent) -> bool:
         and sent.sha256 in {"", first.sha256}
         and _is_whole(held)
     )
+
+
+def _is_enough(version: Version, ours: Ours, sent: Sent | None) -> bool:
+    """Whether nothing of ours has to be written over a version.
+
+    A record without bytes cannot hold the union: who has written last has seen the others, and it stays.
+    """
+    has_seen_ours = sent is not None and sent.content == ours.content and version.revision > sent.revision
+    no_bytes = ours.draft.record.tier is not Tier.GITHUB_ONLY
+    return version.is_enough or (version.verdict == "united" and no_bytes and has_seen_ours)
 
 
 def _is_whole(held: dict[int, Held]) -> bool:

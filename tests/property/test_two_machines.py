@@ -113,6 +113,9 @@ def test_every_line_of_a_transcript_is_in_every_converged_copy(
         # nobody's file was touched by the others
         assert set(texts(machine.transcript.read_bytes())) <= set(written)
     assert notices(gh) == []
+    gh.forget_requests()
+    settle(all_of_them)
+    assert gh.requests(writes=True) == [], done  # and then there is peace
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -133,6 +136,9 @@ def test_every_version_of_other_files_is_the_record_or_in_a_reported_conflict(
         machine.sync()
     done = live_through(all_of_them, dice, change)
     settle(all_of_them)
+    gh.forget_requests()
+    settle(all_of_them)
+    assert gh.requests(writes=True) == [], done
     files = records(gh)["plan"][1]
     assert files is not None
     told = [notice for c in gh.comments("o/r", 1) if (notice := comments.parse_notice(c.body)) is not None]

@@ -395,6 +395,65 @@ def test_what_is_newer_elsewhere_is_shown(gh: FakeGitHub, machines: Callable[...
     assert found["newer_elsewhere"] is False
 
 
+# --- sessions that are too large for a comment
+
+
+def test_of_a_large_transcript_the_other_branch_comes_from_the_archive(
+    tmp_path: Path, gh: FakeGitHub, machines: Callable[..., Machine]
+) -> None:
+    archive = tmp_path / "archive.git"
+    one, two = machines(archive=archive), machines(archive=archive)
+    one.say("a", "x" * 60_000)
+    one.sync()
+    hand_over(one, two)
+    two.say("b")
+    one.say("c")
+    two.sync()
+    one.sync()
+    two.sync()
+    assert one.conflicts.all() == two.conflicts.all() == []
+    assert notices(gh) == []
+    for machine, other in ((one, two), (two, one)):
+        session = machine.rig.session()
+        version = machine.line.push.judge.versions.get(session.id, other.name)
+        if version is None:
+            continue
+        assert version.whole
+        kept = machine.line.push.judge._elsewhere.files(session.stored_as, other.name, version.checkpoint)
+        assert whole(kept[MAIN]) == other.transcript.read_bytes()
+    for machine in (one, two):  # once a fork point
+        assert len(machine.rig.events.named("session_united")) <= 1
+    gh.forget_requests()
+    for machine in (one, two, one, two):
+        machine.sync()
+    assert gh.requests(writes=True) == []
+
+
+def test_of_a_large_transcript_without_an_archive_what_goes_on_is_told_by_its_hash(
+    gh: FakeGitHub, machines: Callable[..., Machine]
+) -> None:
+    one, two = machines(), machines()
+    one.say("a", "x" * 60_000)
+    one.sync()
+    hand_over(one, two)
+    two.say("b")
+    two.sync()
+    assert two.conflicts.all() == []
+    assert notices(gh) == []
+    assert records(gh)[SID][0].host == "host2"
+    one.say("c")  # and this went another way, with nothing to unite it with
+    one.sync()
+    (conflict,) = one.conflicts.all()
+    assert (conflict.kind, conflict.remote["restorable"]) == ("transcript", False)
+    assert len(notices(gh)) == 1
+    for machine in (two, one):
+        machine.sync()
+    gh.forget_requests()
+    for machine in (two, one, two, one):
+        machine.sync()
+    assert gh.requests(writes=True) == []
+
+
 # --- trouble on the way
 
 
