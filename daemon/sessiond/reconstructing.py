@@ -59,10 +59,12 @@ def reconstruct(restoring: Restoring, session: Known, out: Path | None, *, dry_r
         **found.report(),
     }
     files = {name: made.data for name, made in found.files.items()} | found.fragments
-    files[REPORT] = (json.dumps(report, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "replace")
+    files[REPORT if REPORT not in files else f"sessiond-{REPORT}"] = (
+        json.dumps(report, ensure_ascii=False, indent=1) + "\n"
+    ).encode("utf-8", "replace")
     with tempfile.TemporaryDirectory(prefix="sessiond-") as scratch:
         folder = Path(scratch, "made") if dry_run else out or _folder_for(session)
-        lay_out(files, folder)
+        lay_out(files, folder, time.time())
         main = folder / f"{session.session_id}.jsonl"
         problems = loadable(main) if session.ref.source == "claude" and main.exists() else []
     return report | {

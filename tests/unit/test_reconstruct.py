@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from sessiond.reconstructing import reconstruct
-from sessionsync.errors import CopyMismatch
+from sessionsync.errors import CopyMismatch, RestoreError
 from sessionsync.model import Ref, Role
 from sessionsync.restore import Known, loadable
 from sessionsync.restore.copies import CopyFile
@@ -437,13 +438,46 @@ def test_nothing_is_ever_written_over(make: Make) -> None:
     live = one.write(agent)
     out = one.home.folder / "out"
     write(out, [("mine.txt", b"mine")])
-    with pytest.raises(Exception, match="there already"):
+    with pytest.raises(RestoreError, match="there already"):
         answers(one, agent.session, str(out))
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
     first, second = answers(one, agent.session)["path"], answers(one, agent.session)["path"]
     assert first != second
     assert live.read_bytes() == agent.data
     assert not list(one.home.folder.rglob("*sessiond-restore*"))
+
+
+def test_what_a_restore_has_replaced_is_looked_at_too(make: Make) -> None:
+    one = make("one")
+    agent = one.agent()
+    agent.turn("first")
+    live = one.write(agent)
+    short = live.read_bytes()
+    agent.turn("second")
+    live.write_bytes(agent.data)  # nobody has captured it
+    point = one.rig.session().checkpoint or ""
+    assert one("restore", agent.session, "--at", point, "--force").code == 0
+    assert live.read_bytes() == short
+    shutil.rmtree(one.home.vault)
+    answer = answers(one, agent.session)
+    assert Path(answer["path"], live.name).read_bytes() == agent.data
+    assert answer["complete"]
+
+
+def test_a_full_disk_leaves_no_folder(make: Make) -> None:
+    one = make("one")
+    agent = one.agent()
+    agent.turn("x" * 200_000)
+    one.write(agent)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, hard))
+    try:
+        with pytest.raises(RestoreError, match="File too large"):
+            answers(one, agent.session, str(one.home.folder / "out"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (one.home.folder / "out").exists()
+    assert not list(one.home.folder.glob(".out*"))
 
 
 def test_a_damaged_vault_and_a_cut_mirror_make_a_session_together(make: Make) -> None:

@@ -292,8 +292,8 @@ class Placing:
         self._staged.clear()
 
 
-def lay_out(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write files into a folder that is new, or empty: all of them or none.
+def lay_out(files: Mapping[str, bytes], folder: Path, now: float) -> None:
+    """Write files into a folder that is new, or empty: all of them or none.  `now` is Unix seconds.
 
     Raises:
         RestoreError: something lies there, a name leads out of it, or it cannot be written.
@@ -303,6 +303,7 @@ def lay_out(files: Mapping[str, bytes], folder: Path) -> None:
         if os.path.lexists(folder) and (folder.is_symlink() or not folder.is_dir() or any(folder.iterdir())):
             raise RestoreError(f"{folder} is there already.", hint="Name a folder that is new, or empty.")
         draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sweep(draft.parent, now, f".*{STAGE}*")
         try:
             draft.mkdir(mode=0o700)
             for name, data in files.items():
@@ -415,9 +416,9 @@ def _link_or_copy(path: Path, other: Path) -> None:
             ) from None
 
 
-def _sweep(base: Path, now: float) -> None:
+def _sweep(base: Path, now: float, pattern: str = f"{STAGE}*") -> None:
     """Remove what a restore that was killed a day ago has left."""
-    for left in base.glob(f"{STAGE}*"):
+    for left in base.glob(pattern):
         with contextlib.suppress(OSError):
             if now - left.lstat().st_mtime > STALE_S and left.is_dir() and not left.is_symlink():
                 shutil.rmtree(left, ignore_errors=True)

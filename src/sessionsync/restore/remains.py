@@ -15,6 +15,7 @@ from sessionsync.restore.copies import Copy, MirrorShelf
 from sessionsync.restore.known import Known
 from sessionsync.restore.pieces import Passage, Piece, Version
 from sessionsync.restore.records import Filed
+from sessionsync.restore.restore import plain
 from sessionsync.search.index import Index
 from sessionsync.search.said import said
 from sessionsync.vault import Mirror, SessionVault, Vault
@@ -156,7 +157,7 @@ def _names(remains: Remains, session: Known) -> list[str]:
 def _of_replaced(remains: Remains, session: Known, replaced: Path) -> None:
     """What a restore has put away: `<id>.<time>/projects/<folder>/<name>`, or the session's own folder."""
     for folder in sorted(_folders(replaced), reverse=True):
-        if session.session_id not in folder.name:
+        if not folder.name.startswith(f"{plain(session.ref.session_id)}."):
             continue
         for above, _, names in os.walk(folder):
             for each in sorted(names):
