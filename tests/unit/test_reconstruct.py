@@ -505,6 +505,29 @@ def test_a_damaged_vault_and_a_cut_mirror_make_a_session_together(make: Make) ->
     assert set(exact) <= check_lines
 
 
+def test_a_damaged_segment_costs_what_is_in_it_and_no_more(make: Make) -> None:
+    one = make("one")
+    agent = one.agent()
+    for number in range(30):
+        agent.turn(f"{number} " + Random(number).randbytes(3000).hex())
+        if number % 10 == 9:
+            live = one.write(agent)
+    live.unlink()
+    shutil.rmtree(one.home.mirror)
+    (pack,) = (path for path in one.home.vault.rglob("pack*") if "claude." in str(path.parent))
+    data = bytearray(pack.read_bytes())
+    data[1000] ^= 0xFF
+    pack.write_bytes(data)
+    answer = answers(one, agent.session)
+    (main,) = (file for file in answer["files"] if file["path"] == live.name)
+    assert len(main["gaps"]) == 1
+    assert main["gaps"][0]["offset"] == 0
+    lines = agent.data.splitlines(keepends=True)
+    assert main["exact"] >= len(lines) * 2 // 3 - 1
+    assert Path(answer["path"], live.name).read_bytes().endswith(b"".join(lines[-20:]))
+    assert answer["problems"] == []
+
+
 def test_the_words_of_the_index(make: Make) -> None:
     one = make("one")
     agent = one.agent()
