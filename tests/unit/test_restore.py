@@ -559,6 +559,26 @@ def test_another_path_on_another_machine_is_found_by_its_remote(make: Make) -> N
     assert two.home.transcript(agent.session).read_bytes() == live.read_bytes()
 
 
+def test_what_was_put_into_a_project_here_is_gone_on_with_there(
+    make: Make, gh: FakeGitHub, tmp_path: Path
+) -> None:
+    one, two, agent, live = two_homes(make, gh)
+    shutil.rmtree(one.home.project)
+    assert two("restore", agent.session, "--cwd", str(two.home.project)).code == 0
+    two.settle()
+    command = f"cd {two.home.project} && claude --resume {agent.session}"
+    two.here = two.home.project / "src"
+    two.here.mkdir()
+    done = two("continue", "--json")
+    assert (done.json["command"], done.json["restored"]) == (command, False)
+    two.here = tmp_path
+    put = two.home.transcript(agent.session)
+    put.unlink()
+    done = two("restore", agent.session)
+    assert (done.code, done.last) == (0, command)
+    assert put.read_bytes() == live.read_bytes()
+
+
 def test_a_project_that_is_not_here_is_said(machine: Machine, tmp_path: Path) -> None:
     agent, live = a_session(machine)
     live.unlink()

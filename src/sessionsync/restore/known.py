@@ -65,12 +65,19 @@ def of_session(session: Session, catalog: Catalog) -> Known:
         session_id=session.ref.session_id,
         projects=(session.project or "unknown",),
         project_key=session.project_key or "",
-        folder=session.summary.cwd if is_transcript else str(session.root),
+        folder=_folder(session) if is_transcript else str(session.root),
         title=session.summary.title,
         changed_at=session.modified_at,
         issue=sent.issue if sent is not None else 0,
         revision=sent.revision if sent is not None and is_sent else 0,
     )
+
+
+def _folder(session: Session) -> str:
+    """Where a transcript was begun, or, where that is on another machine, the project that it is of here."""
+    began, root = session.summary.cwd, session.project_root or ""
+    is_here = began.startswith("/") and Path(began).is_dir()
+    return began if is_here or not root or not Path(root).is_dir() else root
 
 
 class Cupboard:

@@ -396,20 +396,20 @@ def _recent(files: Sequence[SessionFile], now: float) -> str:
 def home_of(session: Known, cwd: str, here: Path) -> Path:
     """The session's project on this machine: the current folder where that is of the project, else its own.
 
-    In the work tree that the session was begun in, the folder it was begun in.
+    In the work tree that the session was begun in, or was put into when it came here, that folder.
 
     Raises:
         ProjectElsewhere: neither is here.
     """
-    own = Path(cwd) if cwd.startswith("/") and "\0" not in cwd else None
-    own_is_here = own is not None and own.is_dir()
+    places = [path for path in (cwd, session.folder) if path.startswith("/") and "\0" not in path]
+    own = next((path for path in places if Path(path).is_dir()), None)
     mine = projects.identify(str(here))
     if is_of(session, mine.key):
-        if own is not None and own_is_here and projects.identify(cwd).root == mine.root:
-            return own
+        if own is not None and projects.identify(own).root == mine.root:
+            return Path(own)
         return here
-    if own is not None and own_is_here and (not session.project_key or _still(session, cwd)):
-        return own
+    if own is not None and (not session.project_key or _still(session, own)):
+        return Path(own)
     was = f", and was begun in {cwd}" if cwd else ""
     raise ProjectElsewhere(
         f"The project of session {session.name} is not here: it is {session.project_key or 'unknown'}{was}.",
