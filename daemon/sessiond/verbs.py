@@ -22,6 +22,7 @@ from sessiond.upkeeping import UpkeepLoop
 from sessionsync import __version__, report
 from sessionsync.archiving import Archiving, code_of
 from sessionsync.catalog import Session
+from sessionsync.conflict import WAYS, Conflicts
 from sessionsync.errors import Limited, NoSuchSession, UsageError
 from sessionsync.model import Found, Ref
 from sessionsync.push import Push
@@ -64,12 +65,13 @@ class Running(Protocol):
 class Verbs:
     """The verbs of a running daemon.  Called from the control server's threads."""
 
-    LOOKS = ("status", "sessions", "show", "queue", "events", "health")
+    LOOKS = ("status", "sessions", "show", "queue", "conflicts", "events", "health")
     ACTS = (
         "checkpoint",
         "session_save",
         "sync",
         "retry",
+        "resolve",
         "pause",
         "resume",
         "local-only",
@@ -104,7 +106,12 @@ class Verbs:
     def sessions(self, params: Params) -> Answer:
         """Every session, or those of the project that a folder is in; newest first."""
         folder = text(params, "project", "")
-        return report.sessions(self._app.engine.catalog, time.time(), Path(folder) if folder else None)
+        return report.sessions(
+            self._app.engine.catalog,
+            time.time(),
+            Path(folder) if folder else None,
+            everywhere=flag(params, "everywhere"),
+        )
 
     def show(self, params: Params) -> Answer:
         """One session whole."""
@@ -114,6 +121,10 @@ class Verbs:
     def queue(self, params: Params) -> Answer:
         """What waits, or what is buried."""
         return report.queue(self._app.engine.catalog, self._app.engine.queue, buried=flag(params, "buried"))
+
+    def conflicts(self, params: Params) -> Answer:
+        """The sessions of which there are two versions."""
+        return report.conflicts(self._app.engine.catalog)
 
     def events(self, params: Params) -> Answer:
         """The newest events behind `after`."""
@@ -184,6 +195,35 @@ class Verbs:
         """Try again what waits or is buried, now."""
         session = self._session(params)
         return {"due": self._push_now(session, buried=True)}
+
+    def resolve(self, params: Params) -> Answer:
+        """Settle a conflict: which of the two versions the record is."""
+        engine = self._app.engine
+        session = engine.catalog.resolve(text(params, "session"))
+        keep = text(params, "keep")
+        conflict = Conflicts(engine.store).of(session.id)
+        if keep not in WAYS:
+            raise UsageError(
+                f"{keep[:40]!r} is no way to settle a conflict.", hint=f"One of: {', '.join(WAYS)}."
+            )
+        if conflict is None:
+            raise UsageError(
+                f"There is no conflict about {session.name}.", hint="`sessiond ctl conflicts` lists them."
+            )
+        push = engine.push
+        if push is None:
+            raise UsageError("Nothing is sent to GitHub now.", hint=self._app.modes.now().hint)
+        answer = {
+            "session": session.ref.session_id,
+            "keep": keep,
+            "local": conflict.told_of_ours,
+            "remote": conflict.remote,
+            **push.judge.preview(session, conflict, keep),
+        }
+        if not flag(params, "dry_run"):
+            self._app.push.call(lambda now: push.resolve(session, conflict, keep, now))
+            self._app.push.look_now()
+        return answer
 
     def pause(self, params: Params) -> Answer:
         """Push nothing until `resume`; capturing goes on."""
@@ -418,6 +458,18 @@ class Verbs:
             for root in app.engine.config.claude_roots(app.engine.environ)
             if (days := cleanup_days(root)) is not None and days < 1
         )
+        for conflict in Conflicts(app.engine.store).all():
+            name = app.engine.catalog.session(conflict.session).name
+            found.append(
+                Finding(
+                    "session_conflict",
+                    Severity.WARNING,
+                    f"{name} was changed here and on {conflict.remote.get('host') or 'another machine'}.",
+                    f"`sessiond ctl resolve {name} --keep local|remote|both|merge` settles it; --dry-run first.",
+                    conflict.since,
+                    session=name,
+                )
+            )
         for lane, who in ((Lane.GITHUB, "GitHub"), (Lane.ARCHIVE, "The archive")):
             if not (buried := app.engine.queue.items(buried=True, lane=lane)):
                 continue

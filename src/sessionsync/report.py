@@ -345,7 +345,7 @@ def _conflict(catalog: Catalog, conflict: Conflict) -> Json:
         "session": session.name,
         "kind": conflict.kind,
         "since": rfc3339(conflict.since),
-        "local": {name: value for name, value in conflict.local.items() if name != "won"},
+        "local": conflict.told_of_ours,
         "remote": conflict.remote,
         "options": list(WAYS),
     }

@@ -107,7 +107,7 @@ def test_every_line_of_a_transcript_is_in_every_converged_copy(
         # what this machine can put back: its own, and what it keeps of the others
         known = set(texts(machine.transcript.read_bytes()))
         for version in judge.versions.of(session.id):
-            kept = judge._elsewhere.files(session.stored_as, version.machine, version.checkpoint)
+            kept = judge.elsewhere.files(session.stored_as, version.machine, version.checkpoint)
             known |= set(texts(whole(kept[MAIN])))
         assert known | set(texts(held(gh))) == set(written), done
         # nobody's file was touched by the others

@@ -55,7 +55,7 @@ def test_what_goes_on_from_the_record_takes_its_place(
     version = one.line.push.judge.versions.get(one.rig.session().id, two.name)
     assert version is not None
     assert version.relation == "theirs_extends"
-    kept = one.line.push.judge._elsewhere.files(one.rig.session().stored_as, two.name, version.checkpoint)
+    kept = one.line.push.judge.elsewhere.files(one.rig.session().stored_as, two.name, version.checkpoint)
     assert whole(kept[MAIN]) == held(gh)
     assert texts(one.transcript.read_bytes()) == ["a"]
 
@@ -124,7 +124,7 @@ def test_files_that_were_changed_in_two_places_are_a_conflict_that_is_told_once(
     # the other version can be restored, bytes and all
     version = two.line.push.judge.versions.get(two.rig.session().id, one.name)
     assert version is not None
-    kept = two.line.push.judge._elsewhere.files(two.rig.session().stored_as, one.name, version.checkpoint)
+    kept = two.line.push.judge.elsewhere.files(two.rig.session().stored_as, one.name, version.checkpoint)
     assert whole(kept["context.json"]) == (one.home.structured("plan") / "context.json").read_bytes()
     # while it is open, more of it is no other conflict
     one.write(context_json='{"title": "T", "decisions": ["d", "one", "more"]}')
@@ -419,7 +419,7 @@ def test_of_a_large_transcript_the_other_branch_comes_from_the_archive(
         if version is None:
             continue
         assert version.whole
-        kept = machine.line.push.judge._elsewhere.files(session.stored_as, other.name, version.checkpoint)
+        kept = machine.line.push.judge.elsewhere.files(session.stored_as, other.name, version.checkpoint)
         assert whole(kept[MAIN]) == other.transcript.read_bytes()
     for machine in (one, two):  # once a fork point
         assert len(machine.rig.events.named("session_united")) <= 1
