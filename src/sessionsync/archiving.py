@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -305,6 +305,7 @@ class Archiving:
                 hint="Remove archive.encrypt_to, or install the version that can.",
             )
         if self._checked_at <= self._now < self._checked_at + LOOK_S:
+            self._cache.make()
             if self._host.make():
                 self._begin_anew()
             return
@@ -340,8 +341,7 @@ class Archiving:
         built = self._build(waiting)
         if not built:
             return
-        with self._cache.writing() as writer:
-            writer.publish()
+        self._cache.publish()
         with self._store.transaction():
             for one in built:
                 self._ledger.save(one.branch, one.states, anew=one.anew)
@@ -493,22 +493,16 @@ class Archiving:
         if not there and place is not None:
             there = source = self._cold.index(self._host, self._listed, self._now).get(place, "")
         if source:
-            with suppress(RepositoryMissing):
-                self._host.fetch(
-                    {source: f"{FETCHED}{branch.ref.removeprefix(refs.PREFIX)}"},
-                    self._cache.folder,
-                    self._now,
-                )
+            here = f"{FETCHED}{branch.ref.removeprefix(refs.PREFIX)}"
+            self._host.fetch({source: here}, self._cache.folder, self._now)
         if self._cache.has(branch.tip):
             return branch
+        if not there:
+            self._ledger.forget(session.id)
+            return None
+        data = self._cache.read(f"{there}:{MANIFEST}", at_most=MANIFEST_BYTES)
+        said = decode_manifest(data or b"", branch.ref)
         self._ledger.forget(session.id)  # where its files go on is not known any more
-        data = self._cache.read(f"{there}:{MANIFEST}", at_most=MANIFEST_BYTES) if there else None
-        if data is None:
-            return None
-        try:
-            said = decode_manifest(data, branch.ref)
-        except CopyError:
-            return None
         known = {point.id: point.at for point in self._catalog.checkpoints(session.id)}
         at = known.get(said.checkpoint.id, branch.checkpoint_at)
         return Branch(session.id, branch.ref, there, said.checkpoint.id, at, there, said.checkpoint.id)

@@ -210,6 +210,37 @@ def test_idle_refs_of_dead_machines_are_folded_and_restored(
     other.close()
 
 
+@pytest.mark.parametrize("filters", [False, True], ids=["plain", "with filters"])
+def test_folding_needs_nothing_special_of_a_host(place: Home, tmp_path: Path, filters: bool) -> None:
+    ids = [f"{number:08x}-0000-4000-8000-000000000000" for number in range(3)]
+    with GitHost(tmp_path / "repos", token="T") as host:
+        repo = host.make("o/r", **({"uploadpack_allowFilter": "true"} if filters else {}))
+        rig = Rig(place, settings=with_archive(place.config(), host.url("o/r")))
+        shipper = Shipper(rig, token=lambda: "T")
+        for _ in range(2):
+            for sid in ids:
+                append(rig.home.transcript(sid), line("user", "x" * 60_000, place.project, session=sid))
+            rig.scan()
+            rig.wait(130)
+            shipper.drain()
+        rig.now += 31 * 86_400
+        runner = Elsewhere(tmp_path / "runner", rig.config, token=lambda: "T")
+        assert len(runner.cold.fold(runner.host, rig.now)) == len(ids)
+        assert len(refs_of(repo)) == 1
+        shipper.archiving.fold_later(rig.now)
+        shipper.drain()  # it learns that its refs were folded
+        host.received.clear()
+        grow(rig, rig.home.transcript(ids[1]), line("user", "awake", place.project, session=ids[1]))
+        shipper.drain()
+        assert len(refs_of(repo)) == 2
+        assert sum(size for path, size in host.received if path.endswith("receive-pack")) < 20_000
+        versions = runner.versions(ids[1], rig.now)
+        assert contents(versions[-1])[f"{ids[1]}.jsonl"] == rig.home.transcript(ids[1]).read_bytes()
+        assert len(versions) == 3
+        for closing in (runner, shipper, rig):
+            closing.close()
+
+
 def test_a_ref_that_moves_while_it_is_folded_stays(
     rig: Rig, shipper: Shipper, archive: Path, tmp_path: Path
 ) -> None:

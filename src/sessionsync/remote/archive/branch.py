@@ -307,9 +307,7 @@ class Branches:
         """Where a file's bytes lie, from a page on."""
         found: list[Line] = []
         for page in range(first, state.entry.pages):
-            data = self._cache.read(f"{tip}:{page_path(state.entry.number, page)}")
-            if data is None:
-                raise _lacking(state.entry.name)
+            data = self._read(f"{tip}:{page_path(state.entry.number, page)}", state.entry.name)
             found += _ours(partial(decode_page, data, state.entry.name))
         return found
 
@@ -335,10 +333,19 @@ class Branches:
         return _ours(lambda: Root.resume(state.stored, state.peaks, last))
 
     def _segment(self, tip: str, line: Line, name: str) -> bytes:
-        data = self._cache.read(f"{tip}:{segment_path(line.segment)}", at_most=BLOB_BYTES)
-        if data is None:
-            raise _lacking(name)
+        data = self._read(f"{tip}:{segment_path(line.segment)}", name)
         return _ours(lambda: unpack(data, line, name))
+
+    def _read(self, path: str, name: str) -> bytes:
+        data = self._cache.read(path, at_most=BLOB_BYTES)
+        if data is None:  # perhaps it was written only just now
+            self._cache.publish()
+            data = self._cache.read(path, at_most=BLOB_BYTES)
+        if data is None:
+            raise GitFailed(
+                f"The archive's local copy lacks something of {name}.", hint="Nothing to do: it is made anew."
+            )
+        return data
 
     def _keep_root(self, key: tuple[int, int], root: Root) -> None:
         self._roots.pop(key, None)
@@ -506,12 +513,6 @@ def _ours(read: Callable[[], T]) -> T:
         raise GitFailed(
             f"The archive's local copy is damaged: {problem}", hint="Nothing to do: it is made anew."
         ) from problem
-
-
-def _lacking(name: str) -> GitFailed:
-    return GitFailed(
-        f"The archive's local copy lacks something of {name}.", hint="Nothing to do: it is made anew."
-    )
 
 
 def _local_path(session: Session) -> str:

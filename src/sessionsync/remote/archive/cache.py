@@ -130,6 +130,16 @@ class Cache:
             self.written += self._writer.written
             self._writer.written = 0
 
+    def publish(self) -> None:
+        """See that all that was committed is on the disk, can be read and can be pushed.
+
+        Raises:
+            GitFailed: it cannot be written.
+        """
+        if self._writer is not None:
+            with self.writing() as writer:
+                writer.publish()
+
     # --- upkeep
 
     def is_untidy(self) -> bool:
@@ -226,11 +236,10 @@ class Writer:
         *,
         removed: Iterable[str] = (),
         others: Iterable[str] = (),
-        empty: bool = False,
     ) -> str:
         """Make a commit of `ref` whose tree is the parent's with `changes` (path, mark); returns its id.
 
-        `others` are further parents; `empty` begins with an empty tree instead of the parent's.
+        `others` are further parents, whose trees need not be here.
         """
         said = message.encode("utf-8", "surrogateescape")
         self._marks += 1
@@ -243,7 +252,6 @@ class Writer:
             mark = self._unpublished.get(parent)
             head += b"from %b\n" % (parent.encode() if mark is None else b":%d" % mark)
         head += b"".join(b"merge %b\n" % other.encode() for other in others)
-        head += b"deleteall\n" if empty else b""
         head += b"".join(b"D %b\n" % path.encode() for path in removed)
         body = b"".join(b"M 100644 :%d %b\n" % (mark, path.encode()) for path, mark in changes)
         self._say(head, body, b"\nget-mark :%d\n" % self._marks)

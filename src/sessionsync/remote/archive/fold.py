@@ -121,10 +121,15 @@ class Cold:
             return
         self._cache.make()
         wanted = {ref: f"refs/tips/{ref.removeprefix(refs.PREFIX)}" for ref in missing}
+        settings = self._cache.folder / "config"
+        before = settings.read_bytes()
         try:
             host.fetch(wanted, self._cache.folder, now, options=["--depth=1", "--filter=tree:0"])
         except RemoteError:
             host.fetch(wanted, self._cache.folder, now, options=["--depth=1"])
+        finally:
+            # git has noted there where it may ask for the rest whenever it misses it: it never shall
+            settings.write_bytes(before)
 
     def _committed_at(self, commit: str) -> float | None:
         data = self._cache.read(commit)
@@ -147,8 +152,6 @@ class Cold:
                     for name, commit in some
                 ]
                 others = [commit for _, commit in some]
-                first = tip or others.pop(0)
-                said = f"fold {len(some)}"
-                tip = writer.commit(ref, first, now, said, changes, others=others, empty=not tip)
+                tip = writer.commit(ref, tip, now, f"fold {len(some)}", changes, others=others)
             writer.publish()
         return tip

@@ -58,12 +58,20 @@ def encode(session_id: str) -> str:
     >>> encode("note.app.a~b..lock")
     'note.app.a%7Eb.%2Elock'
     """
-    name = quote(session_id, safe="", errors="surrogateescape").replace("~", "%7E")
+    data = _bytes(session_id)
+    name = quote(data, safe="").replace("~", "%7E")
     name = re.sub(r"^\.|\.$|(?<=\.)\.|\.(?=lock$)", "%2E", name)
     if len(name) <= LONGEST:
         return name
-    sha = hashlib.sha256(session_id.encode("utf-8", "surrogateescape")).hexdigest()
+    sha = hashlib.sha256(data).hexdigest()
     return f"{re.sub(r'%.?$', '', name[:_CUT])}%2E{sha[:32]}"
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a character that no file name has
+        return text.encode("utf-8", "surrogatepass")
 
 
 def place(source: str, session_id: str, machine: str) -> Place:
