@@ -465,7 +465,7 @@ class Verbs:
                     "session_conflict",
                     Severity.WARNING,
                     f"{name} was changed here and on {conflict.remote.get('host') or 'another machine'}.",
-                    f"`sessiond ctl resolve {name} --keep local|remote|both|merge` settles it; --dry-run first.",
+                    f"`sessiond ctl resolve {name} --keep WAY` settles it; --dry-run says what a way does.",
                     conflict.since,
                     session=name,
                 )
@@ -490,6 +490,7 @@ class Verbs:
         app = self._app
         push = app.engine.push
         mode = app.modes.now()
+        archiving = app.engine.archiving
         limit = push.github.limits.get("core") if push is not None else None
         return report.Live(
             version=__version__,
@@ -504,6 +505,8 @@ class Verbs:
             rate_limit=(limit.limit, limit.remaining, float(limit.reset_at)) if limit is not None else None,
             next_attempt_at=push.next_at(time.time()) if push is not None and app.modes.may_push() else None,
             findings=self.findings(),
+            archive=archiving.address.url if archiving is not None else "",
+            archive_trouble=_archive_trouble(archiving, allowed=app.modes.may_push()),
         )
 
 
@@ -511,6 +514,19 @@ def _count(items: list[Item], session: Session | None) -> int:
     """How many checkpoints are among them, of one session or of all; an index is no checkpoint."""
     checkpoints = [item for item in items if item.operation in {"comment", ARCHIVE}]
     return sum(1 for item in checkpoints if session is None or item.subject == session.id)
+
+
+def _archive_trouble(archiving: Archiving | None, *, allowed: bool) -> tuple[str, str]:
+    """Why nothing goes to the archive, and what to do; '' where nothing keeps it."""
+    if archiving is None:
+        return "", ""
+    if not allowed:
+        return "by command", "`sessiond ctl resume` or `sessiond ctl local-only off` ends it."
+    if archiving.pause is not None:
+        return archiving.pause.message, archiving.pause.hint
+    if archiving.reach.unreachable:
+        return "The archive does not answer.", "Nothing to do: it is tried again by itself."
+    return "", ""
 
 
 def _of_archive(archiving: Archiving | None) -> list[Finding]:

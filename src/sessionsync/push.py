@@ -679,7 +679,7 @@ class Push:
         session = self._catalog.named(notice.session_id) if notice is not None else None
         if session is None:
             return
-        repository = self.issues.repository()
+        repository = self.issues.known_repository()
         if self.issues.is_home(repository, self._whose(session, repository), issue):
             self.judge.hear(session, comment)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from sessionsync.remote import comments
 from tests.fakes.faults import Fault
 from tests.fakes.github import FakeGitHub
 from tests.machines import MAIN, SID, Machine, hand_over, held, notices, records, texts
-from tests.rig import START
+from tests.rig import START, Home
 
 
 @pytest.fixture
@@ -452,6 +453,31 @@ def test_of_a_large_transcript_without_an_archive_what_goes_on_is_told_by_its_ha
     for machine in (two, one, two, one):
         machine.sync()
     assert gh.requests(writes=True) == []
+
+
+def test_of_a_session_from_before_the_first_start_what_is_newer_is_kept_and_nothing_sent(
+    tmp_path: Path, gh: FakeGitHub, machines: Callable[..., Machine]
+) -> None:
+    one = machines()
+    one.say("a")
+    one.sync()
+    old = Home(tmp_path / "m1").transcript(SID)
+    old.write_bytes(one.transcript.read_bytes())
+    os.utime(old, (START - 9000, START - 9000))
+    two = machines()
+    two.checkpoint()
+    assert not two.rig.session().commented
+    one.say("b")
+    one.sync()
+    gh.forget_requests()
+    two.listen()
+    assert gh.requests(writes=True) == []
+    (found,) = report.sessions(two.rig.catalog, two.rig.now)["sessions"]
+    assert found["newer_elsewhere"] is True
+    version = two.line.push.judge.versions.get(two.rig.session().id, one.name)
+    assert version is not None
+    kept = two.line.push.judge.elsewhere.files(two.rig.session().stored_as, one.name, version.checkpoint)
+    assert texts(whole(kept[MAIN])) == ["a", "b"]
 
 
 # --- trouble on the way
