@@ -32,6 +32,7 @@ from sessionsync.remote.archive.cache import Cache
 from sessionsync.remote.archive.fold import Cold
 from sessionsync.remote.archive.git import Git
 from sessionsync.remote.archive.host import Host
+from sessionsync.remote.archive.ledger import CURRENT
 from sessionsync.remote.archive.reader import Reader
 from sessionsync.remote.github import GitHub
 from sessionsync.remote.placements import Placements
@@ -175,6 +176,7 @@ class Engine:
         """Make the archive's step anew, and queue what the archive lacks; its loop lets the old one go."""
         config, address = self.config, address_of(self.config)
         self.archiving = None
+        self.store.set_meta(CURRENT, address.id if address is not None else "")
         if address is None:
             return
 

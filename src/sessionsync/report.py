@@ -18,8 +18,9 @@ from sessionsync.conflict import WAYS, Conflict, Conflicts
 from sessionsync.elsewhere import Version, Versions
 from sessionsync.errors import CopyMismatch, IssueLocked
 from sessionsync.model import Tier, rfc3339
-from sessionsync.queue import Item, Queue, State
+from sessionsync.queue import Item, Lane, Queue, State
 from sessionsync.reliability.findings import Finding, Severity
+from sessionsync.remote.archive import ledger
 from sessionsync.remote.placements import Held, Placements
 from sessionsync.sources.cleanup import cleanup_days
 from sessionsync.store import Store
@@ -45,7 +46,8 @@ class Live:
     `captured_until` (Unix seconds): everything on disk by then is in the local copies; None before
     the first scan is through.  `reason` and `hint` are about the mode, '' in `normal`.  `rate_limit`
     is (limit, remaining, reset_at); `reachable` is None while nobody has asked GitHub.
-    `next_attempt_at` is when GitHub is asked next where that is not the queue's own time.
+    `next_attempt_at` is when GitHub is asked next where that is not the queue's own time.  `archive` is
+    the archive's address, '' without one; `archive_trouble` why nothing goes there and what to do.
     """
 
     version: str
@@ -61,21 +63,26 @@ class Live:
     next_attempt_at: float | None = None
     findings: Sequence[Finding] = ()
     score: float | None = None
+    archive: str = ""
+    archive_trouble: tuple[str, str] = ("", "")
 
 
 def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
     """`ctl status`.
 
     `safe_until` is the time until which everything is on this disk twice and, unless the mode is
-    `local_only`, on GitHub; null while there is none.  `unpushed_since` is when the first change that
-    is not on GitHub was made, and `reason` and `hint` say why, and what to do.
+    `local_only`, on GitHub, and in the archive where there is one; null while there is none.
+    `unpushed_since` is when the first change that is not on GitHub was made, and `reason` and `hint` say
+    why, and what to do; `archive` says the same of the archive.
     """
     waiting = [session for session in _commented(catalog) if not _is_pushed(session)]
     since = min((_unsafe_since(catalog, session) for session in waiting), default=None)
     bounds = [live.captured_until, *([since] if since is not None and live.mode != "local_only" else [])]
+    archive = _archive(catalog.store, queue, live)
+    bounds += [unarchived] if (unarchived := archive.pop("at")) is not None else []
     depth = queue.depth()
     oldest = queue.oldest_at()
-    reason, hint = (live.reason, live.hint) if live.mode != "normal" else trouble(queue)
+    reason, hint = (live.reason, live.hint) if live.mode != "normal" else trouble(queue, Lane.GITHUB)
     limit = live.rate_limit
     return {
         "version": live.version,
@@ -93,6 +100,7 @@ def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
             "reachable": live.reachable,
             "rate_limit": limit and {"limit": limit[0], "remaining": limit[1], "reset_at": _time(limit[2])},
         },
+        "archive": archive,
         "queue": {
             "pending": sum(number for state, number in depth.items() if state is not State.BURIED),
             "oldest_age_seconds": 0.0 if oldest is None else round(max(0.0, now - oldest), 1),
@@ -105,7 +113,7 @@ def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
             **_counts(catalog.store, now),
             "unpushed": len(waiting),
             "conflicts": Conflicts(catalog.store).open_count(),
-            "restorable_elsewhere": int(_number(catalog.store, _ON_GITHUB) or 0),
+            "restorable_elsewhere": restorable_elsewhere(catalog.store),
         },
         "last_push_at": _time(_number(catalog.store, "SELECT max(pushed_at) FROM sessions")),
         "reliability_score": live.score,
@@ -119,13 +127,13 @@ def sessions(catalog: Catalog, now: float, project: Path | None = None, *, every
     `everywhere` adds those that only the repository knows of, as their records tell.  `newer_elsewhere` says
     that another machine has something of a session that this one has not.
     """
-    there = _present(catalog.store)
+    there, archived = _present(catalog.store), ledger.archived(catalog.store)
     newer = Versions(catalog.store).newer()
     in_conflict = {conflict.session for conflict in Conflicts(catalog.store).all()}
     cleanup = functools.cache(cleanup_days)  # one look at the settings for all sessions
     here = [session for session in catalog.sessions() if project is None or is_in(session, project)]
     found = [
-        _element(session, now, cleanup, deleted=session.id not in there)
+        _element(session, now, cleanup, deleted=session.id not in there, archived=session.id in archived)
         | _elsewhere(newer.get(session.id, ()), conflict=session.id in in_conflict)
         for session in here
     ]
@@ -151,7 +159,9 @@ def show(catalog: Catalog, session: Session, findings: Iterable[Finding], now: f
         {"id": point.id, "at": rfc3339(point.at), "trigger": point.trigger} for point in newest
     ]
     return {
-        **_element(session, now, cleanup_days, deleted=deleted),
+        **_element(
+            session, now, cleanup_days, deleted=deleted, archived=session.id in ledger.archived(catalog.store)
+        ),
         **_elsewhere(
             Versions(catalog.store).newer().get(session.id, ()),
             conflict=Conflicts(catalog.store).of(session.id) is not None,
@@ -222,7 +232,31 @@ def _commented(catalog: Catalog) -> list[Session]:
     return [session for (number,) in rows if _speaks(session := catalog.session(number))]
 
 
-_ON_GITHUB = "SELECT count(*) FROM sessions WHERE pushed_checkpoint IS NOT NULL AND tier = 'github_only'"
+def _archive(store: Store, queue: Queue, live: Live) -> Json:
+    """What is not in the archive; `at` is since when, Unix seconds."""
+    behind, since = ledger.behind(store) if live.archive else (0, None)
+    reason, hint = live.archive_trouble
+    if live.archive and behind and not reason:
+        reason, hint = trouble(queue, Lane.ARCHIVE)
+    buried = len(queue.items(buried=True, lane=Lane.ARCHIVE))
+    return {
+        "url": live.archive,
+        "behind": behind,
+        "since": _time(since),
+        "at": since,
+        "buried": buried,
+        "reason": reason,
+        "hint": hint,
+    }
+
+
+def restorable_elsewhere(store: Store) -> int:
+    """How many sessions another machine could restore: from the archive, or from a comment that has all."""
+    archived = ledger.archived(store)
+    rows = store.rows(
+        "SELECT id FROM sessions WHERE pushed_checkpoint IS NOT NULL AND tier = ?", (Tier.GITHUB_ONLY,)
+    )
+    return len({row[0] for row in rows} | archived)
 
 
 def _speaks(session: Session) -> bool:
@@ -244,9 +278,9 @@ def _unsafe_since(catalog: Catalog, session: Session) -> float:
     return max(pushed or 0.0, unpushed[0] - CHECKPOINT_SPAN_S)
 
 
-def trouble(queue: Queue) -> tuple[str, str]:
+def trouble(queue: Queue, lane: Lane | None = None) -> tuple[str, str]:
     """Why what waits has not gone yet: the last error of the item that waits longest."""
-    failed = [item for item in queue.items() if item.last_error]
+    failed = [item for item in queue.items(lane=lane) if item.last_error]
     if not failed:
         return "", ""
     oldest = min(failed, key=lambda item: item.enqueued_at)
@@ -256,7 +290,14 @@ def trouble(queue: Queue) -> tuple[str, str]:
 # --- parts
 
 
-def _element(session: Session, now: float, cleanup: Callable[[Path], float | None], *, deleted: bool) -> Json:
+def _element(
+    session: Session,
+    now: float,
+    cleanup: Callable[[Path], float | None],
+    *,
+    deleted: bool,
+    archived: bool,
+) -> Json:
     summary = session.summary
     state = "deleted" if deleted else "active" if now - session.modified_at < ACTIVE_S else "idle"
     unpushed = session.commented and _speaks(session) and not _is_pushed(session)
@@ -276,7 +317,7 @@ def _element(session: Session, now: float, cleanup: Callable[[Path], float | Non
         "last_pushed_at": _time(session.pushed_at),
         "unpushed": unpushed,
         "unpushed_bytes": max(0, session.size - session.pushed_bytes) if unpushed else 0,
-        "copies": _copies(session),
+        "copies": _copies(session, archived=archived),
         "purge_in_days": _days_left(session, now, cleanup) if not deleted else None,
     }
 
@@ -357,13 +398,14 @@ def _days_left(session: Session, now: float, cleanup: Callable[[Path], float | N
     return None if days is None else round(max(0.0, days - (now - session.modified_at) / 86_400), 1)
 
 
-def _copies(session: Session) -> list[str]:
+def _copies(session: Session, *, archived: bool) -> list[str]:
     """Where the session can be restored from: a comment holds all of it only in the smallest tier."""
     on_github = session.pushed_checkpoint is not None and session.tier is Tier.GITHUB_ONLY
     kept = {
         "mirror": session.captured_bytes > 0,
         "vault": session.checkpoint is not None,
         "github": on_github,
+        "archive": archived,
     }
     return [name for name, is_there in kept.items() if is_there]
 

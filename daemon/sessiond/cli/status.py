@@ -10,6 +10,8 @@ Json = dict[str, Any]
 
 # What says that something on this disk has no copy.
 UNCOPIED = ("backup_disk_full", "state_disk_full", "copy_failed", "copy_mismatch", "source_unreadable")
+# What a daemon says that knows of no archive.
+NO_ARCHIVE: Json = {"url": "", "behind": 0, "since": None, "buried": 0, "reason": "", "hint": ""}
 # A capture that is this far behind is not just between two turns of its loop.
 BEHIND_S = 60.0
 
@@ -42,7 +44,7 @@ def render(status: Json, now: float, out: Terminal) -> list[str]:
 
 def headline(status: Json, now: float) -> Headline:
     """Whether everything is safe, and where not: what, since when, why, and what to do."""
-    return _on_disk(status, now) or _on_github(status, now)
+    return _on_disk(status, now) or _in_archive(_on_github(status, now), status, now)
 
 
 def _on_disk(status: Json, now: float) -> Headline | None:
@@ -66,21 +68,45 @@ def _on_disk(status: Json, now: float) -> Headline | None:
 
 def _on_github(status: Json, now: float) -> Headline:
     """Everything is on this disk twice; is it on GitHub?"""
+    archive = status.get("archive") or NO_ARCHIVE
+    archived = archive["url"] and not archive["behind"]
     copied = f"Everything until {clock(status['captured_until'], now)} is on this disk twice"
     reason, hint = _sentence(status["reason"]), clean(status["hint"])
     if status["mode"] == "local_only":
+        copied += " and in the archive" if archived else ""
         return Headline(f"{copied}. Nothing goes to GitHub: {reason}", hint, "yellow")
     if status["sessions"]["unpushed"]:
         return _unpushed(status, now, copied)
-    text = f"{copied} and on GitHub."
+    text = f"{copied}, on GitHub and in the archive." if archived else f"{copied} and on GitHub."
     if status["mode"] == "paused":
         return Headline(f"{text} Nothing more is sent: {reason}", hint, "yellow")
     return Headline(text, "", "green")
 
 
+def _in_archive(head: Headline, status: Json, now: float) -> Headline:
+    """What is to be added where something is not in the archive: is that trouble, or just its turn?"""
+    archive = status.get("archive") or NO_ARCHIVE
+    if not archive["url"] or not archive["behind"]:
+        return head
+    waiting = count(archive["behind"], "session")
+    since = seconds(archive["since"]) or now
+    if not archive["reason"] and not archive["buried"]:
+        return head._replace(text=f"{head.text} The archive follows by itself: {waiting}.")
+    verb = "is" if archive["behind"] == 1 else "are"
+    at = f"{clock(archive['since'], now)} ({span(now - since)})"
+    refused = f"it refused {count(archive['buried'], 'checkpoint')} for good."
+    reason = _sentence(archive["reason"]) or refused
+    advice = [head.advice, clean(archive["hint"]) or (BURIED if archive["buried"] else RETRIED)]
+    colour = "red" if head.colour == "red" or status["status"] == "critical" else "yellow"
+    text = f"{head.text} {waiting} {verb} not in the archive since {at}: {reason}"
+    return Headline(text, " ".join(part for part in advice if part), colour)
+
+
 def _unpushed(status: Json, now: float, copied: str) -> Headline:
     """Something is not on GitHub: is that trouble, or just its turn?"""
     waiting, queue = status["sessions"]["unpushed"], status["queue"]
+    buried = (status.get("archive") or NO_ARCHIVE)["buried"]
+    queue = queue | {"buried": queue["buried"] - buried}
     trouble = status["mode"] != "normal" or status["reason"] or queue["buried"]
     if not trouble and status["github"]["reachable"] is not False:
         safe = clock(status["safe_until"], now)
@@ -109,10 +135,11 @@ RETRIED = "Nothing to do: it is tried again by itself."
 
 
 def _rows(status: Json, now: float) -> list[tuple[str, str]]:
-    sessions = status["sessions"]
+    sessions, archive = status["sessions"], status.get("archive") or NO_ARCHIVE
     older = sessions.get("uncommented", 0)
     rows = [
         ("GitHub", _github(status, now)),
+        *([("Archive", _archive(archive))] if archive["url"] else []),
         ("Queue", _queue(status["queue"], now)),
         ("Sessions", ", ".join(f"{sessions[name]:,} {name}" for name in ("watched", "active", "unpushed"))),
         ("Restorable", f"elsewhere: {sessions['restorable_elsewhere']:,} of {sessions['watched']:,}"),
@@ -144,6 +171,11 @@ def _github(status: Json, now: float) -> str:
         left = f"{limit['remaining']:,} of {limit['limit']:,} requests left"
         words.append(f"{left} until {clock(limit['reset_at'], now)}" if limit["reset_at"] else left)
     return ", ".join(words)
+
+
+def _archive(archive: Json) -> str:
+    behind = f"{count(archive['behind'], 'session')} behind" if archive["behind"] else "up to date"
+    return f"{clean(archive['url'])}, {behind}"
 
 
 def _queue(queue: Json, now: float) -> str:

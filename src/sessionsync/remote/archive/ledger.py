@@ -67,6 +67,42 @@ class FileState(msgspec.Struct, omit_defaults=True):
 _BRANCH = "session, ref, tip, checkpoint, checkpoint_at, pushed, pushed_checkpoint, pushed_at, folded"
 
 
+CURRENT = "archive"
+"""What the store keeps the id of the archive under that the settings name."""
+
+
+def archived(store: Store) -> set[int]:
+    """The sessions that the archive holds."""
+    current = store.meta(CURRENT)
+    rows = store.rows("SELECT session FROM archives WHERE archive = ? AND pushed <> ''", (current,))
+    return {int(row[0]) for row in rows}
+
+
+def behind(store: Store) -> tuple[int, float | None]:
+    """How many sessions are not in the archive as they are now, and since when (Unix seconds)."""
+    row = store.row(_BEHIND, (CHECKPOINT_SPAN_S, store.meta(CURRENT)))
+    return (int(row[0]), row[1]) if row is not None else (0, None)
+
+
+# One checkpoint holds at most so long of changes.
+CHECKPOINT_SPAN_S = 600.0
+# Since the first checkpoint that is not there, less what led to it, else since the first change after it.
+_BEHIND = """
+    SELECT count(*), min(coalesce(
+        (SELECT max(min(c.at) - ?, w.there) FROM checkpoints c WHERE c.session = w.id AND c.at > w.there),
+        w.dirty_since, w.checkpoint_at, w.changed_at))
+    FROM (
+        SELECT s.id, s.dirty_since, s.checkpoint_at, s.changed_at,
+            coalesce(p.at, a.checkpoint_at, 0.0) AS there
+        FROM sessions s
+        LEFT JOIN archives a ON a.session = s.id AND a.archive = ? AND a.pushed <> ''
+        LEFT JOIN checkpoints p ON p.session = s.id AND p.id = a.pushed_checkpoint
+        WHERE s.dirty_since IS NOT NULL
+            OR (s.checkpoint IS NOT NULL AND coalesce(a.pushed_checkpoint, '') <> s.checkpoint)
+    ) w
+"""
+
+
 def _branch(row: tuple[Any, ...]) -> Branch:
     values = dict(zip(_BRANCH.split(", "), row, strict=True))
     return Branch(**values | {"folded": bool(values["folded"])})
