@@ -27,9 +27,10 @@ from prometheus_client.exposition import make_wsgi_app
 from prometheus_client.registry import Collector
 
 from sessionsync import __version__, errors
+from sessionsync.archiving import code_of
 from sessionsync.catalog import Catalog
 from sessionsync.model import Tier
-from sessionsync.queue import Queue, State
+from sessionsync.queue import ARCHIVE, Queue, State
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -53,7 +54,7 @@ OPERATIONS = (
 OUTCOMES = ("success", "client_error", "server_error", "rate_limited", "timeout", "network_error")
 TIERS = tuple(tier.value for tier in Tier)
 TOOLS = ("claude", "structured", "note", "context", "messages")
-ITEMS = ("comment", "index", "notice")
+ITEMS = ("comment", "index", "notice", ARCHIVE)
 STORES = ("mirror", "vault", "github", "archive")
 RESULTS = ("ok", "mismatch", "missing", "error")
 VERDICTS = ("ok", "failed", "error")
@@ -71,6 +72,13 @@ REASONS = (
         code
         for error in (errors.RemoteError, errors.CopyError, errors.RecordError, errors.RedactionFailed)
         for code in _codes(error)
+    ),
+    *(
+        code_of(error)
+        for error in (
+            *(errors.Unreachable, errors.ServerFailed, errors.Limited, errors.TokenRefused, errors.Refused),
+            *(errors.NotPermitted, errors.RepositoryPublic, errors.RepositoryMissing),
+        )
     ),
     OTHER,
 )
@@ -406,6 +414,15 @@ class Metrics:
                 self.add("queue_completed", "notice", "success")
             case "index_written":
                 self.add("queue_completed", "index", "success")
+            case "archive_started" if fields.get("attempt") == 1:
+                self.observe("queue_wait_seconds", seconds=_number(fields, "seconds"))
+            case "archive_completed":
+                self.add("queue_completed", ARCHIVE, "success")
+            case "archive_failed":
+                self.add("queue_retries", ARCHIVE, code)
+            case "archive_buried":
+                self.add("queue_buried", code)
+                self.add("queue_completed", ARCHIVE, "failure")
             case "push_failed":
                 self.add("queue_retries", item, code)
             case "push_buried":

@@ -366,6 +366,12 @@ class Archiving:
                 break
             try:
                 session = self._catalog.session(item.subject)
+                self._emit(
+                    "archive_started",
+                    session=session.name,
+                    attempt=item.attempts,
+                    seconds=max(0.0, self._now - item.enqueued_at),
+                )
                 base, was = self._base(session), self._ledger.branch(session.id)
                 branch, states, anew = self._branches.extend(session, base)
             except NoSuchSession:

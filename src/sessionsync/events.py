@@ -94,6 +94,7 @@ EVENTS: dict[str, str] = {
     "comment_missed": "warning",
     "comment_changed_by_person": "warning",
     # archive
+    "archive_started": "debug",
     "archive_completed": "info",
     "archive_failed": "warning",
     "archive_buried": "error",
