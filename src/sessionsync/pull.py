@@ -7,6 +7,7 @@ agent's folder; of all others only what their records say of them is remembered.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 import msgspec
 
@@ -14,7 +15,7 @@ from sessionsync.catalog import Catalog, Session
 from sessionsync.errors import CopyError, Lagging, Limited, Missing, RemoteError
 from sessionsync.events import Emit
 from sessionsync.push import Push
-from sessionsync.queue import Queue
+from sessionsync.queue import Queue, State
 from sessionsync.remote.comments import parse_project_marker
 from sessionsync.remote.github import Comment, Repository
 from sessionsync.remote.issues import LABEL
@@ -49,12 +50,10 @@ class Pull:
         self._push = push
         self._catalog = catalog
         self._queue = queue
-        self._placements = placements
         self._store = placements.store
         self._emit = emit
         self._next_at = 0.0
         self._asked_at = 0.0
-        self._pending = ("", "")
         self.pulled_at: float | None = None
         """When others were last heard, Unix seconds."""
 
@@ -84,8 +83,10 @@ class Pull:
         issues.now = now
         try:
             repository = issues.known_repository()
-            changed = self._changes(repository)
-            news = self._take(repository, changed)
+            changed, found = 0, 0
+            for batch in self._changes(repository):
+                changed += len(batch)
+                found += self._take(repository, batch)
         except RemoteError as error:
             self._next_at = max(now + TROUBLE_S, error.retry_at or 0.0)
             if isinstance(error, Limited):
@@ -98,7 +99,7 @@ class Pull:
             return True
         self._push.reached()
         self.pulled_at = now
-        self._emit("pull_completed", changed=len(changed), sessions=news)
+        self._emit("pull_completed", changed=changed, sessions=found)
         return True
 
     def _is_scarce(self, now: float) -> bool:
@@ -112,29 +113,29 @@ class Pull:
 
     # --- listening
 
-    def _changes(self, repository: Repository) -> list[Comment]:
-        """The comments that changed since the last time."""
+    def _changes(self, repository: Repository) -> Iterator[list[Comment]]:
+        """The comments that changed since the last time; where it goes on is kept when they are seen to."""
         issues, github = self._push.issues, self._push.github
         key = f"pull {repository.id}"
         position = _Position()
         with contextlib.suppress(msgspec.MsgspecError):
-            position = msgspec.json.decode(self._store.meta(key, lambda: "{}"), type=_Position)
+            position = msgspec.json.decode(self._store.meta(key) or "{}", type=_Position)
         if not position.since:
             position.since = issues.window()
         if not position.surveyed:
-            self._survey(repository)
+            yield from self._survey()
             position.surveyed = True
         listing = github.changed_comments(position.since, etag=position.etag or None)
-        found = listing.items or []
-        if listing.items is not None:
-            position.etag = listing.etag or ""
-            if len(found) > WINDOW_COMMENTS:
-                position.since, position.etag = issues.window(), ""
-        self._pending = key, msgspec.json.encode(position).decode()
-        return found
+        if listing.items is None:
+            return  # at rest nothing is written
+        yield listing.items
+        position.etag = listing.etag or ""
+        if len(listing.items) > WINDOW_COMMENTS:
+            position.since, position.etag = issues.window(), ""
+        self._store.set_meta(key, msgspec.json.encode(position).decode())
 
-    def _survey(self, repository: Repository) -> None:
-        """Read what is in the repository's issues of sessions, once."""
+    def _survey(self) -> Iterator[list[Comment]]:
+        """What is in the repository's issues of sessions, an issue at a time."""
         issues, github = self._push.issues, self._push.github
         for issue in sorted(github.find_issues(LABEL), key=lambda each: -each.number)[:SURVEYED]:
             if parse_project_marker(issue.text) is None:
@@ -142,8 +143,7 @@ class Pull:
             if not issues.counts(issue.author, issue.author_association):
                 continue
             with contextlib.suppress(Missing):
-                for comment in github.comments(issue.number).items or []:
-                    issues.hold(repository, issue.number, comment)
+                yield github.comments(issue.number).items or []
 
     def _take(self, repository: Repository, changed: list[Comment]) -> int:
         """Remember what was heard, and see to the sessions that are here; returns how many there were."""
@@ -151,22 +151,21 @@ class Pull:
         heard: dict[str, Held] = {}
         for comment in changed:
             number = int(comment.issue_url.rpartition("/")[2] or 0)
-            was = self._placements.comment(repository.id, comment.id)
             held = issues.hold(repository, number, comment)
-            if held is not None and held.part == 1 and held != was:
+            if held is not None and held.part == 1:
                 heard[held.session_id] = held
         sessions = {key: session for key in heard if (session := self._catalog.named(key)) is not None}
         for key, session in sessions.items():
             if self._push.is_foreign(repository, session, heard[key]):
                 self._see_to(repository, session)
-        key, position = self._pending
-        if self._store.meta(key) != position:  # at rest nothing is written
-            self._store.set_meta(key, position)
         return len(sessions)
 
     def _see_to(self, repository: Repository, session: Session) -> None:
         """Have a version from elsewhere weighed: with a push where the session is one to push, else here."""
         if session.commented and session.checkpoint is not None:
+            item = self._queue.get("comment", session.id)
+            if item is not None and item.state is State.BURIED:
+                return  # a person looks at that first
             self._queue.enqueue("comment", session.id, session.checkpoint, self._push.issues.now)
             return
         with contextlib.suppress(Lagging):
