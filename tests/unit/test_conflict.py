@@ -184,6 +184,23 @@ def test_whatever_is_chosen_both_machines_agree(
     assert len(other.conflicts.all()) == (0 if keep == "remote" else 1)
 
 
+def test_files_that_were_put_back_here_and_changed_are_no_conflict(
+    gh: FakeGitHub, machines: Callable[..., Machine]
+) -> None:
+    one, two = machines(), machines()
+    for machine in (one, two):
+        machine.name_project()
+    one.write(context_json='{"title": "T", "decisions": ["d"]}')
+    one.sync()
+    two.write(context_json='{"title": "T", "decisions": ["d"]}')
+    two.checkpoint()  # as it was put back
+    two.write(context_json='{"title": "T", "decisions": ["e"]}')
+    two.sync()
+    assert plan(gh)["context.json"] == (two.home.structured("plan") / "context.json").read_bytes()
+    assert two.conflicts.all(settled=True) == []
+    assert notices(gh) == []
+
+
 # --- a person in the browser
 
 
@@ -496,6 +513,20 @@ def test_a_notice_is_written_once_however_its_answer_is_lost(
     assert len(notices(gh)) == 1
     assert one.rig.queue.items() == []
     assert len(one.conflicts.all()) == 1
+
+
+def test_a_notice_is_written_once_though_the_list_lags(
+    gh: FakeGitHub, machines: Callable[..., Machine]
+) -> None:
+    one = alone(machines, gh)
+    edit(gh, '"d"', '"d","by hand"')
+    gh.behave(lag_reads=3)
+    gh.fault(Fault(kind="drop", method="POST", path="/issues/1/comments", times=1, effect=True))
+    one.listen()
+    gh.behave(lag_reads=0)
+    one.listen()
+    assert len(notices(gh)) == 1
+    assert one.rig.queue.items() == []
 
 
 def test_a_notice_is_written_once_though_the_machine_dies(
