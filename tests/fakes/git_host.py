@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import http.client
 import os
 import socket
 import subprocess
@@ -41,7 +42,8 @@ class Fault:
 class GitHost:
     """Serves bare repositories below a folder.  `received` counts bytes of requests, headers aside."""
 
-    def __init__(self, folder: Path, *, token: str = "") -> None:
+    def __init__(self, folder: Path, *, token: str = "", api: str = "") -> None:
+        self.api = api
         self.folder = folder
         self.token = token
         self.faults: list[Fault] = []
@@ -95,9 +97,16 @@ def _handler(host: GitHost) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self._answer(b"")
 
+        def do_PATCH(self) -> None:
+            self._answer(self._body())
+
+        def do_DELETE(self) -> None:
+            self._answer(b"")
+
         def do_POST(self) -> None:
             body = self._body()
-            host.received.append((self.path, len(body)))
+            if ".git/" in self.path:
+                host.received.append((self.path, len(body)))
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             self._answer(body)
@@ -114,6 +123,10 @@ def _handler(host: GitHost) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self, body: bytes) -> None:
             path, _, query = self.path.partition("?")
+            if host.api and not path.startswith("/git/"):
+                self._pass_on(body)
+                return
+            path = path.removeprefix("/git")
             if host.token and self._token() != host.token:
                 self._say(401, [("WWW-Authenticate", 'Basic realm="git"')])
                 return
@@ -135,6 +148,17 @@ def _handler(host: GitHost) -> type[BaseHTTPRequestHandler]:
             self._say(status, [(n, v) for n, v in headers if n != "Status"], cut, len(data))
             if fault.cut is not None:
                 self._break_off()
+
+        def _pass_on(self, body: bytes) -> None:
+            """Let the API answer."""
+            there = http.client.HTTPConnection(host.api.removeprefix("http://"), timeout=20)
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            there.request(self.command, self.path, body or None, headers)
+            answer = there.getresponse()
+            data = answer.read()
+            hop = {"content-length", "transfer-encoding", "connection", "date", "server"}
+            self._say(answer.status, [h for h in answer.getheaders() if h[0].lower() not in hop], data)
+            there.close()
 
         def _break_off(self) -> None:
             self.close_connection = True
