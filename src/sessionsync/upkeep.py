@@ -22,7 +22,8 @@ from sessionsync.catalog import Catalog, Session
 from sessionsync.errors import CopyError, DiskFull, NoSuchCheckpoint, NoSuchSession
 from sessionsync.events import Emit
 from sessionsync.model import Ref, checkpoint_id
-from sessionsync.queue import Queue
+from sessionsync.queue import ARCHIVE, Queue
+from sessionsync.remote.archive.ledger import unarchived
 from sessionsync.sources import Source
 from sessionsync.sources.folders import readable
 from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault
@@ -544,10 +545,13 @@ class Upkeep:
     def _pinned(self, session: Session) -> set[str]:
         """Checkpoints that somebody goes on from.
 
-        What waits to be sent or is buried, what was sent last, and what a file in `checkpoints/` names, as
-        long as the session keeps that file: who rolls their own checkpoints rolls ours.
+        What waits to be sent or is buried, what was sent last, what the archive still lacks, and what a file
+        in `checkpoints/` names, as long as the session keeps that file: who rolls their own checkpoints rolls
+        ours.
         """
         found = self._queue.checkpoints(session.id) | {session.checkpoint, session.pushed_checkpoint}
+        if self._queue.get(ARCHIVE, session.id) is not None:
+            found |= unarchived(self._catalog.store, session.id)
         names = {
             Path(file.name).stem
             for file in self._catalog.files(session.id).values()

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from sessionsync.remote.archive.ledger import CURRENT
+from sessionsync.upkeep import Upkeep
 from tests.archive import Elsewhere, Shipper, contents, every_object, refs_of, run_git, sha, with_archive
 from tests.fakes.git_host import GitHost
 from tests.rig import Home, Rig, append, line
@@ -263,3 +265,34 @@ def test_a_ref_that_moves_while_it_is_folded_stays(
     assert list(refs_of(archive)) == [ref]
     assert contents(runner.versions(SID, rig.now)[-1])[f"{SID}.jsonl"] == path.read_bytes()
     runner.close()
+
+
+# --- what waits for the archive
+
+
+def test_what_the_archive_lacks_is_not_let_go_of(rig: Rig, shipper: Shipper, elsewhere: Elsewhere) -> None:
+    path = rig.home.transcript(SID)
+    rig.store.set_meta(CURRENT, shipper.address.id)
+    states = []
+    for number in range(8):
+        grow(rig, path, said(f"turn {number}", rig))
+        states.append(path.read_bytes())
+        if number == 2:
+            shipper.drain()
+    rig.now += 40 * 86_400
+    keeping = Upkeep(
+        catalog=rig.catalog,
+        queue=rig.queue,
+        mirror=rig.mirror,
+        vault=rig.vault,
+        sources=rig.sources,
+        keep_checkpoints=2,
+        write=lambda work: work(rig.now),
+        store_anew=rig.capture.store_anew,
+        emit=rig.events,
+    )
+    session = rig.session()
+    assert len(keeping.forget(session)) == 3, "those that are in the archive, and no other"
+    shipper.drain()
+    assert [contents(version)[f"{SID}.jsonl"] for version in elsewhere.versions(SID, rig.now)] == states
+    assert keeping.forget(rig.session()), "and now the others"

@@ -84,6 +84,19 @@ def behind(store: Store) -> tuple[int, float | None]:
     return (int(row[0]), row[1]) if row is not None else (0, None)
 
 
+def unarchived(store: Store, session: int) -> set[str]:
+    """The newest checkpoints of a session that the archive lacks: what is let go of never gets there."""
+    rows = store.rows(
+        "SELECT id FROM checkpoints WHERE session = ? AND at > coalesce("
+        " (SELECT coalesce(p.at, a.checkpoint_at) FROM archives a LEFT JOIN checkpoints p ON p.session = a.session AND p.id = a.pushed_checkpoint"
+        " WHERE a.archive = ? AND a.session = ? AND a.pushed <> ''), 0) ORDER BY at DESC LIMIT ?",
+        (session, store.meta(CURRENT), session, PINNED),
+    )
+    return {str(row[0]) for row in rows}
+
+
+# What an archive that is out of reach for long may keep of a session that is always at work.
+PINNED = 1000
 # One checkpoint holds at most so long of changes.
 CHECKPOINT_SPAN_S = 600.0
 # Since the first checkpoint that is not there, less what led to it, else since the first change after it.
