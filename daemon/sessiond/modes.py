@@ -1,4 +1,4 @@
-"""What the daemon may do: push, or only keep copies, or wait for somebody; by command, or for a lack."""
+"""What may be done: push, or only keep copies, or wait for somebody; by command, or for a lack."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from sessiond.token import LOG_IN, renewal
 from sessionsync.errors import TokenRefused
 from sessionsync.events import Emit
 from sessionsync.push import Pause
+
+# Why nothing is sent where a person has said so.
+LOCAL_ONLY, PAUSED = "local-only is on", "a pause was asked for"
 
 
 class Mode(NamedTuple):
@@ -46,12 +49,21 @@ class Modes:
         self._emit("mode_changed", mode=mode.name, reason=mode.reason)
         self._changed()
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether a person has paused it, whatever else keeps it from sending."""
+        return self._paused
+
     def now(self) -> Mode:
         """The mode."""
+        return self.if_local_only(on=self._local_only)
+
+    def if_local_only(self, *, on: bool) -> Mode:
+        """The mode that it would be with that command."""
         engine = self._engine
         pause = engine.push.pause if engine.push is not None else None
-        if self._local_only:
-            return Mode("local_only", "by command", "`sessiond ctl local-only off` ends it.")
+        if on:
+            return Mode("local_only", LOCAL_ONLY, "`sessiond ctl local-only off` ends it.")
         if not engine.config.github.repo:
             return Mode(
                 "local_only", "no repository is set", f"Set github.repo in {engine.paths.config_file}."
@@ -62,7 +74,7 @@ class Modes:
                 "local_only", str(problem or "no token was found"), problem.hint if problem else LOG_IN
             )
         if self._paused:
-            return Mode("paused", "by command", "`sessiond ctl resume` ends it.")
+            return Mode("paused", PAUSED, "`sessiond ctl resume` ends it.")
         if pause is not None:
             return Mode("paused", pause.message, self.pause_hint(pause))
         return Mode("normal")

@@ -12,18 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from sessiond import client, process
+from sessiond.cli import tables
+from sessiond.cli.terminal import terminal
 from sessiond.engine import Engine
 from sessiond.logs import Log
 from sessiond.metrics import Metrics, catalogue, of_state
+from sessiond.modes import Modes
 from sessiond.saves import Saves
 from sessiond.spool import Spool
-from sessiond.token import LOG_IN
 from sessionsync.capture import FLUSH_SESSIONS
 from sessionsync.config import Config, Paths, load, paths
-from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, SessiondError
+from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, NotAllowed, SessiondError
+from sessionsync.events import silent
 from sessionsync.privacy.rules import KINDS
 from sessionsync.push import Push
 from sessionsync.queue import Lane
+from sessionsync.remote.archive.address import address_of
 from sessionsync.report import trouble
 
 # How long the daemon, when one runs, may take beyond the time it was given.
@@ -49,12 +53,19 @@ def sync_once(
                 problems.append(engine.token_problem)
     except AlreadyRunning as running:
         counts, problems = _hand_over(where, timeout_s, running), []
+    if counts["left"] and not _leads_anywhere(config):
+        counts |= {"due": 0, "left": 0}  # waiting for a repository that nobody has named is not being behind
     _say(counts, as_json=as_json)
     if problems:
         raise problems[0]
     if counts["buried"]:
         return 5
     return 1 if counts["left"] else 0
+
+
+def _leads_anywhere(config: Config) -> bool:
+    """Whether something is set that could be pushed to."""
+    return bool(config.github.repo) or address_of(config) is not None
 
 
 def _hand_over(where: Paths, timeout_s: float, running: AlreadyRunning) -> dict[str, Any]:
@@ -85,10 +96,20 @@ def _alone(
             yield engine, Saves(engine, Spool(where.spool_dir), emit)
             if textfile is not None:
                 metrics.read(of_state(engine.catalog, engine.queue, time.time))
-                metrics.write(textfile)
+                _write(metrics, textfile)
         finally:
             engine.close()
             log.close()
+
+
+def _write(metrics: Metrics, file: Path) -> None:
+    try:
+        metrics.write(file)
+    except OSError as problem:
+        raise NotAllowed(
+            f"Everything is backed up, but the metrics cannot be written to {file}: {problem.strerror}.",
+            hint="Name a file in a folder that this user can write to: --textfile FILE.",
+        ) from problem
 
 
 def _capture(engine: Engine, saves: Saves) -> list[SessiondError]:
@@ -113,11 +134,31 @@ def _capture(engine: Engine, saves: Saves) -> list[SessiondError]:
 
 
 def _drain(engine: Engine, until: float) -> dict[str, Any]:
-    """Push until nothing is left, or until that time (monotonic), and see what others have changed."""
+    """Push until nothing is left, or until that time (monotonic), and see what others have changed.
+
+    What a person has commanded, to pause or to stay local, holds here as well.
+    """
     queue = engine.queue
-    due = len(queue.items())
+    modes = Modes(engine, silent, lambda: None)
+    lane = None if engine.config.github.repo else Lane.ARCHIVE
+    due = len(queue.items(lane=lane))
     # what an earlier run left for later is tried now: there may be no later
     queue.make_due(time.time())
+    if modes.may_push():
+        _send(engine, until)
+    buried = len(queue.items(buried=True))
+    left = len(queue.items(lane=lane))
+    counts: dict[str, Any] = {
+        "due": due,
+        "pushed": max(0, due - left - buried),
+        "left": left,
+        "buried": buried,
+    }
+    return counts | (_why(engine, modes) if left or not _leads_anywhere(engine.config) else {})
+
+
+def _send(engine: Engine, until: float) -> None:
+    """Fill GitHub and the archive at once, and see what others have changed."""
     with ThreadPoolExecutor(1, "archive") as beside:
         archived = beside.submit(_archive, engine, until)
         _comment(engine, until)
@@ -125,15 +166,6 @@ def _drain(engine: Engine, until: float) -> dict[str, Any]:
             engine.pull.work(time.time())
             _comment(engine, until)
         archived.result()
-    buried = len(queue.items(buried=True))
-    left = len(queue.items()) if engine.config.github.repo else len(queue.items(lane=Lane.ARCHIVE))
-    counts: dict[str, Any] = {
-        "due": due,
-        "pushed": max(0, due - left - buried),
-        "left": left,
-        "buried": buried,
-    }
-    return counts | (_why(engine) if left else {})
 
 
 def _archive(engine: Engine, until: float) -> None:
@@ -164,15 +196,18 @@ def _comment(engine: Engine, until: float) -> None:
         time.sleep(max(0.0, min(at - time.time(), until - time.monotonic())))
 
 
-def _why(engine: Engine) -> dict[str, str]:
+def _why(engine: Engine, modes: Modes) -> dict[str, str]:
     """Why something is left, and what to do."""
+    mode = modes.now()
     pause = engine.push.pause if engine.push is not None else None
     archiving = engine.archiving
-    if not engine.queue.items(lane=Lane.GITHUB) and archiving is not None:
+    if not modes.may_push():
+        reason, hint = mode.reason, mode.hint
+    elif archiving is not None and not (engine.config.github.repo and engine.queue.items(lane=Lane.GITHUB)):
         stopped = archiving.pause
         reason, hint = (stopped.message, stopped.hint) if stopped is not None else trouble(engine.queue)
     elif engine.push is None:
-        reason, hint = "no token was found", LOG_IN
+        reason, hint = mode.reason, mode.hint
     elif pause is not None:
         reason, hint = pause.message, pause.hint
     else:
@@ -197,12 +232,8 @@ def _step(push: Push, until: float) -> bool:
     return False
 
 
-def _say(counts: Mapping[str, Any], *, as_json: bool) -> None:
+def _say(counts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(counts) + "\n")
         return
-    left = f", {counts['left']} left" if counts["left"] else ""
-    buried = f", {counts['buried']} refused for good" if counts["buried"] else ""
-    sys.stdout.write(f"{counts['pushed']} of {counts['due']} pushed{left}{buried}\n")
-    if counts.get("reason"):
-        sys.stdout.write(f"{counts['reason']}\n{counts['hint']}\n")
+    sys.stdout.write("\n".join(tables.synced(counts, time.time(), terminal())) + "\n")

@@ -13,7 +13,7 @@ from sessiond.control import Answer, Params, Verb, flag, number, text
 from sessiond.engine import Engine
 from sessiond.indexing import IndexLoop
 from sessiond.loops import CaptureLoop, PushLoop
-from sessiond.modes import Modes
+from sessiond.modes import LOCAL_ONLY, PAUSED, Mode, Modes
 from sessiond.reconstructing import reconstruct
 from sessiond.retrieval import opened
 from sessiond.saves import Saves
@@ -239,8 +239,9 @@ class Verbs:
     def local_only(self, params: Params) -> Answer:
         """Let nothing leave this machine, or end that."""
         on = flag(params, "on")
-        if not flag(params, "dry_run"):
-            self._app.modes.command(local_only=on)
+        if flag(params, "dry_run"):
+            return self._mode(self._app.modes.if_local_only(on=on))
+        self._app.modes.command(local_only=on)
         return self._mode()
 
     def reindex(self, params: Params) -> Answer:
@@ -340,9 +341,10 @@ class Verbs:
             capture.capture(ref, now)
         capture.checkpoint_all("once", now)
 
-    def _mode(self) -> Answer:
-        mode = self._app.modes.now()
-        return {"mode": mode.name, "reason": mode.reason}
+    def _mode(self, mode: Mode | None = None) -> Answer:
+        mode = mode or self._app.modes.now()
+        paused = self._app.modes.is_paused
+        return {"mode": mode.name, "reason": mode.reason, "hint": mode.hint, "paused": paused}
 
     def _session(self, params: Params) -> Session | None:
         name = text(params, "session", "")
@@ -394,7 +396,10 @@ class Verbs:
         return due
 
     def _waiting(self, session: Session | None) -> int:
-        return _count(self._app.engine.queue.items(), session)
+        engine = self._app.engine
+        # where the archive is all that is set up, nobody waits for comments that never go
+        lane = None if engine.config.github.repo or engine.archiving is None else Lane.ARCHIVE
+        return _count(engine.queue.items(lane=lane), session)
 
     def _buried(self, session: Session | None) -> int:
         return _count(self._app.engine.queue.items(buried=True), session)
@@ -521,7 +526,7 @@ def _archive_trouble(archiving: Archiving | None, *, allowed: bool) -> tuple[str
     if archiving is None:
         return "", ""
     if not allowed:
-        return "by command", "`sessiond ctl resume` or `sessiond ctl local-only off` ends it."
+        return f"{LOCAL_ONLY}, or {PAUSED}", "`sessiond ctl local-only off`, or `resume`, ends it."
     if archiving.pause is not None:
         return archiving.pause.message, archiving.pause.hint
     if archiving.reach.unreachable:

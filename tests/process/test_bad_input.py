@@ -801,3 +801,53 @@ def test_a_run_without_a_daemon_says_why_something_is_left(place: Path, gh: Fake
     assert done.returncode == 0
     assert json.loads(done.stdout) == {"due": 1, "pushed": 1, "left": 0, "buried": 0}
     user.check_kept(path, secret)
+
+
+def test_a_run_without_a_daemon_does_what_was_commanded(place: Path, gh: FakeGitHub) -> None:
+    user = User(place, gh, CI="true")
+    with user:
+        user.start()
+        assert user.type("ctl", "local-only", "on").returncode == 0
+    path = user.say("a secret plan")
+    done = user.type("sync", "--once")
+    assert done.returncode == 1
+    assert done.stdout.startswith("0 of 1 pushed, 1 left: local-only is on.\n`sessiond ctl local-only off`")
+    assert not gh.requests(writes=True)
+    user.check_kept(path)
+    with user:
+        user.start()
+        assert user.type("ctl", "pause").returncode == 0
+        assert user.type("ctl", "local-only", "off").returncode == 0
+    assert "1 left: a pause was asked for." in user.type("sync", "--once").stdout
+    assert not gh.effects("created comment")
+
+
+@pytest.mark.parametrize("runs", [False, True], ids=["alone", "daemon"])
+def test_a_run_with_nowhere_to_push_to_says_so(place: Path, runs: bool) -> None:
+    user = User(place, CI="true")
+    with user:
+        if runs:
+            user.start()
+        path = user.say("hello")
+        if runs:
+            user.save(path)
+        done = user.type("sync", "--once")
+        assert done.returncode == 0
+        assert done.stdout.startswith("Nothing is sent: no repository is set.\nSet github.repo in ")
+        counts = json.loads(user.type("sync", "--once", "--json").stdout)
+        assert {name: counts[name] for name in ("due", "pushed", "left")} == {
+            "due": 0,
+            "pushed": 0,
+            "left": 0,
+        }
+    user.check_kept(path)
+
+
+def test_metrics_that_cannot_be_written_stop_no_backup(place: Path) -> None:
+    user = User(place)
+    path = user.say("hello")
+    code, what, todo = user.fails("sync", "--once", "--textfile", str(place / "nowhere" / "s.prom"))
+    assert code == 77
+    assert f"the metrics cannot be written to {place}/nowhere/s.prom: No such file" in what
+    assert "--textfile" in todo
+    user.check_kept(path)

@@ -129,7 +129,7 @@ def test_gc_removes_only_what_nothing_names(daemon: Daemon) -> None:
         os.utime(file, (old, old))
     assert ctl(daemon, "gc", "--dry-run") == {"files": [str(leftover)], "packs": [], "freed_bytes": 8}
     assert leftover.exists()
-    assert say(daemon, "gc").stdout == f"{leftover}\n8 B that nothing names.\n"
+    assert say(daemon, "gc").stdout == f"{leftover}\n8 B were removed.\n"
     assert not leftover.exists()
     assert all(file.read_bytes() == b"12345678" for file in foreign)
     assert ctl(daemon, "verify", path.stem, "--deep")["bad"] == []

@@ -227,8 +227,8 @@ FULL = {
             "red",
         ),
         (
-            {"mode": "paused", "reason": "by command", "hint": "Go on: sessiond ctl resume"},
-            f"{COPIED} and on GitHub. Nothing more is sent: by command.",
+            {"mode": "paused", "reason": "a pause was asked for", "hint": "Go on: sessiond ctl resume"},
+            f"{COPIED} and on GitHub. Nothing more is sent: a pause was asked for.",
             "Go on: sessiond ctl resume",
             "yellow",
         ),
@@ -330,36 +330,45 @@ def test_health_is_5_when_not_ok(daemon: Daemon, sessiond: Run, found: str) -> N
     assert "Free space on /b." in out
 
 
+COUNTS = {"due": 3, "pushed": 1, "left": 2, "buried": 0}
+STAYS = {"mode": "local_only", "reason": "no repository is set", "hint": "Set github.repo.", "paused": True}
+PAUSE = {"mode": "paused", "reason": "a pause was asked for", "hint": "Resume ends it.", "paused": True}
+ON_THEIR_WAY = "They are on their way: `sessiond ctl queue` shows how far.\n"
+
+
 @pytest.mark.parametrize(
-    ("arguments", "verb", "params"),
+    ("arguments", "params", "answer", "said"),
     [
-        (("checkpoint", "abc"), "checkpoint", {"session": "abc"}),
-        (("sync",), "sync", {}),
-        (("sync", "abc", "--full", "--dry-run"), "sync", {"session": "abc", "full": True, "dry_run": True}),
-        (("retry",), "retry", {}),
-        (("retry", "abc"), "retry", {"session": "abc"}),
-        (("pause",), "pause", {}),
-        (("resume", "--json"), "resume", {}),
-        (("local-only", "on"), "local-only", {"on": True}),
-        (("local-only", "off", "--dry-run"), "local-only", {"on": False, "dry_run": True}),
-        (("reload",), "reload", {}),
+        (["checkpoint", "abc"], {"session": "abc"}, {"session": "abc-1", "checkpoint": "C1"}, "Checkpoint C1 of abc-1 is on this disk.\n"),
+        (["sync"], {}, COUNTS, f"1 of 3 pushed, 2 left\n{ON_THEIR_WAY}"),
+        (["sync"], {}, COUNTS | {"reason": "No network.", "hint": "Wait."}, "1 of 3 pushed, 2 left: No network.\nWait.\n"),
+        (["sync"], {}, COUNTS | {"due": 0, "pushed": 0, "left": 0}, "Nothing waits.\n"),
+        (["sync", "abc", "--full", "--dry-run"], {"session": "abc", "full": True, "dry_run": True}, COUNTS, "3 checkpoints would be sent.\nNothing was sent.\n"),
+        (["retry"], {}, {"due": 0}, "Nothing waits.\n"),
+        (["retry", "abc"], {"session": "abc"}, {"due": 1}, "1 checkpoint is tried now.\n"),
+        (["pause"], {}, PAUSE, "Nothing is sent for now: a pause was asked for.\nResume ends it.\n"),
+        (["pause"], {}, STAYS, "Everything stays on this machine: no repository is set.\nSet github.repo.\nIt is paused as well: `sessiond ctl resume` ends that.\n"),
+        (["resume"], {}, {"mode": "normal", "reason": "", "hint": "", "paused": False}, "Everything is sent as it comes.\n"),
+        (["local-only", "on"], {"on": True}, STAYS | {"paused": False}, "Everything stays on this machine: no repository is set.\nSet github.repo.\n"),
+        (["local-only", "off", "--dry-run"], {"on": False, "dry_run": True}, PAUSE, "Nothing is sent for now: a pause was asked for.\nResume ends it.\n"),
+        (["reload"], {}, {"changed": []}, "The settings are read; changed: nothing.\n"),
+        (["reload"], {}, {"changed": ["log.level", "github.repo"]}, "The settings are read; changed: log.level, github.repo.\n"),
+        (["gc"], {}, {"files": [], "packs": [], "freed_bytes": 0}, "There is nothing to remove.\n"),
+        (["gc"], {}, {"files": ["/b/x"], "packs": [], "freed_bytes": 8}, "/b/x\n8 B were removed.\n"),
+        (["gc", "--dry-run"], {"dry_run": True}, {"files": [], "packs": [{"session": "s", "bytes": 8}], "freed_bytes": 8}, "8 B in the pack of s\n8 B would be removed.\n"),
+        (["verify"], {}, {"checked": 2, "bytes": 0, "bad": []}, "2 sessions looked at, 0 B read: nothing is damaged.  --deep reads every byte.\n"),
+        (["verify", "--deep"], {"deep": True}, {"checked": 2, "bytes": 9, "bad": []}, "2 sessions looked at, 9 B read: every copy is what was stored.\n"),
     ],
-)
+)  # fmt: skip
 def test_acting_says_what_came_of_it(
-    daemon: Daemon, sessiond: Run, arguments: tuple[str, ...], verb: str, params: Params
+    daemon: Daemon, sessiond: Run, arguments: list[str], params: Params, answer: Json, said: str
 ) -> None:
-    daemon.answers[verb] = {
-        "mode": "paused",
-        "restart_needed": ["http.listen", "backup.vault_dir"],
-        "changed": [],
-    }
-    code, out, err = sessiond("ctl", *arguments)
-    assert (code, err) == (0, "")
+    verb = arguments[0]
+    daemon.answers[verb] = answer
+    assert sessiond("ctl", *arguments) == (0, said, "")
     assert daemon.asked == [(verb, params)]
-    if "--json" in arguments:
-        assert json.loads(out) == daemon.answers[verb]
-    else:
-        assert out == "mode: paused\nrestart needed: http.listen, backup.vault_dir\nchanged: nothing\n"
+    code, out, err = sessiond("ctl", *arguments, "--json")
+    assert (code, json.loads(out), err) == (0, answer, "")
 
 
 @pytest.mark.parametrize(
@@ -377,14 +386,19 @@ def test_waiting_for_a_sync(
     daemon.answers["sync"] = {"due": 3, "pushed": 1, "left": left, "buried": buried}
     found, out, _ = sessiond("ctl", "sync", *arguments)
     assert found == code
-    assert out == f"due: 3\npushed: 1\nleft: {left}\nrefused for good: {buried}\n"
+    counts, *more = out.splitlines()
+    assert counts == "1 of 3 pushed" + (", 2 left" if left else "") + (
+        ", 1 refused for good" if buried else ""
+    )
+    assert len(more) == bool(left) + bool(buried)
+    assert ("queue --buried" in out) == bool(buried)
     ((_, params),) = daemon.asked
     assert params.get("wait") == wait
 
 
 def test_stopping_returns_when_it_has_ended(daemon: Daemon, sessiond: Run) -> None:
     daemon.answers["stop"] = {"pid": 4711}
-    assert sessiond("ctl", "stop") == (0, "pid: 4711\n", "")
+    assert sessiond("ctl", "stop") == (0, "sessiond has ended, pid 4711.\n", "")
     code, _, err = sessiond("ctl", "status")
     assert code == 3
     assert "daemon_not_running" in err

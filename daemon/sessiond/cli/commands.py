@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -439,7 +440,7 @@ def events(*, limit: int, follow: bool, as_json: bool) -> None:
 @as_json
 def checkpoint(session: str, *, as_json: bool) -> None:
     """Capture a session as it is now, and make a checkpoint of it."""
-    tell(act("checkpoint", timeout_s=CHECKPOINT_S, session=session), tables.done, as_json=as_json)
+    tell(act("checkpoint", timeout_s=CHECKPOINT_S, session=session), tables.checkpointed, as_json=as_json)
 
 
 @ctl.command(
@@ -481,7 +482,7 @@ def ctl_sync(
         wait=wait_s,
         dry_run=dry_run or None,
     )
-    tell(answer, tables.done, as_json=as_json)
+    tell(answer, tables.to_sync if dry_run else tables.synced, as_json=as_json)
     if wait_s is not None:
         context.exit(5 if answer.get("buried") else 1 if answer.get("left") else 0)
 
@@ -491,7 +492,7 @@ def ctl_sync(
 @as_json
 def retry(session: str | None, *, as_json: bool) -> None:
     """Try again what GitHub has refused, of one session or of all."""
-    tell(act("retry", session=session), tables.done, as_json=as_json)
+    tell(act("retry", session=session), tables.retried, as_json=as_json)
 
 
 @ctl.command(
@@ -521,14 +522,14 @@ def resolve(session: str, *, keep: str, dry_run: bool, as_json: bool) -> None:
 @as_json
 def pause(*, as_json: bool) -> None:
     """Send nothing more until `resume`, also after a restart; the backup on this disk goes on."""
-    tell(act("pause"), tables.done, as_json=as_json)
+    tell(act("pause"), tables.mode, as_json=as_json)
 
 
 @ctl.command(epilog=example("sessiond ctl resume"))
 @as_json
 def resume(*, as_json: bool) -> None:
     """Send again, after `pause`."""
-    tell(act("resume"), tables.done, as_json=as_json)
+    tell(act("resume"), tables.mode, as_json=as_json)
 
 
 @ctl.command("local-only", epilog=example("sessiond ctl local-only on", "sessiond ctl local-only off"))
@@ -537,7 +538,7 @@ def resume(*, as_json: bool) -> None:
 @as_json
 def local_only(state: str, *, dry_run: bool, as_json: bool) -> None:
     """Keep everything on this machine, also after a restart."""
-    tell(act("local-only", on=state == "on", dry_run=dry_run or None), tables.done, as_json=as_json)
+    tell(act("local-only", on=state == "on", dry_run=dry_run or None), tables.mode, as_json=as_json)
 
 
 @ctl.command(
@@ -566,7 +567,7 @@ def verify(
     answer = act(
         "verify", timeout_s=VERIFY_S, session=session, sample=sample, deep=deep or None, drill=drill or None
     )
-    tell(answer, tables.verify, as_json=as_json)
+    tell(answer, partial(tables.verify, deep=deep), as_json=as_json)
     context.exit(1 if answer["bad"] else 0)
 
 
@@ -625,14 +626,14 @@ def reconstruct(
 def gc(*, dry_run: bool, as_json: bool) -> None:
     """Remove from the backup what nothing names any longer, such as leftovers of a crash."""
     answer = act("gc", timeout_s=VERIFY_S, dry_run=dry_run or None)
-    tell(answer, tables.gc, as_json=as_json)
+    tell(answer, partial(tables.gc, dry_run=dry_run), as_json=as_json)
 
 
 @ctl.command(epilog=example("sessiond ctl reload"))
 @as_json
 def reload(*, as_json: bool) -> None:
     """Read the settings again."""
-    tell(act("reload"), tables.done, as_json=as_json)
+    tell(act("reload"), tables.reloaded, as_json=as_json)
 
 
 @ctl.command(epilog=example("sessiond ctl stop"))
@@ -646,7 +647,7 @@ def stop(*, as_json: bool) -> None:
         try:
             client.request(socket, "status", timeout_s=max(1.0, until - time.monotonic()))
         except DaemonNotRunning:
-            tell(answer or {"stopped": True}, tables.done, as_json=as_json)
+            tell(answer or {"stopped": True}, tables.stopped, as_json=as_json)
             return
         time.sleep(0.1)
     raise DaemonSilent(

@@ -9,7 +9,6 @@ from sessiond.cli.terminal import Terminal, ago, clean, clock, count, seconds, s
 
 Json = dict[str, Any]
 
-WORDS = {"buried": "refused for good", "hint": "what to do"}
 SHORT_ID = 8
 # What stands around a match in a snippet until it is shown: STX and ETX, which no text that is shown has.
 MARKS = ("\x02", "\x03")
@@ -264,26 +263,31 @@ def _installed(scope: Json) -> str:
     return f"installed{missing}{gone}"
 
 
-def verify(answer: Json, _now: float, out: Terminal) -> list[str]:
-    """`ctl verify`."""
+def verify(answer: Json, _now: float, out: Terminal, *, deep: bool = False) -> list[str]:
+    """`ctl verify`: what was looked at, and not more than that, and what is not right."""
     looked = f"{count(answer['checked'], 'session')} looked at, {size(answer['bytes'])} read"
     restored = answer.get("restored", [])
     passed = [each for each in restored if each["result"] == "ok"]
     lines = [f"{len(passed)} of {count(len(restored), 'restore')} whole and loadable."]
+    if not restored:
+        lines = ["There is no checkpoint yet that could be restored."]
     lines += [
-        f"{clean(each['session'])} is so itself: {clean(flaw)}."
+        f"{clean(each['session'])} is so in the agent's own file, too: {clean(flaw)}."
         for each in restored
         if each["checkpoint"]
         for flaw in each["flaws"]
     ]
     lines = list(dict.fromkeys(lines)) if "restored" in answer else []
     if not answer["bad"]:
-        return [f"{looked}: every copy is what was stored.", *lines]
+        if deep:
+            return [f"{looked}: every copy is what was stored.", *lines]
+        return [f"{looked}: nothing is damaged.  --deep reads every byte.", *lines]
     rows = [(each["session"], each["where"], each["what"]) for each in answer["bad"]]
     return [
         f"{looked}: {count(len(rows), 'place')} not as stored.",
         *lines,
         *table(("SESSION", "WHERE", "WHAT"), rows, out),
+        "What another copy still has is put back by itself: `sessiond ctl events` tells.",
     ]
 
 
@@ -334,21 +338,71 @@ def _line(gap: Json) -> str:
     return f"line {clean(gap['after_uuid'])}" if gap["after_uuid"] else "the beginning"
 
 
-def gc(answer: Json, _now: float, _out: Terminal) -> list[str]:
+def gc(answer: Json, _now: float, _out: Terminal, *, dry_run: bool = False) -> list[str]:
     """`ctl gc`."""
     lines = [clean(path) for path in answer["files"]]
     lines += [f"{size(each['bytes'])} in the pack of {clean(each['session'])}" for each in answer["packs"]]
-    return [*lines, f"{size(answer['freed_bytes'])} that nothing names."]
+    if not lines:
+        return ["There is nothing to remove."]
+    return [*lines, f"{size(answer['freed_bytes'])} {'would be' if dry_run else 'were'} removed."]
 
 
-def done(answer: Json, _now: float, _out: Terminal) -> list[str]:
-    """An acting command's answer: what there is, one a line."""
-    lines = []
-    for name, value in answer.items():
-        text = ", ".join(map(clean, value)) or "nothing" if isinstance(value, list) else clean(value)
-        if text:
-            lines.append(f"{WORDS.get(name) or clean(name).replace('_', ' ')}: {text}")
-    return lines
+def synced(answer: Json, _now: float, _out: Terminal) -> list[str]:
+    """`ctl sync` and `sync --once`: what went, what did not, why, and what to do."""
+    due, left, refused = answer["due"], answer["left"], answer["buried"]
+    reason, hint = clean(answer.get("reason", "")), clean(answer.get("hint", ""))
+    line = f"{answer['pushed']:,} of {due:,} pushed"
+    if not due and not left:
+        line = "Nothing is sent" if reason else "Nothing waits"
+    line += f", {left:,} left" if left else ""
+    line += f", {refused:,} refused for good" if refused else ""
+    line += f": {reason.removesuffix('.')}." if reason else ""
+    if left and not reason:
+        hint = "They are on their way: `sessiond ctl queue` shows how far."
+    why = ["`sessiond ctl queue --buried` shows why; `sessiond ctl retry` tries again."] if refused else []
+    return [line if reason or due or left else f"{line}.", *filter(None, [hint]), *why]
+
+
+def to_sync(answer: Json, _now: float, _out: Terminal) -> list[str]:
+    """`ctl sync --dry-run`."""
+    return [f"{count(answer['due'], 'checkpoint')} would be sent.", "Nothing was sent."]
+
+
+def retried(answer: Json, _now: float, _out: Terminal) -> list[str]:
+    """`ctl retry`."""
+    due = answer["due"]
+    return [
+        f"{count(due, 'checkpoint')} {'is' if due == 1 else 'are'} tried now." if due else "Nothing waits."
+    ]
+
+
+def checkpointed(answer: Json, _now: float, _out: Terminal) -> list[str]:
+    """`ctl checkpoint`."""
+    return [f"Checkpoint {clean(answer['checkpoint'])} of {clean(answer['session'])} is on this disk."]
+
+
+def mode(answer: Json, _now: float, _out: Terminal) -> list[str]:
+    """`ctl pause`, `resume` and `local-only`: what is sent from now on, and why nothing is."""
+    said = {
+        "normal": "Everything is sent as it comes",
+        "paused": "Nothing is sent for now",
+        "local_only": "Everything stays on this machine",
+    }[answer["mode"]]
+    reason = clean(answer["reason"]).removesuffix(".")
+    lines = [f"{said}: {reason}." if reason else f"{said}.", *filter(None, [clean(answer["hint"])])]
+    also = ["It is paused as well: `sessiond ctl resume` ends that."]
+    return lines + also * bool(answer["paused"] and answer["mode"] != "paused")
+
+
+def reloaded(answer: Json, _now: float, _out: Terminal) -> list[str]:
+    """`ctl reload`."""
+    changed = ", ".join(map(clean, answer["changed"])) or "nothing"
+    return [f"The settings are read; changed: {changed}."]
+
+
+def stopped(answer: Json, _now: float, _out: Terminal) -> list[str]:
+    """`ctl stop`."""
+    return [f"sessiond has ended, pid {clean(answer['pid'])}." if "pid" in answer else "sessiond has ended."]
 
 
 def _unindexed(answer: Json) -> list[str]:
