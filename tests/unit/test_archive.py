@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +12,20 @@ from typing import Any
 
 import pytest
 
+from sessionsync.errors import ArchiveTooNew, CopyMismatch, NoSuchCopy, RepositoryMissing, RestoreError
+from sessionsync.model import Ref
+from sessionsync.remote.archive.address import Address
+from sessionsync.remote.archive.cache import Cache
+from sessionsync.remote.archive.git import Git
 from sessionsync.remote.archive.ledger import CURRENT
+from sessionsync.restore import ArchiveShelf, Known, OutTarget, Shelves
 from sessionsync.upkeep import Upkeep
 from tests.archive import Elsewhere, Shipper, contents, every_object, refs_of, run_git, sha, with_archive
 from tests.fakes.git_host import GitHost
 from tests.rig import Home, Rig, append, line
 
 SID = "3f0c9f8a-0000-4000-8000-000000000001"
+EMPTY = hashlib.sha256().hexdigest()
 SECRET = "ghp_" + "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8"
 
 
@@ -296,3 +306,146 @@ def test_what_the_archive_lacks_is_not_let_go_of(rig: Rig, shipper: Shipper, els
     shipper.drain()
     assert [contents(version)[f"{SID}.jsonl"] for version in elsewhere.versions(SID, rig.now)] == states
     assert keeping.forget(rig.session()), "and now the others"
+
+
+# --- reading what is not as it should be
+
+
+def shelf(place: Elsewhere, now: float) -> ArchiveShelf:
+    return ArchiveShelf(place.reader, now)
+
+
+KNOWN = Known(Ref("claude", SID), SID)
+
+
+def forge(archive: Path, tmp_path: Path, files: dict[str, bytes], ref: str) -> str:
+    """A commit that no sessiond of this version would make, forced into the archive."""
+    address = Address(str(archive), archive)
+    cache = Cache(tmp_path / "forger.git", Git(address, dict(os.environ), tmp_path / "git"))
+    with cache.writing() as writer:
+        changes = [(path, writer.blob(data)) for path, data in files.items()]
+        commit = writer.commit(ref, "", 1_800_000_000, "forged", changes)
+    cache.publish()
+    cache.close()
+    run_git(cache.folder, "push", "-q", "--force", str(archive), f"{commit}:{ref}")
+    return commit
+
+
+def test_a_newer_schema_is_said_to_be_newer(
+    rig: Rig, shipper: Shipper, elsewhere: Elsewhere, archive: Path, tmp_path: Path
+) -> None:
+    grow(rig, rig.home.transcript(SID), said("one", rig))
+    shipper.drain()
+    (ref,) = refs_of(archive)
+    forge(archive, tmp_path, {"manifest.json": b'{"schema": 99, "all": "different"}'}, ref)
+    with pytest.raises(ArchiveTooNew, match="schema 99; this sessiond reads up to 1") as raised:
+        shelf(elsewhere, rig.now).copies(KNOWN)
+    assert "Update sessiond" in raised.value.hint
+
+
+def test_a_ref_that_was_forced_is_read_as_it_is_and_not_written_over(
+    rig: Rig, shipper: Shipper, elsewhere: Elsewhere, archive: Path, tmp_path: Path
+) -> None:
+    path = rig.home.transcript(SID)
+    grow(rig, path, said("one", rig))
+    shipper.drain()
+    (ref,) = refs_of(archive)
+    manifest = {
+        "schema": 1,
+        "session_id": SID,
+        "source": "claude",
+        "machine": "0a1b2c3d",
+        "checkpoint": {"id": "20270101T000000Z", "at": "2027-01-01T00:00:00Z"},
+    }
+    forged = forge(archive, tmp_path, {"manifest.json": json.dumps(manifest).encode()}, ref)
+    assert [copy.checkpoint for copy in shelf(elsewhere, rig.now).copies(KNOWN)] == ["20270101T000000Z"]
+    grow(rig, path, said("two", rig))
+    shipper.drain()
+    assert refs_of(archive)[ref] == forged
+    assert rig.events.named("machine_renamed")
+    newest = Elsewhere(tmp_path / "third", rig.config)
+    copies = shelf(newest, rig.now).copies(KNOWN)
+    assert [size.size for copy in copies for size in copy.files()][-1] == path.stat().st_size
+    newest.close()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {},
+        {"manifest.json": b""},
+        {"manifest.json": b"[]"},
+        {"manifest.json": b'{"schema": 1, "session_id": "another", "source": "claude"}'},
+        {"manifest.json": b"{" * 100_000},
+        {"manifest.json": b" " * (2 << 20)},
+    ],
+    ids=["nothing", "empty", "a list", "another's", "deep", "huge"],
+)
+def test_damage_is_told_and_the_versions_before_it_are_there(
+    rig: Rig,
+    shipper: Shipper,
+    elsewhere: Elsewhere,
+    archive: Path,
+    tmp_path: Path,
+    broken: dict[str, bytes],
+) -> None:
+    ref = f"refs/sessiond/claude/{SID}/ffffffff"
+    grow(rig, rig.home.transcript(SID), said("one", rig))
+    shipper.drain()
+    forge(archive, tmp_path, broken | {"x": b"x"}, ref)
+    copies = shelf(elsewhere, rig.now).copies(KNOWN)
+    assert [copy.machine for copy in copies] == ["0a1b2c3d"]
+    run_git(archive, "update-ref", "-d", f"refs/sessiond/claude/{SID}/0a1b2c3d")
+    alone = Elsewhere(tmp_path / "alone", rig.config)
+    with pytest.raises(CopyMismatch, match="damaged or missing"):
+        shelf(alone, rig.now).copies(KNOWN)
+    alone.close()
+
+
+def test_names_that_lead_out_of_the_session_are_not_followed(
+    rig: Rig, shipper: Shipper, elsewhere: Elsewhere, archive: Path, tmp_path: Path
+) -> None:
+    manifest = {
+        "schema": 1,
+        "session_id": SID,
+        "source": "claude",
+        "machine": "ffffffff",
+        "checkpoint": {"id": "x", "at": "2027-01-01T00:00:00Z"},
+        "files": [
+            {"number": 0, "name": "../../.bashrc", "role": "main", "length": 0, "root": EMPTY, "pages": 0}
+        ],
+    }
+    grow(rig, rig.home.transcript(SID), said("one", rig))
+    shipper.drain()
+    forge(
+        archive,
+        tmp_path,
+        {"manifest.json": json.dumps(manifest).encode()},
+        f"refs/sessiond/claude/{SID}/ffffffff",
+    )
+    copy = shelf(elsewhere, rig.now).copies(KNOWN)[-1]
+    with pytest.raises(RestoreError, match="cannot lie in a session"):
+        OutTarget(tmp_path / "out").puts(copy.files())
+
+
+def test_an_archive_that_is_empty_or_gone_holds_nothing(
+    rig: Rig, elsewhere: Elsewhere, archive: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RepositoryMissing):
+        shelf(elsewhere, rig.now).copies(KNOWN)
+    run_git(tmp_path, "init", "-q", "--bare", str(archive))
+    assert shelf(elsewhere, rig.now).copies(KNOWN) == []
+    assert shelf(elsewhere, rig.now).named(SID) is None
+    shelves = Shelves([shelf(elsewhere, rig.now)])
+    with pytest.raises(NoSuchCopy):
+        shelves.choose(KNOWN, origin="archive")
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(rig: Rig, shipper: Shipper, archive: Path) -> None:
+    archive.mkdir()
+    (archive / "letter.txt").write_text("dear sir")
+    grow(rig, rig.home.transcript(SID), said("one", rig))
+    shipper.step()
+    assert shipper.archiving.pause is not None
+    assert "not empty" in shipper.archiving.pause.message
+    assert [file.name for file in archive.iterdir()] == ["letter.txt"]

@@ -468,7 +468,7 @@ def failure(done: Done, what: str, now: float, address: Address) -> RemoteError:
     said = f"{what}: {last}" if last else f"{what}: git ended with {done.code}."
     here = any(word in text for word in _DAMAGED)
     if "error: 429" in text or "rate limit" in text:
-        found: RemoteError = Limited(said, retry_at=now + 60.0, kind="secondary", status=429)
+        found: RemoteError = Limited(said, retry_at=now + 60.0, kind="secondary", hint=AGAIN, status=429)
     elif any(word in text for word in _LOGIN):
         hint = "Log in to it once with git itself, so that its credential helper knows the login."
         if address.repo:

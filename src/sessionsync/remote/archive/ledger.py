@@ -88,7 +88,8 @@ def unarchived(store: Store, session: int) -> set[str]:
     """The newest checkpoints of a session that the archive lacks: what is let go of never gets there."""
     rows = store.rows(
         "SELECT id FROM checkpoints WHERE session = ? AND at > coalesce("
-        " (SELECT coalesce(p.at, a.checkpoint_at) FROM archives a LEFT JOIN checkpoints p ON p.session = a.session AND p.id = a.pushed_checkpoint"
+        " (SELECT coalesce(p.at, a.checkpoint_at) FROM archives a"
+        " LEFT JOIN checkpoints p ON p.session = a.session AND p.id = a.pushed_checkpoint"
         " WHERE a.archive = ? AND a.session = ? AND a.pushed <> ''), 0) ORDER BY at DESC LIMIT ?",
         (session, store.meta(CURRENT), session, PINNED),
     )
