@@ -30,7 +30,7 @@ from sessionsync.errors import (
     StoreError,
 )
 from sessionsync.events import silent
-from sessionsync.model import rfc3339
+from sessionsync.model import Ref, rfc3339
 from sessionsync.paths import claude_root
 from sessionsync.peek import PEEK_BYTES, first_cwd
 from sessionsync.remote.archive.address import address_of
@@ -78,7 +78,7 @@ from sessionsync.restore import (
     unknown,
 )
 from sessionsync.restore.copies import main_of
-from sessionsync.restore.target import Allowed
+from sessionsync.restore.target import Allowed, project_folder
 from sessionsync.store import Store
 from sessionsync.vault import Mirror, Vault
 
@@ -199,10 +199,13 @@ class Restoring:
 
     def _of_project(self) -> tuple[list[Known], list[Filed]]:
         filed = self._ask(lambda records: records.of_project(self._key))
+        lying = self._lying_here()
         known = [
             found
             for catalog, session in self._local()
-            if is_of(found := of_session(session, catalog), self._key) or is_in(session, self._here)
+            if is_of(found := of_session(session, catalog), self._key)
+            or is_in(session, self._here)
+            or session.ref in lying
         ]
         if self.catalog is None:
             described = (self._cupboard.described(each) for each in self._cupboard.sessions())
@@ -211,6 +214,12 @@ class Restoring:
             sought = project_hash(self._key)
             known = self._archived(lambda said: said.project_hash == sought)
         return known, filed
+
+    def _lying_here(self) -> set[Ref]:
+        """What the agent has for this folder, also what was put here from another with --cwd."""
+        root = self._agent() / "projects"
+        folder = root / project_folder(root, str(self._here), os.environ)
+        return {Ref("claude", path.stem) for path in folder.glob("*.jsonl")}
 
     def _archived(self, fits: Callable[[Manifest], bool]) -> list[Known]:
         """What the archive has that fits; asked where neither this machine nor GitHub knows of any."""
