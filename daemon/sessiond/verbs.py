@@ -434,6 +434,16 @@ class Verbs:
                 Finding(pause.code, severity, pause.message, app.modes.pause_hint(pause), pause.since)
             )
         found += _of_archive(app.engine.archiving)
+        if app.engine.config.archive.url and not app.engine.config.has_archive:
+            found.append(
+                Finding(
+                    "archive_needs_repository",
+                    Severity.WARNING,
+                    'archive.url = "github" is the repository in github.repo, and none is set there.',
+                    "Set github.repo, or archive.url to another git repository or a folder.",
+                    app.started_at,
+                )
+            )
         problem = app.engine.token_problem
         if problem is not None:
             found.append(Finding(problem.code, Severity.WARNING, str(problem), problem.hint, app.started_at))

@@ -148,6 +148,7 @@ class Archiving:
         self._leased = True  # what another one left is taken back first
         self._most = REFS
         self._refused = ""
+        self._unlocked = False
         self._push_at = 0.0
         self._looked_at = float("-inf")
         self._checked_at = float("-inf")
@@ -311,7 +312,9 @@ class Archiving:
             return
         self._git.check()
         self._cache.make()
-        self._cache.unlock()
+        if not self._unlocked:
+            self._cache.unlock()
+            self._unlocked = True
         if self._host.make():
             self._begin_anew()
         if not self._config.github.allow_public and self._is_public():
@@ -596,6 +599,7 @@ class Archiving:
     def _tidy(self) -> bool:
         self._tidied = True
         self._cache.tidy()
+        self._cold.tidy()
         if self._host.is_ours and self.address.folder is not None and is_untidy(self.address.folder):
             tidy(self._git, self.address.folder)
         return True

@@ -42,6 +42,12 @@ class Cold:
         """Let go of what is held open."""
         self._cache.close()
 
+    def tidy(self) -> None:
+        """Begin anew where this has become many packs: what is needed is fetched again."""
+        if self._cache.is_untidy():
+            self._cache.drop()
+            self._known.clear()
+
     def index(self, host: Host, listed: Mapping[str, str], now: float) -> dict[Place, str]:
         """The newest commit of everything that was folded, by what is `listed` there (ref to object).
 
