@@ -14,10 +14,12 @@ import pytest
 
 from sessionsync.errors import ArchiveTooNew, CopyMismatch, NoSuchCopy, RepositoryMissing, RestoreError
 from sessionsync.model import Ref
+from sessionsync.privacy.gate import Gate
 from sessionsync.remote.archive.address import Address
 from sessionsync.remote.archive.cache import Cache
 from sessionsync.remote.archive.git import Git
 from sessionsync.remote.archive.ledger import CURRENT
+from sessionsync.remote.archive.tree import Line, Segments, name_of, unpack
 from sessionsync.restore import ArchiveShelf, Known, OutTarget, Shelves
 from sessionsync.upkeep import Upkeep
 from tests.archive import Elsewhere, Shipper, contents, every_object, refs_of, run_git, sha, with_archive
@@ -107,9 +109,17 @@ def test_what_the_gate_takes_out_is_in_no_object(
     assert contents(newest)[file.name] == shipper_redacts(path.read_bytes())
 
 
-def shipper_redacts(data: bytes) -> bytes:
-    from sessionsync.privacy.gate import Gate
+def test_a_segment_with_other_bytes_than_its_name_says_is_damage() -> None:
+    packed = Segments().pack(b"what was stored")
+    other = Segments().pack(b"what was forged")
+    stored = Line(0, 15, name_of(packed))
+    assert unpack(packed, stored, "it") == b"what was stored"
+    for blob, told in ((other, stored), (packed, stored._replace(length=14)), (packed[:-1], stored)):
+        with pytest.raises(CopyMismatch):
+            unpack(blob, told, "it")
 
+
+def shipper_redacts(data: bytes) -> bytes:
     return Gate().data("x.jsonl", data)[0]
 
 
@@ -167,6 +177,34 @@ def test_a_turn_of_20_kb_in_a_session_of_50_mb_sends_less_than_40_kb(place: Home
         other.close()
         shipper.close()
         rig.close()
+
+
+class CountingGate(Gate):
+    """Counts the bytes of files that it is given."""
+
+    seen = 0
+
+    def data(self, name: str, data: bytes) -> tuple[bytes, int]:
+        self.seen += len(data)
+        return super().data(name, data)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("word", ["harmless", SECRET], ids=["clean", "redacted"])
+def test_an_append_reads_what_was_appended(rig: Rig, shipper: Shipper, restarted: bool, word: str) -> None:
+    path = rig.home.transcript(SID)
+    grow(rig, path, *(said(f"{number} {word} " * 50, rig) for number in range(200)))
+    shipper.drain()
+    if restarted:
+        shipper.close()
+        shipper = Shipper(rig)
+    gate = CountingGate()
+    shipper.archiving._branches._gate = gate
+    turn = said("and one more", rig)
+    grow(rig, path, turn)
+    shipper.drain()
+    assert gate.seen == len(turn)
+    shipper.close()
 
 
 # --- folding
@@ -231,7 +269,8 @@ def test_folding_needs_nothing_special_of_a_host(place: Home, tmp_path: Path, fi
         shipper = Shipper(rig, token=lambda: "T")
         for _ in range(2):
             for sid in ids:
-                append(rig.home.transcript(sid), line("user", "x" * 60_000, place.project, session=sid))
+                words = random.Random(sid).randbytes(40_000).hex()  # nothing in it is like anything else
+                append(rig.home.transcript(sid), line("user", words, place.project, session=sid))
             rig.scan()
             rig.wait(130)
             shipper.drain()
