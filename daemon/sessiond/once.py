@@ -22,7 +22,7 @@ from sessiond.saves import Saves
 from sessiond.spool import Spool
 from sessionsync.capture import FLUSH_SESSIONS
 from sessionsync.config import Config, Paths, load, paths
-from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, NotAllowed, SessiondError
+from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, OutputFailed, SessiondError
 from sessionsync.events import silent
 from sessionsync.privacy.rules import KINDS
 from sessionsync.push import Push
@@ -106,7 +106,7 @@ def _write(metrics: Metrics, file: Path) -> None:
     try:
         metrics.write(file)
     except OSError as problem:
-        raise NotAllowed(
+        raise OutputFailed(
             f"Everything is backed up, but the metrics cannot be written to {file}: {problem.strerror}.",
             hint="Name a file in a folder that this user can write to: --textfile FILE.",
         ) from problem

@@ -21,6 +21,9 @@ from sessionsync.store import Store
 # What stands for a file's size while its plain copy is being rewritten; no file has it.
 REWRITTEN = -1
 
+# As many of several sessions are named to a person who has to say which.
+NAMED = 5
+
 
 @dataclass(slots=True)
 class Session:
@@ -225,9 +228,11 @@ class Catalog:
             if len(rows) == 1:
                 return _session(rows[0])
             if rows:
-                names = ", ".join(_session(row).name for row in rows)
+                names = [_session(row).name for row in rows[:NAMED]]
+                others = ["and others"] * (len(rows) > NAMED)
                 raise AmbiguousSession(
-                    f"{text!r} is more than one session: {names}.", hint="Name one as source:id."
+                    f"{text!r} is more than one session: {', '.join(names + others)}.",
+                    hint="Give more of its id, or name it as source:id.",
                 )
         raise NoSuchSession(
             f"No session {text!r} is known here.", hint="`sessiond list` shows the known ones."

@@ -76,6 +76,12 @@ class NotAllowed(SessiondError):
     exit_code = 77
 
 
+class OutputFailed(SessiondError):
+    """What was asked is done or known, but where it should be written takes nothing."""
+
+    code = "output_failed"
+
+
 class AlreadyRunning(SessiondError):
     """Another daemon holds the lock of the state or of the vault."""
 

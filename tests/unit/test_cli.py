@@ -536,6 +536,23 @@ def test_a_bug_is_exit_70(sessiond: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     ]
 
 
+def test_a_full_disk_behind_stdout_is_said(daemon: Daemon) -> None:
+    daemon.answers["status"] = a_status()
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "sessiond", "ctl", "status"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "sessiond: output_failed: The answer cannot be written: No space left on device.",
+        "See where stdout goes to.",
+    ]
+
+
 # --- help
 
 
@@ -718,8 +735,32 @@ def test_an_id_is_as_short_as_it_may_be() -> None:
 
 def test_a_list_says_what_is_next() -> None:
     lines = tables.listed({"sessions": [a_session(next="write the tests"), a_session(copies=[])]}, NOW, FILE)
-    assert lines[1].endswith("mirror, vault    12 days      Redesign → write the tests")
+    assert lines[1].endswith("mirror, vault  12 days      Redesign → write the tests")
     assert "nowhere yet" in lines[2]
+
+
+def test_a_search_says_where_there_may_be_more() -> None:
+    hit = {"session": "s", "project": "p", "role": "user", "at": None, "snippet": "a \x02b\x03"}
+    found = {"hits": [hit, hit], "behind": 0}
+    assert tables.hits(found, NOW, FILE, limit=3) == ["s  p  user", "  a **b**"] * 2
+    assert tables.hits(found, NOW, FILE, limit=2)[4:] == [
+        "The newest 2: --limit shows more, more words find less."
+    ]
+
+
+def test_hooks_go_in_and_out_in_a_sentence(
+    sessiond: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path))
+    file = tmp_path / "settings.json"
+    heard = "`sessiond hooks status` shows whether they are heard of.\n"
+    assert sessiond("hooks", "install")[1] == f"{file} has our hooks now.\n{heard}"
+    assert sessiond("hooks", "install")[1] == f"{file} has our hooks already.\n{heard}"
+    assert sessiond("hooks", "uninstall")[1] == f"{file} held nothing else, and is removed.\n"
+    assert sessiond("hooks", "uninstall")[1] == f"{file} had none of our hooks.\n"
+    file.write_text('{"model": "opus"}')
+    sessiond("hooks", "install")
+    assert sessiond("hooks", "uninstall")[1] == f"{file} has none of our hooks any more.\n"
 
 
 def test_one_session_on_a_screen() -> None:
@@ -747,7 +788,11 @@ def test_one_session_on_a_screen() -> None:
     assert "C4 " not in text
     assert "f1 (deleted)" in text
     assert text.endswith("… and 10 files more: --json shows all")
-    assert tables.show(a_session(critical_data=critical, checkpoints=[], files=[], findings=[]), NOW, FILE)
+    bare = a_session(critical_data=critical, checkpoints=[], files=[], findings=[])
+    assert "not JSON" not in "\n".join(tables.show(bare, NOW, FILE))
+    assert "14 lines of it are not JSON; copied as they are" in tables.show(
+        bare | {"bad_lines": 14}, NOW, FILE
+    )
 
 
 def test_a_queue_in_columns() -> None:
@@ -808,10 +853,16 @@ def test_words_and_numbers() -> None:
 
 
 def test_a_table_fits_its_terminal() -> None:
-    rows = [("a", "x" * 300), ("bb", "short")]
+    rows: list[tuple[str, ...]] = [("a", "x" * 300), ("bb", "short")]
     lines = table(("ONE", "TWO"), rows, Terminal(40, colours=False))
     assert [cells(line) for line in lines] == [8, 40, 10]
     assert lines[1].endswith("x…")
     assert cells(table(("ONE", "TWO"), rows, FILE)[1]) == 305
+    rows = [("3f2a9c1e", "a-project-with-a-very-long-name", "3 min ago", "mirror, vault", "y" * 60)]
+    heads = ("ID", "PROJECT", "CHANGED", "FROM", "TITLE")
+    (line,) = table(heads, rows, Terminal(80, colours=False))[1:]
+    assert line.startswith("3f2a9c1e  a-project-wit…  3 min ago  mirror, vault  yyyyyyyy")
+    assert cells(line) == 80
+    assert table(heads, rows, Terminal(140, colours=False))[1].endswith("y" * 60)
     coloured = table(("ONE", "TWO"), [], Terminal(40, colours=True))
     assert coloured == ["\x1b[2mONE  TWO\x1b[0m"]

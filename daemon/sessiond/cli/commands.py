@@ -188,7 +188,8 @@ def hooks_uninstall(*, scope: str, project: Path, as_json: bool) -> None:
 
     file = settings.settings_file(scope, os.environ, project.absolute())
     changed = settings.uninstall(settings.read(scope, file), paths(os.environ))
-    tell({"file": str(file), "changed": changed}, tables.hooks_out, as_json=as_json)
+    answer = {"file": str(file), "changed": changed, "removed": changed and not file.exists()}
+    tell(answer, tables.hooks_out, as_json=as_json)
 
 
 @hooks.command("status", epilog=example("sessiond hooks status", "sessiond hooks status --json"))
@@ -256,7 +257,7 @@ def search(
         limit=limit,
         marks=("**", "**") if as_json else tables.MARKS,
     )
-    tell(found, tables.hits, as_json=as_json)
+    tell(found, partial(tables.hits, limit=limit), as_json=as_json)
 
 
 @sessiond.command(

@@ -56,11 +56,11 @@ def listed(answer: Json, now: float, out: Terminal) -> list[str]:
         )
         for each in found
     ]
-    heads = ("ID", "PROJECT", "CHANGED", "RESTORABLE FROM", "AGENT KEEPS", "TITLE → NEXT")
+    heads = ("ID", "PROJECT", "CHANGED", "COPIES", "AGENT KEEPS", "TITLE → NEXT")
     return table(heads, rows, out)
 
 
-def hits(answer: Json, now: float, out: Terminal) -> list[str]:
+def hits(answer: Json, now: float, out: Terminal, *, limit: int = 0) -> list[str]:
     """`search`: where it was said, by whom and when, and the words around it."""
     found = answer["hits"]
     if not found:
@@ -71,6 +71,8 @@ def hits(answer: Json, now: float, out: Terminal) -> list[str]:
         said = (ago(each["at"], now),) if each["at"] else ()
         about = (short[each["session"]], clean(each["project"]), each["role"], *said)
         lines += [out.paint("  ".join(filter(None, about)), "dim"), f"  {_marked(each['snippet'], out)}"]
+    if len(found) == limit:
+        lines.append(f"The newest {len(found)}: --limit shows more, more words find less.")
     return lines + _unindexed(answer)
 
 
@@ -91,8 +93,10 @@ def show(answer: Json, now: float, out: Terminal) -> list[str]:
         ),
         f"on GitHub: {_whereabouts(answer, now)}",
         f"restorable from: {', '.join(answer['copies']) or 'nowhere yet'}",
-        f"the agent keeps it: {_left(answer) or 'it does not say how long'}",
+        f"the agent keeps it: {_left(answer) or 'until somebody deletes it'}",
     ]
+    if bad := answer.get("bad_lines"):
+        lines.append(f"{count(bad, 'line')} of it {'is' if bad == 1 else 'are'} not JSON; copied as they are")
     for title, words in (
         ("Phase", [critical["current_phase"]] if critical["current_phase"] else []),
         ("Next", critical["next_steps"]),
@@ -227,14 +231,16 @@ def health(answer: Json, now: float, out: Terminal) -> list[str]:
 
 def hooks_in(answer: Json, _now: float, _out: Terminal) -> list[str]:
     """`hooks install`."""
-    said = "has our hooks now"
-    return [f"{clean(answer['file'])} {said if answer['changed'] else 'has our hooks already'}."]
+    said = "has our hooks now" if answer["changed"] else "has our hooks already"
+    return [f"{clean(answer['file'])} {said}.", "`sessiond hooks status` shows whether they are heard of."]
 
 
 def hooks_out(answer: Json, _now: float, _out: Terminal) -> list[str]:
     """`hooks uninstall`."""
-    said = "has none of our hooks any more" if answer["changed"] else "had none of our hooks"
-    return [f"{clean(answer['file'])} {said}."]
+    if not answer["changed"]:
+        return [f"{clean(answer['file'])} had none of our hooks."]
+    gone = "held nothing else, and is removed" if answer["removed"] else "has none of our hooks any more"
+    return [f"{clean(answer['file'])} {gone}."]
 
 
 def hooks(answer: Json, now: float, out: Terminal) -> list[str]:

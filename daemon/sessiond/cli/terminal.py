@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple, TextIO
 
 KB = 1024
+# What a table's last column keeps before the others give way, what those keep, and what it keeps in the end.
+LAST, NARROW, LEAST = 30, 14, 8
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
@@ -93,11 +95,15 @@ def wrap(text: str, width: int | None, indent: str = "") -> list[str]:
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], out: Terminal, *, right: Sequence[int] = ()
 ) -> list[str]:
-    """Aligned columns, two blanks apart; where there are too many for the terminal, the last gives way."""
+    """Aligned columns, two blanks apart.
+
+    Where there are too many for the terminal the last gives way, and then the widest of the others, down to
+    what can still be read; the first, which names the row, stays whole.
+    """
     filled = [[clean(cell) for cell in row] for row in rows]
     widths = [max(cells(row[column]) for row in [heads, *filled]) for column in range(len(heads))]
     if out.width is not None:
-        widths[-1] = max(8, min(widths[-1], out.width - sum(widths[:-1]) - 2 * (len(widths) - 1)))
+        _narrow(widths, out.width - 2 * (len(widths) - 1))
 
     def line(row: Sequence[str]) -> str:
         padded = []
@@ -108,6 +114,18 @@ def table(
         return "  ".join(padded).rstrip()
 
     return [out.paint(line(heads), "dim"), *map(line, filled)]
+
+
+def _narrow(widths: list[int], room: int) -> None:
+    """Take from the last column down to `LAST`, then from the widest between it and the first, then again."""
+    last = len(widths) - 1
+    for at_least in (LAST, LEAST):
+        widths[last] = max(min(widths[last], at_least), min(widths[last], room - sum(widths[:last])))
+        while sum(widths) > room and last > 1:
+            widest = max(range(1, last), key=widths.__getitem__)
+            if widths[widest] <= NARROW:
+                break
+            widths[widest] -= 1
 
 
 def seconds(text: str | None) -> float | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from sessionsync import projects
-from sessionsync.catalog import Catalog, Session
+from sessionsync.catalog import NAMED, Catalog, Session
 from sessionsync.errors import AmbiguousSession, NoSuchSession
 from sessionsync.model import Ref
 from sessionsync.peek import SESSION_ID
@@ -215,9 +215,10 @@ def pick(text: str, sessions: Iterable[Known]) -> Known | None:
         if len(found) == 1:
             return found[0]
         if found:
-            names = ", ".join(session.name for session in found[:20])
+            names = [*(session.name for session in found[:NAMED]), *["and others"] * (len(found) > NAMED)]
             raise AmbiguousSession(
-                f"{text!r} is more than one session: {names}.", hint="Name one as source:id."
+                f"{text!r} is more than one session: {', '.join(names)}.",
+                hint="Give more of its id, or name it as source:id.",
             )
     return None
 

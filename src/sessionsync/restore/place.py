@@ -432,7 +432,9 @@ def _translated(place: Path) -> Iterator[None]:
     except OSError as problem:
         path = problem.filename or place
         hint = "See that it is yours and can be written to."
-        if problem.errno in FULL:
+        if problem.errno == errno.EROFS:
+            hint = "Nothing can be written to that disk: name another folder with --out DIR."
+        elif problem.errno in FULL:
             hint = "Free space on that disk, and try again."
         elif isinstance(problem, FileExistsError):
             hint = "Something else was put there meanwhile: try again, or use --out DIR."

@@ -16,6 +16,7 @@ from functools import lru_cache
 from sessionsync.errors import QueryInvalid
 
 QUERY_HINT = 'Give words, "a phrase", or a prefix*; OR and NOT stand between words.'
+NOT_HINT = "Say as well what to find, as in: apple NOT red"
 # A query with more is no query but a document.
 QUERY_WORDS = 200
 QUERY_CHARS = 10_000
@@ -118,7 +119,7 @@ def parse(query: str) -> list[Group]:
     groups, negated, count = [Group()], False, 0
     for phrase, star, word in _QUOTED.findall(query):
         if word in _BETWEEN:
-            negated = word == "NOT" and bool(groups[-1].wanted)
+            negated = word == "NOT"
             if word == "OR" and groups[-1].wanted:
                 groups.append(Group())
             continue
@@ -130,6 +131,8 @@ def parse(query: str) -> list[Group]:
         (groups[-1].unwanted if negated else groups[-1].wanted).append(term)
         negated = False
     found = [group for group in groups if group.wanted]
+    if not found and any(group.unwanted for group in groups):
+        raise QueryInvalid(f"{query[:100]!r} only says what not to find.", hint=NOT_HINT)
     if not found:
         raise QueryInvalid(f"{query[:100]!r} holds no word to search for.", hint=QUERY_HINT)
     if count > QUERY_WORDS:

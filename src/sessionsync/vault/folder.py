@@ -261,9 +261,9 @@ def translated(path: Path) -> Iterator[None]:
     except OSError as problem:
         said = f"The backup cannot use {path}: {problem.strerror or problem}."
         if problem.errno in FULL:
+            first = "Make that disk writable" if problem.errno == errno.EROFS else "Free space on that disk"
             raise DiskFull(
-                said,
-                hint="Free space on that disk, or move the folder (backup.mirror_dir, backup.vault_dir).",
+                said, hint=f"{first}, or move the folder (backup.mirror_dir, backup.vault_dir)."
             ) from problem
         if problem.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
             hint = "Something else lies where a copy belongs: move it away."
