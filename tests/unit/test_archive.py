@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from sessionsync.errors import ArchiveTooNew, CopyMismatch, NoSuchCopy, RepositoryMissing, RestoreError
 from sessionsync.model import Ref
@@ -117,6 +118,19 @@ def test_a_segment_with_other_bytes_than_its_name_says_is_damage() -> None:
     for blob, told in ((other, stored), (packed, stored._replace(length=14)), (packed[:-1], stored)):
         with pytest.raises(CopyMismatch):
             unpack(blob, told, "it")
+
+
+def test_segments_of_another_file_do_not_make_this_one(
+    rig: Rig, shipper: Shipper, elsewhere: Elsewhere
+) -> None:
+    grow(rig, rig.home.transcript(SID), said("one", rig))
+    shipper.drain()
+    (version,) = elsewhere.versions(SID, rig.now)
+    (file,) = version.files()
+    assert b"".join(version.read(file))
+    for wrong in (replace(file, root=EMPTY), replace(file, length=file.length - 1), replace(file, pages=2)):
+        with pytest.raises(CopyMismatch):
+            b"".join(version.read(wrong))
 
 
 def shipper_redacts(data: bytes) -> bytes:
