@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
-from sessiond import faces, process
+from sessiond import client, faces, process
 from sessiond.archiver import ArchiveLoop
 from sessiond.away import Away, Nothing
 from sessiond.control import Control
@@ -19,6 +20,7 @@ from sessiond.logs import Log
 from sessiond.loops import CaptureLoop, PushLoop
 from sessiond.metrics import Metrics, catalogue, of_state
 from sessiond.modes import Modes
+from sessiond.notify import Notify
 from sessiond.observer import watches_limit
 from sessiond.retrieval import open_archive
 from sessiond.saves import Saves
@@ -34,6 +36,7 @@ from sessionsync.config import Config, Paths, differences, load, needs_restart, 
 from sessionsync.errors import ConfigError, SessiondError, StoreError
 from sessionsync.events import EVENTS
 from sessionsync.privacy.rules import KINDS
+from sessionsync.queue import State
 from sessionsync.reliability.findings import Findings, Severity
 from sessionsync.restore import RecordShelf, Shelf
 from sessionsync.sources.folders import can_read, is_real_folder
@@ -50,6 +53,10 @@ TRIM_S = 60.0
 SPOOL_S = 60.0
 # A loop that shows no progress for so long does not turn any more: /healthz fails.
 STUCK_S = 120.0
+# The service manager is told that all is well, and of what is not; half of WatchdogSec= where it watches.
+BEAT_S = 30.0
+# What the first scan may take to begin before the daemon calls itself ready all the same.
+BEGINS_S = 60.0
 # What a push may still take after SIGTERM, of the 10 s in which the process ends.
 PUSH_ENDS_S = 3.0
 LOOP_ENDS_S = 5.0
@@ -58,11 +65,14 @@ LOOP_ENDS_S = 5.0
 class App:
     """A running daemon.  `start` and `stop` belong to the main thread."""
 
-    def __init__(self, environ: Mapping[str, str], config: Config, where: Paths, log: Log) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], config: Config, where: Paths, log: Log, notify: Notify
+    ) -> None:
         self.environ = environ
         self.config = config
         self.paths = where
         self.log = log
+        self.notify = notify
         self.started_at = time.time()
         self.findings = Findings()
         self.exit_code = 0
@@ -79,7 +89,7 @@ class App:
         self.metrics = Metrics(
             catalogue(
                 loops=("capture", "push", "archive", "index", "upkeep"),
-                jobs=("rescan", "supervise", "refresh", "trim", "spool"),
+                jobs=("rescan", "supervise", "refresh", "trim", "spool", "beat"),
                 commands=Verbs.NAMES,
                 kinds=KINDS,
             ),
@@ -161,6 +171,7 @@ class App:
                     Job("refresh", REFRESH_S, self.watcher.refresh),
                     Job("trim", TRIM_S, self.trim),
                     Job("spool", SPOOL_S, lambda: self.capture.soon(self.saves.take_in)),
+                    Job("beat", (self.notify.watchdog_s or 2 * BEAT_S) / 2, self.beat),
                 ],
                 lambda name, seconds, success: self.metrics.job(name, seconds, success=success),
             )
@@ -181,8 +192,15 @@ class App:
         if mode.name == "local_only":
             self.log("mode_changed", mode=mode.name, reason=mode.reason)
 
+    def tell_ready(self) -> None:
+        """Tell the service manager, as soon as the control socket answers and the first scan is under way."""
+        client.request(self.paths.socket, "health", timeout_s=BEGINS_S)
+        self.capture.scanning.wait(BEGINS_S)
+        self.notify.ready(self.saying())
+
     def stop(self) -> None:
         """Take everything down in reverse; what is captured is committed."""
+        self.notify.stopping()
         self.emit("daemon_stopped", seconds=round(time.time() - self.started_at, 1))
         self._ends.close()
 
@@ -262,6 +280,38 @@ class App:
         with suppress(StoreError):  # a full disk is said where it hurts
             self.engine.store.write_events()
 
+    def beat(self) -> None:
+        """Tell the service manager that every loop turns, and what a person should know.
+
+        launchd has no watchdog, so there the daemon ends itself where a loop is stuck.
+        """
+        stuck = {name: why for name, why in self.stuck().items() if why}
+        if not stuck:
+            self.notify.alive()
+            self.notify.status(self.saying())
+            return
+        name, why = next(iter(stuck.items()))
+        self.notify.status(f"The {name} loop is stuck: {why}.")
+        if process.under_launchd(self.environ):
+            self.log.at("error", "loop_failed", {"loop": name, "reason": why})
+            self.end(70)
+
+    def saying(self) -> str:
+        """What the daemon does, in a line for people that only changes when something does."""
+        worst = next((found for found in self.findings.open() if found.severity is Severity.CRITICAL), None)
+        mode, depth = self.modes.now(), self.engine.queue.depth()
+        waiting = sum(number for state, number in depth.items() if state is not State.BURIED)
+        if worst is not None:
+            return f"{worst.message} {worst.hint}"
+        if mode.name != "normal":
+            doing = "Backing up on this disk; nothing goes to GitHub"
+            return f"{doing}: {mode.reason}. {mode.hint}".strip()
+        if not self.capture.rested.is_set():
+            return "Backing up what has changed."
+        if waiting:
+            return f"Everything is on this disk twice; {waiting} checkpoints are on their way to GitHub."
+        return "Everything is on this disk twice and on GitHub."
+
     def trim(self) -> None:
         """Give back what the last burst of work needed of memory."""
         with suppress(StoreError):
@@ -280,12 +330,17 @@ class App:
 
     def health_checks(self) -> dict[str, str]:
         """Whether the process lives and its loops turn; '' where nothing is wrong."""
-        checks = {}
-        for loop in (self.capture, self.push, self.archive, self.index, self.upkeep):
-            stuck = loop.failed or not loop.is_alive() or loop.progress_age_s > STUCK_S
-            checks[loop.name] = f"no progress for {loop.progress_age_s:.0f} s" if stuck else ""
+        checks = self.stuck()
         checks["watcher"] = "" if self.watcher.alive() else "dead, it is being restarted"
         return checks
+
+    def stuck(self) -> dict[str, str]:
+        """Of each loop why it does not turn, '' where it does; one that waits turns every `TICK_S`."""
+        said = {}
+        for loop in (self.capture, self.push, self.archive, self.index, self.upkeep):
+            stuck = loop.failed or not loop.is_alive() or loop.progress_age_s > STUCK_S
+            said[loop.name] = f"no progress for {loop.progress_age_s:.0f} s" if stuck else ""
+        return said
 
     def ready_checks(self) -> dict[str, str]:
         """Whether the daemon does its work: state open, watcher alive, the first scan done."""
@@ -365,6 +420,17 @@ class App:
         Raises:
             ConfigError: they are wrong; the old ones stay.
         """
+        self.notify.reloading()
+        said = ""
+        try:
+            return self._reload()
+        except ConfigError as error:
+            said = f"The settings were refused, the old ones stay: {error}"
+            raise
+        finally:
+            self.notify.ready(said or self.saying())
+
+    def _reload(self) -> list[str]:
         try:
             config = load(self.environ, self.paths.config_file)
         except ConfigError as error:
@@ -409,6 +475,8 @@ class App:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+# Another daemon runs, another user's state, wrong settings: to start again would change nothing.
+FOR_A_PERSON = (75, 77, 78)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -418,6 +486,19 @@ def run(environ: Mapping[str, str], *, debug: bool = False) -> int:
     process.share_one_heap()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     where = paths(environ)
+    notify = Notify(environ)
+    try:
+        return _run(environ, where, notify, debug=debug)
+    except SessiondError as error:
+        notify.status(f"{error} {error.hint}")
+        # launchd starts anew whatever failed, and this would fail again
+        if error.exit_code in FOR_A_PERSON and process.under_launchd(environ):
+            sys.stderr.write(f"sessiond: {error.code}: {error}\n{error.hint}\n")
+            return 0
+        raise
+
+
+def _run(environ: Mapping[str, str], where: Paths, notify: Notify, *, debug: bool) -> int:
     config = load(environ, where.config_file)
     process.own(where.state_dir)
     with process.hold(where.lock):
@@ -429,9 +510,10 @@ def run(environ: Mapping[str, str], *, debug: bool = False) -> int:
         )
         log.adopt()
         try:
-            app = App(environ, config, where, log)
+            app = App(environ, config, where, log, notify)
             app.start()
             try:
+                app.tell_ready()
                 app.wait()
             finally:
                 app.stop()

@@ -23,6 +23,7 @@ sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 
 import structlog  # noqa: E402 - behind the line above
 
+from sessiond.process import under_launchd  # noqa: E402
 from sessionsync.events import EVENTS  # noqa: E402
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -57,7 +58,7 @@ class Log:
         self._journal = _is_journal(environ.get("JOURNAL_STREAM", ""), self._stream)
         self._terminal = self._stream.isatty()
         # launchd's file for stderr grows for ever: what is wrong goes there, all of it into ours
-        self._launchd = environ.get("XPC_SERVICE_NAME", "0") != "0" and folder is not None
+        self._launchd = under_launchd(environ) and folder is not None
         self._colours = self._terminal and not environ.get("NO_COLOR")
         kept = folder is not None and not self._journal and not self._terminal
         self._file = RotatingFile(folder / "sessiond.log") if kept and folder is not None else None

@@ -154,6 +154,8 @@ class CaptureLoop(Loop):
         self._in_trouble = False
         self._projects_found = 0
         self._clock = (time.time(), time.monotonic())
+        self.scanning = threading.Event()
+        """Set when the first rescan has begun."""
         self.scanned = threading.Event()
         """Set when the first rescan has named everything there is to capture."""
         self.rested = threading.Event()
@@ -259,6 +261,7 @@ class CaptureLoop(Loop):
         self._on_items()
 
     def _rescan(self, beat: float) -> None:
+        self.scanning.set()
         self._rescan_at = beat + RESCAN_S
         self._watcher.refresh()
         found = self._engine.capture.survey()

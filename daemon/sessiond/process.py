@@ -14,12 +14,14 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sessionsync.errors import AlreadyRunning, ConfigError, NotAllowed, StoreFull
 
+AGENT = "io.sessiond.daemon"
+"""What launchd calls the daemon."""
 # From glibc's malloc.h.
 M_ARENA_MAX = -8
 # How long a socket found at start may take to say that somebody is behind it.
@@ -180,6 +182,11 @@ def _answers(path: Path) -> bool:
         except OSError as error:
             return isinstance(error, TimeoutError) or error.errno == errno.EAGAIN
         return True
+
+
+def under_launchd(environ: Mapping[str, str]) -> bool:
+    """Whether launchd has started this process as our agent; in a terminal the name is the terminal's."""
+    return environ.get("XPC_SERVICE_NAME") == AGENT
 
 
 def boot_id() -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from sessiond.logs import Log, RotatingFile
+from sessiond.process import AGENT
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -130,7 +131,7 @@ def test_where_nobody_keeps_it_a_file_does(tmp_path: Path) -> None:
 
 def test_launchds_file_that_never_ends_gets_errors_alone(tmp_path: Path) -> None:
     stream = io.StringIO()
-    log = Log({"XPC_SERVICE_NAME": "org.example.sessiond"}, stream=stream, folder=tmp_path)
+    log = Log({"XPC_SERVICE_NAME": AGENT}, stream=stream, folder=tmp_path)
     log("daemon_started")
     log("loop_failed")
     log.close()

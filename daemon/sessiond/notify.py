@@ -1,0 +1,73 @@
+"""Word to the service manager: sd_notify(3) in a few lines, and nothing where nobody listens."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+# A line in `systemctl status` that is longer is read by nobody.
+STATUS_LETTERS = 300
+
+
+class Notify:
+    """The service manager's ear: a datagram a message, to `$NOTIFY_SOCKET`.
+
+    Any thread may speak, nothing is ever raised and nothing waits: a manager that does not listen must
+    not stop the daemon.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._address = environ.get("NOTIFY_SOCKET", "")
+        self._said = ""
+        self.watchdog_s = _watchdog_s(environ)
+        """After so long without `alive` the manager kills this process; None where it does not watch."""
+
+    def ready(self, status: str) -> None:
+        """The daemon does its work; also the end of `reloading`."""
+        self._send("READY=1", self._status(status))
+
+    def reloading(self) -> None:
+        """Settings are read again; the manager waits for `ready`."""
+        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send("RELOADING=1", f"MONOTONIC_USEC={now}", self._status("Reading the settings again."))
+
+    def stopping(self) -> None:
+        """The daemon ends."""
+        self._send("STOPPING=1", self._status("Ending: what is captured is committed."))
+
+    def status(self, text: str) -> None:
+        """What the daemon does now, for a person; said again only when it changes."""
+        if text != self._said:
+            self._send(self._status(text))
+
+    def alive(self) -> None:
+        """Every loop turns."""
+        if self.watchdog_s is not None:
+            self._send("WATCHDOG=1")
+
+    def _status(self, text: str) -> str:
+        self._said = text
+        return f"STATUS={' '.join(text.split())[:STATUS_LETTERS]}"
+
+    def _send(self, *lines: str) -> None:
+        if not self._address.startswith(("/", "@")):
+            return
+        # `@` stands for the NUL of an address without a file
+        address = self._address.replace("@", "\0", 1) if self._address[0] == "@" else self._address
+        with (
+            suppress(OSError, ValueError),
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear,
+        ):
+            ear.setblocking(False)
+            ear.sendto("\n".join(lines).encode("utf-8", "replace"), address)
+
+
+def _watchdog_s(environ: Mapping[str, str]) -> float | None:
+    """What `WatchdogSec=` asks of this very process, in seconds."""
+    usec, pid = environ.get("WATCHDOG_USEC", ""), str(os.getpid())
+    if not usec.isdecimal() or environ.get("WATCHDOG_PID", pid) != pid:
+        return None
+    return int(usec) / 1e6 or None
