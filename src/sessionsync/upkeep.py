@@ -655,19 +655,22 @@ class Upkeep:
         }
         adopted = 0
         for stray in found.values():
-            if stray.session_id not in known:
-                yield from self._take_in(stray)
+            if stray.session_id not in known and (yield from self._take_in(stray)):
                 adopted += 1
         return adopted
 
-    def _take_in(self, stray: Stray) -> Paced[None]:
+    def _take_in(self, stray: Stray) -> Paced[bool]:
+        """Whether it was taken in: the copy of a session that is just being captured is none of ours."""
         ref = Ref("claude", stray.session_id)
         name, root = f"{stray.session_id}.jsonl", Root()
 
-        def begin(_now: float) -> None:
+        def begin(_now: float) -> bool:
+            if self._catalog.named(stray.session_id) is not None:
+                return False  # what was captured is in the catalog now, and was not while we looked
             if (vault := self._vault.open(stray.project, ref)).is_new():
                 meta = {"location": readable(str(stray.path)), "adopted": True}
                 vault.describe(first_seen=stray.at, project_key="", meta=meta)
+            return True
 
         def store(data: bytes, offset: int, _now: float) -> None:
             self._vault.open(stray.project, ref).append(name, 0, offset, data)
@@ -681,13 +684,15 @@ class Upkeep:
             )  # fmt: skip
             self._vault.flush()
 
-        self._write(begin)
+        if not self._write(begin):
+            return False
         while data := _read(stray.path, root.size, min(root.size + SEGMENT_BYTES, stray.size)):
             self._write(partial(store, data, root.size))
             root.update(data)
             yield 2 * len(data)
         self._write(end)
         self._emit("session_adopted", session=str(ref), project=stray.project, copy=readable(str(stray.path)))
+        return True
 
     # --- inside
 

@@ -430,6 +430,18 @@ def test_what_an_older_backup_left_is_taken_in_and_left_alone(rig: Rig, upkeep: 
     assert len(rig.catalog.checkpoints(session.id)) == 6
 
 
+def test_what_is_just_being_captured_is_no_older_backup(rig: Rig, upkeep: Upkeep) -> None:
+    path = rig.home.transcript()
+    append(path, line("user", "hello", rig.home.project, session=path.stem))
+    rig.scan(flush=False)  # its plain copy is there, and the catalog knows nothing of it yet
+    assert list(rig.home.mirror.glob(f"*/{path.name}"))
+    assert done(upkeep.adopt({rig.home.mirror: 1, rig.home.vault: 6})) == 0
+    assert not rig.events.named("session_adopted")
+    rig.wait(300)
+    (point,) = rig.catalog.checkpoints(rig.session().id)
+    assert [kept.id for kept in rig.vault.open("app", rig.session().ref).snapshots()] == [point.id]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_what_was_set_aside_is_looked_at_and_healed_too(rig: Rig, upkeep: Upkeep, seed: int) -> None:
     chance = random.Random(seed)
