@@ -1,0 +1,143 @@
+"""Rates and latencies over a window that slides, believed only when there is enough in it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import ceil
+from typing import NamedTuple
+
+WINDOW_S = 900.0
+LEAST = 10
+"""Fewer requests than this make no rate: one error in two is not 50 %."""
+CLEAR_AFTER = 10
+QUIET_S = 30.0
+
+# Slower than usual: half as much again, and by what a person would notice, in enough requests.
+SLOWER, SLOWER_S, SLOWER_LEAST = 1.5, 0.25, 20
+BASELINE_S = 86_400.0
+KEPT = 2000
+
+
+class Rates:
+    """Whether things go well: outcomes of the last `window_s` seconds, at most `KEPT`.
+
+    The clock may be set back: what is then in the future counts as being of now.
+    """
+
+    def __init__(self, window_s: float = WINDOW_S, least: int = LEAST) -> None:
+        self.window_s = window_s
+        self.least = least
+        self._outcomes: deque[tuple[float, bool]] = deque(maxlen=KEPT)
+
+    def add(self, at: float, *, success: bool) -> None:
+        """Count one."""
+        while self._outcomes and self._outcomes[-1][0] > at:
+            self._outcomes.pop()  # of a clock that was ahead
+        self._outcomes.append((at, success))
+
+    def error_rate(self, now: float) -> float | None:
+        """The failed part of those in the window, 0..1; None where they are too few to tell."""
+        self._forget(now)
+        if len(self._outcomes) < self.least:
+            return None
+        return sum(not success for _, success in self._outcomes) / len(self._outcomes)
+
+    def is_over(self, now: float) -> bool:
+        """Whether trouble has ended, whatever the window still holds.
+
+        The last ten succeeded, or at least one did and none has failed for 30 s.
+        """
+        self._forget(now)
+        newest = [success for _, success in self._outcomes][-CLEAR_AFTER:]
+        if len(newest) == CLEAR_AFTER and all(newest):
+            return True
+        failed_at = max((at for at, success in self._outcomes if not success), default=None)
+        if failed_at is None:
+            return bool(self._outcomes)
+        return now - failed_at >= QUIET_S and any(
+            success and at >= failed_at for at, success in self._outcomes
+        )
+
+    def failures_in_row(self) -> int:
+        """How many have failed since the last success."""
+        row = 0
+        for _, success in reversed(self._outcomes):
+            if success:
+                break
+            row += 1
+        return row
+
+    def _forget(self, now: float) -> None:
+        while self._outcomes and self._outcomes[0][0] <= now - self.window_s:
+            self._outcomes.popleft()
+
+
+class Slower(NamedTuple):
+    """The p95 of now and the one that is usual, in seconds."""
+
+    p95_s: float
+    usual_s: float
+
+
+class Latencies:
+    """How long things take: durations of the last `window_s` seconds, and what is usual here.
+
+    Usual is the p95 over a day that ends where the window begins, each hour counting alike, so that an
+    hour of many requests does not make itself the measure of the others.
+    """
+
+    def __init__(self, window_s: float = WINDOW_S, least: int = LEAST) -> None:
+        self.window_s = window_s
+        self.least = least
+        self._recent: deque[tuple[float, float]] = deque(maxlen=KEPT)
+        self._hours: deque[tuple[int, list[float]]] = deque(maxlen=int(BASELINE_S // 3600))
+
+    def add(self, at: float, seconds: float) -> None:
+        """Take in one duration."""
+        while self._recent and self._recent[-1][0] > at:
+            self._recent.pop()
+        self._forget(at)
+        if len(self._recent) == KEPT:
+            self._settle(*self._recent.popleft())
+        self._recent.append((at, seconds))
+
+    def p95(self, now: float) -> float | None:
+        """The p95 of the window in seconds; None where there are too few."""
+        self._forget(now)
+        recent = [seconds for _, seconds in self._recent]
+        return percentile(recent, 0.95) if len(recent) >= self.least else None
+
+    def usual(self, now: float) -> float | None:
+        """The p95 that is usual; None before there are enough older ones."""
+        self._forget(now)
+        hours = [values for hour, values in self._hours if hour >= (now - BASELINE_S) // 3600 - 1]
+        if sum(map(len, hours)) < SLOWER_LEAST:
+            return None
+        return percentile([percentile(values, 0.95) for values in hours if values], 0.5)
+
+    def slower(self, now: float) -> Slower | None:
+        """Whether the window is slower than usual by half and by 250 ms, in at least 20 requests."""
+        recent, usual = self.p95(now), self.usual(now)
+        if recent is None or usual is None or len(self._recent) < SLOWER_LEAST:
+            return None
+        is_slower = recent > SLOWER * usual and recent - usual >= SLOWER_S
+        return Slower(recent, usual) if is_slower else None
+
+    def _forget(self, now: float) -> None:
+        while self._recent and self._recent[0][0] <= now - self.window_s:
+            self._settle(*self._recent.popleft())
+
+    def _settle(self, at: float, seconds: float) -> None:
+        hour = int(at // 3600)
+        if not self._hours or self._hours[-1][0] != hour:
+            self._hours.append((hour, []))
+        values = self._hours[-1][1]
+        if len(values) < KEPT // 10:
+            values.append(seconds)
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """The smallest value that at least `part` of all are not above (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[max(0, ceil(part * len(ordered)) - 1)]
