@@ -5,7 +5,7 @@ One connection, shared by the threads under one lock.  `journal_mode=DELETE` wit
 connections could corrupt in SQLite before 3.51.3.  Who owns which tables: `catalog` (sessions,
 files, checkpoints, merges), `queue` (items), `remote.placements` (issues, comments, records, creations),
 `digests` (how far a file is known to hold no secret), `elsewhere` (versions), `conflict` (conflicts,
-amendments).
+amendments), `reliability.ledger` (spans, tallies, incidents, recoveries, ledger_totals).
 """
 
 from __future__ import annotations
@@ -252,6 +252,47 @@ MIGRATIONS: tuple[str, ...] = (
         state BLOB NOT NULL,
         PRIMARY KEY (archive, session, number)
     ) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE spans (
+        id INTEGER PRIMARY KEY,
+        state TEXT NOT NULL,
+        began REAL NOT NULL,
+        ended REAL NOT NULL
+    );
+    CREATE INDEX spans_ended ON spans (ended);
+
+    CREATE TABLE tallies (
+        bucket INTEGER NOT NULL,
+        source TEXT NOT NULL,
+        name TEXT NOT NULL,
+        value REAL NOT NULL,
+        PRIMARY KEY (bucket, source, name)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE incidents (
+        id INTEGER PRIMARY KEY,
+        code TEXT NOT NULL,
+        session TEXT NOT NULL,
+        component TEXT NOT NULL,
+        since REAL NOT NULL,
+        recoverable_since REAL NOT NULL,
+        closed_at REAL,
+        seconds REAL
+    );
+    CREATE INDEX incidents_closed ON incidents (closed_at);
+    CREATE UNIQUE INDEX incidents_open ON incidents (code, session) WHERE closed_at IS NULL;
+
+    CREATE TABLE recoveries (
+        id INTEGER PRIMARY KEY,
+        at REAL NOT NULL,
+        component TEXT NOT NULL,
+        success INTEGER NOT NULL,
+        seconds REAL NOT NULL
+    );
+    CREATE INDEX recoveries_at ON recoveries (at);
+
+    CREATE TABLE ledger_totals (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
     """,
 )
 

@@ -1,0 +1,307 @@
+"""What the scores are made of, kept across restarts: states, tallies, incidents and recoveries.
+
+The ledger has a time of its own: it begins as the Unix time of the day it was made, and goes on with the
+clocks that nobody sets.  So neither a clock that jumps nor one that is put right makes a second of uptime
+appear, vanish or count twice.  Only what lies between two boots is taken from the wall clock, as nothing
+else ran.  Everything older than the longest window is deleted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from sessionsync.reliability.findings import Finding, explained
+from sessionsync.reliability.score import DOWN, OFF, STATES, SUSPENDED, TALLIES, WINDOWS, Sums
+from sessionsync.store import Store
+
+BUCKET_S = 300
+KEPT_S = max(WINDOWS.values()) + 86_400.0
+# A beat that comes later than this, the machine being awake, was kept from coming: that is downtime.
+LATE_S = 120.0
+_CLOCKS, _TIME = "ledger_clocks", "ledger_time"
+
+
+class Clocks(NamedTuple):
+    """One reading of all clocks.
+
+    `wall` is Unix seconds; `awake_s` stands still while the machine sleeps (CLOCK_MONOTONIC on Linux),
+    `boot_s` does not (CLOCK_BOOTTIME); where a system has only one, both are that.  `boot` is another one
+    after each boot.
+    """
+
+    wall: float
+    awake_s: float
+    boot_s: float
+    boot: str
+
+
+class Incident(NamedTuple):
+    """The life of a finding, in the ledger's time.
+
+    `recoverable_since` is from when its cause allowed it to be mended; `seconds` is None while it is open.
+    """
+
+    code: str
+    session: str
+    component: str
+    since: float
+    recoverable_since: float
+    closed_at: float | None
+    seconds: float | None
+
+
+class Ledger:
+    """The ledger in the store.  Any thread may count and ask; only one at a time may do the rest."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._last: Clocks | None = None
+        self._time = 0.0
+        self._heard: deque[tuple[str, str, float]] = deque()
+        self._counts: dict[tuple[str, str], float] = {}
+        self._seconds: dict[str, float] = {}
+
+    # --- states
+
+    def begin(self, clocks: Clocks, seen: Clocks | None = None) -> dict[str, float]:
+        """The daemon has started: account for the time since it was last heard of; seconds by state.
+
+        `seen` is a later sign of life than the last beat, where the process has one.  Another boot means
+        that the machine was off; after a clean stop the time is off as well; else it was down, but for sleep.
+        """
+        known = self._store.meta(_CLOCKS)
+        kept = json.loads(known) if known else None
+        if kept is None:
+            self._time = clocks.wall
+            gap = {}
+        else:
+            self._time = float(self._store.meta(_TIME))
+            last = Clocks(*kept["clocks"])
+            if seen is not None and seen.boot == last.boot and not kept["clean"]:
+                self._spend(kept["state"], _between(last.awake_s, seen.awake_s))
+                self._spend(SUSPENDED, _asleep(last, seen))
+                last = seen
+            gap = _gap(last, clocks, clean=kept["clean"])
+        for state, seconds in gap.items():
+            self._spend(state, seconds)
+        self._last = clocks
+        self._write(clocks, state="up", clean=False)
+        return gap
+
+    def beat(self, clocks: Clocks, state: str) -> None:
+        """Add the time since the last beat to `state`, and write down what was counted.
+
+        Raises:
+            StoreError: it cannot be written; the next beat writes it.
+        """
+        last = self._last
+        if last is not None:
+            awake = _between(last.awake_s, clocks.awake_s)
+            self._spend(DOWN if awake > LATE_S else state, awake)
+            self._spend(SUSPENDED, _asleep(last, clocks))
+        self._last = clocks
+        self._write(clocks, state=state, clean=False)
+
+    def end(self, clocks: Clocks, state: str) -> None:
+        """The daemon stops cleanly: until it starts again, it is off."""
+        self.beat(clocks, state)
+        self._write(clocks, state=state, clean=True)
+
+    def total_seconds(self) -> dict[str, float]:
+        """Seconds in each state since the ledger was begun, every state included."""
+        kept = {
+            name.removeprefix("state:"): value
+            for name, value in self._store.rows(
+                "SELECT name, value FROM ledger_totals WHERE name LIKE 'state:%'"
+            )
+        }
+        return {state: float(kept.get(state, 0.0)) + self._seconds.get(state, 0.0) for state in STATES}
+
+    def _spend(self, state: str, seconds: float) -> None:
+        if seconds > 0:
+            self._seconds[state] = self._seconds.get(state, 0.0) + seconds
+
+    def _write(self, clocks: Clocks, *, state: str, clean: bool) -> None:
+        """One commit: what was spent and counted and how late it is now, and without what is old."""
+        while self._heard:
+            source, name, by = self._heard.popleft()
+            self._counts[source, name] = self._counts.get((source, name), 0.0) + by
+        time = self._time
+        with self._store.transaction():
+            for name, seconds in self._seconds.items():
+                self._extend(name, time, time + seconds)
+                time += seconds
+                self._total(f"state:{name}", seconds)
+            bucket = int(time // BUCKET_S)
+            for (source, name), value in self._counts.items():
+                self._store.execute(
+                    "INSERT INTO tallies VALUES (?, ?, ?, ?)"
+                    " ON CONFLICT (bucket, source, name) DO UPDATE SET value = value + excluded.value",
+                    (bucket, source, name, value),
+                )
+                self._total(name, value)
+            self._store.set_meta(_CLOCKS, json.dumps({"clocks": clocks, "state": state, "clean": clean}))
+            self._store.set_meta(_TIME, repr(time))
+            self._forget(time)
+        self._time = time
+        self._seconds, self._counts = {}, {}
+
+    def _extend(self, state: str, began: float, ended: float) -> None:
+        newest = self._store.row("SELECT id, state FROM spans ORDER BY id DESC LIMIT 1")
+        if newest is not None and newest[1] == state:
+            self._store.execute("UPDATE spans SET ended = ? WHERE id = ?", (ended, newest[0]))
+        else:
+            self._store.execute(
+                "INSERT INTO spans (state, began, ended) VALUES (?, ?, ?)", (state, began, ended)
+            )
+
+    def _total(self, name: str, value: float) -> None:
+        self._store.execute(
+            "INSERT INTO ledger_totals VALUES (?, ?)"
+            " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            (name, value),
+        )
+
+    def _forget(self, time: float) -> None:
+        old = time - KEPT_S
+        run = self._store.execute
+        run("DELETE FROM spans WHERE ended < ?", (old,))
+        run("DELETE FROM tallies WHERE bucket < ?", (int(old // BUCKET_S),))
+        run("DELETE FROM incidents WHERE closed_at < ?", (old,))
+        run("DELETE FROM recoveries WHERE at < ?", (old,))
+
+    # --- what was counted
+
+    def count(self, name: str, source: str = "", by: float = 1.0) -> None:
+        """Add to one of `TALLIES`; it is written with the next beat."""
+        if name not in TALLIES:
+            raise KeyError(name)
+        self._heard.append((source, name, by))
+
+    def total(self, name: str) -> float:
+        """One of `TALLIES`, of all sources, from when the ledger was begun to the last beat."""
+        row = self._store.row("SELECT value FROM ledger_totals WHERE name = ?", (name,))
+        return float(row[0]) if row else 0.0
+
+    def recovered(self, component: str, seconds: float, *, success: bool) -> None:
+        """Keep what became of one automatic recovery."""
+        self._store.execute(
+            "INSERT INTO recoveries (at, component, success, seconds) VALUES (?, ?, ?, ?)",
+            (self._time, component, success, seconds),
+        )
+
+    # --- incidents
+
+    def follow(self, found: Iterable[Finding], clocks: Clocks) -> list[Incident]:
+        """Open an incident for each finding that is new, close those that are gone; returns the closed ones.
+
+        To be called whenever a finding is raised or cleared, and at each beat, but not before everything
+        has been checked once since the start: what was open then still is.  Time for which a cause was
+        open, or in which a cause outside was last seen, was no time in which it could be mended.
+        """
+        open_now = {(each.code, each.session): each for each in found}
+        now = self._now(clocks)
+        closed = []
+        with self._store.transaction():
+            known = {(old.code, old.session): old for old in self.incidents(still_open=True)}
+            for key, each in open_now.items():
+                since = now - max(0.0, clocks.wall - each.since)
+                if key in known:
+                    since = known[key].since
+                else:
+                    self._store.execute(
+                        "INSERT INTO incidents (code, session, component, since, recoverable_since)"
+                        " VALUES (?, ?, ?, ?, ?)",
+                        (each.code, each.session, each.kind.component, since, since),
+                    )
+                if (at := _not_before(each, set(open_now), now, clocks)) is not None:
+                    self._store.execute(
+                        "UPDATE incidents SET recoverable_since = max(recoverable_since, ?)"
+                        " WHERE code = ? AND session = ? AND closed_at IS NULL",
+                        (max(since, at), *key),
+                    )
+            for key in known.keys() - open_now.keys():
+                gone = known[key]
+                seconds = max(0.0, now - gone.recoverable_since - self._away(gone.recoverable_since, now))
+                self._store.execute(
+                    "UPDATE incidents SET closed_at = ?, seconds = ?"
+                    " WHERE code = ? AND session = ? AND closed_at IS NULL",
+                    (now, seconds, *key),
+                )
+                closed.append(gone._replace(closed_at=now, seconds=seconds))
+        return closed
+
+    def incidents(self, *, still_open: bool = False) -> list[Incident]:
+        """The incidents that are kept, the oldest first."""
+        where = " WHERE closed_at IS NULL" if still_open else ""
+        rows = self._store.rows(
+            "SELECT code, session, component, since, recoverable_since, closed_at, seconds"
+            f" FROM incidents{where} ORDER BY id"
+        )
+        return [Incident(*row) for row in rows]
+
+    def _now(self, clocks: Clocks) -> float:
+        """The ledger's time at this reading, which may lie after the last beat."""
+        since = 0.0 if self._last is None else _between(self._last.boot_s, clocks.boot_s)
+        return self._time + sum(self._seconds.values()) + since
+
+    def _away(self, began: float, ended: float) -> float:
+        """Seconds between two times in which nothing could be mended: asleep, or off."""
+        rows: list[tuple[float, float]] = self._store.rows(
+            "SELECT began, ended FROM spans WHERE state IN (?, ?) AND ended > ? AND began < ?",
+            (SUSPENDED, OFF, began, ended),
+        )
+        return sum(min(ended, to) - max(began, start) for start, to in rows)
+
+    # --- sums
+
+    def sums(self, window_s: float) -> Sums:
+        """What happened in the newest `window_s` seconds of the ledger, up to the last beat."""
+        store, since = self._store, self._time - window_s
+        seconds = dict.fromkeys(STATES, 0.0)
+        for state, began, ended in store.rows(
+            "SELECT state, began, ended FROM spans WHERE ended > ?", (since,)
+        ):
+            seconds[state] += ended - max(began, since)
+        tallies: dict[str, dict[str, float]] = {}
+        for source, name, value in store.rows(
+            "SELECT source, name, sum(value) FROM tallies WHERE bucket >= ? GROUP BY source, name",
+            (int(since // BUCKET_S),),
+        ):
+            tallies.setdefault(source, {})[name] = value
+        ((ended_incidents, recovery_s),) = store.rows(
+            "SELECT count(*), total(seconds) FROM incidents WHERE closed_at > ?", (since,)
+        )
+        ((recovered, unrecovered),) = store.rows(
+            "SELECT total(success), total(1 - success) FROM recoveries WHERE at > ?", (since,)
+        )
+        return Sums(seconds, tallies, ended_incidents, recovery_s, int(recovered), int(unrecovered))
+
+
+def _gap(last: Clocks, now: Clocks, *, clean: bool) -> dict[str, float]:
+    """Where the time went between two lives of the daemon."""
+    if last.boot != now.boot:
+        return {OFF: _between(last.wall, now.wall)}
+    awake = _between(last.awake_s, now.awake_s)
+    return {OFF if clean else DOWN: awake, SUSPENDED: _asleep(last, now)}
+
+
+def _between(earlier: float, later: float) -> float:
+    return max(0.0, later - earlier)
+
+
+def _asleep(last: Clocks, now: Clocks) -> float:
+    asleep = (now.boot_s - last.boot_s) - (now.awake_s - last.awake_s)
+    return asleep if asleep >= 1.0 else 0.0  # two clocks are not read at once
+
+
+def _not_before(finding: Finding, open_now: set[tuple[str, str]], now: float, clocks: Clocks) -> float | None:
+    """Until when it was known that the finding's cause could not be mended here; None where it could."""
+    if explained(finding, open_now):
+        return now
+    if finding.kind.is_outside:
+        return now - max(0.0, clocks.wall - max(finding.seen_at, finding.since))
+    return None

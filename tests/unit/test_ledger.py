@@ -1,0 +1,341 @@
+"""The ledger: every second is in one state, over restarts, sleep, jumping clocks and reboots."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sessionsync.errors import StoreFull
+from sessionsync.reliability.findings import CRITICAL, WARNING, Finding
+from sessionsync.reliability.ledger import KEPT_S, LATE_S, Clocks, Ledger
+from sessionsync.reliability.score import WINDOWS, figures
+from sessionsync.store import Store
+
+NOW = 1_800_000_000.0
+DAY_S = 86_400.0
+
+
+class Machine:
+    """A machine with its clocks, and the daemon's ledger on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "state.db"
+        self.wall, self.awake_s, self.boot_s, self.boot = NOW, 1000.0, 1500.0, "boot-1"
+        self.store = Store(self.file)
+        self.ledger = Ledger(self.store)
+        self.gap = self.ledger.begin(self.clocks())
+
+    def clocks(self) -> Clocks:
+        return Clocks(self.wall, self.awake_s, self.boot_s, self.boot)
+
+    def passes(self, seconds: float) -> None:
+        self.wall += seconds
+        self.awake_s += seconds
+        self.boot_s += seconds
+
+    def sleeps(self, seconds: float) -> None:
+        self.wall += seconds
+        self.boot_s += seconds
+
+    def reboots(self, after_s: float) -> None:
+        self.wall += after_s
+        self.awake_s = self.boot_s = 20.0
+        self.boot = f"{self.boot}+"
+
+    def runs(self, seconds: float, state: str = "up", every_s: float = 60.0) -> None:
+        while seconds > 0:
+            self.passes(min(every_s, seconds))
+            self.ledger.beat(self.clocks(), state)
+            seconds -= every_s
+
+    def starts(self, seen: Clocks | None = None) -> None:
+        self.store.close()
+        self.store = Store(self.file)
+        self.ledger = Ledger(self.store)
+        self.gap = self.ledger.begin(self.clocks(), seen)
+
+    def spent(self, window_s: float = 30 * DAY_S) -> dict[str, float]:
+        return {state: seconds for state, seconds in self.ledger.sums(window_s).seconds.items() if seconds}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_a_first_start_has_no_past(machine: Machine) -> None:
+    assert machine.gap == {}
+    assert machine.spent() == {}
+    assert figures(machine.ledger.sums(DAY_S)).score == 1.0
+
+
+def test_time_is_spent_in_the_state_it_was_in(machine: Machine) -> None:
+    machine.runs(600)
+    machine.runs(300, "degraded")
+    machine.runs(60)
+
+    assert machine.spent() == {"up": 660, "degraded": 300}
+
+
+def test_a_kill_is_downtime_from_the_last_beat(machine: Machine) -> None:
+    machine.runs(600)
+    machine.passes(45)
+    machine.starts()
+
+    assert machine.gap["down"] == 45
+    assert machine.spent() == {"up": 600, "down": 45}
+
+
+def test_a_later_sign_of_life_shortens_the_downtime(machine: Machine) -> None:
+    machine.runs(600)
+    machine.passes(30)
+    seen = machine.clocks()
+    machine.passes(15)
+    machine.starts(seen)
+
+    assert machine.spent() == {"up": 630, "down": 15}
+
+
+def test_a_sign_of_life_of_another_boot_or_an_older_one_tells_nothing(machine: Machine) -> None:
+    machine.runs(600)
+    old = machine.clocks()._replace(awake_s=0.0, boot_s=0.0)
+    machine.passes(45)
+    machine.starts(old._replace(boot="another"))
+
+    assert machine.spent() == {"up": 600, "down": 45}
+
+
+def test_a_clean_stop_is_no_downtime(machine: Machine) -> None:
+    machine.runs(600)
+    machine.ledger.end(machine.clocks(), "up")
+    machine.passes(1000)
+    machine.starts()
+
+    assert machine.spent() == {"up": 600, "off": 1000}
+
+
+def test_sleep_is_no_downtime_running_or_not(machine: Machine) -> None:
+    machine.runs(600)
+    machine.sleeps(8 * 3600)
+    machine.runs(60)
+    machine.passes(10)
+    machine.sleeps(100)
+    machine.starts()
+
+    assert machine.spent() == {"up": 660, "suspended": 8 * 3600 + 100, "down": 10}
+
+
+def test_another_boot_means_that_the_machine_was_off(machine: Machine) -> None:
+    machine.runs(600)
+    machine.reboots(after_s=5000)
+    machine.starts()
+    machine.runs(60)
+
+    assert machine.spent() == {"up": 660, "off": 5000}
+
+
+def test_a_reboot_with_a_clock_set_back_takes_no_time(machine: Machine) -> None:
+    machine.runs(600)
+    machine.reboots(after_s=-100_000)
+    machine.starts()
+    machine.runs(60)
+
+    assert machine.spent() == {"up": 660}
+
+
+@pytest.mark.parametrize("jump", [-10 * 365 * DAY_S, -3600.0, 3600.0, 10 * 365 * DAY_S])
+def test_a_clock_that_jumps_changes_nothing(machine: Machine, jump: float) -> None:
+    machine.runs(600)
+    machine.ledger.count("sync_success", "claude")
+    machine.ledger.beat(machine.clocks(), "up")
+    machine.wall += jump
+    machine.runs(600)
+    machine.passes(50)
+    machine.wall += jump
+    machine.starts()
+    machine.runs(60)
+
+    assert machine.spent() == {"up": 1260, "down": 50}
+    assert machine.spent(3600) == {"up": 1260, "down": 50}
+    assert machine.ledger.sums(3600).of("sync_success") == 1
+
+
+def test_a_frozen_process_was_down(machine: Machine) -> None:
+    machine.runs(600)
+    machine.passes(LATE_S + 1)
+    machine.ledger.beat(machine.clocks(), "up")
+
+    assert machine.spent() == {"up": 600, "down": LATE_S + 1}
+
+
+def test_many_restarts_lose_and_add_no_second(machine: Machine) -> None:
+    began = machine.boot_s
+    for number in range(50):
+        machine.runs(100 + number)
+        machine.passes(number)
+        if number % 7 == 0:
+            machine.ledger.end(machine.clocks(), "up")
+        if number % 5 == 0:
+            machine.sleeps(30)
+        machine.starts()
+
+    spent = machine.spent()
+    assert sum(spent.values()) == pytest.approx(machine.boot_s - began)
+    assert machine.ledger.total_seconds() == pytest.approx(
+        {"up": 0.0, "degraded": 0.0, "down": 0.0, "suspended": 0.0, "off": 0.0} | spent
+    )
+
+
+def test_a_window_cuts_what_began_before_it(machine: Machine) -> None:
+    machine.runs(3600)
+    machine.passes(100)
+    machine.starts()
+    machine.runs(3000)
+
+    assert machine.spent(3600) == {"up": pytest.approx(3500), "down": pytest.approx(100)}
+    assert machine.spent(3050) == {"up": pytest.approx(3000), "down": pytest.approx(50)}
+
+
+def test_what_cannot_be_written_is_written_by_the_next_beat(machine: Machine) -> None:
+    machine.runs(60)
+    machine.ledger.count("captured_bytes", "claude", by=10)
+    machine.store.rows("PRAGMA query_only=ON")
+    machine.passes(60)
+    with pytest.raises(StoreFull):
+        machine.ledger.beat(machine.clocks(), "up")
+    machine.store.rows("PRAGMA query_only=OFF")
+    machine.runs(60)
+
+    assert machine.spent() == {"up": 180}
+    assert machine.ledger.sums(3600).of("captured_bytes") == 10
+    assert machine.ledger.total("captured_bytes") == 10
+
+
+def test_tallies_leave_the_window_and_stay_in_the_total(machine: Machine) -> None:
+    machine.ledger.count("sync_success", "claude", by=3)
+    machine.runs(60)
+    machine.runs(2 * 3600)
+    machine.ledger.count("sync_failure", "note")
+    machine.runs(60)
+
+    assert machine.ledger.sums(3600).tallies == {"note": {"sync_failure": 1.0}}
+    assert machine.ledger.sums(DAY_S).of("sync_success") == 3
+    assert machine.ledger.total("sync_success") == 3
+    with pytest.raises(KeyError):
+        machine.ledger.count("sync_maybe")
+
+
+def test_what_is_kept_is_bounded(machine: Machine) -> None:
+    for day in range(80):
+        machine.ledger.count("sync_success", "claude")
+        machine.ledger.recovered("sync", 1.0, success=True)
+        finding = Finding("disk_low", WARNING, "m", "h", machine.wall)
+        machine.ledger.follow([finding], machine.clocks())
+        machine.runs(100, "up" if day % 2 else "degraded", every_s=100)
+        machine.ledger.follow([], machine.clocks())
+        machine.sleeps(DAY_S - 200)
+        machine.runs(100, every_s=100)
+
+    days = KEPT_S / DAY_S
+    for table, most in {"spans": 3 * days, "tallies": days, "incidents": days, "recoveries": days}.items():
+        row = machine.store.row(f"SELECT count(*) FROM {table}")
+        assert row is not None
+        assert days - 2 <= row[0] <= most + 2, table
+    assert sum(machine.spent().values()) == pytest.approx(WINDOWS["30d"])
+
+
+# --- incidents
+
+
+def damaged(at: float, session: str = "claude:s") -> Finding:
+    return Finding("copy_damaged", CRITICAL, "m", "h", at, session, at)
+
+
+def test_an_incident_is_a_findings_life(machine: Machine) -> None:
+    found = damaged(machine.wall)
+    machine.ledger.follow([found], machine.clocks())
+    machine.runs(90)
+    machine.ledger.follow([found], machine.clocks())
+    machine.runs(30)
+    (closed,) = machine.ledger.follow([], machine.clocks())
+
+    assert (closed.code, closed.session, closed.component) == ("copy_damaged", "claude:s", "corruption")
+    assert closed.seconds == pytest.approx(120)
+    assert machine.ledger.incidents(still_open=True) == []
+    sums = machine.ledger.sums(3600)
+    assert sums.incidents == 1
+    assert sums.recovery_s == pytest.approx(120)
+
+
+def test_an_incident_begins_when_it_was_noticed_and_outlives_a_restart(machine: Machine) -> None:
+    found = damaged(machine.wall)
+    machine.passes(20)
+    machine.ledger.follow([found], machine.clocks())
+    machine.runs(60)
+    machine.passes(40)
+    machine.starts()
+    machine.ledger.follow([damaged(machine.wall)], machine.clocks())
+    machine.runs(60)
+    (closed,) = machine.ledger.follow([], machine.clocks())
+
+    assert closed.seconds == pytest.approx(180)
+
+
+def test_time_while_the_cause_was_open_was_not_time_to_mend(machine: Machine) -> None:
+    late = Finding("sync_late", WARNING, "m", "h", machine.wall)
+    away = Finding("github_unreachable", WARNING, "m", "h", machine.wall, seen_at=machine.wall)
+    machine.ledger.follow([late, away], machine.clocks())
+    machine.runs(3600)
+    machine.ledger.follow([late, replace(away, seen_at=machine.wall - 25)], machine.clocks())
+    (first,) = machine.ledger.follow([late], machine.clocks())
+    machine.runs(60)
+    (second,) = machine.ledger.follow([], machine.clocks())
+
+    assert first.seconds == pytest.approx(25), "since GitHub was last seen not to answer"
+    assert second.seconds == pytest.approx(60), "since GitHub answers"
+
+
+def test_sleep_is_not_time_to_mend(machine: Machine) -> None:
+    machine.ledger.follow([damaged(machine.wall)], machine.clocks())
+    machine.runs(60)
+    machine.sleeps(8 * 3600)
+    machine.runs(60)
+    (closed,) = machine.ledger.follow([], machine.clocks())
+
+    assert closed.seconds == pytest.approx(120)
+
+
+def test_an_incident_is_not_measured_with_a_clock_that_jumps(machine: Machine) -> None:
+    found = damaged(machine.wall)
+    machine.ledger.follow([found], machine.clocks())
+    machine.runs(60)
+    machine.wall -= DAY_S
+    machine.ledger.follow([found], machine.clocks())
+    machine.runs(60)
+    (closed,) = machine.ledger.follow([], machine.clocks())
+
+    assert closed.seconds == pytest.approx(120)
+
+
+def test_recoveries_are_counted_by_how_they_went(machine: Machine) -> None:
+    for success in (True, True, True, False):
+        machine.ledger.recovered("sync", 2.0, success=success)
+    machine.runs(60)
+
+    sums = machine.ledger.sums(3600)
+    assert (sums.recovered, sums.unrecovered) == (3, 1)
+    assert figures(sums).recovery_success_ratio == 0.75
+
+
+def test_a_state_of_before_the_ledger_gets_one(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    for table in ("spans", "tallies", "incidents", "recoveries", "ledger_totals"):
+        machine.store.execute(f"DROP TABLE {table}")
+    machine.store.execute("DELETE FROM meta")
+    machine.store.execute("PRAGMA user_version=4")
+    machine.starts()
+    machine.runs(60)
+
+    assert machine.spent() == {"up": 60}
