@@ -33,7 +33,7 @@ dev: $(VENV)/.dev ## .venv with all that tests and checks need
 run: $(VENV)/.run ## the daemon in the foreground
 	@exec $(BIN)/sessiond run $(ARGS)
 
-demo: $(VENV)/.run ## a session saved, pushed to a fake GitHub, lost and restored
+demo: $(VENV)/.run ## sessions saved, pushed to a fake GitHub through every fault, one lost and restored
 	@$(BIN)/python -m tests.demo $(ARGS)
 
 test: $(VENV)/.dev ## every test but bench, chaos and soak

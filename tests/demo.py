@@ -1,7 +1,7 @@
-"""The whole way in under a minute (`make demo`): sessions grow, GitHub fails and limits, the daemon is killed.
+"""The whole way in under a minute (`make demo`): sessions grow, GitHub fails, the daemon is killed, a session is lost.
 
 Everything lies in a throw-away folder and talks to a stand-in for GitHub on loopback.  The exit code is 0
-only if all of it arrived, each session exactly once and byte by byte.
+only if all of it arrived, each session exactly once and byte by byte, and what was lost is back.
 """
 
 from __future__ import annotations
@@ -339,20 +339,21 @@ def _story(scratch: Path, tell: Teller, ends: ExitStack) -> int:
     tell("sessiond", f"is back after {took:.1f} s, pid {daemon.pid}")
     _until(lambda: _captured(team) and daemon.ctl("status")["captured_until"], "the copies do not follow")
     _until(lambda: daemon.ctl("status")["mode"] == "paused", "the limit was not met")
-    _ctl(daemon, tell, "queue")
-    _ctl(daemon, tell, "sync", "--wait", "30")
+    _type(daemon, tell, "ctl", "queue")
+    _type(daemon, tell, "ctl", "sync", "--wait", "30")
     while not _settled(daemon):
         if tell.seconds > LONGEST_S:
             raise Wrong(f"not through after {LONGEST_S:.0f} s: {daemon.ctl('queue')}")
         daemon.ctl("sync", acts=True, wait=1)
     if not all(github.call("fault_hits")):
         raise Wrong("GitHub did not fail")
-    _ctl(daemon, tell, "status")
+    _type(daemon, tell, "ctl", "status")
 
     listener.end()
     _check(team, github, tell)
+    _lose(team, tell)
     _show(github, daemon, tell)
-    tell.title(f"Everything arrived exactly once, in {tell.seconds:.0f} s.")
+    tell.title(f"Everything arrived exactly once, and what was lost is back, in {tell.seconds:.0f} s.")
     return 0
 
 
@@ -388,11 +389,11 @@ def _settled(daemon: Daemon) -> bool:
     return everything and not daemon.ctl("queue")["items"]
 
 
-def _ctl(daemon: Daemon, tell: Teller, *arguments: str) -> None:
-    """Ask the daemon as a person would; what left something undone is asked again by the caller."""
-    tell("you", f"$ sessiond ctl {' '.join(arguments)}")
+def _type(daemon: Daemon, tell: Teller, *arguments: str) -> None:
+    """Type a command as a person would; what left something undone is asked again by the caller."""
+    tell("you", f"$ sessiond {' '.join(arguments)}")
     done = subprocess.run(
-        [sys.executable, "-m", "sessiond", "ctl", *arguments],
+        [sys.executable, "-m", "sessiond", *arguments],
         env=daemon.environ,
         capture_output=True,
         text=True,
@@ -438,6 +439,19 @@ def _check(team: Team, github: GitHubProcess, tell: Teller) -> None:
     if any(SECRET in text for text in github.call("ever_readable")):
         raise Wrong("the token was sent")
     tell("check", "the plain copies are what is on the disk; the token never left this machine")
+
+
+def _lose(team: Team, tell: Teller) -> None:
+    """Delete a transcript as its agent does in time, find it by its words, and have it back."""
+    file = team.uploads.file
+    data = file.read_bytes()
+    tell("agents", f"delete the transcript of {_short(UPLOADS)}", bad=True)
+    file.unlink()
+    _type(team.daemon, tell, "search", "idle connections", "--limit", "1")
+    _type(team.daemon, tell, "restore", UPLOADS[:8])
+    if not file.exists() or file.read_bytes() != data:
+        raise Wrong("what was restored is not what was lost")
+    tell("check", f"{_short(UPLOADS)} is back, byte by byte: {len(data):,} bytes")
 
 
 # --- what a reader sees

@@ -32,6 +32,7 @@ def test_everything_arrives_exactly_once(demo: subprocess.Popen[str], socket_dir
     assert "502" in told
     assert "limits us" in told
     assert len(re.findall(r"is there once", told)) == 3
+    assert "is back, byte by byte" in told
     assert len(re.findall(r"^    sessiond_\w+(?:{.*})? [0-9.]+$", told, re.MULTILINE)) == 10
     assert list(socket_dir.iterdir()) == []
 

@@ -72,7 +72,7 @@ def hits(answer: Json, now: float, out: Terminal, *, limit: int = 0) -> list[str
         about = (short[each["session"]], clean(each["project"]), each["role"], *said)
         lines += [out.paint("  ".join(filter(None, about)), "dim"), f"  {_marked(each['snippet'], out)}"]
     if len(found) == limit:
-        lines.append(f"The newest {len(found)}: --limit shows more, more words find less.")
+        lines.append(f"There may be more: --limit {5 * limit} shows older ones.")
     return lines + _unindexed(answer)
 
 
