@@ -743,9 +743,7 @@ def test_a_search_says_where_there_may_be_more() -> None:
     hit = {"session": "s", "project": "p", "role": "user", "at": None, "snippet": "a \x02b\x03"}
     found = {"hits": [hit, hit], "behind": 0}
     assert tables.hits(found, NOW, FILE, limit=3) == ["s  p  user", "  a **b**"] * 2
-    assert tables.hits(found, NOW, FILE, limit=2)[4:] == [
-        "The newest 2: --limit shows more, more words find less."
-    ]
+    assert tables.hits(found, NOW, FILE, limit=2)[4:] == ["There may be more: --limit 10 shows older ones."]
 
 
 def test_hooks_go_in_and_out_in_a_sentence(
