@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+from sessiond.ci import ci_context
 from sessiond.token import Token, find_token
 from sessionsync import __version__, projects
 from sessionsync.archiving import CACHE, COLD, Archiving
@@ -21,7 +22,7 @@ from sessionsync.digests import Digests
 from sessionsync.elsewhere import Elsewhere
 from sessionsync.errors import ConfigError
 from sessionsync.events import Emit
-from sessionsync.model import Context, rfc3339
+from sessionsync.model import rfc3339
 from sessionsync.paths import home
 from sessionsync.privacy.gate import Gate
 from sessionsync.pull import Pull
@@ -259,22 +260,3 @@ class Engine:
 def _open_state(paths: Paths, now: float) -> tuple[Store, Path | None]:
     paths.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     return open_or_set_aside(paths.state_db, rfc3339(now).replace(":", ""))
-
-
-def ci_context(environ: Mapping[str, str]) -> Context:
-    """Where a CI job works, from the variables of GitHub Actions; empty elsewhere."""
-    if environ.get("GITHUB_ACTIONS") != "true":
-        return Context()
-
-    def number(text: str) -> int:
-        return int(text) if text.isdigit() else 0
-
-    reference = environ.get("GITHUB_REF", "").split("/")
-    pull = number(reference[2]) if reference[:2] == ["refs", "pull"] and len(reference) > 2 else 0
-    return Context(
-        repo=environ.get("GITHUB_REPOSITORY", ""),
-        branch=environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF_NAME", ""),
-        commit=environ.get("GITHUB_SHA", ""),
-        pr=pull,
-        run_id=number(environ.get("GITHUB_RUN_ID", "")),
-    )

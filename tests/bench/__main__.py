@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from tests.bench import bulk, fleet, growth, hook, latency, peers, requests, searching
+from tests.bench import bulk, fleet, growth, hook, job, latency, peers, requests, searching
 from tests.bench.figures import Figure, machine, row, write
 
 
@@ -32,6 +32,7 @@ PARTS: dict[str, Measure] = {
     "bulk": bulk.measure,
     "fleet": fleet.measure,
     "searching": searching.measure,
+    "job": job.measure,
     "peers": peers.measure,
 }
 
