@@ -172,7 +172,7 @@ class Restoring:
             or (pull and session.summary.context.pr == pull)
         ]
         known = known if known or filed else self._archived(lambda said: _is_about(said, issue, pull))
-        return self._newest(known, filed, f"about {what}")
+        return self._newest(known, filed, f"about {what}", besides="context")
 
     def context_of(self, issue: int) -> Known | None:
         """An issue's own context file, that of the current folder's project first; None if none is known."""
@@ -236,8 +236,12 @@ class Restoring:
         catalog = self.catalog
         return [] if catalog is None else [(catalog, session) for session in catalog.sessions()]
 
-    def _newest(self, known: list[Known], filed: list[Filed], what: str) -> Known:
+    def _newest(self, known: list[Known], filed: list[Filed], what: str, besides: str = "") -> Known:
+        """The newest; one of the source `besides` only where there is no other: it is put back as well."""
         found = self._merged(known, filed)
+        found = [session for session in found if session.ref.source != besides] or found
+        if not found and self.notes:
+            raise RestoreError(f"Whether there is a session {what} is not known: {self.notes[0]}")
         if not found:
             raise NoSuchSession(
                 f"There is no session {what}.",
