@@ -449,10 +449,10 @@ class Push:
         )
 
     def _issue_of(self, session: Session) -> int:
-        """The issue that a session names, unless that is of another repository than the comments'."""
-        said, ours = session.summary.context, self._config.github.repo.lower()
+        """The issue that the session or the CI job names, unless it is of another repository than these."""
+        said, here, ours = session.summary.context, self._context, self._config.github.repo.lower()
         is_ours = not said.repo or said.repo.lower().split("/")[-2:] == ours.split("/")
-        return (said.issue if is_ours else 0) or self._context.issue
+        return (said.issue if is_ours else 0) or (here.issue if here.repo.lower() in {"", ours} else 0)
 
     def _record(self, repository: Repository, whose: Whose) -> dict[int, Held]:
         """The comments that hold the session's record now, by part; of doubles the oldest counts."""
