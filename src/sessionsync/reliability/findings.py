@@ -108,6 +108,13 @@ FINDINGS: dict[str, Kind] = {
     # GitHub and the archive
     **_pauses("github", "GitHub"),
     **_pauses("archive", "The archive"),
+    "archive_needs_repository": Kind(
+        WARNING,
+        "archive",
+        "The archive is to lie in the repository, and none is set.",
+        "Set github.repo, or another archive.url.",
+        is_outside=True,
+    ),
     "github_latency_high": Kind(
         WARNING,
         "github",

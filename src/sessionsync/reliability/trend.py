@@ -134,3 +134,31 @@ def grouped(bins: Iterable[tuple[int, float]], newest: int, count: int, of: int)
         for each in groups
         if each
     ]
+
+
+class Growth:
+    """A number that is kept for long and at a slow pace, such as bytes used: when it reaches a limit.
+
+    A sample that comes sooner than `every_s` after the last one is left out; `kept` of them are kept.
+    """
+
+    def __init__(self, every_s: float, kept: int = 36) -> None:
+        self.every_s = every_s
+        self._points: deque[Point] = deque(maxlen=kept)
+
+    def add(self, at: float, value: float) -> None:
+        """Take in a sample."""
+        if self._points and at < self._points[-1][0]:
+            self._points.clear()
+        if not self._points or at - self._points[-1][0] >= self.every_s:
+            self._points.append((at, value))
+
+    def left_s(self, limit: float) -> float | None:
+        """Seconds from the newest sample until `limit` at this pace; None where it does not grow so far."""
+        if len(self._points) < LEAST_POINTS or (slope := theil_sen(self._points)) <= 0:
+            return None
+        return max(0.0, (limit - self._points[-1][1]) / slope)
+
+    def restart(self) -> None:
+        """Forget what was: a new window of a limit begins."""
+        self._points.clear()
