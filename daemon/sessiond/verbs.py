@@ -181,7 +181,8 @@ class Verbs:
             app.capture.call(self._capture_all, CHECKPOINT_S)
         due, refused = self._waiting(session), self._buried(session)
         if dry_run:
-            return {"due": due + added, "pushed": 0, "left": due + added, "buried": refused}
+            counts = {"due": due + added, "pushed": 0, "left": due + added, "buried": refused}
+            return counts | (self._held() if due + added else {})
         self._push_now(session, buried=False)
         until = time.monotonic() + number(params, "wait", 0.0)
         while self._moving(session) and time.monotonic() < until:
@@ -194,7 +195,8 @@ class Verbs:
     def retry(self, params: Params) -> Answer:
         """Try again what waits or is buried, now."""
         session = self._session(params)
-        return {"due": self._push_now(session, buried=True)}
+        due = self._push_now(session, buried=True)
+        return {"due": due, **(self._held() if due else {})}
 
     def resolve(self, params: Params) -> Answer:
         """Settle a conflict: which of the two versions the record is."""
@@ -413,6 +415,11 @@ class Verbs:
         if archiving is not None and app.modes.may_push() and not archiving.is_stuck:
             lanes.append(Lane.ARCHIVE)
         return any(_count(app.engine.queue.items(lane=lane), session) for lane in lanes)
+
+    def _held(self) -> Answer:
+        """What keeps everything from being sent, and what to do; nothing where nothing does."""
+        mode = self._app.modes.now()
+        return {} if mode.name == "normal" else {"reason": mode.reason, "hint": mode.hint}
 
     def _why(self) -> Answer:
         """Why something is left, and what to do; nothing where it is just not its turn yet."""

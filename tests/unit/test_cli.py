@@ -345,6 +345,8 @@ ON_THEIR_WAY = "They are on their way: `sessiond ctl queue` shows how far.\n"
         (["sync"], {}, COUNTS | {"due": 0, "pushed": 0, "left": 0}, "Nothing waits.\n"),
         (["sync", "abc", "--full", "--dry-run"], {"session": "abc", "full": True, "dry_run": True}, COUNTS, "3 checkpoints would be sent.\nNothing was sent.\n"),
         (["retry"], {}, {"due": 0}, "Nothing waits.\n"),
+        (["retry"], {}, {"due": 2, "reason": "No network.", "hint": "Wait."}, "2 checkpoints to be sent, but: No network.\nWait.\n"),
+        (["sync", "--dry-run"], {"dry_run": True}, COUNTS | {"reason": "No network.", "hint": "Wait."}, "3 checkpoints to be sent, but: No network.\nWait.\nNothing was sent.\n"),
         (["retry", "abc"], {"session": "abc"}, {"due": 1}, "1 checkpoint is tried now.\n"),
         (["pause"], {}, PAUSE, "Nothing is sent for now: a pause was asked for.\nResume ends it.\n"),
         (["pause"], {}, STAYS, "Everything stays on this machine: no repository is set.\nSet github.repo.\nIt is paused as well: `sessiond ctl resume` ends that.\n"),

@@ -371,15 +371,22 @@ def synced(answer: Json, _now: float, _out: Terminal) -> list[str]:
 
 def to_sync(answer: Json, _now: float, _out: Terminal) -> list[str]:
     """`ctl sync --dry-run`."""
-    return [f"{count(answer['due'], 'checkpoint')} would be sent.", "Nothing was sent."]
+    return [*_waiting(answer, "would be sent"), "Nothing was sent."]
 
 
 def retried(answer: Json, _now: float, _out: Terminal) -> list[str]:
     """`ctl retry`."""
-    due = answer["due"]
-    return [
-        f"{count(due, 'checkpoint')} {'is' if due == 1 else 'are'} tried now." if due else "Nothing waits."
-    ]
+    if not answer["due"]:
+        return ["Nothing waits."]
+    return _waiting(answer, "is tried now" if answer["due"] == 1 else "are tried now")
+
+
+def _waiting(answer: Json, otherwise: str) -> list[str]:
+    """How many checkpoints there are to send, and why they stay, where they do."""
+    due, reason = count(answer["due"], "checkpoint"), clean(answer.get("reason", "")).removesuffix(".")
+    if not reason:
+        return [f"{due} {otherwise}."]
+    return [f"{due} to be sent, but: {reason}.", *filter(None, [clean(answer.get("hint", ""))])]
 
 
 def checkpointed(answer: Json, _now: float, _out: Terminal) -> list[str]:
