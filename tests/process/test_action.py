@@ -36,8 +36,8 @@ STEP_KEYS = {
     "with",
     "continue-on-error",
 }
-# Of the 1,000 an hour that a job's token has: 20 jobs of two steps each
-MOST_REQUESTS = 50
+# Of the 1,000 an hour that a job's token has, for both steps
+MOST_REQUESTS = 20
 
 
 @pytest.fixture
@@ -235,3 +235,32 @@ def test_it_installs_itself_with_hashes(job: Any, tmp_path: Path) -> None:
     if "could not be installed" in ran.said:
         pytest.skip(f"the package index cannot be reached: {ran.said[-300:]}")
     assert (ran.code, ran.outputs["resumed"], ran.warnings) == (0, "false", [])
+
+
+def test_the_issues_context_file_comes_along_but_the_transcript_is_resumed(job: Any) -> None:
+    one = job("one", about_issue(1), name="issues")
+    agent = an_agent(one, "hello")
+    one.write(agent)
+    notes = one.checkout / ".claude" / "sessions" / "1.md"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("# Issue 1\n\n## Next\n- write it\n")
+    assert one.use("save").outputs["saved"] == "true"
+    notes.write_text("# Issue 1\n\n## Next\n- test it\n")  # the newest of the issue
+    assert one.use("save").outputs["saved"] == "true"
+    two = job("two", about_issue(1), name="issues")
+    put = two.use("restore")
+    assert put.outputs["session-id"] == agent.session, put.said
+    assert "test it" in (two.checkout / ".claude" / "sessions" / "1.md").read_text()
+
+
+def test_comments_in_another_repository_are_not_sent_to_an_issue_of_that_number(
+    job: Any, gh: FakeGitHub
+) -> None:
+    gh.add_repo("o/sessions")
+    gh.add_issue("o/sessions", "Has nothing to do with it")
+    runner = job("one", about_issue(1), name="issues")
+    runner.github["repository"] = "o/sessions"  # what the settings name; the job is another's
+    runner.write(an_agent(runner, "hello"))
+    assert runner.use("save", archive="").outputs["saved"] == "true"
+    assert not gh.comments("o/sessions", 1)
+    assert gh.comments("o/sessions", 2)
