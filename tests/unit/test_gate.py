@@ -8,16 +8,16 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
+from re import _parser  # type: ignore[attr-defined]
 
 import pytest
 
 from sessionsync.errors import ConfigError, RedactionFailed
 from sessionsync.privacy.gate import BLOCK_BYTES, Gate
-from sessionsync.privacy.rules import KINDS, RULES, Rule
+from sessionsync.privacy.rules import KINDS, RULES, RUN, Rule, runs
 from tests.conftest import samples
+from tests.planted import ALNUM, HEX, PLANTED
 
-ALNUM = "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8s9T0u1V2w3X4y5Z6"
-HEX = "0123456789abcdef" * 4
 JWT = f"eyJ{ALNUM[:20]}.eyJ{ALNUM[:24]}.{ALNUM[:30]}"
 BODY = "\n".join([("MIIEowIBAAKCAQEA" + ALNUM[:48])[:64]] * 3 + ["q7R8s9=="])
 BEGIN, END = "-----BEGIN RSA PRIVATE KEY-----", "-----END RSA PRIVATE KEY-----"
@@ -36,7 +36,7 @@ SECRETS = [
     ("openai_key", "sk-" + ALNUM[:48], "%s"),
     ("openai_key", "sk-" + "proj-" + ALNUM + "-_" + ALNUM[:20], "%s"),
     ("slack_token", "xoxb-" + "123456789012-" + ALNUM[:24], "%s"),
-    ("slack_token", "T0ABCDEF1/B0ABCDEF2/" + ALNUM[:24], "https://hooks.slack.com/services/%s"),
+    ("slack_webhook", "T0ABCDEF1/B0ABCDEF2/" + ALNUM[:24], "https://hooks.slack.com/services/%s"),
     ("stripe_key", "sk_" + "live_" + ALNUM[:24], "%s"),
     ("stripe_key", "whsec_" + ALNUM[:32], "%s"),
     ("google_key", "AIza" + "Sy_-" + ALNUM[:31], "?key=%s&x=1"),
@@ -69,8 +69,10 @@ SECRETS = [
     ("api_key", HEX[:20], "X-Api-Key: %s"),
     ("api_key", "supersecretvalue123", "OPENAI_API_KEY=%s"),
     ("private_key", KEY, "%s"),
+    *((plant.kind, plant.secret, plant.around) for plant in PLANTED),
 ]
 NEAR = [
+    *(plant.near for plant in PLANTED),
     "AKIA0123",  # too short
     "XAKIAIOSFODNN7EXAMPLE",  # inside a word
     "ghp_short",
@@ -296,6 +298,36 @@ class TestJson:
         )
 
 
+class TestEscapes:
+    """The same text can be written in many ways in JSON."""
+
+    @pytest.mark.parametrize(
+        ("written", "read"),
+        [
+            (r"\u0067hp_" + ALNUM[:36], "[REDACTED:github_token]"),
+            (r"postgres:\/\/me:hunter2@db\/x", "postgres://me:[REDACTED:url_password]@db/x"),
+            (r"password\u003dhunter2", "password=[REDACTED:password]"),
+            ("".join(f"\\u{ord(c):04X}" for c in "ghp_" + ALNUM[:36]), "[REDACTED:github_token]"),
+            ("".join(f"\\u{ord(c):04x}" for c in KEY), f"{BEGIN}\n" + "[REDACTED:private_key]\n" * 4 + END),
+        ],
+    )
+    def test_a_secret_written_with_escapes_is_found(self, gate: Gate, written: str, read: str) -> None:
+        line = f'{{"uuid":"a\\u002fb", "a" : "{written}","n":1.50,"c":"\\u003c\\/"}}\n'
+        cleared, count = gate.data("a.jsonl", line.encode() * 2)
+        assert count == 2
+        assert json.loads(cleared.split(b"\n")[0])["a"] == read
+        assert cleared.startswith(b'{"uuid":"a\\u002fb", "a" : "')  # the rest keeps its bytes
+        assert cleared.endswith(b'","n":1.50,"c":"\\u003c\\/"}\n')
+        nested = json.dumps({"tool": line}).encode()
+        inner = json.loads(gate.data("a.jsonl", nested)[0])["tool"]
+        assert json.loads(inner)["a"] == read
+        assert gate.data("a.jsonl", cleared) == (cleared, 0)
+
+    def test_never_across_records(self, gate: Gate) -> None:
+        data = b'{"a":"\\u0067hp_a1B2c3D4e5"}\n{"a":"F6g7H8i9J0k1L2m3N4o5P6q7"}\n'
+        assert gate.data("a.jsonl", data) == (data, 0)
+
+
 class TestOwnRules:
     def test_the_whole_match_goes_or_its_group(self) -> None:
         gate = Gate(patterns=[r"ACME-\d+", r"room (?P<secret>\w+)", "größe ☃"])
@@ -428,6 +460,12 @@ def test_hostile_lines_take_no_time(gate: Gate) -> None:
         b"\\" * 500_000 + b'"',
         b"AKIA" * 120_000,
         b"sk-proj-" * 60_000,
+        b'\\"' * 300_000,
+        b"\\u0041" * 100_000,
+        b"MT" * 300_000,
+        b"a1B2_" * 100_000,
+        b" -u a:" * 100_000,
+        b"machine " * 80_000,
     ]
     begun = time.perf_counter()
     for data in hostile:
@@ -458,3 +496,23 @@ FORMATS = (
     "copilot-cli-events",
     "gemini-cli-legacy-session-json",
 )
+
+
+def test_forms_that_are_looked_for_in_runs_are_as_long_as_one() -> None:
+    """Else a token would be too short to be looked at."""
+    for rule in RULES:
+        if rule.in_run:
+            least, _ = _parser.parse(rule.pattern.pattern.decode()).getwidth()
+            assert least >= RUN, rule.kind
+
+
+def test_a_form_more_costs_little(gate: Gate) -> None:
+    """What is not in a run of signs is searched by few rules: else all of them would cost what they find."""
+    text = b'{"type":"user","text":"' + b"so that is what it was about, and no more " * 50 + b'"}\n'
+    assert runs(text) == (b"", b"")
+    assert sum(not rule.in_run for rule in RULES) * 3 < len(RULES)
+
+
+def test_at_least_forty_kinds_are_planted_with_a_near_miss() -> None:
+    assert len({plant.kind for plant in PLANTED}) >= 40
+    assert all(plant.near for plant in PLANTED)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NewType
 
 from sessionsync.errors import ConfigError, RedactionFailed
 from sessionsync.privacy import keys
-from sessionsync.privacy.rules import CUSTOM, CUT_OFF, HALF, RULES, Span, secret
+from sessionsync.privacy.rules import CUSTOM, CUT_OFF, HALF, RULES, Span, found, secret
 
 ClearedText = NewType("ClearedText", str)
 """Text that has been through the gate: the only thing that is sent to GitHub."""
@@ -34,6 +34,9 @@ _FIELDS = (
 _FIELD = re.compile(rb'"(?:%b)"[ \t]*:[ \t]*"(?:[^"\\\n]|\\.)*\Z' % "|".join(_FIELDS).encode())
 _FIELD_BYTES = 1024
 _HALF_BYTES = 8192
+_ESCAPED = re.compile(rb"\\u00[2-7][0-9A-Fa-f]|\\/")
+# A string of JSON, or its beginning where the line ends within it.
+_STRING = re.compile(rb'"(?:[^"\\\n]++|\\[^\n])*+(?:"|\\?)')
 _MARK = b"[REDACTED:%b]"
 
 
@@ -106,14 +109,16 @@ class Gate:
         Names are not redacted, since a session is restored under them.
         """
         data = name.encode("utf-8", "surrogateescape")
-        found = (match for rule in RULES if rule.certain for match in rule.matches(data, data.lower()))
-        return self._on and any(not self._allows(match) for match in found)
+        return self._on and any(not self._allows(match) for *_, match in found(data, certain_only=True))
 
     def _redact(self, data: bytes, *, whole_json: bool) -> Redacted:
         lines = _merged(keys.in_lines(data))
         cleared = self._replace(data, lines, Counter())
         kinds = Counter({keys.KIND: keys.count(data, lines)} if lines else {})
-        cleared = b"".join(self._replace(block, self._spans(block), kinds) for block in _blocks(cleared))
+        cleared = b"".join(
+            self._unescape(self._replace(block, self._spans(block), kinds), kinds)
+            for block in _blocks(cleared)
+        )
         if whole_json and cleared != data and not _is_json(cleared) and _is_json(data):
             return self._redact_values(data, indent=2)
         return Redacted(cleared, kinds)
@@ -123,12 +128,10 @@ class Gate:
         return _merged([*keys.in_strings(block), *self._ruled(block), *self._custom(block)])
 
     def _ruled(self, block: bytes) -> Iterator[Span]:
-        lower = block.lower()
-        for rank, rule in enumerate(RULES, start=1):
-            for match in rule.matches(block, lower):
-                span = Span(*match.span(match.lastgroup or 0), rank, rule.kind)
-                if not self._allows(match) and (rule.certain or not _holds_together(block, span)):
-                    yield span
+        for rank, rule, match in found(block):
+            span = Span(*match.span(match.lastgroup or 0), rank, rule.kind)
+            if not self._allows(match) and (rule.certain or not _holds_together(block, span)):
+                yield span
 
     def _custom(self, block: bytes) -> Iterator[Span]:
         start = 0
@@ -182,15 +185,41 @@ class Gate:
         kinds.update(span.kind for span in spans)
         return cleared
 
+    def _unescape(self, block: bytes, kinds: Counter[str]) -> bytes:
+        """Clear the strings in which a letter or sign is written as an escape, where no rule knows it."""
+        if b"\\u00" not in block and b"\\/" not in block:
+            return block
+
+        def cleared(match: re.Match[bytes]) -> bytes:
+            string = match[0]
+            if not _ESCAPED.search(string):
+                return string
+            try:
+                value = json.loads(string)
+            except ValueError:
+                return string
+            at = match.start()
+            holds = _FIELD.search(match.string, max(0, at - _FIELD_BYTES), at + 1)
+            if holds and not self.names_secret(value):
+                return string
+            clear = self._redact(value.encode("utf-8", "surrogatepass"), whole_json=False)
+            kinds.update(clear.kinds)
+            text = clear.data.decode("utf-8", "surrogatepass")
+            return json.dumps(text).encode() if clear.kinds else string
+
+        return b"\n".join(
+            _STRING.sub(cleared, line) if _ESCAPED.search(line) else line for line in block.split(b"\n")
+        )
+
     def _redact_values(self, data: bytes, *, indent: int | None = None) -> Redacted:
         """Clear JSON one string after another, where that is not possible in its text."""
         kinds: Counter[str] = Counter()
 
         def cleared(value: Any) -> Any:
             if isinstance(value, str):
-                found = self._redact(value.encode("utf-8", "surrogatepass"), whole_json=False)
-                kinds.update(found.kinds)
-                return found.data.decode("utf-8", "surrogatepass")
+                clear = self._redact(value.encode("utf-8", "surrogatepass"), whole_json=False)
+                kinds.update(clear.kinds)
+                return clear.data.decode("utf-8", "surrogatepass")
             if isinstance(value, list):
                 return [cleared(item) for item in value]
             if isinstance(value, dict):
