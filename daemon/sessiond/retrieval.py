@@ -377,6 +377,8 @@ class Restoring:
             if (session.project_key or session.project_hash) and not is_of(session, key):
                 its = session.project_key or "another"
                 self.notes.append(f"{home} is of the project {key}, the session of {its}.")
+        elif is_transcript and session.ref in self._lying_here():
+            home = self._here
         else:
             home = home_of(session, began, self._here)
         if not is_transcript:

@@ -597,6 +597,9 @@ def test_a_project_that_is_not_here_is_said(machine: Machine, tmp_path: Path) ->
     assert put.parent.name == folder_name(str(machine.here))
     done = machine("continue")  # it is of another project, but lies in this one's folder now
     assert (done.code, done.out) == (0, f"cd {machine.here} && claude --resume {agent.session}\n")
+    put.write_bytes(put.read_bytes()[:-20])
+    assert machine("restore", agent.session, "--force").code == 0
+    assert transcripts_of(machine, agent.session) == [put]
 
 
 def test_where_its_folder_is_another_project_by_now_it_is_not_put_there(

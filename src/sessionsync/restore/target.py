@@ -410,7 +410,7 @@ def home_of(session: Known, cwd: str, here: Path) -> Path:
         return here
     if own is not None and (not session.project_key or _still(session, own)):
         return Path(own)
-    was = f", and was begun in {cwd}" if cwd else ""
+    was = f", and was begun in {cwd}" if cwd and cwd != session.project_key else ""
     raise ProjectElsewhere(
         f"The project of session {session.name} is not here: it is {session.project_key or 'unknown'}{was}.",
         hint="Change into its folder on this machine, or name that with --cwd DIR.",
