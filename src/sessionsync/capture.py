@@ -32,14 +32,14 @@ from sessionsync.queue import ARCHIVE, Queue
 from sessionsync.remote.tiers import tier_of
 from sessionsync.sources import Source
 from sessionsync.sources.folders import is_hidden, readable
+from sessionsync.sources.lines import LINE_BYTES
 from sessionsync.vault import Copy, Mirror, Root, SessionVault, StoredFile, Vault
 
 # What is compared at each capture to see whether what was read before is still there.
 HEAD_BYTES = 4 * 1024
 TAIL_BYTES = 64 * 1024
-# What is held in memory of a file at once, and of a line that does not end.
+# What is held in memory of a file at once.
 BLOCK_BYTES = 4 * 1024 * 1024
-LINE_BYTES = 64 * 1024 * 1024
 # The vault takes a segment at a checkpoint, at this many bytes or at this age.
 SEGMENT_BYTES = 256 * 1024
 SEGMENT_AGE_S = 60.0

@@ -173,7 +173,7 @@ def test_wrong_settings_at_a_reload_change_nothing(place: Path) -> None:
         assert user.type("ctl", "health").returncode == 5
         user.check_kept(user.say("still backed up"))
         file.write_text("[health]\ninterval_seconds = 60\n")
-        assert user.type("ctl", "reload").stdout == "changed: health.interval_seconds\n"
+        assert user.type("ctl", "reload").stdout == "The settings are read; changed: health.interval_seconds.\n"
         assert codes(user.status()) == set()
 
 
@@ -736,7 +736,7 @@ def test_each_refusal_says_what_to_do_and_ends_with_its_cause(place: Path, gh: F
         refused("github_repository_public", "public", "github.allow_public = true")
         assert gh.requests(writes=True) == []
         (place / "s" / "config.toml").write_text("[github]\nallow_public = true\n")
-        assert user.type("ctl", "reload").stdout == "changed: github.allow_public\n"
+        assert user.type("ctl", "reload").stdout == "The settings are read; changed: github.allow_public.\n"
         mended()
         gh.delete_repo("o/r")
         more()

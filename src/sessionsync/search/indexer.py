@@ -10,6 +10,7 @@ from sessionsync.catalog import Catalog, File, Session
 from sessionsync.errors import CopyError, NoSuchSession
 from sessionsync.search.index import Index, Row, numbered
 from sessionsync.sources import Source
+from sessionsync.sources.lines import LINE_BYTES
 from sessionsync.sources.passages import Passage
 from sessionsync.vault import Mirror, Vault
 
@@ -228,11 +229,11 @@ def behind(index: Index, catalog: Catalog, since: float = 0.0) -> list[int]:
 
 
 def _blocks(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """The bytes [start, end) of a copy in blocks that end on lines, each with its offset."""
+    """The bytes [start, end) of a copy in blocks that end on lines, if those end, each with its offset."""
     while start < end:
         size = BLOCK_BYTES
         data = read(start, min(start + size, end))
-        while start + len(data) < end and b"\n" not in data:
+        while start + len(data) < end and size < LINE_BYTES and b"\n" not in data:
             size *= 2
             data = read(start, min(start + size, end))
         if start + len(data) < end:
