@@ -585,6 +585,17 @@ def test_every_command_has_help_with_an_example(sessiond: Run, path: str, comman
     assert not reads or "--json" in out
 
 
+@pytest.mark.parametrize("group", [[], ["ctl"], ["hooks"]], ids=lambda group: "".join(group) or "sessiond")
+def test_the_list_of_commands_is_read_to_its_ends(
+    sessiond: Run, group: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = sessiond(*group, "--help")
+    commands_of = out.partition("Commands:\n")[2].partition("Example:")[0].splitlines()
+    assert len(commands_of) > 3
+    assert [line for line in commands_of if line.endswith("...")] == []
+
+
 def test_each_control_verb_has_its_command() -> None:
     assert set(commands.ctl.commands) == {*LOOKS, *ACTS}
 

@@ -67,7 +67,11 @@ def run(context: click.Context) -> None:
     context.exit(app.run(os.environ, debug=bool(context.obj)))
 
 
-@sessiond.command("list", epilog=example("sessiond list", "sessiond list --project ."))
+@sessiond.command(
+    "list",
+    short_help="What sessions there are, and where their copies lie.",
+    epilog=example("sessiond list", "sessiond list --project ."),
+)
 @click.option(
     "--project",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -102,9 +106,10 @@ def _sessions(project: Path | None) -> Json:
 
 
 @sessiond.command(
+    short_help="Capture and push once, as in CI, without a daemon.",
     epilog=example(
         "sessiond sync --once --timeout 300", "sessiond sync --once --textfile /var/lib/node/s.prom"
-    )
+    ),
 )
 @click.option("--once", is_flag=True, required=True, help="Until everything is through, then end.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=600, show_default=True)
@@ -130,6 +135,7 @@ def sync(
 
 @sessiond.command(
     context_settings={"ignore_unknown_options": True, "help_option_names": ["-h", "--help"]},
+    short_help="What Claude Code runs at an event.",
     epilog=example("sessiond hook Stop < event.json", "sessiond hook PreCompact --passthrough | next-hook"),
 )
 @click.argument("event", metavar="EVENT")
@@ -144,7 +150,10 @@ def hook(*, event: str, passthrough: bool) -> None:
     hooked.run([event, "--passthrough"] if passthrough else [event])
 
 
-@sessiond.group(epilog=example("sessiond hooks install", "sessiond hooks status"))
+@sessiond.group(
+    short_help="Have Claude Code tell sessiond when a turn ends.",
+    epilog=example("sessiond hooks install", "sessiond hooks status"),
+)
 def hooks() -> None:
     """Claude Code's settings: have it tell sessiond at once when a turn, a subagent or a session ends."""
 
@@ -167,7 +176,11 @@ def scoped(function: Function) -> Function:
     return scope(project(function))
 
 
-@hooks.command("install", epilog=example("sessiond hooks install", "sessiond hooks install --scope project"))
+@hooks.command(
+    "install",
+    short_help="Add four entries to Claude Code's settings.",
+    epilog=example("sessiond hooks install", "sessiond hooks install --scope project"),
+)
 @scoped
 @as_json
 def hooks_install(*, scope: str, project: Path, as_json: bool) -> None:
@@ -179,7 +192,7 @@ def hooks_install(*, scope: str, project: Path, as_json: bool) -> None:
     tell({"file": str(file), "changed": changed}, tables.hooks_in, as_json=as_json)
 
 
-@hooks.command("uninstall", epilog=example("sessiond hooks uninstall"))
+@hooks.command("uninstall", short_help="Take them out again.", epilog=example("sessiond hooks uninstall"))
 @scoped
 @as_json
 def hooks_uninstall(*, scope: str, project: Path, as_json: bool) -> None:
@@ -192,7 +205,11 @@ def hooks_uninstall(*, scope: str, project: Path, as_json: bool) -> None:
     tell(answer, tables.hooks_out, as_json=as_json)
 
 
-@hooks.command("status", epilog=example("sessiond hooks status", "sessiond hooks status --json"))
+@hooks.command(
+    "status",
+    short_help="Where they are, and when one was last heard of.",
+    epilog=example("sessiond hooks status", "sessiond hooks status --json"),
+)
 @click.option(
     "--project",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -207,7 +224,10 @@ def hooks_status(*, project: Path, as_json: bool) -> None:
     tell(settings.status(os.environ, paths(os.environ), project.absolute()), tables.hooks, as_json=as_json)
 
 
-@sessiond.command(epilog=example("sessiond search 'blue green' --since 7d", "sessiond search --rebuild"))
+@sessiond.command(
+    short_help="Find sessions by what was said in them.",
+    epilog=example("sessiond search 'blue green' --since 7d", "sessiond search --rebuild"),
+)
 @click.argument("query", nargs=-1)
 @click.option("--rebuild", is_flag=True, help="Make the index anew from the copies.")
 @click.option(
@@ -261,11 +281,12 @@ def search(
 
 
 @sessiond.command(
+    short_help="Put a session back, so that the agent finds it.",
     epilog=example(
         "sessiond restore 3f2a9c1e",
         "sessiond restore 3f2a9c1e --at 2026-01-31T12:00:00Z --out /tmp/before",
         "sessiond restore --for-pr 12 --yes",
-    )
+    ),
 )
 @click.argument("session", metavar="[ID]", required=False)
 @click.option(
@@ -336,7 +357,11 @@ def restore(
     context.exit(code)
 
 
-@sessiond.command("continue", epilog=example("sessiond continue", 'eval "$(sessiond continue --latest)"'))
+@sessiond.command(
+    "continue",
+    short_help="Get the command that resumes a session of this project.",
+    epilog=example("sessiond continue", 'eval "$(sessiond continue --latest)"'),
+)
 @click.option("--latest", is_flag=True, help="The newest of this project, unasked.")
 @click.option("--force", is_flag=True, help="Also over a session that is open, or newer; that is kept.")
 @click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
@@ -362,7 +387,10 @@ def ctl() -> None:
 # --- look
 
 
-@ctl.command(epilog=example("sessiond ctl status", "sessiond ctl status --json | jq .safe_until"))
+@ctl.command(
+    short_help="Whether everything is safe, and where not, why.",
+    epilog=example("sessiond ctl status", "sessiond ctl status --json | jq .safe_until"),
+)
 @as_json
 def status(*, as_json: bool) -> None:
     """Whether everything is safe, and where not: since when, why, and what to do."""
@@ -386,7 +414,10 @@ def show(session: str, *, as_json: bool) -> None:
     look("show", tables.show, as_json=as_json, session=session)
 
 
-@ctl.command(epilog=example("sessiond ctl queue", "sessiond ctl queue --buried"))
+@ctl.command(
+    short_help="What waits to be sent, and why it has not gone yet.",
+    epilog=example("sessiond ctl queue", "sessiond ctl queue --buried"),
+)
 @click.option("--buried", is_flag=True, help="What GitHub has refused for good.")
 @as_json
 def queue(*, buried: bool, as_json: bool) -> None:
@@ -395,7 +426,8 @@ def queue(*, buried: bool, as_json: bool) -> None:
 
 
 @ctl.command(
-    epilog=example("sessiond ctl conflicts", "sessiond ctl conflicts --json | jq -r .conflicts[].id")
+    short_help="Sessions that were changed in two places.",
+    epilog=example("sessiond ctl conflicts", "sessiond ctl conflicts --json | jq -r .conflicts[].id"),
 )
 @as_json
 def conflicts(*, as_json: bool) -> None:
@@ -436,7 +468,10 @@ def events(*, limit: int, follow: bool, as_json: bool) -> None:
 # --- act
 
 
-@ctl.command(epilog=example("sessiond ctl checkpoint 3f2a9c1e"))
+@ctl.command(
+    short_help="Make a checkpoint of a session as it is now.",
+    epilog=example("sessiond ctl checkpoint 3f2a9c1e"),
+)
 @click.argument("session", metavar="ID")
 @as_json
 def checkpoint(session: str, *, as_json: bool) -> None:
@@ -446,6 +481,7 @@ def checkpoint(session: str, *, as_json: bool) -> None:
 
 @ctl.command(
     "sync",
+    short_help="Send now what waits.",
     epilog=example("sessiond ctl sync", "sessiond ctl sync --wait=60", "sessiond ctl sync --full --dry-run"),
 )
 @click.argument("session", metavar="[ID]", required=False)
@@ -488,7 +524,10 @@ def ctl_sync(
         context.exit(5 if answer.get("buried") else 1 if answer.get("left") else 0)
 
 
-@ctl.command(epilog=example("sessiond ctl retry", "sessiond ctl retry 3f2a9c1e"))
+@ctl.command(
+    short_help="Try again what GitHub has refused.",
+    epilog=example("sessiond ctl retry", "sessiond ctl retry 3f2a9c1e"),
+)
 @click.argument("session", metavar="[ID]", required=False)
 @as_json
 def retry(session: str | None, *, as_json: bool) -> None:
@@ -519,7 +558,7 @@ def resolve(session: str, *, keep: str, dry_run: bool, as_json: bool) -> None:
     tell(answer, tables.resolved, as_json=as_json)
 
 
-@ctl.command(epilog=example("sessiond ctl pause"))
+@ctl.command(short_help="Send nothing more until `resume`.", epilog=example("sessiond ctl pause"))
 @as_json
 def pause(*, as_json: bool) -> None:
     """Send nothing more until `resume`, also after a restart; the backup on this disk goes on."""
@@ -543,12 +582,13 @@ def local_only(state: str, *, dry_run: bool, as_json: bool) -> None:
 
 
 @ctl.command(
+    short_help="Whether the copies are what was stored.",
     epilog=example(
         "sessiond ctl verify",
         "sessiond ctl verify 3f2a9c1e --deep",
         "sessiond ctl verify --sample 1/7",
         "sessiond ctl verify --drill",
-    )
+    ),
 )
 @click.argument("session", metavar="[ID]", required=False)
 @click.option("--sample", metavar="N/T", help="Also read the N-th of T parts of all bytes.")
@@ -572,7 +612,9 @@ def verify(
     context.exit(1 if answer["bad"] else 0)
 
 
-@ctl.command(epilog=example("sessiond ctl repair 3f2a9c1e"))
+@ctl.command(
+    short_help="Heal a session's copies from each other.", epilog=example("sessiond ctl repair 3f2a9c1e")
+)
 @click.argument("session", metavar="ID")
 @as_json
 @click.pass_context
@@ -588,9 +630,10 @@ def repair(context: click.Context, session: str, *, as_json: bool) -> None:
 
 
 @ctl.command(
+    short_help="Make the best of a session that no copy has whole.",
     epilog=example(
         "sessiond ctl reconstruct 3f2a9c1e --dry-run", "sessiond ctl reconstruct 3f2a9c1e --out /tmp/s"
-    )
+    ),
 )
 @click.argument("session", metavar="ID")
 @click.option(
@@ -621,7 +664,10 @@ def reconstruct(
     context.exit(0 if answer["complete"] else 5)
 
 
-@ctl.command(epilog=example("sessiond ctl gc --dry-run", "sessiond ctl gc"))
+@ctl.command(
+    short_help="Remove from the backup what nothing names.",
+    epilog=example("sessiond ctl gc --dry-run", "sessiond ctl gc"),
+)
 @click.option("--dry-run", is_flag=True, help=DRY_HELP)
 @as_json
 def gc(*, dry_run: bool, as_json: bool) -> None:
