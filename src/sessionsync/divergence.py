@@ -5,7 +5,8 @@ where one is what redaction left of the other: in the common beginning wherever 
 where both have the same `uuid`.  A union holds
 
 - each line as often as the version that has it most often, so it is idempotent and drops nothing;
-- the common beginning first, and the lines of each version in their order;
+- the common beginning first, and the lines of each version in their order, but for lines without a `uuid`
+  that stand more than once: they say how things are, and the last one is ours;
 - where both go on differently, what theirs alone has before what ours alone has, so that an agent, which
   goes on from the last message in the file, goes on from ours.  Given the other way round it is the same
   lines in that other order;
