@@ -490,7 +490,7 @@ def run(environ: Mapping[str, str], *, debug: bool = False) -> int:
     try:
         return _run(environ, where, notify, debug=debug)
     except SessiondError as error:
-        notify.status(f"{error} {error.hint}")
+        notify.status(f"{str(error).rstrip('.')}. {error.hint}")
         # launchd starts anew whatever failed, and this would fail again
         if error.exit_code in FOR_A_PERSON and process.under_launchd(environ):
             sys.stderr.write(f"sessiond: {error.code}: {error}\n{error.hint}\n")

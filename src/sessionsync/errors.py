@@ -14,6 +14,7 @@ The class decides what happens next, never the text.  Every error has a stable `
     ├── DaemonError            what the daemon answered; code and exit code are its own
     │   ├── DaemonNotRunning   nobody listens on its socket
     │   └── DaemonSilent       somebody listens, but does not answer in time
+    ├── ServiceFailed          systemd or launchd did not do what was asked
     ├── StoreError             the state file cannot be used
     │   ├── StoreCorrupt       its content is broken: it is set aside and rebuilt
     │   ├── StoreTooNew        a newer sessiond wrote it: refused
@@ -137,6 +138,12 @@ class DaemonSilent(DaemonError):
     """Somebody listens on the daemon's socket, but does not answer in time."""
 
     code = "daemon_silent"
+
+
+class ServiceFailed(SessiondError):
+    """The service manager did not do what was asked, or the service does not start."""
+
+    code = "service_failed"
 
 
 class StoreError(SessiondError):

@@ -224,6 +224,91 @@ def hooks_status(*, project: Path, as_json: bool) -> None:
     tell(settings.status(os.environ, paths(os.environ), project.absolute()), tables.hooks, as_json=as_json)
 
 
+@sessiond.group(
+    short_help="The daemon as a service of yours.",
+    epilog=example("sessiond service install", "sessiond service status"),
+)
+def service() -> None:
+    """The daemon as a service of yours: a systemd user unit, or a launchd agent."""
+
+
+@service.command(
+    "install",
+    epilog=example(
+        "sessiond service install --linger", "sessiond service install --token-file ~/.github-token"
+    ),
+)
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Hand the GitHub token in this file (0600) to the service as a credential; systemd only.",
+)
+@click.option(
+    "--hardening/--no-hardening",
+    default=None,
+    help="With mounts of its own; else that is tried once, and left out where it does not work.",
+)
+@click.option(
+    "--linger/--no-linger",
+    "lingering",
+    default=None,
+    help="Run from boot on, also while you are not logged in; systemd only.",
+)
+@as_json
+def service_install(
+    *, token_file: Path | None, hardening: bool | None, lingering: bool | None, as_json: bool
+) -> None:
+    """Start the daemon at login and now, and come back when it is ready.
+
+    Again: what has changed since is brought up to date, else nothing happens.
+    """
+    from sessiond.cli import serving  # noqa: PLC0415 - only for this
+    from sessiond.service import Wish  # noqa: PLC0415
+
+    here = serving.of_here()
+    wish = Wish(token_file, hardening, serving.lingering(lingering, here.status()))
+    tell(here.install(wish), serving.render, as_json=as_json)
+
+
+@service.command("uninstall", epilog=example("sessiond service uninstall"))
+@as_json
+def service_uninstall(*, as_json: bool) -> None:
+    """Stop the service, and take away exactly what install made; sessions and backups stay."""
+    from sessiond.cli import serving  # noqa: PLC0415 - only for this
+
+    tell(serving.of_here().uninstall(), serving.render, as_json=as_json)
+
+
+@service.command("start", epilog=example("sessiond service start"))
+@as_json
+def service_start(*, as_json: bool) -> None:
+    """Start the service, and come back when it is ready, or with why it does not start."""
+    from sessiond.cli import serving  # noqa: PLC0415 - only for this
+
+    tell(serving.of_here().start(), serving.render, as_json=as_json)
+
+
+@service.command("stop", epilog=example("sessiond service stop"))
+@as_json
+def service_stop(*, as_json: bool) -> None:
+    """Stop the service until the next login, or the next start."""
+    from sessiond.cli import serving  # noqa: PLC0415 - only for this
+
+    tell(serving.of_here().stop(), serving.render, as_json=as_json)
+
+
+@service.command("status", epilog=example("sessiond service status", "sessiond service status --json"))
+@as_json
+@click.pass_context
+def service_status(context: click.Context, *, as_json: bool) -> None:
+    """Whether the service runs, and what it said last.  Exit code 3 when it does not run."""
+    from sessiond.cli import serving  # noqa: PLC0415 - only for this
+
+    answer = serving.of_here().status()
+    tell(answer, serving.render, as_json=as_json)
+    context.exit(0 if answer["state"] == "running" else 3)
+
+
 @sessiond.command(
     short_help="Find sessions by what was said in them.",
     epilog=example("sessiond search 'blue green' --since 7d", "sessiond search --rebuild"),
