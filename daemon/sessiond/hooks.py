@@ -120,7 +120,9 @@ def _content(file: Path) -> bytes | None:
     except OSError as problem:
         raise NotAllowed(
             f"{file} cannot be read: {problem.strerror}.",
-            hint="Run this as the user whose settings these are.",
+            hint="Something else lies where the agent's folder belongs: see CLAUDE_CONFIG_DIR."
+            if isinstance(problem, NotADirectoryError)
+            else "Run this as the user whose settings these are.",
         ) from problem
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

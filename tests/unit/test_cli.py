@@ -298,6 +298,13 @@ Everything until 07:59:58 is on this disk twice and on GitHub.
     assert narrow[0].startswith("\x1b[1;32mEverything")
 
 
+def test_nothing_is_said_twice_on_the_screen() -> None:
+    full = FULL | {"session": ""}
+    lines = status.render(a_status(findings=[full, FULL | {"code": "other", "message": "x"}]), NOW, FILE)
+    assert sum("The disk of /b is full" in line for line in lines) == 1
+    assert sum(line.startswith("  Critical ") for line in lines) == 1
+
+
 # --- against a daemon
 
 

@@ -50,7 +50,7 @@ def headline(status: Json, now: float) -> Headline:
 def _on_disk(status: Json, now: float) -> Headline | None:
     """What is wrong with the local copies; None where nothing is."""
     captured = seconds(status["captured_until"])
-    if found := next((found for found in status["findings"] if found["code"] in UNCOPIED), None):
+    if found := _uncopied(status):
         colour = "red" if found["severity"] == "critical" else "yellow"
         at = f"{clock(found['since'], now)} ({ago(found['since'], now)})"
         text = f"Not everything is on this disk twice since {at}: {_sentence(found['message'])}"
@@ -64,6 +64,10 @@ def _on_disk(status: Json, now: float) -> Headline | None:
     at = f"{clock(status['captured_until'], now)} ({span(now - captured)} ago)"
     text = f"What changed after {at} is not on this disk twice."
     return Headline(text, "Nothing to do: it is being backed up.", "red")
+
+
+def _uncopied(status: Json) -> Json | None:
+    return next((found for found in status["findings"] if found["code"] in UNCOPIED), None)
 
 
 def _on_github(status: Json, now: float) -> Headline:
@@ -157,6 +161,7 @@ def _rows(status: Json, now: float) -> list[tuple[str, str]]:
     rows += [
         ("Warning" if found["severity"] == "warning" else "Critical", _finding(found, now))
         for found in status["findings"]
+        if found["session"] or found is not _uncopied(status)  # the first lines are all of that one
     ]
     return rows
 
