@@ -2,21 +2,24 @@
 
 import json
 import os
+import platform
 import pty
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
-from sessiond import process
+from sessiond import build, process
 from sessiond.__main__ import main
 from sessiond.cli import commands, status, tables
 from sessiond.cli.terminal import (
@@ -624,7 +627,10 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_version() -> None:
-    assert run("--version").stdout == f"sessiond {__version__}\n"
+    built, under, libraries = run("--version").stdout.splitlines()
+    assert built == f"sessiond {__version__}" + (f" (commit {build.commit()})" if build.commit() else "")
+    assert under.startswith(f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, ")
+    assert f"httpx {metadata.version('httpx')}" in libraries.split(", ")
 
 
 def test_what_is_typed_often_imports_little(daemon: Daemon) -> None:
@@ -837,8 +843,11 @@ def test_events_are_a_line_each() -> None:
         "session": "claude:s1",
         "number": 3,
         "reason": "a\nb",
+        "where": ["vault: x", "mirror: x"],
     }
-    assert tables.events({"events": [event]}, NOW, FILE) == ["08:00:00  push_failed  claude:s1  reason=a b"]
+    assert tables.events({"events": [event]}, NOW, FILE) == [
+        "08:00:00  push_failed  claude:s1  reason=a b where=vault: x, mirror: x"
+    ]
 
 
 @pytest.mark.parametrize(

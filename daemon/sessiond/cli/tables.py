@@ -209,10 +209,14 @@ def events(answer: Json, now: float, _out: Terminal) -> list[str]:
     lines = []
     for each in answer["events"]:
         known = {"at", "event", "session", "number"}
-        fields = " ".join(f"{clean(k)}={clean(v)}" for k, v in each.items() if k not in known)
+        fields = " ".join(f"{clean(k)}={_value(v)}" for k, v in each.items() if k not in known)
         words = (clock(each["at"], now), clean(each["event"]), clean(each["session"]), fields)
         lines.append("  ".join(word for word in words if word))
     return lines
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(clean, value)) if isinstance(value, list) else clean(value)
 
 
 def health(answer: Json, now: float, out: Terminal) -> list[str]:
