@@ -261,6 +261,19 @@ def test_sleep_is_not_time_to_mend(machine: Machine) -> None:
     assert closed.seconds == pytest.approx(120)
 
 
+def test_sleep_that_no_beat_has_told_of_is_not_time_to_mend_either(machine: Machine) -> None:
+    machine.ledger.follow([damaged(machine.wall)], machine.clocks())
+    machine.runs(60)
+    machine.sleeps(8 * 3600)
+    (closed,) = machine.ledger.follow([], machine.clocks())
+    machine.ledger.follow([damaged(machine.wall)], machine.clocks())
+    machine.passes(20)
+    (woken,) = machine.ledger.follow([], machine.clocks())
+
+    assert closed.seconds == pytest.approx(60)
+    assert woken.seconds == pytest.approx(20)
+
+
 def test_an_incident_is_not_measured_with_a_clock_that_jumps(machine: Machine) -> None:
     found = damaged(machine.wall)
     machine.ledger.follow([found], machine.clocks())

@@ -225,7 +225,8 @@ class Ledger:
                     )
             for key in known.keys() - open_now.keys():
                 gone = known[key]
-                seconds = max(0.0, now - gone.recoverable_since - self._away(gone.recoverable_since, now))
+                away = self._away(gone.recoverable_since, now, clocks)
+                seconds = max(0.0, now - gone.recoverable_since - away)
                 self._store.execute(
                     "UPDATE incidents SET closed_at = ?, seconds = ?"
                     " WHERE code = ? AND session = ? AND closed_at IS NULL",
@@ -248,13 +249,17 @@ class Ledger:
         since = 0.0 if self._last is None else _between(self._last.boot_s, clocks.boot_s)
         return self._time + sum(self._seconds.values()) + since
 
-    def _away(self, began: float, ended: float) -> float:
+    def _away(self, began: float, ended: float, clocks: Clocks) -> float:
         """Seconds between two times in which nothing could be mended: asleep, or off."""
+        unwritten = 0.0
+        if self._last is not None and began <= self._time:
+            # what began after the last beat began after the sleep: nothing happens in one
+            unwritten = self._seconds.get(SUSPENDED, 0.0) + _asleep(self._last, clocks)
         rows: list[tuple[float, float]] = self._store.rows(
             "SELECT began, ended FROM spans WHERE state IN (?, ?) AND ended > ? AND began < ?",
             (SUSPENDED, OFF, began, ended),
         )
-        return sum(min(ended, to) - max(began, start) for start, to in rows)
+        return unwritten + sum(min(ended, to) - max(began, start) for start, to in rows)
 
     # --- sums
 
