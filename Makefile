@@ -76,8 +76,9 @@ lock: $(VENV)/.dev ## requirements*.lock from pyproject.toml; ARGS=--upgrade for
 	$(COMPILE) --build-deps-for editable --output-file requirements.lock $(ARGS)
 	$(COMPILE) --build-deps-for editable --constraint requirements.lock --extra dev --output-file requirements-dev.lock $(ARGS)
 
-dist: $(VENV)/.dev ## wheel and source archive in dist/
+dist: $(VENV)/.dev ## wheel and source archive in dist/, each tried in an empty environment
 	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/python -m tests.dist dist
 
 clean: ## away with .venv, caches and dist/
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -26,6 +26,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import make_wsgi_app
 from prometheus_client.registry import Collector
 
+from sessiond import build
 from sessionsync import __version__, errors
 from sessionsync.archiving import code_of
 from sessionsync.catalog import Catalog
@@ -122,6 +123,7 @@ def catalogue(
             "Constant 1, labelled with the running build.",
             {
                 "version": (__version__,),
+                "revision": (build.commit(),),
                 "python_version": (platform.python_version(),),
                 "sqlite_version": (sqlite3.sqlite_version,),
             },

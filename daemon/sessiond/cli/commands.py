@@ -16,7 +16,6 @@ import click
 from sessiond import client
 from sessiond.cli import tables
 from sessiond.cli.look import PLAIN, Json, act, look, tell
-from sessionsync import __version__
 from sessionsync.errors import DaemonNotRunning, DaemonSilent, UsageError
 from sessionsync.paths import paths
 
@@ -46,12 +45,26 @@ def as_json(function: Function) -> Function:
     return click.option("--json", "as_json", is_flag=True, help=JSON_HELP)(function)
 
 
+def _version(context: click.Context) -> None:
+    from sessiond import build  # noqa: PLC0415 - reads the list of what is installed
+
+    click.echo(build.described())
+    context.exit()
+
+
 @click.group(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=example("sessiond run", "sessiond ctl status"),
     subcommand_metavar="COMMAND [ARGUMENTS]...",
 )
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda context, _option, wanted: _version(context) if wanted else None,
+    help="What runs here: version, commit and libraries.",
+)
 @click.option("--debug", is_flag=True, help="Show tracebacks; may stand anywhere.")
 def sessiond(*, debug: bool) -> None:
     """Back up AI coding sessions, show them on GitHub, restore them anywhere."""
