@@ -578,6 +578,9 @@ class Archiving:
 
     def _fold(self) -> bool:
         """Once a day, and on while there is more; all that was folded is still there."""
+        if not any(branch.pushed for branch in self._ledger.branches()):
+            self.fold_later(self._now)  # a folder may not even be there yet: the first push makes it
+            return False
         try:
             folded = self._cold.fold(self._host, self._now)
         except RemoteError:

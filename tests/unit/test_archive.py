@@ -494,6 +494,20 @@ def test_an_archive_that_is_empty_or_gone_holds_nothing(
         shelves.choose(KNOWN, origin="archive")
 
 
+def test_a_folder_that_is_not_there_is_made_by_the_first_push_whatever_was_looked_after_before(
+    rig: Rig, shipper: Shipper, archive: Path
+) -> None:
+    shipper.drain()
+    rig.now += 2 * 86_400
+    shipper.drain()
+    assert shipper.archiving.pause is None
+    assert not rig.events.named("archive_upkeep_failed")
+    assert not archive.exists()
+    grow(rig, rig.home.transcript(SID), said("one", rig))
+    shipper.drain()
+    assert list(refs_of(archive)) == [f"refs/sessiond/claude/{SID}/0a1b2c3d"]
+
+
 def test_a_folder_with_something_else_in_it_is_left_alone(rig: Rig, shipper: Shipper, archive: Path) -> None:
     archive.mkdir()
     (archive / "letter.txt").write_text("dear sir")
