@@ -16,7 +16,6 @@ import msgspec
 from sessionsync.catalog import Session
 from sessionsync.model import FileEntry
 from sessionsync.privacy.gate import Gate
-from sessionsync.privacy.rules import RULES_VERSION
 from sessionsync.store import Store
 from sessionsync.vault import SessionVault, StoredFile
 
@@ -61,7 +60,7 @@ class Digests:
     def __init__(self, store: Store, gate: Gate) -> None:
         self._store = store
         self._gate = gate
-        self._rules = f"{RULES_VERSION}:{gate.fingerprint}"
+        self._rules = gate.rules
         self._running: OrderedDict[tuple[int, str, int], _Running] = OrderedDict()
 
     def of(self, session: Session, vault: SessionVault, file: StoredFile) -> Digest:

@@ -477,6 +477,28 @@ def go_on(context: click.Context, *, latest: bool, force: bool, yes: bool, as_js
     context.exit(restoring.go_on(latest=latest or yes, wish=wish, as_json=as_json))
 
 
+@sessiond.group(epilog=example("sessiond privacy scan", "sessiond privacy scan --pushed --json"))
+def privacy() -> None:
+    """What is secret in your sessions, as far as the rules know."""
+
+
+@privacy.command("scan", epilog=example("sessiond privacy scan 3f2a9c1e", "sessiond privacy scan --pushed"))
+@click.argument("session", metavar="[ID]", required=False)
+@click.option("--pushed", is_flag=True, help="What older rules have let through to the archive.")
+@as_json
+@click.pass_context
+def privacy_scan(context: click.Context, *, session: str | None, pushed: bool, as_json: bool) -> None:
+    """Show what would be redacted in a session, or in all: where and of which kind, never what.
+
+    Exit 5 where something could not be searched; nothing of that is sent either.
+    """
+    from sessiond.cli import privacy as looking  # noqa: PLC0415 - only for this
+
+    answer = looking.report(session, pushed=pushed)
+    tell(answer, looking.render, as_json=as_json)
+    context.exit(5 if answer["failed"] else 0)
+
+
 @sessiond.group(epilog=example("sessiond ctl status", "sessiond ctl sync --wait"))
 def ctl() -> None:
     """Look at the running daemon, and tell it what to do."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NewType
 
 from sessionsync.errors import ConfigError, RedactionFailed
 from sessionsync.privacy import keys
-from sessionsync.privacy.rules import CUSTOM, CUT_OFF, HALF, RULES, Span, found, secret
+from sessionsync.privacy.rules import CUSTOM, CUT_OFF, HALF, RULES, RULES_VERSION, Span, found, secret
 
 ClearedText = NewType("ClearedText", str)
 """Text that has been through the gate: the only thing that is sent to GitHub."""
@@ -67,6 +67,8 @@ class Gate:
         said = json.dumps([redact, [*patterns], [*allow]])
         self.fingerprint = hashlib.sha256(said.encode()).hexdigest()[:16]
         """The same for gates that redact alike under one `RULES_VERSION`."""
+        self.rules = f"{RULES_VERSION}:{self.fingerprint}"
+        """The same for gates that redact alike; stored with what has passed."""
 
     def text(self, text: str) -> tuple[ClearedText, int]:
         """Clear one text; returns how many secrets were replaced.

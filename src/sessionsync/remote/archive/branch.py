@@ -21,7 +21,6 @@ from sessionsync.errors import CopyError, GitFailed, RedactionFailed
 from sessionsync.events import Emit
 from sessionsync.model import Context, Role, rfc3339
 from sessionsync.privacy.gate import Gate
-from sessionsync.privacy.rules import RULES_VERSION
 from sessionsync.remote.archive import refs
 from sessionsync.remote.archive.cache import Cache, Writer
 from sessionsync.remote.archive.ledger import Branch, FileState, Ledger
@@ -289,11 +288,7 @@ class Branches:
             else:
                 run.whole(b"".join(stored(0)))
         self._keep_root((session.id, number), run.root.copy())
-        return run.end(file, role.value, deleted_at, self._rules)
-
-    @property
-    def _rules(self) -> str:
-        return f"{RULES_VERSION}:{self._gate.fingerprint}"
+        return run.end(file, role.value, deleted_at, self._gate.rules)
 
     def _pack(self, data: bytes) -> bytes:
         return self._sealed(self._segments.pack(data))
@@ -379,6 +374,8 @@ class _Run:
         self._lines = 0
         self._page: list[Line] = []
         self._clean = True
+        self._searched: list[tuple[int, str]] = []
+        self._begun = 0
         self._torn = b""
         self._cut = 0
         self._buffer = bytearray()
@@ -388,6 +385,9 @@ class _Run:
         self.root = root
         self._raw, self._lines, self._page = state.raw, state.lines, [*state.page]
         self._clean = state.clean
+        # What an earlier version stored says nothing of its rules.
+        self._searched = state.searched or [(0, "")]
+        self._begun = state.stored
 
     def grow(self, blocks: Iterable[bytes]) -> None:
         """Take in lines; the end of the last one may be missing."""
@@ -415,6 +415,9 @@ class _Run:
             exact = exact and cleared == self._torn
             cuts = range(0, len(cleared), SEGMENT_BYTES)
             lines += [self._store(cleared[at : at + SEGMENT_BYTES], root) for at in cuts]
+        searched = self._searched
+        if not searched or searched[-1][1] != rules:
+            searched = [*searched, (self._begun, rules)]
         full = (self._lines - len(self._page)) // LINES
         for at in range(0, len(lines), LINES):
             self._write_page(full + at // LINES, lines[at : at + LINES])
@@ -441,6 +444,7 @@ class _Run:
             peaks=peaks,
             clean=self._clean,
             rules="" if exact else rules,
+            searched=searched,
         )
 
     def _clear(self, data: bytes) -> None:

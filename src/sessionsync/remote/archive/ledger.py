@@ -48,7 +48,8 @@ class FileState(msgspec.Struct, omit_defaults=True):
     whole lines, became the first `stored` bytes in the archive, in the first `lines` of its segments, with
     the peaks `peaks`; what follows them is the torn end of a line, which is stored anew next time.  `page`
     are those of the `lines` in the last page where that is not full.  `clean` says that nothing was taken
-    out of the whole lines, `rules` by which rules they were searched.
+    out of the whole lines, `rules` by which rules they were searched.  `searched` says by which rules what
+    is stored from an offset on was searched: new rules hold for new segments alone.
     """
 
     entry: ArchivedFile
@@ -62,6 +63,7 @@ class FileState(msgspec.Struct, omit_defaults=True):
     peaks: list[str] = []
     clean: bool = True
     rules: str = ""
+    searched: list[tuple[int, str]] = []
 
 
 _BRANCH = "session, ref, tip, checkpoint, checkpoint_at, pushed, pushed_checkpoint, pushed_at, folded"

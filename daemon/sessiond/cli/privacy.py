@@ -1,0 +1,122 @@
+"""`sessiond privacy scan`: what would be redacted, and what older rules have let through."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from typing import Any
+
+from sessiond.cli.searching import Searching, opened
+from sessiond.cli.terminal import Terminal, clean, count, table
+from sessionsync.archiving import CACHE
+from sessionsync.catalog import Session
+from sessionsync.config import Config, load
+from sessionsync.errors import CopyError, RedactionFailed
+from sessionsync.privacy.gate import Gate
+from sessionsync.privacy.scan import Hit, scan
+from sessionsync.remote.archive.address import address_of
+from sessionsync.remote.archive.cache import Cache
+from sessionsync.remote.archive.git import Git
+from sessionsync.remote.archive.ledger import Ledger
+from sessionsync.remote.archive.pushed import Pushed
+
+Json = dict[str, Any]
+LINES = 20
+
+
+def report(text: str | None, *, pushed: bool) -> Json:
+    """What the rules find in one session, or in all: of the copies here, or of what is in the archive."""
+    with opened() as home:
+        config = load(os.environ, home.where.config_file)
+        gate = Gate(patterns=config.privacy.patterns, allow=config.privacy.allow)
+        sessions = home.catalog.sessions() if text is None else [home.catalog.resolve(text)]
+        found = _pushed(home, config, gate, sessions) if pushed else _kept(home, gate, sessions)
+        files, failed = _told(found)
+    kinds = sum((Counter(file["kinds"]) for file in files), Counter[str]())
+    return {
+        "rules": gate.rules,
+        "redact": config.privacy.redact,
+        "pushed": pushed,
+        "sessions": len(sessions),
+        "files": files,
+        "kinds": dict(kinds.most_common()),
+        "failed": failed,
+    }
+
+
+Found = Iterator[tuple[Session, str, Iterable[Hit]]]
+
+
+def _kept(home: Searching, gate: Gate, sessions: Iterable[Session]) -> Found:
+    for session in sessions:
+        vault = home.vault.open(session.project or "unknown", session.stored_as)
+        for name, file in sorted(vault.files().items()):
+            yield session, name, scan(gate, name, vault.read(name, file.generation, file.length))
+
+
+def _pushed(home: Searching, config: Config, gate: Gate, sessions: Iterable[Session]) -> Found:
+    address = address_of(config)
+    if address is None or config.archive.encrypt_to:
+        return
+    git = Git(address, os.environ, home.where.state_dir / "git")
+    with closing(Cache(home.where.state_dir / CACHE, git)) as cache:
+        archive = Pushed(cache, Ledger(home.store, address.id))
+        for session in sessions:
+            for name, older in archive.under_other_rules(session.id, gate.rules):
+                yield session, name, scan(gate, name, older)
+
+
+def _told(found: Found) -> tuple[list[Json], list[Json]]:
+    """Every file in which something was found, and those that could not be judged."""
+    files: list[Json] = []
+    failed: list[Json] = []
+    for session, name, hits in found:
+        try:
+            seen = list(hits)
+        except (CopyError, RedactionFailed) as problem:
+            failed.append({"session": session.name, "path": name, "what": str(problem)})
+            continue
+        if seen:
+            kinds: Counter[str] = Counter()
+            for hit in seen:
+                kinds[hit.kind] += hit.times
+            lines = [{"line": hit.line, "kind": hit.kind, "count": hit.times} for hit in seen]
+            files.append({"session": session.name, "path": name, "kinds": dict(kinds), "lines": lines})
+    return files, failed
+
+
+def render(answer: Json, _now: float, out: Terminal) -> list[str]:
+    """The report for a person: a line a file and kind, and in which lines."""
+    looked = count(answer["sessions"], "session")
+    problems = [
+        f"{clean(each['session'])} {clean(each['path'])}: {clean(each['what'])}" for each in answer["failed"]
+    ]
+    if not answer["files"]:
+        nothing = "let nothing through" if answer["pushed"] else "would take nothing out"
+        return [f"{looked} looked at: the rules {nothing}.", *problems]
+    rows = [
+        (file["session"], file["path"], kind, str(number), _lines(file["lines"], kind))
+        for file in answer["files"]
+        for kind, number in file["kinds"].items()
+    ]
+    total = sum(answer["kinds"].values())
+    head = f"{looked} looked at: {count(total, 'secret')} would be replaced by [REDACTED:kind]."
+    end = "What is none goes into privacy.allow, what is missing into privacy.patterns."
+    if answer["pushed"]:
+        head = f"{looked} looked at: older rules let {count(total, 'secret')} through to the archive."
+        end = "Take them for known: replace each of these secrets where it is used."
+    elif not answer["redact"]:
+        head += "  Nothing is: privacy.redact is off."
+    return [
+        head,
+        *table(("SESSION", "FILE", "KIND", "COUNT", "LINES"), rows, out, right=(3,)),
+        *problems,
+        end,
+    ]
+
+
+def _lines(hits: list[Json], kind: str) -> str:
+    numbers = [str(hit["line"]) for hit in hits if hit["kind"] == kind]
+    return ", ".join(numbers[:LINES]) + ("…" if len(numbers) > LINES else "")
