@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from sessiond.app import STUCK_S, App
+from sessiond.loops import TICK_S, Bell, Loop
+from sessiond.notify import Notify
+from tests.daemon import Daemon
 
 ROOT = Path(__file__).parents[2]
 STORY = "tests/process/under_systemd.py"
@@ -34,3 +42,73 @@ def test_with_the_real_systemd(shared: Path) -> None:
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
     print(done.stdout)
+
+
+@pytest.fixture
+def ear(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+        made.bind(str(tmp_path / "notify"))
+        made.settimeout(20)
+        yield made
+
+
+def test_what_a_manager_hears_from_start_to_end(tmp_path: Path, ear: socket.socket) -> None:
+    name = str(tmp_path / "notify")
+    with Daemon(tmp_path / "d", NOTIFY_SOCKET=name, WATCHDOG_USEC="400000") as daemon:
+        daemon.launch()
+        first = ear.recv(4096).decode().splitlines()
+        assert first[0] == "READY=1"
+        assert first[1].startswith("STATUS=Backing up on this disk; nothing goes to GitHub")
+        assert daemon.ctl("status")["pid"] == daemon.pid  # it answers, as was said
+        heard = [ear.recv(4096).decode() for _ in range(3)]
+        assert "WATCHDOG=1" in heard
+        daemon.ctl("reload", acts=True)
+        until = time.monotonic() + 10
+        while not (word := ear.recv(4096).decode()).startswith("RELOADING=1\nMONOTONIC_USEC="):
+            assert time.monotonic() < until, word
+        daemon.stop()
+        ear.setblocking(False)
+        rest = []
+        while True:
+            try:
+                rest.append(ear.recv(4096).decode().splitlines()[0])
+            except BlockingIOError:
+                break
+        assert "READY=1" in rest  # the reload was done
+        assert rest[-1] == "STOPPING=1"
+
+
+def silent(event: str, **fields: object) -> None:
+    """Nobody listens to events here."""
+
+
+class Turning(Loop):
+    """A loop that has nothing to do."""
+
+    def turn(self) -> float:
+        return TICK_S
+
+
+def test_the_watchdog_is_not_fed_while_one_loop_is_stuck(tmp_path: Path, ear: socket.socket) -> None:
+    app = App.__new__(App)
+    app.environ = {}
+    app.notify = Notify({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"})
+    loops = [
+        Turning(name, Bell(), silent, lambda _name, _error: None)
+        for name in ("capture", "push", "archive", "index", "upkeep")
+    ]
+    for loop in loops:
+        setattr(app, loop.name, loop)
+        loop.start()
+    try:
+        assert not any(app.stuck().values())
+        loops[3].progressed_at -= STUCK_S + 1
+        app.beat()
+        assert ear.recv(4096).decode().startswith("STATUS=The index loop is stuck: no progress for 12")
+        ear.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            ear.recv(4096)
+    finally:
+        for loop in loops:
+            loop.stop()
+            loop.join()
