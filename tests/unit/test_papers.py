@@ -568,6 +568,28 @@ def test_a_fresh_runner_gets_the_context_file_and_what_was_said_since(
     assert (again.code, again.json["changed"], path.read_text()) == (0, False, text)
 
 
+@pytest.mark.parametrize("remote", ["https://git.example/team/app.git", ""])
+def test_a_fresh_runner_gets_the_context_file_of_a_project_that_lies_elsewhere(
+    make: Make, gh: FakeGitHub, remote: str
+) -> None:
+    gh.add_issue("o/r", title="Slow answers", login="me")
+    laptop = make("one", gh=gh, remote=remote)
+    ours(laptop.home, "1.md", CONTEXT)
+    laptop.settle()
+    laptop.rig.capture.include_history(laptop.rig.now)
+    laptop.push()
+    runner = make("runner", gh=gh, remote=remote)
+    done = runner("restore", "--for-issue", "1", "--yes", "--json")
+    assert done.code == 0, done.err
+    assert (runner.home.project / ".claude" / "sessions" / "1.md").read_text() == CONTEXT
+    # in another project's folder nothing is put, and it is said what to do
+    other = make("two", gh=gh, remote=remote, project="work/site")
+    done = other("restore", "--for-issue", "1", "--yes")
+    assert done.code == 1
+    assert "--cwd ." in done.err
+    assert not (other.home.project / ".claude").exists()
+
+
 def test_what_was_said_goes_on_where_the_last_runner_left_it(
     make: Make, gh: FakeGitHub, discussed: Machine
 ) -> None:

@@ -26,7 +26,7 @@ from sessionsync.peek import SESSION_ID, first_cwd
 from sessionsync.remote.comments import project_hash
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known
-from sessionsync.restore.names import grows_by_lines, in_agent, steps
+from sessionsync.restore.names import PAPERS, grows_by_lines, in_agent, steps
 from sessionsync.sources.claude import Claude
 from sessionsync.sources.folders import head, regular, session_file
 from sessionsync.sources.structured import Structured
@@ -404,15 +404,20 @@ def home_of(session: Known, cwd: str, here: Path) -> Path:
     places = [path for path in (cwd, session.folder) if path.startswith("/") and "\0" not in path]
     own = next((path for path in places if Path(path).is_dir()), None)
     mine = projects.identify(str(here))
-    if is_of(session, mine.key):
+    if is_of(session, mine.key) or _is_called_as(session, mine):
         if own is not None and projects.identify(own).root == mine.root:
             return Path(own)
         return here
     if own is not None and (not session.project_key or _still(session, own)):
         return Path(own)
     was = f", and was begun in {cwd}" if cwd and cwd != session.project_key else ""
+    if not session.project_key and not session.project_hash:
+        raise ProjectElsewhere(
+            f"Which project session {session.name} is of is not told by its copies{was}.",
+            hint="Name its folder on this machine with --cwd DIR, this one with --cwd .",
+        )
     raise ProjectElsewhere(
-        f"The project of session {session.name} is not here: it is {session.project_key or 'unknown'}{was}.",
+        f"The project of session {session.name} is not here: it is {session.project_key or 'another'}{was}.",
         hint="Change into its folder on this machine, or name that with --cwd DIR.",
     )
 
@@ -435,6 +440,18 @@ def is_of(session: Known, key: str) -> bool:
     if session.project_hash and session.project_hash == project_hash(key):
         return True
     return bool(session.project_key) and session.project_key == key
+
+
+def _is_called_as(session: Known, project: projects.ProjectIdentity) -> bool:
+    """Whether nothing but its id tells a session's project, and that names this one.
+
+    The record of an issue's context file lies in a person's issue, which is no project's; in its id
+    `<source>.<PROJECT>.<stem>` stands what the project is called.
+    """
+    if session.ref.source not in PAPERS or session.project_key or session.project_hash:
+        return False
+    name = re.escape(project.name_hint)
+    return re.match(rf"{session.ref.source}\.{name}(-[0-9a-f]{{6}})?\.", session.ref.session_id) is not None
 
 
 def _still(session: Known, cwd: str) -> bool:
