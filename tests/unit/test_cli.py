@@ -186,6 +186,18 @@ FULL = {
     [
         ({}, f"{COPIED} and on GitHub.", "", "green"),
         (
+            {"sessions__uncommented": 1},
+            f"{COPIED} and on GitHub; 1 session from before the first start is not on GitHub.",
+            "",
+            "green",
+        ),
+        (
+            {"sessions__uncommented": 32, "archive": {"url": "/a", "behind": 0, "buried": 0}},
+            f"{COPIED}, on GitHub and in the archive; 32 sessions from before the first start are not on GitHub.",
+            "",
+            "green",
+        ),
+        (
             {"sessions__unpushed": 1, "safe_until": rfc3339(NOW - 90), "unpushed_since": rfc3339(NOW - 90)},
             "Everything until 07:58:30 is on this disk twice and on GitHub; 1 session changed since and follows by itself.",
             "",
@@ -283,14 +295,15 @@ def test_a_status_is_one_screen(daemon: Daemon) -> None:
     assert (
         "\n".join(status.render(found, NOW, WIDE))
         == """\
-Everything until 07:59:58 is on this disk twice and on GitHub.
+Everything until 07:59:58 is on this disk twice and on GitHub; 214 sessions from before the first
+start are not on GitHub.
 
   GitHub       o/r, reachable, 4,812 of 5,000 requests left until 08:10:00
   Queue        2 waiting, the oldest for 25 min, next attempt in 40 s
   Sessions     1,214 watched, 2 active, 0 unpushed
   Restorable   elsewhere: 900 of 1,214
-  Older        214 sessions from before the first start only on this disk; to send them: sessiond
-               ctl sync --full
+  Older        214 sessions from before the first start not on GitHub; to send them: sessiond ctl
+               sync --full
   Last push    3 min ago
   Daemon       normal, up 3 days, pid 4711, version 1.2.3
   Reliability  99.71 % over 24 h

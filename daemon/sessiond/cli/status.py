@@ -81,10 +81,18 @@ def _on_github(status: Json, now: float) -> Headline:
         return Headline(f"{copied}. Nothing goes to GitHub: {reason}", hint, "yellow")
     if status["sessions"]["unpushed"]:
         return _unpushed(status, now, copied)
-    text = f"{copied}, on GitHub and in the archive." if archived else f"{copied} and on GitHub."
+    text = f"{copied}, on GitHub and in the archive" if archived else f"{copied} and on GitHub"
+    text += _older(status)
     if status["mode"] == "paused":
         return Headline(f"{text} Nothing more is sent: {reason}", hint, "yellow")
     return Headline(text, "", "green")
+
+
+def _older(status: Json) -> str:
+    """The end of the line: what was there before the first start goes to GitHub only when it is asked for."""
+    older = status["sessions"].get("uncommented", 0)
+    verb = "is" if older == 1 else "are"
+    return f"; {count(older, 'session')} from before the first start {verb} not on GitHub." if older else "."
 
 
 def _in_archive(head: Headline, status: Json, now: float) -> Headline:
@@ -119,7 +127,7 @@ def _unpushed(status: Json, now: float, copied: str) -> Headline:
             if waiting == 1
             else f"{waiting:,} sessions changed since and follow by themselves"
         )
-        text = f"Everything until {safe} is on this disk twice and on GitHub; {follow}."
+        text = f"Everything until {safe} is on this disk twice and on GitHub; {follow}{_older(status)}"
         return Headline(text, "", "green")
     since = seconds(status["unpushed_since"]) or now
     verb = "is" if waiting == 1 else "are"
@@ -149,7 +157,9 @@ def _rows(status: Json, now: float) -> list[tuple[str, str]]:
         ("Restorable", f"elsewhere: {sessions['restorable_elsewhere']:,} of {sessions['watched']:,}"),
     ]
     if older and status["mode"] != "local_only":
-        kept = f"{count(older, 'session')} from before the first start only on this disk"
+        archived = archive["url"] and not archive["behind"]
+        places = "not on GitHub, but in the archive" if archived else "not on GitHub"
+        kept = f"{count(older, 'session')} from before the first start {places}"
         rows.append(("Older", f"{kept}; to send them: sessiond ctl sync --full"))
     up = f"up {span(status['uptime_seconds'])}, pid {status['pid']}, version {status['version']}"
     rows += [
