@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from tests.bench import bulk, fleet, growth, hook, job, latency, peers, requests, searching
+from tests.bench import bulk, fleet, growth, hook, job, latency, peers, redacting, requests, searching
 from tests.bench.figures import Figure, machine, row, write
 
 
@@ -33,6 +33,7 @@ PARTS: dict[str, Measure] = {
     "fleet": fleet.measure,
     "searching": searching.measure,
     "job": job.measure,
+    "redacting": redacting.measure,
     "peers": peers.measure,
 }
 
