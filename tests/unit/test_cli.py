@@ -773,9 +773,19 @@ def test_an_id_is_as_short_as_it_may_be() -> None:
 
 
 def test_a_list_says_what_is_next() -> None:
-    lines = tables.listed({"sessions": [a_session(next="write the tests"), a_session(copies=[])]}, NOW, FILE)
-    assert lines[1].endswith("mirror, vault  12 days      Redesign → write the tests")
+    there = {"host": "laptop", "updated_at": rfc3339(NOW), "restorable": False}
+    answer = [
+        a_session(next="write the tests"),
+        a_session(copies=[]),
+        a_session(copies=[], state="elsewhere", elsewhere=there),
+        a_session(copies=["github"], state="elsewhere", elsewhere=there | {"host": ""}),
+    ]
+    lines = tables.listed({"sessions": answer}, NOW, FILE)
+    assert "mirror, vault " in lines[1]
+    assert lines[1].endswith("12 days      Redesign → write the tests")
     assert "nowhere yet" in lines[2]
+    assert " backup on laptop " in lines[3]
+    assert " github " in lines[4]
 
 
 def test_a_search_says_where_there_may_be_more() -> None:

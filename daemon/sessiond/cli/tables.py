@@ -50,7 +50,7 @@ def listed(answer: Json, now: float, out: Terminal) -> list[str]:
             short[each["id"]],
             each["project"],
             ago(each["updated_at"], now),
-            ", ".join(each["copies"]) or "nowhere yet",
+            _copies(each),
             _left(each),
             _title(each) + (f" → {clean(each['next'])}" if each["next"] else ""),
         )
@@ -455,6 +455,13 @@ def _shared(one: str, other: str) -> int:
 
 def _title(each: Json) -> str:
     return clean(each["title"]) or "(no title)"
+
+
+def _copies(each: Json) -> str:
+    """Where it can be restored from: of one that is too big for its comment the record names the machine."""
+    there = each.get("elsewhere") if each["state"] == "elsewhere" else None
+    nowhere = f"backup on {clean(there['host']) or 'another machine'}" if there else "nowhere yet"
+    return ", ".join(each["copies"]) or nowhere
 
 
 def _whereabouts(each: Json, now: float) -> str:
