@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev run demo test check format bench bench-peers chaos soak lock dist clean
+.PHONY: help dev run demo test check format bench bench-peers redaction-report chaos soak lock dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' Makefile | expand -t 13
@@ -60,6 +60,10 @@ bench-peers: $(VENV)/.dev ## measure beside rsync, restic and borg, which it ins
 	elif command -v dnf >/dev/null; then sudo dnf install -y $$missing; \
 	elif test "$$(id -u)" = 0; then apt-get install -y $$missing; else sudo apt-get install -y $$missing; fi
 	$(BIN)/python -m tests.bench peers $(ARGS)
+
+redaction-report: $(VENV)/.dev ## rules for secrets beside two public scanners, which it installs
+	$(PIP) install --target $(VENV)/redaction --upgrade --requirement requirements-redaction.txt
+	PYTHONPATH=$(VENV)/redaction $(BIN)/python -m tests.redaction $(ARGS)
 
 chaos: $(VENV)/.dev ## kills and faults at random for minutes
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -15,6 +15,7 @@ import pytest
 from sessionsync.errors import ConfigError, RedactionFailed
 from sessionsync.privacy.gate import BLOCK_BYTES, Gate
 from sessionsync.privacy.rules import KINDS, RULES, RUN, Rule, runs
+from sessionsync.restore import loadable
 from tests.conftest import samples
 from tests.planted import ALNUM, HEX, PLANTED
 
@@ -516,3 +517,21 @@ def test_a_form_more_costs_little(gate: Gate) -> None:
 def test_at_least_forty_kinds_are_planted_with_a_near_miss() -> None:
     assert len({plant.kind for plant in PLANTED}) >= 40
     assert all(plant.near for plant in PLANTED)
+
+
+def test_a_redacted_transcript_resumes(gate: Gate, tmp_path: Path) -> None:
+    name, parent, lines = "4f1b6c7a-52d0-4c35-9a0e-2f4f6b1c7d11", None, []
+    for number, (_, secret, around) in enumerate(SECRETS):
+        uuid = f"00000000-0000-4000-8000-{number:012}"
+        said = {"role": "user", "content": f"say {around % secret} then"}
+        row = {"type": "user", "uuid": uuid, "parentUuid": parent, "sessionId": name, "message": said}
+        lines.append(json.dumps(row).encode() + b"\n")
+        parent = uuid
+    path = tmp_path / f"{name}.jsonl"
+    data = b"".join(lines)
+    path.write_bytes(data)
+    assert loadable(path) == []
+    cleared, count = gate.data(path.name, data)
+    assert count >= len(SECRETS)
+    path.write_bytes(cleared)
+    assert loadable(path) == []
