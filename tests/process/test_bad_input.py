@@ -146,6 +146,28 @@ def test_a_wrong_variable_is_named(place: Path, name: str, value: str, words: li
     assert sentence(todo)
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list",
+        "continue",
+        "restore 3f2a9c1e",
+        "search word",
+        "search --rebuild",
+        "privacy scan",
+        "sync --once",
+    ],
+)
+def test_each_command_that_needs_no_daemon_names_a_wrong_setting(place: Path, command: str) -> None:
+    user = User(place)
+    file = place / "s" / "config.toml"
+    file.parent.mkdir()
+    file.write_text("[health]\nintervall = 1\n")
+    code, what, _ = user.fails(*command.split())
+    assert code == 78
+    assert what.startswith(f"sessiond: config_invalid: {file}: there is no setting health.intervall")
+
+
 def test_a_settings_file_that_cannot_be_read(place: Path) -> None:
     user = User(place)
     file = place / "s" / "config.toml"
@@ -173,7 +195,9 @@ def test_wrong_settings_at_a_reload_change_nothing(place: Path) -> None:
         assert user.type("ctl", "health").returncode == 5
         user.check_kept(user.say("still backed up"))
         file.write_text("[health]\ninterval_seconds = 60\n")
-        assert user.type("ctl", "reload").stdout == "The settings are read; changed: health.interval_seconds.\n"
+        assert (
+            user.type("ctl", "reload").stdout == "The settings are read; changed: health.interval_seconds.\n"
+        )
         assert codes(user.status()) == set()
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ import click
 from sessiond import client
 from sessiond.cli import tables
 from sessiond.cli.look import PLAIN, Json, act, look, tell
+from sessiond.cli.progress import progress
 from sessionsync.errors import DaemonNotRunning, DaemonSilent, UsageError
 from sessionsync.paths import paths
 
@@ -105,9 +106,12 @@ def _sessions(project: Path | None) -> Json:
             where.socket, "sessions", {"project": project and str(project), "everywhere": True}
         )
     except DaemonNotRunning:
+        from sessionsync.config import load  # noqa: PLC0415 - heavy, and the daemon knows
+
+        load(os.environ, where.config_file)  # no daemon may be running because of them
         if not where.state_db.exists():
             return {"sessions": []}
-    from sessionsync import report  # noqa: PLC0415 - heavy, and the daemon knows
+    from sessionsync import report  # noqa: PLC0415 - as above
     from sessionsync.catalog import Catalog  # noqa: PLC0415
     from sessionsync.store import Store  # noqa: PLC0415
 
@@ -354,13 +358,8 @@ def search(
     from sessiond.cli import searching  # noqa: PLC0415 - heavy
 
     if rebuild:
-        with click.progressbar(length=1, label="Indexing", file=sys.stderr) as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.length = max(total, 1)
-                bar.update(done - bar.pos)
-
-            count = searching.rebuild(progress)
+        with progress("Indexing") as told:
+            count = searching.rebuild(told)
         click.echo(f"{count} sessions indexed", err=True)
     if not query:
         if not rebuild:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import click
 
 from sessiond.cli.look import tell
+from sessiond.cli.progress import progress
 from sessiond.cli.terminal import Terminal, ago, clean, clock, count, size, table, wrap
 from sessiond.retrieval import SHOWN, Restoring, Wish, opened
 from sessionsync.errors import NoSuchSession, RestoreError, UsageError
@@ -95,8 +95,8 @@ def go_on(*, latest: bool, wish: Wish, as_json: bool = False) -> int:
 
 def _put_back(restoring: Restoring, session: Known, wish: Wish) -> Restored:
     """Put a session back, with a bar to watch and somebody to ask where there is a terminal."""
-    with _bar() as progress:
-        asking = replace(wish, ask=_ask if _is_asked() else None, progress=progress)
+    with progress("Restoring", BAR_BYTES) as told:
+        asking = replace(wish, ask=_ask if _is_asked() else None, progress=told)
         return restoring.put_back(session, asking)
 
 
@@ -224,21 +224,3 @@ def _answer(question: str) -> str:
     if not (line := sys.stdin.readline()):
         raise click.Abort
     return line.strip()
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], object]]:
-    """A progress bar on stderr, for a terminal and a session that takes a while."""
-    with ExitStack() as ends:
-        bar: Any = None
-
-        def progress(done: int, total: int) -> None:
-            nonlocal bar
-            if total < BAR_BYTES or not sys.stderr.isatty():
-                return
-            if bar is None:
-                made = click.progressbar(length=total, label="Restoring", file=sys.stderr)
-                bar = ends.enter_context(made)
-            bar.update(done - bar.pos)
-
-        yield progress

@@ -100,9 +100,10 @@ def draft_of(index: Path) -> Path:
 def opened() -> Iterator[Searching]:
     """This home, if there is anything in it."""
     where = paths(os.environ)
+    config = load(os.environ, where.config_file)  # nothing may have been captured because of them
     if not where.state_db.exists():
         raise IndexBroken("Nothing has been captured here yet.", hint="`sessiond run` begins.")
-    searching = Searching(load(os.environ, where.config_file), where)
+    searching = Searching(config, where)
     try:
         yield searching
     finally:
