@@ -5,6 +5,7 @@ import os
 import platform
 import pty
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -461,8 +462,13 @@ def test_events_are_followed_until_interrupted(daemon: Daemon, short_home: Path)
 
 
 def test_list_reads_what_the_last_daemon_left(short_home: Path, sessiond: Run) -> None:
-    assert sessiond("list") == (0, "No sessions are known here.\n", "")
-    assert json.loads(sessiond("list", "--json")[1]) == {"sessions": []}
+    code, out, err = sessiond("list")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "No sessions are known here.",
+        "Nothing was captured yet: `sessiond run` begins.",
+    ]
+    assert json.loads(sessiond("list", "--json")[1])["sessions"] == []
     assert not (short_home / "state").exists(), "looking made something"
     (short_home / "state").mkdir()
     store = Store(short_home / "state" / "state.db")
@@ -487,6 +493,20 @@ def test_list_asks_the_daemon_where_there_is_one(daemon: Daemon, sessiond: Run, 
     assert daemon.asked == [("sessions", {"project": str(short_home.resolve()), "everywhere": "1"})]
 
 
+@pytest.mark.parametrize("command", [("list",), ("ctl", "sessions")])
+def test_a_list_says_what_waits_and_why(daemon: Daemon, sessiond: Run, command: tuple[str, ...]) -> None:
+    daemon.answers["sessions"] = {"sessions": [], "waiting": 1200}
+    assert sessiond(*command)[1] == "No sessions are known here yet: 1,200 to be captured.\n"
+    full = {"waiting": 3, "reason": "/b is full: No space left on device.", "hint": "Free space there."}
+    said = ["3 sessions wait to be captured: /b is full: No space left on device.", "Free space there."]
+    daemon.answers["sessions"] = {"sessions": [], **full}
+    assert sessiond(*command)[1].splitlines() == said
+    daemon.answers["sessions"] = {"sessions": [a_session()], **full}
+    assert sessiond(*command)[1].splitlines()[2:] == said
+    daemon.answers["sessions"] = {"sessions": [a_session()], "waiting": 1}
+    assert len(sessiond(*command)[1].splitlines()) == 2, "what is on its way is nobody's trouble"
+
+
 @pytest.mark.parametrize("arguments", [("ctl", "status"), ("ctl", "sync"), ("ctl", "queue", "--buried")])
 def test_no_daemon_is_exit_3_in_two_lines(
     sessiond: Run, short_home: Path, arguments: tuple[str, ...]
@@ -502,8 +522,8 @@ def test_no_daemon_is_exit_3_in_two_lines(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("nonsense",), "No such command 'nonsense'"),
-        (("ctl", "nonsense"), "No such command 'nonsense'"),
+        (("nonsense",), "There is no command sessiond nonsense"),
+        (("ctl", "nonsense"), "There is no command sessiond ctl nonsense"),
         (("ctl", "show"), "Missing argument 'ID'"),
         (("ctl", "status", "--jsn"), "No such option"),
         (("ctl", "local-only", "maybe"), "'maybe' is not one of"),
@@ -608,6 +628,26 @@ def test_every_command_has_help_with_an_example(sessiond: Run, path: str, comman
     assert not reads or "--json" in out
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (("srch",), "sessiond search"),
+        (("status",), "sessiond ctl status"),
+        (("ctl", "stats"), "sessiond ctl status"),
+        (("ctl", "instal"), "sessiond hooks install"),
+        (("service", "instal"), "sessiond service install"),
+    ],
+)
+def test_a_typo_is_told_what_it_may_have_been_meant_for(
+    sessiond: Run, typed: tuple[str, ...], meant: str
+) -> None:
+    code, out, err = sessiond(*typed)
+    assert (code, out) == (2, "")
+    said, hint = err.splitlines()
+    assert said == f"sessiond: usage: There is no command sessiond {' '.join(typed)}."
+    assert hint.startswith(f"Perhaps {meant}")
+
+
 @pytest.mark.parametrize("group", [[], ["ctl"], ["hooks"]], ids=lambda group: "".join(group) or "sessiond")
 def test_the_list_of_commands_is_read_to_its_ends(
     sessiond: Run, group: list[str], monkeypatch: pytest.MonkeyPatch
@@ -620,7 +660,7 @@ def test_the_list_of_commands_is_read_to_its_ends(
 
 
 def test_each_control_verb_has_its_command() -> None:
-    assert set(commands.ctl.commands) == {*LOOKS, *ACTS}
+    assert set(commands.ctl.commands) == {*LOOKS, *ACTS, "logs"}
 
 
 # --- as a process
@@ -637,6 +677,35 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         check=False,
         timeout=30,
     )
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("sessiond ctl sta", "status"), ("sessiond rest", "restore"), ("sessiond hooks ", "install")],
+)
+def test_the_tab_key_completes_commands(typed: str, offered: str) -> None:
+    program = Path(sys.executable).with_name("sessiond")
+    if not program.exists() or not (bash := shutil.which("bash")):
+        pytest.skip("needs bash, and the program installed beside this Python")
+    words = [*typed.split(), *([""] if typed.endswith(" ") else [])]
+    script = [
+        'eval "$(sessiond completion bash)"',
+        f"COMP_WORDS=({' '.join(word or chr(39) * 2 for word in words)}); COMP_CWORD={len(words) - 1}",
+        "_sessiond_completion sessiond",
+        'printf "%s\\n" "${COMPREPLY[@]}"',
+    ]
+    environ = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        [bash, "-c", "\n".join(script)], env=environ, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert offered in done.stdout.splitlines(), done
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_is_given_its_own_script(sessiond: Run, shell: str) -> None:
+    code, out, _ = sessiond("completion", shell)
+    assert code == 0
+    assert f"_SESSIOND_COMPLETE={shell}_complete" in out
 
 
 def test_version() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
-from difflib import get_close_matches
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ import click
 
 from sessiond import client
 from sessiond.cli import tables
+from sessiond.cli.group import Verbs
 from sessiond.cli.look import PLAIN, Json, act, look, tell
 from sessiond.cli.progress import progress
 from sessionsync.errors import DaemonNotRunning, DaemonSilent, UsageError
@@ -32,6 +32,8 @@ VERIFY_S = 4 * 3600.0
 FOLLOW_S = 1.0
 STOP_S = 20.0
 QUERY_HINT = "Give words, \"a phrase\" or a prefix*, as in: sessiond search 'blue green'"
+# What click looks at to complete a line that is being typed.
+COMPLETE = "_SESSIOND_COMPLETE"
 JSON_HELP = "Print the answer as JSON."
 DRY_HELP = "Only say what would be done."
 
@@ -54,6 +56,7 @@ def _version(context: click.Context) -> None:
 
 
 @click.group(
+    cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=example("sessiond run", "sessiond ctl status"),
     subcommand_metavar="COMMAND [ARGUMENTS]...",
@@ -110,7 +113,7 @@ def _sessions(project: Path | None) -> Json:
 
         load(os.environ, where.config_file)  # no daemon may be running because of them
         if not where.state_db.exists():
-            return {"sessions": []}
+            return {"sessions": [], "hint": "Nothing was captured yet: `sessiond run` begins."}
     from sessionsync import report  # noqa: PLC0415 - as above
     from sessionsync.catalog import Catalog  # noqa: PLC0415
     from sessionsync.store import Store  # noqa: PLC0415
@@ -324,6 +327,23 @@ def service_status(context: click.Context, *, as_json: bool) -> None:
     answer = serving.of_here().status()
     tell(answer, serving.render, as_json=as_json)
     context.exit(0 if answer["state"] == "running" else 3)
+
+
+@sessiond.command(
+    short_help="Have the Tab key complete commands.",
+    epilog=example(
+        'eval "$(sessiond completion bash)"',
+        "sessiond completion fish > ~/.config/fish/completions/sessiond.fish",
+    ),
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes the Tab key complete commands in this shell: to eval at its start, or to save."""
+    from click import shell_completion  # noqa: PLC0415 - only for this
+
+    kind = shell_completion.get_completion_class(shell)
+    assert kind is not None  # noqa: S101 - click knows these three
+    click.echo(kind(sessiond, {}, "sessiond", COMPLETE).source())
 
 
 @sessiond.command(
@@ -584,6 +604,26 @@ def events(*, limit: int, follow: bool, as_json: bool) -> None:
         time.sleep(FOLLOW_S)
 
 
+@ctl.command(
+    short_help="The daemon's log, wherever it lies.",
+    epilog=example("sessiond ctl logs -f", "sessiond ctl logs --level warning --lines 200"),
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is written from now, until interrupted.")
+@click.option("-n", "--lines", type=click.IntRange(1, 100_000), default=50, show_default=True)
+@click.option(
+    "--level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="debug",
+    help="Only lines of this level, and worse ones.",
+)
+@as_json
+def logs(*, follow: bool, lines: int, level: str, as_json: bool) -> None:
+    """The daemon's log: from the journal under systemd, else from its file.  Needs no running daemon."""
+    from sessiond.cli import logs as reading  # noqa: PLC0415 - only for this
+
+    reading.show(lines=lines, level=level, follow=follow, as_json=as_json)
+
+
 # --- act
 
 
@@ -828,5 +868,7 @@ def parse(arguments: list[str], *, debug: bool) -> int:
         SessiondError: the command failed.
         click.ClickException: the command line makes no sense.
     """
-    result = sessiond.main(arguments, prog_name="sessiond", standalone_mode=False, obj=debug)
+    result = sessiond.main(
+        arguments, prog_name="sessiond", complete_var=COMPLETE, standalone_mode=False, obj=debug
+    )
     return result if isinstance(result, int) else 0
