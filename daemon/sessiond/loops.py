@@ -11,8 +11,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sessiond.engine import Engine
@@ -169,6 +170,11 @@ class CaptureLoop(Loop):
             return time.time()
         return self._captured_until
 
+    @property
+    def waiting(self) -> int:
+        """How many sessions are known to differ from their copies, and wait for their turn."""
+        return len({*self._backlog.copy(), *self._failing.copy()})
+
     def call(self, work: Callable[[float], T], timeout_s: float = 60.0) -> T:
         """Run `work(now)` on this loop's thread, between two sessions, and return what it returns."""
         return self.soon(work).result(timeout_s)
@@ -264,12 +270,16 @@ class CaptureLoop(Loop):
         self.scanning.set()
         self._rescan_at = beat + RESCAN_S
         self._watcher.refresh()
-        found = self._engine.capture.survey()
-        known = set(self._backlog)
-        self._backlog.extend(ref for ref in found if ref not in known)
-        self._emit("rescan_completed", reason=self._rescan_reason, differing=len(found))
+        found = self._await(self._engine.capture.survey())
+        self._emit("rescan_completed", reason=self._rescan_reason, differing=found)
         self._rescan_reason = "timer"
         self.scanned.set()
+
+    def _await(self, refs: Sequence[Ref]) -> int:
+        """Put these into the backlog, each once; returns how many they are."""
+        known = set(self._backlog)
+        self._backlog.extend(ref for ref in refs if ref not in known)
+        return len(refs)
 
     def _capture(self, ref: Ref) -> None:
         self.rested.clear()
@@ -341,6 +351,7 @@ class CaptureLoop(Loop):
             self._emit("capture_stopped", code=error.code, reason=str(error), hint=error.hint)
         self._stopped_until = time.monotonic() + TROUBLE_S
         self._flush_at = None
+        self._await(self._engine.capture.survey())  # who asks is told how many wait
         self.want_rescan("trouble")
 
     def finish(self) -> None:

@@ -12,7 +12,7 @@ from sessiond.archiver import ArchiveLoop
 from sessiond.control import Answer, Params, Verb, flag, number, text
 from sessiond.engine import Engine
 from sessiond.indexing import IndexLoop
-from sessiond.loops import CaptureLoop, PushLoop
+from sessiond.loops import TROUBLES, CaptureLoop, PushLoop
 from sessiond.modes import LOCAL_ONLY, PAUSED, Mode, Modes
 from sessiond.reconstructing import reconstruct
 from sessiond.retrieval import opened
@@ -104,14 +104,18 @@ class Verbs:
         return report.status(app.engine.catalog, app.engine.queue, self.live(), time.time())
 
     def sessions(self, params: Params) -> Answer:
-        """Every session, or those of the project that a folder is in; newest first."""
+        """Every session, or those of the project that a folder is in; newest first.
+
+        `waiting` is how many were seen and are still to be captured, `reason` and `hint` why nothing is.
+        """
         folder = text(params, "project", "")
-        return report.sessions(
+        found = report.sessions(
             self._app.engine.catalog,
             time.time(),
             Path(folder) if folder else None,
             everywhere=flag(params, "everywhere"),
         )
+        return {**found, "waiting": self._app.capture.waiting, **self._stopped()}
 
     def show(self, params: Params) -> Answer:
         """One session whole."""
@@ -427,6 +431,12 @@ class Verbs:
         if mode == "normal" or not self._app.engine.queue.items(lane=Lane.GITHUB):
             reason, hint = report.trouble(self._app.engine.queue)
         return {"reason": reason, "hint": hint} if reason else {}
+
+    def _stopped(self) -> Answer:
+        """Why sessions are not captured, and what to do; nothing where nothing keeps them."""
+        codes = {kind.code for kind in TROUBLES}
+        found = next((found for found in self._app.findings.open() if found.code in codes), None)
+        return {} if found is None else {"reason": found.message, "hint": found.hint}
 
     def findings(self) -> list[Finding]:
         """What is wrong now: what was raised, and what the pusher's state says."""

@@ -17,6 +17,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -64,8 +65,13 @@ class _Work:
     changed: set[str] = field(default_factory=set)
     roots: dict[str, Root] = field(default_factory=dict)
     checkpoints: list[Checkpoint] = field(default_factory=list)
+    news: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     captured_bytes: int = 0
     vault: SessionVault | None = None
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Tell this once it is committed: on a full disk it is found out again and again."""
+        self.news.append((event, {"session": self.session.name, **fields}))
 
 
 class Capture:
@@ -271,6 +277,9 @@ class Capture:
                 self._commit(work, now)
         self._in_step = in_step
         for work in batch.values():
+            news, work.news = work.news, []
+            for event, fields in news:
+                self._emit(event, **fields)
             for checkpoint in work.checkpoints:
                 self._emit(
                     "checkpoint_completed",
@@ -385,7 +394,7 @@ class Capture:
             session.key = self._key(session.ref)
         work = _Work(session, {})
         self._settle_project(source, work, found, now)
-        self._emit("session_found", session=session.name, project=session.project)
+        work.tell("session_found", project=session.project)
         return work
 
     def _recall(self, work: _Work) -> None:
@@ -412,7 +421,7 @@ class Capture:
             session.project_key, session.project_root = identity.key, identity.root
             self._enter(session, found, self._names.name_for(identity.key, identity.name_hint))
             self.projects_found += 1
-            self._emit("project_found", session=session.name, project=session.project)
+            work.tell("project_found", project=session.project)
         elif session.project is None:
             known = self._vault.project_of(session.stored_as) if session.key else None
             self._enter(session, found, known or self._names.name_for(f"{UNKNOWN}:{found.root}", UNKNOWN))
@@ -470,7 +479,7 @@ class Capture:
         session.root, session.location = found.root, found.location
         session.modified_at = found.mtime
         session.size = found.size
-        self._promote(session)
+        self._promote(work)
         if is_clear and session.ref not in self._unread and session.ref not in self._unfinished:
             session.fingerprint = seen  # else the next survey names it again
         if self._everything_new or found.mtime >= self._first_seen:
@@ -504,14 +513,15 @@ class Capture:
                 self._session_vault(work).remove(file.name, now)
         return True
 
-    def _promote(self, session: Session) -> None:
+    def _promote(self, work: _Work) -> None:
         """A session that grows past its tier moves on to the next by itself, and never back."""
-        was, tiers = session.tier, self.config.tiers
+        session, tiers = work.session, self.config.tiers
+        was = session.tier
         session.tier = tier_of(
             session.size, was, github_only_bytes=tiers.github_only_bytes, hybrid_bytes=tiers.hybrid_bytes
         )
         if was is not None and session.tier is not was:
-            self._emit("tier_promoted", session=session.name, from_tier=was.value, to_tier=session.tier.value)
+            work.tell("tier_promoted", from_tier=was.value, to_tier=session.tier.value)
 
     def _vanished(self, work: _Work, now: float) -> None:
         """Every file is gone.  A deletion is never copied as the truth: what was captured stays."""
@@ -527,7 +537,7 @@ class Capture:
             if file.deleted_at is None:
                 file.deleted_at = now
                 work.changed.add(file.name)
-        self._emit("session_deleted", session=session.name, bytes=session.size)
+        work.tell("session_deleted", bytes=session.size)
 
     def _keep_appointments(
         self, source: Source, work: _Work, found: Found, now: float, *, by_time: bool

@@ -457,6 +457,9 @@ def test_a_full_disk_stops_capturing_says_so_and_ends_with_the_first_free_byte(
         assert str(disk) in first
         assert re.match("Free space|Make room", advice)
         assert user.type("ctl", "health").returncode == 5
+        waits, *_, todo = user.type("list").stdout.splitlines()[-2:]
+        assert waits == f"1 session waits to be captured: {found['message']}"
+        assert todo == found["hint"]
         stands = user.status()["captured_until"]
         status, what, todo = user.fails("ctl", "checkpoint", late.stem)
         assert status == 1
@@ -483,6 +486,7 @@ def test_a_full_disk_stops_capturing_says_so_and_ends_with_the_first_free_byte(
         assert arrived.files(gh, path.stem) == {path.name: path.read_bytes()}
         assert arrived.files(gh, late.stem) == {late.name: late.read_bytes()}
         assert len(user.logged("capture_resumed")) == 1
+        assert [event["session"] for event in user.logged("session_found")].count(f"claude:{late.stem}") == 1
 
 
 @linux_only

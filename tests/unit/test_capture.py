@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sessionsync.errors import NoSuchSession
+from sessionsync.errors import CopyError, NoSuchSession
 from sessionsync.model import Ref, Tier
 from sessionsync.vault import Root
 from tests.rig import START, Events, Home, Rig, append, boundary, line, write
@@ -98,6 +98,24 @@ def test_what_was_last_changed_before_the_first_start_is_kept_but_not_commented(
     assert rig.capture.include_history(rig.now) == 1
     assert [item.subject for item in rig.queue.items()] == [session.id]
     rig.close()
+
+
+def test_what_cannot_be_copied_yet_is_told_once_it_is(home: Home, rig: Rig) -> None:
+    path = home.transcript()
+    append(path, line("user", "hello", home.project))
+    home.mirror.mkdir()
+    (home.mirror / "app").touch()  # no folder can be made there
+    for _ in range(3):
+        with pytest.raises(CopyError):
+            rig.scan()
+    assert not rig.events.named("session_found")
+    assert not rig.events.named("project_found")
+    (home.mirror / "app").unlink()
+    rig.scan()
+    rig.scan()
+    (found,) = rig.events.named("session_found")
+    assert found == {"session": f"claude:{path.stem}", "project": "app"}
+    assert len(rig.events.named("project_found")) == 1
 
 
 def test_in_ci_everything_counts_as_new(home: Home) -> None:

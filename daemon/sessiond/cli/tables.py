@@ -20,7 +20,7 @@ def sessions(answer: Json, now: float, out: Terminal) -> list[str]:
     """`ctl sessions` and `list`."""
     found = answer["sessions"]
     if not found:
-        return ["No sessions are known here."]
+        return _none(answer)
     short = _short_ids([each["id"] for each in found])
     rows = [
         (
@@ -36,14 +36,14 @@ def sessions(answer: Json, now: float, out: Terminal) -> list[str]:
         for each in found
     ]
     heads = ("ID", "SOURCE", "PROJECT", "CHANGED", "SIZE", "GITHUB", "AGENT KEEPS", "TITLE")
-    return table(heads, rows, out, right=(4,))
+    return [*table(heads, rows, out, right=(4,)), *_kept_waiting(answer)]
 
 
 def listed(answer: Json, now: float, out: Terminal) -> list[str]:
     """`list`: what a person resumes by."""
     found = answer["sessions"]
     if not found:
-        return ["No sessions are known here."]
+        return _none(answer)
     short = _short_ids([each["id"] for each in found])
     rows = [
         (
@@ -57,7 +57,25 @@ def listed(answer: Json, now: float, out: Terminal) -> list[str]:
         for each in found
     ]
     heads = ("ID", "PROJECT", "CHANGED", "COPIES", "AGENT KEEPS", "TITLE → NEXT")
-    return table(heads, rows, out)
+    return [*table(heads, rows, out), *_kept_waiting(answer)]
+
+
+def _none(answer: Json) -> list[str]:
+    """What stands where there is no session to list."""
+    waiting = answer.get("waiting", 0)
+    first = f"No sessions are known here yet: {waiting:,} to be captured." if waiting else ""
+    hint = clean(answer.get("hint", ""))
+    return _kept_waiting(answer) or [first or "No sessions are known here.", *filter(None, [hint])]
+
+
+def _kept_waiting(answer: Json) -> list[str]:
+    """How many sessions are not captured, and why, where something keeps them from it."""
+    waiting, reason = answer.get("waiting", 0), clean(answer.get("reason", ""))
+    if not (waiting and reason):
+        return []
+    verb = "waits" if waiting == 1 else "wait"
+    said = f"{count(waiting, 'session')} {verb} to be captured: {reason.removesuffix('.')}."
+    return [said, *filter(None, [clean(answer.get("hint", ""))])]
 
 
 def hits(answer: Json, now: float, out: Terminal, *, limit: int = 0) -> list[str]:
