@@ -232,9 +232,11 @@ class Line:
         host: str = "laptop",
         machine: str = "0a1b2c3d",
         archive: OpenArchive | None = None,
+        tells: bool = True,
         **github: Any,
     ) -> None:
         self.rig = rig
+        self.machine = machine
         self.config = rig.config._replace(
             github=rig.config.github._replace(repo=repo, api_url=url, **github),
         )
@@ -260,11 +262,12 @@ class Line:
             gate=gate,
             config=self.config,
             host=host,
-            machine=machine,
+            machine=lambda: self.machine,
             context=Context(),
             chance=rig.chance,
             emit=rig.events,
             archive=archive,
+            tells=tells,
         )
 
     def close(self) -> None:

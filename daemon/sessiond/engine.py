@@ -158,7 +158,7 @@ class Engine:
             gate=gate,
             config=self.config,
             host=socket.gethostname(),
-            machine=self.machine,
+            machine=lambda: self.machine,
             context=ci_context(self.environ),
             chance=random.SystemRandom(),
             emit=self._emit,

@@ -121,7 +121,7 @@ class Pull:
         with contextlib.suppress(msgspec.MsgspecError):
             position = msgspec.json.decode(self._store.meta(key) or "{}", type=_Position)
         if not position.since:
-            position.since = issues.window()
+            position.since = issues.looked_since(repository) or issues.window()
         if not position.surveyed:
             yield from self._survey()
             position.surveyed = True
@@ -148,15 +148,16 @@ class Pull:
     def _take(self, repository: Repository, changed: list[Comment]) -> int:
         """Remember what was heard, and see to the sessions that are here; returns how many there were."""
         issues = self._push.issues
-        heard: dict[str, Held] = {}
+        heard: dict[str, list[Held]] = {}
         for comment in changed:
             number = int(comment.issue_url.rpartition("/")[2] or 0)
             held = issues.hold(repository, number, comment)
             if held is not None and held.part == 1:
-                heard[held.session_id] = held
+                heard.setdefault(held.session_id, []).append(held)
         sessions = {key: session for key in heard if (session := self._catalog.named(key)) is not None}
         for key, session in sessions.items():
-            if self._push.is_foreign(repository, session, heard[key]):
+            is_foreign = any(self._push.is_foreign(repository, session, first) for first in heard[key])
+            if is_foreign or self._push.is_doubled(repository, session):
                 self._see_to(repository, session)
         return len(sessions)
 

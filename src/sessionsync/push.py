@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from sessionsync.errors import (
     CopyError,
     IssueFull,
     IssueLocked,
+    Lagging,
     Limited,
     Missing,
     NoSuchCheckpoint,
@@ -100,13 +101,16 @@ class Push:
         gate: Gate,
         config: Config,
         host: str,
-        machine: str,
+        machine: Callable[[], str],
         context: Context,
         chance: random.Random,
         emit: Emit,
         archive: OpenArchive | None = None,
+        tells: bool = True,
     ) -> None:
+        """Wire it; without `tells` it only weighs and settles, as there is no GitHub."""
         self.github = github
+        self._tells = tells
         self.pause: Pause | None = None
         self.reach = Reach()
         self.reached_at: float | None = None
@@ -138,6 +142,7 @@ class Push:
             machine=machine,
             emit=emit,
             archive=archive,
+            tells=tells,
         )
         self.issues.heard = self._hear
         self._leased = False
@@ -307,28 +312,35 @@ class Push:
             repository, whose, in_doubt=item.in_doubt, patient=item.failures < PATIENCE
         )
         ours = self._ours(session, checkpoint)
-        held = self._record(repository, whose)
+        held = self.issues.record(repository, whose)
+        doubles = self.issues.doubles(repository, whose)
         sent = whose.sent
-        if sent is not None and sent.content == ours.content and _is_as_sent(held, sent):
+        if not doubles and sent is not None and sent.content == ours.content and _is_as_sent(held, sent):
             self._finish(item, repository, placement, session, checkpoint, sent)
             self._emit("push_unchanged", session=session.name)
             return True
         found = self.judge.look(repository, whose, session, patient=item.failures < PATIENCE)
         theirs = {id_: self.judge.weigh(session, ours, version, sent) for id_, version in found.items()}
-        held = self._record(repository, whose)
+        held = self.issues.record(repository, whose)
         first = held.get(1)
-        if (
-            first is not None
-            and first.id in theirs
-            and all(_is_enough(version, ours, sent) for version in theirs.values())
-        ):
+        is_enough = bool(theirs) and all(_is_enough(version, ours, sent) for version in theirs.values())
+        if is_enough and not doubles and first is not None and first.id in theirs:
             # others have been here, and what they wrote holds all of ours
             self._take(item, repository, placement, session, checkpoint, ours, first)
             return True
         before = self._gate.taken.copy()
-        draft = self.judge.draft(session, ours)
+        if is_enough and doubles:
+            longest = max(theirs.values(), key=lambda version: (version.record.size, version.revision))
+            draft = self.judge.draft_of(session, longest)
+        else:
+            draft = self.judge.draft(session, ours)
         self._tell_redactions(session, before)
-        if first is not None and _holds(held, draft) and not (sent and first.sha256 == sent.sha256):
+        if (
+            first is not None
+            and not doubles
+            and _holds(held, draft)
+            and not (sent and first.sha256 == sent.sha256)
+        ):
             self._take(item, repository, placement, session, checkpoint, ours, first)
         else:
             placement, written = yield from self._write(repository, placement, session, whose, draft)
@@ -376,9 +388,14 @@ class Push:
         draft: comments.Draft,
     ) -> Generator[float, float, tuple[Placement, Written]]:
         """Write the record's next revision, part 1 last; returns where it is, and what it is now."""
-        held = self._record(repository, whose)
-        revision = max([0, *(comment.revision for comment in held.values())]) + 1
+        held = self.issues.record(repository, whose)
+        doubles = self.issues.doubles(repository, whose)
+        revision = max([0, *(comment.revision for comment in [*held.values(), *doubles])]) + 1
         kept = {part: comment.kept for part, comment in held.items() if comment.kept}
+        for double in doubles:  # what a person put around it outlives it
+            part = double.part if double.part in held else 1
+            if double.kept and double.kept not in kept.get(part, ""):
+                kept[part] = f"{kept[part]}\n\n{double.kept}" if part in kept else double.kept
         bodies = comments.render(
             draft, revision=revision, comment_bytes=self._config.tiers.comment_bytes, kept=kept
         )
@@ -401,7 +418,7 @@ class Push:
             key = f"{session.key}-{version.machine[:6]}"
             draft = self.judge.draft_of(session, version, session_id=key)
             of_other = whose._replace(key=key, sent=None)
-            held = self._record(repository, of_other)
+            held = self.issues.record(repository, of_other)
             if 1 not in held or not _holds(held, draft):
                 placement, _ = yield from self._write(repository, placement, session, of_other, draft)
             self.judge.versions.judge(version, "kept")
@@ -454,13 +471,6 @@ class Push:
         is_ours = not said.repo or said.repo.lower().split("/")[-2:] == ours.split("/")
         return (said.issue if is_ours else 0) or (here.issue if here.repo.lower() in {"", ours} else 0)
 
-    def _record(self, repository: Repository, whose: Whose) -> dict[int, Held]:
-        """The comments that hold the session's record now, by part; of doubles the oldest counts."""
-        chosen: dict[int, Held] = {}
-        for comment in self.issues.held(repository, whose):
-            chosen.setdefault(comment.part, comment)
-        return chosen
-
     def _write_part(
         self,
         repository: Repository,
@@ -480,6 +490,13 @@ class Push:
                 self._placements.drop(repository.id, held.id)
                 self._emit("comment_missed", session=session.name, comment=held.id)
                 self.issues.list_completely(repository, placement)
+                self.issues.look_everywhere(repository)
+                first = self.issues.record(repository, whose).get(1)
+                if first is not None and first.issue not in {held.issue, placement.number}:
+                    raise Lagging(
+                        f"The record of {session.name} is in issue {first.issue} by now.",
+                        hint="Nothing to do: it is edited there.",
+                    ) from None
             except NotPermitted as error:
                 if held.author == self.issues.login:
                     raise
@@ -508,15 +525,16 @@ class Push:
             return placement
 
     def _delete_surplus(self, repository: Repository, whose: Whose, parts: int) -> Steps:
-        """Delete parts that the revision no longer has, and our own doubles."""
-        chosen = {comment.id for comment in self._record(repository, whose).values()}
-        for comment in self.issues.held(repository, whose):
-            double = comment.id not in chosen and comment.author == self.issues.login
-            if comment.part <= parts and not double:
-                continue
+        """Delete parts that the revision no longer has, and doubles."""
+        surplus = [each for part, each in self.issues.record(repository, whose).items() if part > parts]
+        for comment in [*surplus, *self.issues.doubles(repository, whose)]:
             yield from self.issues.turn()
             with suppress(Missing):
-                self.github.delete_comment(comment.id)
+                try:
+                    self.github.delete_comment(comment.id)
+                except NotPermitted:
+                    if comment.author == self.issues.login:
+                        raise
             self._placements.drop(repository.id, comment.id)
             self._emit("comment_deleted", session=whose.name, comment=comment.id)
         return True
@@ -565,7 +583,7 @@ class Push:
             project=session.project or "",
             local_path=_local_path(session),
             host=self._host,
-            machine=self._machine,
+            machine=self._machine(),
             updated_at=rfc3339(checkpoint.at),
             context=self._context_of(session),
             files=[self._digests.of(session, vault, file) for file in stored] if contents is None else None,
@@ -643,7 +661,11 @@ class Push:
             return False
         if sent is not None and sent.sha256 == first.sha256 and sent.critical in {"", first.critical}:
             return False
-        return not (first.machine == self._machine and first.intact)
+        return not (first.machine == self._machine() and first.intact)
+
+    def is_doubled(self, repository: Repository, session: Session) -> bool:
+        """Whether the session has another record that is this machine's to delete."""
+        return bool(self.issues.doubles(repository, self._whose(session, repository)))
 
     def look(self, repository: Repository, session: Session) -> None:
         """Keep and weigh what the record of a session holds that is not pushed itself.
@@ -659,6 +681,15 @@ class Push:
         held = self._placements.held(repository.id, session.key)
         for version in self.judge.look(repository, whose, session, patient=True, held=held).values():
             self.judge.note(session, ours, version)
+
+    def weigh(self, session: Session, version: Version, now: float) -> None:
+        """Weigh a version that is kept, and was heard of in the archive."""
+        self.issues.now = now
+        ours = self._ours(session, self._newest(session))
+        if self._tells and not session.commented:
+            self.judge.note(session, ours, version)  # its record is not written either
+        else:
+            self.judge.weigh(session, ours, version, None)
 
     def resolve(self, session: Session, conflict: Conflict, keep: str, now: float) -> None:
         """Settle a conflict as a person wishes; what follows from it is sent like everything else.

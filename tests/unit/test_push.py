@@ -258,3 +258,12 @@ def test_text_that_a_person_adds_to_the_issue_is_kept(rig: Rig, gh: FakeGitHub, 
     body = pusher.github.issue(1).text
     assert "Ask Ann before closing." in body
     assert body.count("<!-- sessiond v1 project=") == 1
+
+
+def test_a_new_name_of_the_machine_is_in_the_next_record(rig: Rig, gh: FakeGitHub, pusher: Line) -> None:
+    path = session(rig)
+    pusher.drain()
+    pusher.machine = "99999999"
+    grow(rig, path)
+    pusher.drain()
+    assert record_of(gh.comments("o/r", 1)[0].body)["machine"] == "99999999"

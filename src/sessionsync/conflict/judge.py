@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from sessionsync.conflict.drafts import Drafting
 from sessionsync.conflict.look import Looking
 from sessionsync.conflict.means import Means, OpenArchive
@@ -34,9 +36,10 @@ class Judge:
         gate: Gate,
         limits: tuple[int, int],
         host: str,
-        machine: str,
+        machine: Callable[[], str],
         emit: Emit,
         archive: OpenArchive | None = None,
+        tells: bool = True,
     ) -> None:
         self.conflicts, self.versions, self.elsewhere = Conflicts(store), Versions(store), elsewhere
         means = Means(
@@ -48,11 +51,12 @@ class Judge:
             gate=gate,
             limits=limits,
             host=host,
-            machine=machine,
+            name=machine,
             emit=emit,
             archive=archive,
             conflicts=self.conflicts,
             versions=self.versions,
+            tells=tells,
         )
         weighing, settling = Weighing(means), Settling(means)
         drafting = Drafting(means, weighing)

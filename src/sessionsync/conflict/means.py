@@ -43,6 +43,7 @@ class Means:
     """The parts of the engine that a session's two versions are seen to with.
 
     `limits` are the bytes below which a session is `github_only`, and up to which it is `hybrid`.
+    `tells` says that there is a GitHub where conflicts are told of.
     """
 
     store: Store
@@ -53,8 +54,14 @@ class Means:
     gate: Gate
     limits: tuple[int, int]
     host: str
-    machine: str
+    name: Callable[[], str]
     emit: Emit
     archive: OpenArchive | None
     conflicts: Conflicts
     versions: Versions
+    tells: bool = True
+
+    @property
+    def machine(self) -> str:
+        """This machine's name as it is now: the archive may have given it another."""
+        return self.name()

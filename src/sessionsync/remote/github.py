@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, NoReturn, TypeVar
 from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
@@ -162,6 +164,19 @@ class GitHub:
 
     # --- issues
 
+    def check_issues(self) -> None:
+        """See that issues may be written, and write none: a title of nothing is refused only to who may.
+
+        No other request tells: `permissions` are those of the token's owner, not of the token.
+
+        Raises:
+            NotPermitted: the token may not, or the repository is archived.
+            RepositoryMissing: its issues are turned off.
+        """
+        call = Call("create_issue", f"issues of {self.repo}", "repository", writes=True)
+        with suppress(Refused):
+            self._write(call, _issue, "POST", self._url("/issues"), {"title": ""})
+
     def find_issues(self, label: str = "sessiond") -> list[Issue]:
         """Every issue with this label, open or closed, oldest first; pull requests are none."""
         query = urlencode(
@@ -238,6 +253,13 @@ class GitHub:
             return Comments(None, first.etag or etag, first.answer.date())
         tag = first.etag if len(first.value) < PAGE else None
         return Comments(_each_once(pages), tag, first.answer.date())
+
+    def newest_comments(self, *, most_pages: int) -> Iterator[list[Comment]]:
+        """The repository's comments, of all issues, a page at a time, those changed last first."""
+        query = {"sort": "updated", "direction": "desc", "per_page": str(PAGE)}
+        call = Call("list_comments", f"comments of {self.repo}", "repository")
+        pages = self._pages(call, _comments, self._url(f"/issues/comments?{urlencode(query)}"))
+        yield from (page.value or [] for page in islice(pages, most_pages))
 
     def complete_comments(self, number: int) -> list[Comment]:
         """All comments of an issue, proven complete: what a decision to write or not may rest on; Missing.

@@ -7,7 +7,7 @@ are listed completely once, and from then on by what changed.  Nothing here deci
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +18,7 @@ from sessionsync.events import Emit
 from sessionsync.model import rfc3339
 from sessionsync.privacy.gate import ClearedText, Gate
 from sessionsync.remote import comments
-from sessionsync.remote.authors import Trusted
+from sessionsync.remote.authors import ACTIONS, Trusted
 from sessionsync.remote.github import Comment, GitHub, Repository
 from sessionsync.remote.pace import Pace
 from sessionsync.remote.placements import Held, Placement, Placements, Sent
@@ -32,6 +32,9 @@ ISSUE_LAG_S = 60.0
 WINDOW_COMMENTS = 5
 # `since` goes back this far behind GitHub's own clock: lists have whole seconds.
 SINCE_OVERLAP_S = 60.0
+# A session that was never placed from here is looked for in so many pages of the repository's comments, the
+# newest first: 2,000 comments.  Later looks go on from there.
+LOOKED_PAGES = 20
 
 Steps = Generator[float, float, bool]
 """Yields seconds to wait, is sent the time after it, returns whether there was something to do."""
@@ -157,7 +160,9 @@ class Issues:
     ) -> Generator[float, float, Placement]:
         """The issue where the session's record is or will be, its comments known."""
         for _ in range(3):
-            volumes = yield from self._volumes(repository, whose)
+            if whose.sent is None and not self.held(repository, whose):
+                self.look_everywhere(repository)
+            volumes = yield from self._places(repository, whose)
             placement = looked = volumes[-1]
             try:
                 for looked in self._unsure(repository, whose, volumes, in_doubt=in_doubt):
@@ -176,6 +181,39 @@ class Issues:
         raise Missing(
             f"The issue for {whose.name} keeps vanishing.", hint="Set github.issue to one that stays."
         )
+
+    def look_everywhere(self, repository: Repository) -> None:
+        """Hear of every record in the repository, in whichever issue it lies; what changed since, later."""
+        key = f"everywhere {repository.id}"
+        since, until = self._store.meta(key), self.window()
+        if since:
+            pages: Iterable[list[Comment]] = [self.github.changed_comments(since).items or []]
+        else:
+            pages = self.github.newest_comments(most_pages=LOOKED_PAGES)
+        for page in pages:
+            for comment in page:
+                self.hold(repository, int(comment.issue_url.rpartition("/")[2] or 0), comment)
+        self._store.set_meta(key, until)
+        self._store.meta(f"looked {repository.id}", lambda: until)
+
+    def looked_since(self, repository: Repository) -> str:
+        """When everything was looked at first: what others have written since may concern what is here."""
+        return self._store.meta(f"looked {repository.id}")
+
+    def _places(self, repository: Repository, whose: Whose) -> Generator[float, float, list[Placement]]:
+        """The issues that the session's record is in; where it has none, those that it belongs in."""
+        while held := self.held(repository, whose):
+            number = held[0].issue
+            if not self._placements.of_issue(repository.id, number):
+                self._find(repository, whose.project_key, 1)
+            known = self._placements.of_issue(repository.id, number)
+            place = next((place for place in known if place.ours), next(iter(known), None))
+            place = place or self._named_issue(repository, number)
+            if place is not None:
+                volumes = self._placements.of_project(repository.id, place.project_key)
+                return [volume for volume in volumes if volume.number is not None]
+            self._placements.replace(repository.id, number, [])  # the issue is gone, and they with it
+        return (yield from self._volumes(repository, whose))
 
     def _unsure(
         self, repository: Repository, whose: Whose, volumes: list[Placement], *, in_doubt: bool
@@ -331,18 +369,50 @@ class Issues:
         return rfc3339(self.now + (self.github.skew_s or 0.0) - SINCE_OVERLAP_S)
 
     def held(self, repository: Repository, whose: Whose) -> list[Held]:
-        """Every comment that is a part of the session's record, oldest first.
+        """Every comment that is a part of the session's record, the record's own issue first, then by age.
 
-        A session whose id a person chose may have a namesake in another project: its record is another.
+        Of several records the oldest is the session's: every machine sees the same one.
         """
         found = self._placements.held(repository.id, whose.key)
-        return [comment for comment in found if self.is_home(repository, whose, comment.issue)]
+        found = [comment for comment in found if self.is_home(repository, whose, comment.issue)]
+        home = self._home_of(repository, found[0].issue) if found else ""
+        return sorted(found, key=lambda each: (self._home_of(repository, each.issue) != home, each.id))
+
+    def record(self, repository: Repository, whose: Whose) -> dict[int, Held]:
+        """The comments that hold the session's record now, by part; of doubles the oldest counts."""
+        chosen: dict[int, Held] = {}
+        for comment in (held := self.held(repository, whose)):
+            if self._home_of(repository, comment.issue) == self._home_of(repository, held[0].issue):
+                chosen.setdefault(comment.part, comment)
+        return chosen
+
+    def doubles(self, repository: Repository, whose: Whose) -> list[Held]:
+        """Other records of the session, and other comments of a part, that are ours to delete.
+
+        Those of this account, and of CI jobs, whose machines are gone.  A person's are that person's.
+        """
+        chosen = {comment.id for comment in self.record(repository, whose).values()}
+        ours = {self.login, ACTIONS}
+        held = self.held(repository, whose)
+        return [each for each in held if each.id not in chosen and each.author in ours]
+
+    def _home_of(self, repository: Repository, issue: int) -> str:
+        """What an issue is of: a project, or itself."""
+        places = self._placements.of_issue(repository.id, issue)
+        return next((place.project_key for place in places if place.ours), f"issue:{issue}")
 
     def is_home(self, repository: Repository, whose: Whose, issue: int) -> bool:
-        """Whether a record of this session's name in that issue is the session's."""
+        """Whether a record of this session's name in that issue is the session's.
+
+        A transcript's is, wherever it lies.  A session whose id a person chose may have a namesake in
+        another project: where nothing says that it lies there, that record is another.
+        """
+        if whose.source == "claude":
+            return True
         places = self._placements.of_issue(repository.id, issue)
         of_another = any(place.ours and place.project_key != whose.project_key for place in places)
-        return bool(places) and (whose.source == "claude" or not of_another)
+        is_named = issue == whose.issue or (whose.sent is not None and whose.sent.issue == issue)
+        return (bool(places) or is_named) and not of_another
 
     def hold(self, repository: Repository, issue: int, comment: Comment) -> Held | None:
         """Remember a comment as it is now; None where it is no part of a record that counts."""
