@@ -119,7 +119,8 @@ class Restoring:
     ) -> None:
         backup = config.backup
         vault, mirror = Vault(backup.vault_dir), Mirror(backup.mirror_dir)
-        shelves: list[Shelf] = [MirrorShelf(mirror, vault), VaultShelf(vault), KeptShelf(backup.vault_dir)]
+        plain = MirrorShelf(mirror, vault, self._seen)
+        shelves: list[Shelf] = [plain, VaultShelf(vault), KeptShelf(backup.vault_dir)]
         self.records = records
         self.archive = archive
         shelves += [records] if records is not None else []
@@ -275,6 +276,14 @@ class Restoring:
             return []
 
     # --- what there is of it
+
+    def _seen(self, session: Known) -> dict[str, int]:
+        """How many bytes of each file the state has seen on the disk."""
+        known = None if self.catalog is None else self.catalog.named(session.ref.session_id)
+        if self.catalog is None or known is None or known.stored_as != session.ref:
+            return {}
+        files = self.catalog.files(known.id).values()
+        return {file.name: max(file.length, file.size) for file in files if not file.is_rewritten}
 
     def listing(self, session: Known, origin: str) -> Json:
         """`restore ID --list`."""

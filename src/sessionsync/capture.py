@@ -33,7 +33,7 @@ from sessionsync.queue import ARCHIVE, Queue
 from sessionsync.remote.tiers import tier_of
 from sessionsync.sources import Source
 from sessionsync.sources.folders import is_hidden, readable
-from sessionsync.sources.lines import LINE_BYTES
+from sessionsync.sources.lines import LINE_BYTES, is_whole
 from sessionsync.vault import Copy, Mirror, Root, SessionVault, StoredFile, Vault
 
 # What is compared at each capture to see whether what was read before is still there.
@@ -859,7 +859,7 @@ class Capture:
         """Read a last line that lacks nothing but its newline: what comes next is another one."""
         if source.append_only(file.name) and file.read_to < file.length:
             tail = self._read(work, file, file.read_to, file.length)
-            if _is_whole(tail):
+            if is_whole(tail):
                 start, file.read_to = file.read_to, file.length
                 source.follow(work.session.summary, file.name, tail, start)
 
@@ -1053,17 +1053,6 @@ class _Lines:
             return []
         start, self._file.read_to = self._file.read_to, self._file.read_to + end
         return self._source.follow(self._summary, self._file.name, data[:end], start)
-
-
-def _is_whole(tail: bytes) -> bool:
-    """Whether a line without its newline is a complete object: no proper prefix of one is."""
-    if not tail.rstrip().endswith(b"}"):
-        return False
-    try:
-        msgspec.json.decode(tail, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return False
-    return True
 
 
 def fingerprint(found: Found | None) -> int:

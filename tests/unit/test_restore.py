@@ -497,6 +497,41 @@ def test_the_list_of_copies(machine: Machine) -> None:
     assert digest[:12] in text
 
 
+def test_a_plain_copy_that_was_cut_is_not_called_complete(machine: Machine) -> None:
+    agent = machine.agent()
+    agent.turn("hello")
+    agent.turn("the end of which is lost")
+    copy = machine.home.mirror / "app" / f"{agent.session}.jsonl"
+    copy.parent.mkdir(parents=True)
+    for size in (len(agent.data) - 20, len(agent.data)):  # as a full disk leaves it, and whole
+        copy.write_bytes(agent.data[:size])
+        (listed,) = machine("restore", agent.session, "--list", "--json").json["copies"]
+        assert (listed["from"], listed["complete"]) == ("mirror", size == len(agent.data))
+    copy.write_bytes(agent.data[:-20])
+    out = machine.home.folder / "out"
+    done = machine("restore", agent.session, "--out", str(out))
+    assert done.code == 1
+    assert "The plain copy was cut" in done.out
+    assert (out / copy.name).read_bytes() == agent.data[:-20], "what there is of it is put all the same"
+
+
+def test_a_plain_copy_is_held_to_what_was_seen_on_the_disk(machine: Machine) -> None:
+    agent = machine.agent()
+    agent.turn("hello")
+    first = len(agent.data)
+    agent.turn("more")
+    torn = agent.data[:-20]  # as its agent has left it
+    live = machine.put(agent.session, torn)
+    assert machine("restore", agent.session, "--list", "--json").json["copies"][0]["complete"]
+    copy = machine.rig.mirror.path_of("app", Ref("claude", agent.session), live.name)
+    copy.write_bytes(torn[:first])  # whole lines, but not all of them
+    plain, *others = machine("restore", agent.session, "--list", "--json").json["copies"]
+    assert (plain["from"], plain["complete"]) == ("mirror", False)
+    assert all(each["complete"] for each in others)
+    live.unlink()
+    assert machine("restore", agent.session, "--json").json["from"] == "vault"
+
+
 def test_an_unknown_id_offers_those_that_come_near(machine: Machine) -> None:
     agent, _ = a_session(machine)
     write(machine.home.structured("checkout-redesign"), [("context.json", b"{}")])

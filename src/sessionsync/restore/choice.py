@@ -57,7 +57,7 @@ def newest(session: Known, copies: Sequence[Copy]) -> Choice:
         NoSuchCopy: there is none.
     """
     stored = [copy for copy in copies if copy.origin == "vault"]
-    plain = [copy for copy in copies if copy.origin == "mirror"][::-1]
+    plain = sorted((copy for copy in copies[::-1] if copy.origin == "mirror"), key=lambda copy: copy.doubtful)
     choice = Choice([])
     if stored:
         best, older = _best(stored, choice.notes)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +20,8 @@ from typing import Protocol
 from sessionsync.errors import CopyError, CopyMismatch
 from sessionsync.model import Role
 from sessionsync.restore.known import Known
-from sessionsync.restore.names import role_of
+from sessionsync.restore.names import grows_by_lines, role_of
+from sessionsync.sources.lines import LINE_BYTES, is_whole
 from sessionsync.vault import Mirror, SessionVault, StoredFile, Vault
 
 BLOCK_BYTES = 1024 * 1024
@@ -44,7 +45,8 @@ class Copy(Protocol):
     """One copy of a session.  `at` is Unix seconds; `author` a GitHub login, '' where that is unknown.
 
     `checkpoint` is None where the copy is no checkpoint but what was there last.  `exact` says that its
-    bytes are those that were on the disk, `doubtful` that some of its files may be older than they were.
+    bytes are those that were on the disk, `doubtful` that some of its files may be older or shorter than they
+    were.
     """
 
     @property
@@ -69,7 +71,7 @@ class Copy(Protocol):
 
     @property
     def doubtful(self) -> bool:
-        """Whether a damaged journal leaves open what belongs to it."""
+        """Whether a damaged journal, or a plain copy that was cut, leaves open what belongs to it."""
 
     @property
     def united(self) -> bool:
@@ -164,20 +166,27 @@ class MirrorCopy:
             yield block
 
 
+Seen = Callable[[Known], Mapping[str, int]]
+"""How many bytes of each file of a session were seen on the disk, as far as the state knows."""
+
+
 class MirrorShelf:
     """Layer 1."""
 
     name = "mirror"
 
-    def __init__(self, mirror: Mirror, vault: Vault) -> None:
+    def __init__(self, mirror: Mirror, vault: Vault, seen: Seen = lambda _session: {}) -> None:
         self._mirror = mirror
         self._vault = vault
+        self._seen = seen
 
     def copies(self, session: Known) -> list[MirrorCopy]:
         """The plain copy, without what the session itself has dropped."""
         found = []
+        seen = self._seen(session)
         for project in session.projects:
-            dropped = self._dropped(project, session)
+            stored = self._stored(project, session)
+            dropped = {name for name, file in stored.items() if file.deleted_at is not None}
             paths: dict[str, tuple[Path, int]] = {}
             newest = 0.0
             for name, path in self.paths(project, session):
@@ -186,16 +195,28 @@ class MirrorShelf:
                     paths[name] = path, status.st_size
                     newest = max(newest, status.st_mtime)
             if paths:
-                found.append(MirrorCopy(newest, self._mirror, paths, session.ref.source))
+                known = {name: file.length for name, file in stored.items()} | dict(seen)
+                cut = any(
+                    size < known[name] if name in known else self._is_torn(name, path, size)
+                    for name, (path, size) in paths.items()
+                )
+                found.append(MirrorCopy(newest, self._mirror, paths, session.ref.source, doubtful=cut))
         return sorted(found, key=lambda copy: copy.at)
 
-    def _dropped(self, project: str, session: Known) -> set[str]:
-        """The files that the session itself has removed, as far as the vault can say."""
+    def _stored(self, project: str, session: Known) -> Mapping[str, StoredFile]:
+        """What the vault knows of the session's files."""
         try:
-            files = self._vault.open(project, session.ref).files()
+            return self._vault.open(project, session.ref).files()
         except CopyError:
-            return set()
-        return {name for name, file in files.items() if file.deleted_at is not None}
+            return {}
+
+    def _is_torn(self, name: str, path: Path, size: int) -> bool:
+        """Whether a transcript that only its copy knows of ends within a line, as on a full disk."""
+        if not grows_by_lines(name):
+            return False
+        tail = self._mirror.read(path, max(0, size - LINE_BYTES), size)
+        last = tail[tail.rfind(b"\n") + 1 :]
+        return bool(last) and not is_whole(last)
 
     def paths(self, project: str, session: Known) -> Iterator[tuple[str, Path]]:
         """The name of each file of a session, and where its copy lies: the way of `Mirror.path_of` back."""

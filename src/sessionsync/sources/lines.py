@@ -54,6 +54,17 @@ def lines(data: bytes, offset: int) -> Iterator[Line]:
         start = behind
 
 
+def is_whole(tail: bytes) -> bool:
+    """Whether a line without its newline is a complete object: no proper prefix of one is."""
+    if not tail.rstrip().endswith(b"}"):
+        return False
+    try:
+        msgspec.json.decode(tail, type=dict[str, msgspec.Raw])
+    except _UNREADABLE:
+        return False
+    return True
+
+
 class Reader(Generic[T]):
     """Reads lines as objects of one `shape`; fields that are not named in it are skipped unread."""
 
