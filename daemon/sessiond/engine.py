@@ -6,7 +6,7 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -22,6 +22,7 @@ from sessionsync.digests import Digests
 from sessionsync.elsewhere import Elsewhere
 from sessionsync.errors import ConfigError
 from sessionsync.events import Emit
+from sessionsync.gather import Gather
 from sessionsync.model import rfc3339
 from sessionsync.paths import home
 from sessionsync.privacy.gate import Gate
@@ -105,6 +106,8 @@ class Engine:
         self.push: Push | None = None
         self.pull: Pull | None = None
         self.archiving: Archiving | None = None
+        self.gather: Gather | None = None
+        self._offline: Push | None = None
         self.connect()
         self.connect_archive()
 
@@ -139,15 +142,40 @@ class Engine:
         if self.push is not None:
             self.push.github.close()
             self.push = self.pull = None
+        self._let_offline_go()
         github = self.client()
         if github is None:
             return False
+        self.push = self._pusher(github)
+        self.pull = Pull(
+            push=self.push,
+            catalog=self.catalog,
+            queue=self.queue,
+            placements=self.placements,
+            emit=self._emit,
+        )
+        return True
+
+    def judging(self) -> Push:
+        """Who weighs and settles: the pusher, or where there is none one that sends nothing."""
+        if self.push is not None:
+            return self.push
+        if self._offline is None:
+            self._offline = self._pusher(self._client(lambda: ""), tells=False)
+        return self._offline
+
+    def _let_offline_go(self) -> None:
+        if self._offline is not None:
+            self._offline.github.close()
+            self._offline = None
+
+    def _pusher(self, github: GitHub, *, tells: bool = True) -> Push:
         gate = Gate(
             redact=self.config.privacy.redact,
             patterns=self.config.privacy.patterns,
             allow=self.config.privacy.allow,
         )
-        self.push = Push(
+        return Push(
             catalog=self.catalog,
             queue=self.queue,
             placements=self.placements,
@@ -163,20 +191,13 @@ class Engine:
             chance=random.SystemRandom(),
             emit=self._emit,
             archive=self._open_archive if address_of(self.config) is not None else None,
+            tells=tells,
         )
-        self.pull = Pull(
-            push=self.push,
-            catalog=self.catalog,
-            queue=self.queue,
-            placements=self.placements,
-            emit=self._emit,
-        )
-        return True
 
     def connect_archive(self) -> None:
         """Make the archive's step anew, and queue what the archive lacks; its loop lets the old one go."""
         config, address = self.config, address_of(self.config)
-        self.archiving = None
+        self.archiving = self.gather = None
         self.store.set_meta(CURRENT, address.id if address is not None else "")
         if address is None:
             return
@@ -209,6 +230,25 @@ class Engine:
             emit=self._emit,
         )
         self.archiving.catch_up(time.time())
+        self.gather = Gather(
+            archive=self._open_archive,
+            name=address.id,
+            push=self.judging,
+            catalog=self.catalog,
+            elsewhere=Elsewhere(config.backup.vault_dir, self._emit),
+            limits=(config.tiers.github_only_bytes, config.tiers.hybrid_bytes),
+            machine=lambda: self.machine,
+            ready=self._is_archive_there,
+            emit=self._emit,
+        )
+
+    def _is_archive_there(self) -> bool:
+        """Whether the archive can be asked: its own loop is in no trouble, and a folder was made."""
+        archiving = self.archiving
+        if archiving is None or archiving.pause is not None or archiving.reach.unreachable:
+            return False
+        folder = archiving.address.folder
+        return folder is None or folder.exists()
 
     @contextmanager
     def _open_archive(self) -> Iterator[Reader]:
@@ -229,10 +269,14 @@ class Engine:
         settings, token = self.config.github, self.token
         if token is None or not settings.repo:
             return None
+        return self._client(lambda: token.value)
+
+    def _client(self, token: Callable[[], str]) -> GitHub:
+        settings = self.config.github
         return GitHub(
             repo=settings.repo,
             api_url=settings.api_url,
-            token=lambda: token.value,
+            token=token,
             user_agent=f"sessiond/{__version__}",
             wall=time.time,
             monotonic=time.monotonic,
@@ -251,6 +295,7 @@ class Engine:
         self.capture.flush(time.time())
         if self.push is not None:
             self.push.github.close()
+        self._let_offline_go()
         if self.archiving is not None:
             self.archiving.rest()
         self._ends.close()

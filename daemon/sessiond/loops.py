@@ -390,14 +390,19 @@ class PushLoop(Loop):
         if push is None or self._token_is_old(push):
             self._find_token()
             push = self._engine.push
-        if push is None or not self._allowed():
+        if not self._allowed():
             return TICK_S
+        if push is None:
+            return self._gather()
         try:
             while self._may_send(push) and self._send(push):
                 self.progressed_at = time.monotonic()
             pull = self._engine.pull
             if pull is not None and self._may_send(push):
                 pull.work(time.time())
+            gather = self._engine.gather
+            if gather is not None and self._may_send(push):
+                gather.work(time.time())
         except StoreFull as error:
             if self.trouble is None:
                 self.trouble_since = time.time()
@@ -406,8 +411,18 @@ class PushLoop(Loop):
             return TROUBLE_S
         self.trouble = None
         now = time.time()
-        due = [at for each in (push, pull) if each is not None and (at := each.next_at(now)) is not None]
+        lines = (push, pull, gather)
+        due = [at for each in lines if each is not None and (at := each.next_at(now)) is not None]
         return max(0.001, min(due) - now + 0.001) if due else TICK_S
+
+    def _gather(self) -> float:
+        """Without GitHub: hear of what others archive."""
+        gather = self._engine.gather
+        with suppress(StoreFull):  # whoever captures tells of it
+            if gather is not None and not self._stopping:
+                gather.work(time.time())
+                self.progressed_at = time.monotonic()
+        return TICK_S
 
     def call(self, work: Callable[[float], T], timeout_s: float = 60.0) -> T:
         """Run `work(now)` on this loop's thread, between two items, and return what it returns."""
@@ -421,6 +436,8 @@ class PushLoop(Loop):
         self._token_at = 0.0
         if self._engine.pull is not None:
             self._engine.pull.soon()
+        if self._engine.gather is not None:
+            self._engine.gather.soon()
         self.bell.ring()
 
     def _may_send(self, push: Push) -> bool:

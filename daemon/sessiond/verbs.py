@@ -216,9 +216,7 @@ class Verbs:
             raise UsageError(
                 f"There is no conflict about {session.name}.", hint="`sessiond ctl conflicts` lists them."
             )
-        push = engine.push
-        if push is None:
-            raise UsageError("Nothing is sent to GitHub now.", hint=self._app.modes.now().hint)
+        push = engine.judging()
         answer = {
             "session": session.ref.session_id,
             "keep": keep,

@@ -82,9 +82,10 @@ class Settling:
                 self._means.versions.judge(version, verdict, ours.content if keep == "remote" else "")
             self._means.conflicts.save(replace(conflict, chosen=keep, chosen_at=now))
             self._means.store.execute("UPDATE records SET content = '' WHERE session = ?", (session.id,))
-            if session.checkpoint is not None:
+            if session.checkpoint is not None and self._means.tells:
                 self._means.queue.enqueue("comment", session.id, session.checkpoint, now)
-            self._means.queue.enqueue(NOTICE, session.id, f"{conflict.fork} {keep}", now)
+            if self._means.tells:
+                self._means.queue.enqueue(NOTICE, session.id, f"{conflict.fork} {keep}", now)
         self._means.emit("conflict_resolved", session=session.name, kind=conflict.kind, kept=keep)
 
     def _amend(self, session: Session, keep: str, ours: Ours, version: Version) -> None:

@@ -170,7 +170,7 @@ class Weighing:
                     )
                 )
                 return version
-            if is_new := self._means.conflicts.add(conflict):
+            if (is_new := self._means.conflicts.add(conflict)) and self._means.tells:
                 self._means.queue.enqueue(NOTICE, session.id, conflict.fork, self._means.issues.now)
         if is_new:
             self._means.emit(

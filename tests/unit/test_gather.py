@@ -1,0 +1,198 @@
+"""Two machines on one archive and no GitHub: what each hears of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from sessionsync.conflict import Conflicts
+from sessionsync.elsewhere import Elsewhere as Kept
+from sessionsync.elsewhere import Versions
+from sessionsync.gather import EVERY_S, Gather
+from sessionsync.remote.archive.reader import Reader
+from sessionsync.report import sessions
+from tests.archive import Elsewhere, Shipper, with_archive
+from tests.machines import SID, texts
+from tests.rig import START, Home, Line, Rig, append, line, write
+
+
+class Peer:
+    """A home with an archive and nothing else."""
+
+    def __init__(self, folder: Path, archive: Path, number: int) -> None:
+        self.home = Home(folder)
+        self.rig = Rig(self.home, settings=with_archive(self.home.config(), archive))
+        self.name = f"{number:08x}"
+        self.shipper = Shipper(self.rig, machine=self.name)
+        # nobody listens there: whatever would be asked of GitHub fails
+        self.line = Line(self.rig, "http://127.0.0.1:9", machine=self.name, host=f"host{number}", tells=False)
+        self.asked = 0
+        self.gather = Gather(
+            archive=self._reader,
+            name="a",
+            push=lambda: self.line.push,
+            catalog=self.rig.catalog,
+            elsewhere=Kept(self.home.vault, self.rig.events),
+            limits=(46_080, 204_800),
+            machine=lambda: self.name,
+            ready=archive.exists,
+            emit=self.rig.events,
+        )
+
+    @contextmanager
+    def _reader(self) -> Iterator[Reader]:
+        with closing(Elsewhere(self.home.state, self.rig.config)) as opened:
+            ask = opened.host.refs
+
+            def counted(now: float) -> dict[str, str]:
+                self.asked += 1
+                return ask(now)
+
+            opened.host.refs = counted  # type: ignore[method-assign]
+            yield opened.reader
+
+    @property
+    def transcript(self) -> Path:
+        return self.home.transcript(SID)
+
+    def say(self, *said: str) -> None:
+        append(self.transcript, *(line("user", text, "/w/app", session=SID) for text in said))
+
+    def send(self) -> None:
+        self.rig.wait(5)
+        self.rig.wait(200)
+        self.shipper.drain()
+
+    def hear(self, now: float = 0.0) -> None:
+        self.rig.now = max(self.rig.now, now) + EVERY_S + 1
+        assert self.gather.work(self.rig.now)
+
+    def told(self) -> tuple[bool, bool]:
+        (found,) = sessions(self.rig.catalog, self.rig.now)["sessions"]
+        return found["newer_elsewhere"], found["conflict"]
+
+    def close(self) -> None:
+        self.line.close()
+        self.shipper.close()
+        self.rig.close()
+
+
+Make = Callable[[int], Peer]
+
+
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[Make]:
+    made: list[Peer] = []
+
+    def make(number: int) -> Peer:
+        made.append(Peer(tmp_path / str(number), tmp_path / "archive.git", number))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def pair(peer: Make) -> tuple[Peer, Peer]:
+    """Two machines that have the same session."""
+    one, two = peer(1), peer(2)
+    one.say("begun")
+    two.transcript.write_bytes(one.transcript.read_bytes())
+    one.send()
+    two.send()
+    return one, two
+
+
+def kept(peer: Peer) -> bytes:
+    """What the peer keeps of the other's newest transcript."""
+    session = peer.rig.session()
+    (version,) = Versions(peer.rig.store).of(session.id)
+    files = Kept(peer.home.vault).files(session.stored_as, version.machine, version.checkpoint)
+    source = files[f"{SID}.jsonl"]
+    return b"".join(source.read(0, source.size))
+
+
+def test_what_went_on_elsewhere_is_kept_and_shown_and_put_nowhere(peer: Make) -> None:
+    one, two = pair(peer)
+    two.hear()
+    assert two.told() == (False, False)
+    one.say("gone on")
+    one.send()
+    before = two.transcript.read_bytes()
+
+    two.hear(one.rig.now)
+
+    assert two.told() == (True, False)
+    assert texts(kept(two)) == ["begun", "gone on"]
+    assert two.transcript.read_bytes() == before
+    two.transcript.write_bytes(one.transcript.read_bytes())  # as a restore does
+    two.send()
+    two.hear()
+    assert two.told() == (False, False)
+
+
+def test_a_transcript_that_went_two_ways_is_united_and_no_conflict(peer: Make) -> None:
+    one, two = pair(peer)
+    one.say("of one")
+    two.say("of two")
+    one.send()
+    two.send()
+    one.hear()
+    two.hear()
+    for each, other in ((one, "of two"), (two, "of one")):
+        assert other in texts(kept(each))
+        assert Conflicts(each.rig.store).open_count() == 0
+        assert len(each.rig.events.named("session_united")) == 1
+
+
+def test_files_that_went_two_ways_are_a_conflict_without_a_notice(peer: Make) -> None:
+    one, two = peer(1), peer(2)
+    for each, said in ((one, b'{"n": 1}'), (two, b'{"n": 2}')):
+        write(each.home.structured("plan"), [("context.json", said), ("conversation.json", b"[]")])
+        # the same project on both, as its remote would say
+        each.send()
+        each.rig.store.execute("UPDATE sessions SET project_key = 'github.com/o/app'")
+    for each in (one, two):
+        write(each.home.structured("plan"), [("context.json", b'{"by": "%s"}' % each.name.encode())])
+        each.send()
+    two.hear(one.rig.now)
+
+    assert two.told()[1]
+    (conflict,) = Conflicts(two.rig.store).all()
+    assert conflict.machine == one.name
+    assert two.rig.queue.get("notice", two.rig.session().id) is None
+    two.line.push.resolve(two.rig.session(), conflict, "local", two.rig.now)
+    two.hear()
+    assert Conflicts(two.rig.store).open_count() == 0
+    assert two.rig.queue.get("notice", two.rig.session().id) is None
+
+
+def test_at_rest_the_archive_is_asked_once_a_minute_and_nothing_is_written(peer: Make) -> None:
+    one, two = pair(peer)
+    two.hear(one.rig.now)
+    two.asked, said = 0, two.rig.store.meta("gathered a")
+    start = two.rig.now
+    for second in range(1, 601):
+        two.gather.work(start + second)
+    assert two.asked == 10
+    assert two.rig.store.meta("gathered a") == said
+    assert len(two.rig.events.named("version_kept")) == 1
+
+
+def test_sessions_of_others_are_not_fetched(peer: Make) -> None:
+    one, two = peer(1), peer(2)
+    one.say("not yours")
+    one.send()
+    two.hear(one.rig.now)
+    assert two.rig.catalog.sessions() == []
+    assert two.rig.events.named("version_kept") == []
+    assert not (two.home.vault / ".sessiond" / "elsewhere").exists()
+
+
+def test_an_archive_that_is_not_there_is_not_asked(peer: Make) -> None:
+    alone = peer(1)
+    assert not alone.gather.work(START)
+    assert alone.asked == 0
