@@ -213,6 +213,30 @@ def test_a_runner_archives_into_a_folder_and_the_next_one_restores(socket_dir: P
         assert restored.read_bytes() == state
 
 
+@pytest.mark.parametrize("runs", [False, True], ids=["alone", "daemon"])
+def test_with_an_archive_alone_nobody_waits_for_comments(socket_dir: Path, *, runs: bool) -> None:
+    folder = socket_dir / "archive"
+    with Daemon(socket_dir, SESSIOND_ARCHIVE_URL=str(folder), CI="true") as daemon:
+        if runs:
+            daemon.start()
+        agent = Agent(session="3f0c9f8a-0000-4000-8000-000000000000", cwd="/work/app")
+        agent.turn("hello")
+        path = daemon.agent / "projects" / "-work-app" / f"{agent.session}.jsonl"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(agent.data)
+        done = run(daemon, "sync", "--once", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        counts = json.loads(done.stdout)
+        assert {name: counts[name] for name in ("due", "pushed", "left", "buried")} == {
+            "due": 1,
+            "pushed": 1,
+            "left": 0,
+            "buried": 0,
+        }
+        assert len(refs_of(folder)) == 1
+        assert run(daemon, "sync", "--once").stdout == "Nothing waits.\n"
+
+
 def test_what_is_new_wins_over_an_older_copy_and_the_newest_is_passed_over_where_it_is_damaged(
     daemon: Daemon, host: GitHost, repo: Path, socket_dir: Path
 ) -> None:
