@@ -997,7 +997,8 @@ class Capture:
         frozen = msgspec.convert(msgspec.to_builtins(summary), Summary)
         for checkpoint in work.checkpoints:
             checkpoint.summary = None
-        work.checkpoints.append(Checkpoint(name, now, trigger, size, alias, frozen))
+        since = min(now, session.dirty_since or now)
+        work.checkpoints.append(Checkpoint(name, now, trigger, size, alias, frozen, since))
         session.checkpoint, session.checkpoint_at = name, now
         session.dirty_since = now if partial else None
 

@@ -111,7 +111,10 @@ class File:
 
 @dataclass(slots=True)
 class Checkpoint:
-    """A checkpoint's row; only the newest of a session keeps its `summary`."""
+    """A checkpoint's row; only the newest of a session keeps its `summary`.
+
+    `since` is when the first change that led to it was made; None where only the vault tells of it.
+    """
 
     id: str
     at: float
@@ -119,6 +122,7 @@ class Checkpoint:
     size: int
     alias: str = ""
     summary: Summary | None = None
+    since: float | None = None
 
 
 _SESSION = [f.name for f in fields(Session) if f.name not in {"id", "ref"}]
@@ -351,8 +355,8 @@ class Catalog:
         with self.store.transaction():
             self.store.execute("UPDATE checkpoints SET summary = NULL WHERE session = ?", (session,))
             self.store.execute(
-                "INSERT OR REPLACE INTO checkpoints (session, id, alias, at, trigger, size, summary)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO checkpoints (session, id, alias, at, trigger, size, summary, since)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     session,
                     checkpoint.id,
@@ -361,15 +365,16 @@ class Catalog:
                     checkpoint.trigger,
                     checkpoint.size,
                     _plain(checkpoint.summary),
+                    checkpoint.since,
                 ),
             )
 
     def checkpoints(self, session: int) -> list[Checkpoint]:
         """The session's checkpoints, oldest first."""
         return [
-            Checkpoint(number, at, trigger, size, alias, _decode_summary(summary) if summary else None)
-            for number, at, trigger, size, alias, summary in self.store.rows(
-                "SELECT id, at, trigger, size, alias, summary FROM checkpoints WHERE session = ?"
+            Checkpoint(number, at, trigger, size, alias, _decode_summary(summary) if summary else None, since)
+            for number, at, trigger, size, alias, summary, since in self.store.rows(
+                "SELECT id, at, trigger, size, alias, summary, since FROM checkpoints WHERE session = ?"
                 " ORDER BY at, length(id), id",
                 (session,),
             )

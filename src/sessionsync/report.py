@@ -29,7 +29,8 @@ Json = dict[str, Any]
 
 # A session is active for so long after its last change.
 ACTIVE_S = 1800.0
-# One checkpoint holds at most so long of changes (capture makes one then at the latest).
+# One checkpoint holds at most so long of changes (capture makes one then at the latest), where it does not
+# say since when.
 CHECKPOINT_SPAN_S = 600.0
 SHOWN_CHECKPOINTS = 50
 # What is tried again by itself, but will not go well until somebody does this.
@@ -272,10 +273,10 @@ def _unsafe_since(catalog: Catalog, session: Session) -> float:
     """When the session's first change was made that is not on GitHub, or a little earlier."""
     known = catalog.checkpoints(session.id)
     pushed = next((point.at for point in known if point.id == session.pushed_checkpoint), session.pushed_at)
-    unpushed = [point.at for point in known if pushed is None or point.at > pushed]
-    if not unpushed:
+    first = next((point for point in known if pushed is None or point.at > pushed), None)
+    if first is None:
         return session.changed_at if session.dirty_since is None else session.dirty_since
-    return max(pushed or 0.0, unpushed[0] - CHECKPOINT_SPAN_S)
+    return max(pushed or 0.0, first.at - CHECKPOINT_SPAN_S if first.since is None else first.since)
 
 
 def trouble(queue: Queue, lane: Lane | None = None) -> tuple[str, str]:

@@ -294,6 +294,9 @@ MIGRATIONS: tuple[str, ...] = (
 
     CREATE TABLE ledger_totals (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE checkpoints ADD COLUMN since REAL;
+    """,
 )
 
 KEPT_EVENTS = 10_000

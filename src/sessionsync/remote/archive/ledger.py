@@ -100,12 +100,13 @@ def unarchived(store: Store, session: int) -> set[str]:
 
 # What an archive that is out of reach for long may keep of a session that is always at work.
 PINNED = 1000
-# One checkpoint holds at most so long of changes.
+# One checkpoint holds at most so long of changes, where it does not say since when.
 CHECKPOINT_SPAN_S = 600.0
-# Since the first checkpoint that is not there, less what led to it, else since the first change after it.
+# Since what led to the first checkpoint that is not there, else since the first change after it.
 _BEHIND = """
     SELECT count(*), min(coalesce(
-        (SELECT max(min(c.at) - ?, w.there) FROM checkpoints c WHERE c.session = w.id AND c.at > w.there),
+        (SELECT max(min(coalesce(c.since, c.at - ?)), w.there)
+            FROM checkpoints c WHERE c.session = w.id AND c.at > w.there),
         w.dirty_since, w.checkpoint_at, w.changed_at))
     FROM (
         SELECT s.id, s.dirty_since, s.checkpoint_at, s.changed_at,
