@@ -89,6 +89,7 @@ class Api:
     ) -> None:
         self.base = base.rstrip("/")
         self.skew_s: float | None = None
+        self.token_scopes: frozenset[str] | None = None
         """How far GitHub's clock is ahead of this machine's; whole seconds."""
         self.token_expires_at: float | None = None
         """When the token ends, Unix seconds; None where it does not say."""
@@ -213,6 +214,8 @@ class Api:
             self._windows[limit[0], call.writes] = limit[1]
         if (ends := answer.headers.get("github-authentication-token-expiration")) is not None:
             self.token_expires_at = expiry(ends)
+        if (scopes := answer.headers.get("x-oauth-scopes")) is not None:
+            self.token_scopes = frozenset(scope.strip() for scope in scopes.split(",") if scope.strip())
         if (tag := answer.headers.get("etag")) is not None:
             if len(self._tags) >= MOST_TAGS:
                 self._tags.clear()

@@ -128,6 +128,11 @@ class GitHub:
         """When the token ends, Unix seconds; None where it does not say."""
         return self._api.token_expires_at
 
+    @property
+    def token_scopes(self) -> frozenset[str] | None:
+        """What a classic token may do; None where it does not say, as fine-grained ones never do."""
+        return self._api.token_scopes
+
     # --- the repository and the account
 
     def repository(self) -> Repository:
