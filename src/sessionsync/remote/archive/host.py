@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from sessionsync.remote.archive.refs import OBJECT, PREFIX
 
 # A push of more refs than this is cut; one that fails is halved.
 REFS = 200
+EMPTY = "Set archive.url to an empty folder, or to one that is not there yet."
 # What a repository needs that only this program's pushes fill: packs, not thousands of loose objects, and
 # reading by id and without contents, as folding does.
 _MADE = {
@@ -63,7 +65,7 @@ class Host:
         if not empty:
             raise RepositoryMissing(
                 f"{folder} is not empty and no git repository.",
-                hint="Set archive.url to an empty folder, or to one that is not there yet.",
+                hint=EMPTY,
             )
         if not folder.parent.is_dir():
             raise RepositoryMissing(
@@ -98,6 +100,30 @@ class Host:
             if OBJECT.fullmatch(oid) and ref.startswith(PREFIX):
                 found[ref] = oid
         return found
+
+    def check_push(self, folder: Path, now: float) -> None:
+        """See that a push would be taken, and push nothing; `folder` is scratch, and need not exist.
+
+        Raises:
+            NotPermitted: it would be refused.
+            RepositoryMissing: there is no repository, and no place to make one.
+        """
+        if (there := self.address.folder) is not None and not (there / "HEAD").is_file():
+            if there.exists() and any(there.iterdir()) and not (there / ".git").exists():
+                raise RepositoryMissing(f"{there} is not empty and no git repository.", hint=EMPTY)
+            if not there.parent.is_dir():
+                raise RepositoryMissing(f"{there.parent} is not there, so no archive can be made in it.")
+            if not os.access(there if there.exists() else there.parent, os.W_OK):
+                raise NotPermitted(f"{there} cannot be made: it may not be written to.")
+            return
+        made = self.git.run(["init", "--quiet", "--bare", "--template=", str(folder)])
+        blob = self.git.run(["hash-object", "-w", "--stdin"], folder=folder)
+        if made.code or blob.code:
+            raise GitFailed(f"git does not work in {folder}: {(made.said + blob.said).strip()[:200]}")
+        ref = f"{PREFIX}check"
+        told = self.push([f"{blob.out.decode().strip()}:{ref}"], folder, now, options=["--dry-run"])
+        if not told.get(ref, Told("!", "")).taken:
+            raise NotPermitted(f"The archive refuses pushes: {told[ref].summary}")
 
     def is_public(self) -> bool:
         """Whether it can be read without a login by who is not on this machine."""
