@@ -277,6 +277,18 @@ def test_a_unit_of_somebody_else_stays_as_it_is() -> None:
     unit.unlink()
 
 
+def test_init_puts_the_service_in_and_says_what_it_says() -> None:
+    service("uninstall")
+    said = run(str(PROGRAM), "init", "--yes", "--service", GH_TOKEN="T")
+    assert "service: start it now, and at each login" in said
+    assert "The service runs, and starts at login." in said
+    assert said.endswith("Next: sessiond ctl status\n")
+    assert shown("ActiveState") == "active"
+    assert "Nothing to change." in run(str(PROGRAM), "init", "--yes", "--service")
+    run(str(PROGRAM), "init", "--yes", "--no-service")
+    assert shown("LoadState") == "not-found"
+
+
 def test_uninstall_leaves_no_trace(before: set[str]) -> None:
     service("install", "--token-file", str(TOKEN))
     shutil.rmtree(AGENT / "projects" / "-app", ignore_errors=True)
