@@ -128,7 +128,8 @@ def load(environ: Mapping[str, str], file: Path | None = None) -> Config:
     `file` is `config.toml` in the config folder unless given; where it is missing, the defaults hold.
     Raises `ConfigError`.
     """
-    given = _from_file(file or paths(environ).config_file) | _from_variables(environ)
+    said = _from_file(file or paths(environ).config_file) | _from_variables(environ)
+    given = _from_actions(environ) | said
     base = home(environ)
     config = Config()
     for section in Config._fields:
@@ -217,6 +218,12 @@ def _from_file(file: Path) -> Given:
         for key, value in table.items():
             given[f"{section}.{key}"] = _known(where, f"{section}.{key}", value)
     return given
+
+
+def _from_actions(environ: Mapping[str, str]) -> Given:
+    """Where GitHub is, as a runner of its Actions says; which repository takes sessions a person says."""
+    url = environ.get("GITHUB_API_URL", "") if environ.get("GITHUB_ACTIONS") == "true" else ""
+    return {"github.api_url": ("GITHUB_API_URL", url)} if url else {}
 
 
 def _from_variables(environ: Mapping[str, str]) -> Given:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sessionsync.model import Context
+from sessionsync.model import Context, Ref
 from sessionsync.pull import Pull
 from sessionsync.remote import comments
+from sessionsync.restore import Known, RecordShelf
 from tests.fakes.faults import accept_then_drop
 from tests.fakes.github import FakeGitHub
-from tests.rig import START, Home, Line, Rig, append, line
+from tests.rig import START, Home, Line, Rig, append, line, write
 
 ID = "5b0f7a52-3f0e-4d55-9a3b-0d1f0a3f2c11"
 
@@ -206,3 +207,20 @@ def test_no_interleaving_leaves_two_records(tmp_path: Path, gh: FakeGitHub, seed
         assert part.intact
     finally:
         fleet.close()
+
+
+def test_a_record_in_an_issue_that_the_session_names_is_found_by_its_id(fleet: Fleet, gh: FakeGitHub) -> None:
+    machine = fleet.machines[1]
+    write(machine.home.structured("plan"), [("context.json", b'{"issue": 2, "title": "T"}')])
+    machine.save()
+    machine.push()
+    gh.forget_requests()
+    shelf = RecordShelf(machine.line.github, authors=())
+    assert [(filed.session_id, filed.issue) for filed in shelf.named("plan")] == [("plan", 2)]
+    assert [filed.issue for filed in shelf.named("structured:plan")] == [2]
+    assert [filed.issue for filed in shelf.named(ID[:8])] == [1]
+    found = shelf.find(Known(Ref("structured", "plan"), "plan"))
+    assert found is not None
+    assert found.contents == {"context.json": b'{"issue": 2, "title": "T"}'}
+    assert shelf.named("no-such") == []
+    assert len(gh.requests("GET", r"/issues/comments\?")) == 1

@@ -17,7 +17,7 @@ from sessionsync.errors import ArchiveTooNew, CopyMismatch, NoSuchCopy, Reposito
 from sessionsync.model import Ref
 from sessionsync.privacy.gate import Gate
 from sessionsync.remote.archive.address import Address
-from sessionsync.remote.archive.cache import Cache
+from sessionsync.remote.archive.cache import Cache, tidy
 from sessionsync.remote.archive.git import Git
 from sessionsync.remote.archive.ledger import CURRENT
 from sessionsync.remote.archive.tree import Line, Segments, name_of, unpack
@@ -516,3 +516,19 @@ def test_a_folder_with_something_else_in_it_is_left_alone(rig: Rig, shipper: Shi
     assert shipper.archiving.pause is not None
     assert "not empty" in shipper.archiving.pause.message
     assert [file.name for file in archive.iterdir()] == ["letter.txt"]
+
+
+def test_what_a_killed_git_has_left_is_removed_when_packs_become_few(
+    rig: Rig, shipper: Shipper, archive: Path
+) -> None:
+    grow(rig, rig.home.transcript(SID), said("hello", rig))
+    shipper.drain()
+    left, running = (archive / "objects" / "pack" / f"tmp_pack_{name}" for name in ("old", "new"))
+    for file in (left, running):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"half")
+    os.utime(left, (left.stat().st_mtime - 100_000,) * 2)
+    tidy(Git(Address(str(archive), archive), os.environ, rig.home.state / "git"), archive)
+    assert not left.exists()
+    assert running.exists()
+    run_git(archive, "fsck", "--strict")

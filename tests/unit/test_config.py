@@ -552,3 +552,15 @@ def test_a_socket_path_no_system_could_bind_is_told() -> None:
 )
 def test_a_relative_folder_in_the_environment_is_told(environ: dict[str, str], saying: str) -> None:
     assert saying in refused(environ)
+
+
+def test_a_runner_says_where_github_is_unless_the_settings_do(tmp_path: Path) -> None:
+    runner = {"HOME": str(tmp_path), "GITHUB_ACTIONS": "true", "GITHUB_API_URL": "https://ghe.example/api/v3"}
+    runner["GITHUB_REPOSITORY"] = "o/r"
+    assert load(runner).github.api_url == "https://ghe.example/api/v3"
+    assert load(runner).github.repo == ""
+    assert (
+        load(runner | {"SESSIOND_GITHUB_API_URL": "https://other.example"}).github.api_url[8:]
+        == "other.example"
+    )
+    assert load(runner | {"GITHUB_ACTIONS": ""}).github.api_url == "https://api.github.com"

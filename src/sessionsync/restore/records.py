@@ -6,7 +6,7 @@ records count whose authors do; see `Trusted`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sessionsync.errors import Lagging, Missing, NotPermitted, RecordError
@@ -22,6 +22,7 @@ from sessionsync.sources.papers import issue_of
 from sessionsync.vault import StoredFile
 
 LABEL = "sessiond"
+STREWN_PAGES = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +126,7 @@ class RecordShelf:
         self._asked = False
         self._labelled: list[Issue] | None = None
         self._said: dict[int, list[Comment]] = {}
+        self._strewn: dict[str, set[int]] | None = None
         self._read: dict[int, list[tuple[Comment, comments.Part]]] = {}
 
     @property
@@ -158,7 +160,8 @@ class RecordShelf:
             for filed in self._records(group, session.ref.session_id):
                 if _is_same(filed, session):
                     return filed
-        return None
+        strays = self._strays(session.ref.session_id.__eq__)
+        return next((filed for filed in strays if _is_same(filed, session)), None)
 
     def named(self, text: str, here: str = "") -> list[Filed]:
         """Every record whose session is called `text`, or begins so; those of the project `here` first."""
@@ -166,11 +169,13 @@ class RecordShelf:
         for word in (text, rest):
             groups = self._groups(here, _issue_of(word))
             exact = [filed for group in groups for filed in self._records(group, word)]
+            exact = exact or self._strays(word.__eq__)
             if found := [f for f in exact if word == text or f.record.source == source]:
                 return found
+        begun = self._strays(lambda session_id: session_id.startswith((text, rest or text)))
         return [
             filed
-            for filed in self.all(here)
+            for filed in [*self.all(here), *begun]
             if filed.session_id.startswith(text)
             or (rest and filed.record.source == source and filed.session_id.startswith(rest))
         ]
@@ -186,13 +191,17 @@ class RecordShelf:
         return [filed for group in groups for filed in self._records(group)]
 
     def about(self, *, issue: int = 0, pull: int = 0, here: str = "") -> list[Filed]:
-        """The records about an issue or a pull request, by their context or because they lie in it."""
+        """The records about an issue or a pull request, by their context or because they lie in it.
+
+        An issue that lists a project's sessions is about none of them, whatever its number.
+        """
         found = [
             filed
             for filed in self.all(here)
             if (issue and filed.record.context.issue == issue) or (pull and filed.record.context.pr == pull)
         ]
-        found += self._records([(issue or pull, "")])
+        if (number := issue or pull) not in {index for index, _, _ in self._indexes()}:
+            found += self._records([(number, "")])
         return list({(filed.record.source, filed.session_id): filed for filed in reversed(found)}.values())
 
     def said(self, issue: int) -> list[Comment]:
@@ -207,6 +216,28 @@ class RecordShelf:
 
     # --- issues
 
+    def _strays(self, is_meant: Callable[[str], object]) -> list[Filed]:
+        """Records in persons' issues, which bear no label: found where the repository lists its comments.
+
+        One request for 100 comments, the newest `STREWN_PAGES` hundred, once.
+        """
+        if self._strewn is None:
+            self._strewn = {}
+            for page in self._github.newest_comments(most_pages=STREWN_PAGES):
+                for comment in page:
+                    part = comments.parse(comment.text)
+                    if part is not None and self.counts(comment.author, comment.author_association):
+                        issue = int(comment.issue_url.rpartition("/")[2] or 0)
+                        self._strewn.setdefault(part.session_id, set()).add(issue)
+        labelled = {issue.number for issue in self._issues()}
+        return [
+            filed
+            for session_id, issues in self._strewn.items()
+            if is_meant(session_id) is True
+            for number in sorted(issues - labelled - {self._issue})
+            for filed in self._records([(number, "")], session_id)
+        ]
+
     def _groups(self, here: str, also: int = 0) -> Iterator[list[tuple[int, str]]]:
         """The issues of each project, all volumes, as (number, project); that of `here` first.
 
@@ -214,10 +245,8 @@ class RecordShelf:
         a group each: that of the settings, and `also`.
         """
         projects: dict[str, list[tuple[int, int]]] = {}
-        for issue in self._issues():
-            marker = comments.parse_project_marker(issue.text)
-            if marker is not None and self._trusted.counts(issue.author, issue.author_association):
-                projects.setdefault(marker.project, []).append((marker.volume, issue.number))
+        for number, project, volume in self._indexes():
+            projects.setdefault(project, []).append((volume, number))
         first = comments.project_hash(here) if here else ""
         numbers = {number for its in projects.values() for _, number in its}
         for number in dict.fromkeys((self._issue, also)):
@@ -225,6 +254,13 @@ class RecordShelf:
                 yield [(number, "")]
         for project in sorted(projects, key=lambda project: project != first):
             yield [(number, project) for _, number in sorted(projects[project])]
+
+    def _indexes(self) -> Iterator[tuple[int, str, int]]:
+        """The issues that sessiond made to list a project's sessions: (number, project, volume)."""
+        for issue in self._issues():
+            marker = comments.parse_project_marker(issue.text)
+            if marker is not None and self._trusted.counts(issue.author, issue.author_association):
+                yield issue.number, marker.project, marker.volume
 
     def _issues(self) -> list[Issue]:
         if self._labelled is None:

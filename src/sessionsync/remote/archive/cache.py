@@ -24,6 +24,8 @@ BLOB_BYTES = 64 * 1024 * 1024
 # So many packs make every look slower: then they become fewer.
 MANY_PACKS = 40
 _TIDY_S = 600.0
+# What git has not touched for so long it will not go on with: it was killed.
+LEFT_S = 86_400.0
 _AUTHOR = b"sessiond <sessiond@localhost>"
 
 
@@ -167,6 +169,18 @@ def tidy(git: Git, folder: Path) -> None:
     """
     git.run(["repack", "-d", "-q", "--geometric=2"], folder=folder, silent_s=_TIDY_S)
     git.run(["pack-refs", "--all"], folder=folder)
+    _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove half-written packs of a killed git: old by the clock of the disk that holds the newest file."""
+    with suppress(OSError):
+        packs = folder / "objects" / "pack"
+        times = {path: path.stat().st_mtime for path in packs.iterdir()}
+        newest = max(times.values(), default=0.0)
+        for path, at in times.items():
+            if path.name.startswith("tmp_") and newest - at > LEFT_S:
+                path.unlink()
 
 
 def size_of(folder: Path) -> int:
