@@ -41,7 +41,8 @@ class Log:
     """An `Emit` that writes.  Every thread may call it; it never raises.
 
     `count` is told the level of each line written.  Lines go to `folder`/sessiond.log as well where
-    nobody else keeps them: stderr is neither a terminal nor the journal.
+    nobody else keeps them: stderr is neither a terminal nor the journal.  `quiet` is for a command that
+    somebody waits for: what is no warning goes into the file alone.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Log:
         folder: Path | None = None,
         stream: TextIO | None = None,
         count: Callable[[str], None] | None = None,
+        quiet: bool = False,
     ) -> None:
         self._stream = stream or sys.stderr
         self._journal = _is_journal(environ.get("JOURNAL_STREAM", ""), self._stream)
         self._terminal = self._stream.isatty()
         # launchd's file for stderr grows for ever: what is wrong goes there, all of it into ours
-        self._launchd = under_launchd(environ) and folder is not None
+        launchd = under_launchd(environ) and folder is not None
+        self._least = "error" if launchd else "warning" if quiet and not self._journal else LEVELS[0]
         self._colours = self._terminal and not environ.get("NO_COLOR")
         kept = folder is not None and not self._journal and not self._terminal
         self._file = RotatingFile(folder / "sessiond.log") if kept and folder is not None else None
@@ -121,7 +124,7 @@ class Log:
         with self._lock, suppress(OSError, ValueError):
             if self._file is not None:
                 self._file.write(f"{line}\n")
-            if not self._launchd or level == "error":
+            if LEVELS.index(level) >= LEVELS.index(self._least):
                 self._stream.write(f"<{_PRIORITY[level]}>{line}\n" if self._journal else f"{line}\n")
                 self._stream.flush()
         raise structlog.DropEvent

@@ -7,12 +7,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from sessiond import client, process
 from sessiond.cli import tables
+from sessiond.cli.progress import Progress, progress
 from sessiond.cli.terminal import terminal
 from sessiond.engine import Engine
 from sessiond.logs import Log
@@ -35,9 +36,16 @@ GRACE_S = 10.0
 
 
 def sync_once(
-    environ: Mapping[str, str], *, timeout_s: float, textfile: Path | None = None, as_json: bool = False
+    environ: Mapping[str, str],
+    *,
+    timeout_s: float,
+    textfile: Path | None = None,
+    as_json: bool = False,
+    debug: bool = False,
 ) -> int:
     """Capture and push until nothing is left or the time is over; prints the counts.
+
+    On the way only what is wrong is told, and to a person how far it is; with `debug` everything.
 
     Returns the exit code: 0 all through (or nothing to push to), 1 with what is left, 5 with what was
     refused for good.
@@ -46,8 +54,9 @@ def sync_once(
     where = paths(environ)
     config = load(environ, where.config_file)
     try:
-        with _alone(environ, config, where, textfile) as (engine, saves):
-            problems = _capture(engine, saves)
+        with _alone(environ, config, where, textfile, debug=debug) as (engine, saves):
+            with nullcontext(_untold) if debug else progress("Copying") as told:
+                problems = _capture(engine, saves, told)
             counts = _drain(engine, time.monotonic() + timeout_s)
             if engine.token_problem is not None:
                 problems.append(engine.token_problem)
@@ -79,12 +88,18 @@ def _hand_over(where: Paths, timeout_s: float, running: AlreadyRunning) -> dict[
 
 @contextmanager
 def _alone(
-    environ: Mapping[str, str], config: Config, where: Paths, textfile: Path | None
+    environ: Mapping[str, str], config: Config, where: Paths, textfile: Path | None, *, debug: bool
 ) -> Iterator[tuple[Engine, Saves]]:
     """The engine for this process alone, and what hooks have left for it; events are logged and counted."""
     process.own(where.state_dir)
     with process.hold(where.lock):
-        log = Log(environ, level=config.log.level, shape=config.log.format, folder=process.own(where.log_dir))
+        log = Log(
+            environ,
+            level="debug" if debug else config.log.level,
+            shape=config.log.format,
+            folder=process.own(where.log_dir),
+            quiet=not debug,
+        )
         metrics = Metrics(catalogue(kinds=KINDS), time.time)
 
         def emit(event: str, **fields: Any) -> None:
@@ -112,12 +127,18 @@ def _write(metrics: Metrics, file: Path) -> None:
         ) from problem
 
 
-def _capture(engine: Engine, saves: Saves) -> list[SessiondError]:
+def _untold(done: int, total: int) -> None:
+    """Where every event is told, nobody needs to see how far it is."""
+
+
+def _capture(engine: Engine, saves: Saves, told: Progress) -> list[SessiondError]:
     """Make a checkpoint of everything that changed; returns why of some none could be made."""
     saves.take_in(time.time())  # first, so that hooks' events name their checkpoints
     capture = engine.capture
     problems: list[SessiondError] = []
-    for ref in capture.survey():
+    refs = capture.survey()
+    for done, ref in enumerate(refs, 1):
+        told(done, len(refs))
         try:
             capture.capture(ref, time.time())
             if capture.unflushed >= FLUSH_SESSIONS:

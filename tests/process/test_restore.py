@@ -236,6 +236,29 @@ def test_a_large_session_shows_how_far_it_is(stored: tuple[Daemon, Agent, Path])
     assert live.read_bytes() == bigger.data
 
 
+def test_a_first_backup_shows_how_far_it_is_and_no_line_for_each_session(folder: Path) -> None:
+    daemon = Daemon(folder)
+    app = project(daemon)
+    for _ in range(20):
+        agent = an_agent(app)
+        live = transcript(daemon, app, agent)
+        live.write_bytes(agent.data)
+    code, screen = on_a_terminal(daemon, "", "sync", "--once", cwd=daemon.home)
+    assert code == 0
+    assert "Copying" in screen
+    assert "_found" not in screen
+    assert "checkpoint_completed" not in screen
+    agent.turn("more")
+    live.write_bytes(agent.data)
+    done = run(daemon, "sync", "--once")
+    assert (done.returncode, done.stderr) == (0, "")
+    log = folder / "s" / "log" / "sessiond.log"
+    assert "checkpoint_completed" in log.read_text(), "what nobody is shown is kept"
+    agent.turn("and more")
+    live.write_bytes(agent.data)
+    assert "session_captured" in run(daemon, "sync", "--once", "--debug").stderr
+
+
 def test_a_person_is_asked_about_somebody_elses_session_and_which_to_go_on_with(folder: Path) -> None:
     with FakeGitHub() as gh:
         gh.add_repo("o/r", private=True)

@@ -192,7 +192,10 @@ def sync(
     del once  # there is no other way yet; `ctl sync` is for the daemon
     from sessiond import once as alone  # noqa: PLC0415 - heavy
 
-    context.exit(alone.sync_once(os.environ, timeout_s=timeout_s, textfile=textfile, as_json=as_json))
+    code = alone.sync_once(
+        os.environ, timeout_s=timeout_s, textfile=textfile, as_json=as_json, debug=bool(context.obj)
+    )
+    context.exit(code)
 
 
 @sessiond.command(
