@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sessionsync.catalog import Session
+from sessionsync.elsewhere import Elsewhere
 from sessionsync.upkeep import FindBytes, Upkeep, Verdict
 from sessionsync.vault.journal import pack_name
 from tests.rig import Rig
@@ -40,6 +41,7 @@ def upkeep_of(rig: Rig, *, keep: int = 50, **elsewhere: FindBytes) -> Upkeep:
         store_anew=rig.capture.store_anew,
         emit=rig.events,
         elsewhere=elsewhere,
+        versions=Elsewhere(rig.home.vault).vault,
     )
 
 

@@ -19,6 +19,7 @@ from sessiond.engine import Engine
 from sessiond.loops import TICK_S, Bell, CaptureLoop, Failed, Loop
 from sessionsync.budget import Budget
 from sessionsync.catalog import Session
+from sessionsync.elsewhere import Elsewhere
 from sessionsync.errors import CopyError, NoSuchSession, StoreError
 from sessionsync.events import Emit
 from sessionsync.reliability.findings import Findings, Severity
@@ -68,6 +69,7 @@ def upkeep_of(engine: Engine, capture: CaptureLoop, away: Sequence[Away], emit: 
         store_anew=engine.capture.store_anew,
         emit=emit,
         elsewhere={place.name: place.read for place in away},
+        versions=Elsewhere(engine.config.backup.vault_dir, emit).vault,
     )
 
 
@@ -269,6 +271,7 @@ class UpkeepLoop(Loop):
         backup = self._engine.config.backup
         self._paced(self._upkeep.adopt({backup.mirror_dir: 1, backup.vault_dir: DEPTH}))
         self._paced(self._upkeep.gc(now))
+        self._paced(self._upkeep.forget_versions(now))
         self._crowded.extend(self._upkeep.crowded())
         return bool(self._crowded)
 

@@ -210,6 +210,11 @@ class Elsewhere:
         self._folder = vault_dir / OWN / FOLDER
         self._vault = Vault(self._folder, emit)
 
+    @property
+    def vault(self) -> Vault:
+        """The vault that holds them, for who looks after it; a project there is a machine."""
+        return self._vault
+
     def keep(
         self, ref: Ref, machine: str, record: Record, files: Mapping[str, Source], *, author: str, sha256: str
     ) -> str:

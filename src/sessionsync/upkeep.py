@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from sessionsync.catalog import Catalog, Session
-from sessionsync.errors import CopyError, DiskFull, NoSuchCheckpoint, NoSuchSession
+from sessionsync.errors import AlreadyRunning, CopyError, DiskFull, NoSuchCheckpoint, NoSuchSession
 from sessionsync.events import Emit
 from sessionsync.model import Ref, checkpoint_id
 from sessionsync.queue import ARCHIVE, Queue
@@ -129,7 +129,7 @@ class Upkeep:
     """Looks after the copies of one home.
 
     `store_anew` makes the vault of a session again, in the writer's thread; `elsewhere` are further copies
-    by their names.
+    by their names, `versions` the vault of what other machines have made of the sessions here.
     """
 
     def __init__(
@@ -145,6 +145,7 @@ class Upkeep:
         store_anew: Callable[[Ref, float], None],
         emit: Emit,
         elsewhere: Mapping[str, FindBytes] | None = None,
+        versions: Vault | None = None,
     ) -> None:
         self._catalog = catalog
         self._queue = queue
@@ -156,6 +157,7 @@ class Upkeep:
         self._store_anew = store_anew
         self._emit = emit
         self._elsewhere = dict(elsewhere or {})
+        self._versions = versions
 
     # --- verify
 
@@ -320,6 +322,8 @@ class Upkeep:
             self._emit("damage_healed", session="", bytes=path.stat().st_size, bits=0, sources=["program"])
         for project, ref in self._others_in_vault():
             verdict.add((yield from self._verify_other(project, ref, part, deep=deep)))
+        for machine, ref in self._kept_versions():
+            verdict.add((yield from self._verify_version(machine, ref, part, deep=deep)))
         self._tell_results("", verdict)
         return verdict
 
@@ -329,6 +333,9 @@ class Upkeep:
         Raises:
             NoSuchSession: the vault has none.
         """
+        if (version := self._version_named(name)) is not None:  # its own machine has the other copy
+            verdict = yield from self._verify_version(*version, None, deep=True)
+            return Healing(left=[bad for _, bad in verdict.bad])
         found = next((each for each in self._others_in_vault() if str(each[1]) == name), None)
         if found is None:
             raise NoSuchSession(f"No session {name!r} is in the vault.")
@@ -357,8 +364,12 @@ class Upkeep:
         return [each for each in self._vault.sessions() if each not in known]
 
     def _verify_other(self, project: str, ref: Ref, part: Part | None, *, deep: bool) -> Paced[Verdict]:
+        return (yield from self._verify_in(self._vault.open(project, ref), str(ref), part, deep=deep))
+
+    def _verify_in(
+        self, vault: SessionVault, name: str, part: Part | None, *, deep: bool, tell: bool = True
+    ) -> Paced[Verdict]:
         yield JOURNAL_BYTES
-        vault, name = self._vault.open(project, ref), str(ref)
         verdict = Verdict(checked=1)
         looks = [checks.structure(vault, self._mirror, ())]
         if deep:
@@ -374,9 +385,76 @@ class Upkeep:
         except CopyError as problem:
             found.append(Bad(VAULT, JOURNAL, 0, 0, 0, "error", str(problem)))
         verdict.bad = [(name, bad) for bad in checks.precise(found)]
-        if found:
+        if found and tell:
             self._emit("damage_found", session=name, where=[b.where for b in found][:10], count=len(found))
         return verdict
+
+    # --- what other machines have made of the sessions here
+
+    def _kept_versions(self) -> list[tuple[str, Ref]]:
+        with suppress(CopyError):  # there are none yet
+            return list(self._versions.sessions()) if self._versions is not None else []
+        return []
+
+    def _version_named(self, name: str) -> tuple[str, Ref] | None:
+        return next((each for each in self._kept_versions() if _version_name(*each) == name), None)
+
+    def _verify_version(self, machine: str, ref: Ref, part: Part | None, *, deep: bool) -> Paced[Verdict]:
+        """Look at what is kept of one machine; what looks bad is believed when nobody writes there."""
+        if self._versions is None:
+            return Verdict()
+        vault, name = self._versions.open(machine, ref), _version_name(machine, ref)
+        verdict = yield from self._verify_in(vault, name, part, deep=deep, tell=False)
+        if verdict.bad:
+            try:
+                with self._versions.lock():
+                    verdict = outcome(self._verify_in(vault, name, part, deep=deep))
+            except AlreadyRunning:
+                return Verdict(checked=1)  # it is looked at another time
+        return verdict
+
+    def forget_versions(self, now: float) -> Paced[int]:
+        """Let go of old versions of other machines; returns how many.
+
+        As many stay as of our own checkpoints, and always the newest of each machine, what it held before it
+        was rewritten, and every version of which there was a conflict.  Where the state does not know the
+        session nothing goes.
+        """
+        gone = 0
+        for machine, ref in self._kept_versions():
+            yield JOURNAL_BYTES
+            if self._versions is None or (session := self._catalog.named(ref.session_id)) is None:
+                continue
+            with suppress(AlreadyRunning), self._versions.lock():
+                vault = self._versions.open(machine, ref)
+                fold = vault.fold()
+                if fold.damaged:
+                    continue
+                snapshots = fold.snapshots()
+                ids = [snapshot.id for snapshot in snapshots]
+                pinned = last_of_lives(zip(ids, states(fold), strict=True)) | self._meant(session, machine)
+                stay = kept(snapshots, keep=self._keep, now=now, pinned=pinned)
+                old = [name for name in ids if name not in stay]
+                if not old:
+                    continue
+                vault.forget(old, now)
+                self._versions.flush()
+                merge = self._versions.merge(machine, ref, {})
+                yield from merge.prepare()
+                if not merge.why:
+                    self._versions.commit(merge)
+                gone += len(old)
+                self._emit("checkpoints_forgotten", session=_version_name(machine, ref), count=len(old))
+        return gone
+
+    def _meant(self, session: Session, machine: str) -> set[str]:
+        """The versions of a machine that something here speaks of, conflicts long settled too."""
+        rows = self._catalog.store.rows(
+            "SELECT checkpoint FROM versions WHERE session = ? AND machine = ?"
+            " UNION SELECT json_extract(remote, '$.checkpoint') FROM conflicts WHERE session = ?",
+            (session.id, machine, session.id),
+        )
+        return {str(row[0]) for row in rows if row[0]}
 
     # --- repair
 
@@ -715,6 +793,10 @@ class Upkeep:
             )
             for file in self._catalog.files(session.id).values()
         ]
+
+
+def _version_name(machine: str, ref: Ref) -> str:
+    return f"{ref} of {machine}"
 
 
 def _says(file: StoredFile) -> str:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from sessionsync.conflict import Conflicts
+from sessionsync.conflict import Conflict, Conflicts
 from sessionsync.elsewhere import Elsewhere as Kept
 from sessionsync.elsewhere import Versions
 from sessionsync.gather import EVERY_S, Gather
 from sessionsync.remote.archive.reader import Reader
 from sessionsync.report import sessions
+from sessionsync.vault.verify import Part
 from tests.archive import Elsewhere, Shipper, with_archive
+from tests.keeper import done, flip, upkeep_of
 from tests.machines import SID, texts
 from tests.rig import START, Home, Line, Rig, append, line, write
 
@@ -196,3 +198,43 @@ def test_an_archive_that_is_not_there_is_not_asked(peer: Make) -> None:
     alone = peer(1)
     assert not alone.gather.work(START)
     assert alone.asked == 0
+
+
+def test_a_flipped_bit_in_what_is_kept_of_others_is_found(peer: Make) -> None:
+    one, two = pair(peer)
+    one.say("gone on " * 50)
+    one.send()
+    two.hear(one.rig.now)
+    upkeep = upkeep_of(two.rig)
+    assert not done(upkeep.verify_others(deep=True)).bad
+    (pack,) = (two.home.vault / ".sessiond" / "elsewhere").rglob("pack*")
+    flip(pack, pack.stat().st_size // 2)
+
+    found = done(upkeep.verify_others(deep=True))
+    parts = [done(upkeep.verify_others(Part(number, 7))) for number in range(1, 8)]
+
+    name = f"claude:{SID} of {one.name}"
+    assert {session for session, _ in found.bad} == {name}
+    assert any(part.bad for part in parts)
+    assert done(upkeep.repair_other(name)).left
+
+
+def test_old_versions_go_and_those_of_a_conflict_stay(peer: Make) -> None:
+    one, two = pair(peer)
+    ids = []
+    for number in range(8):
+        one.say(f"more {number}")
+        one.send()
+        two.hear(one.rig.now)
+        session = two.rig.session()
+        ids.append(Versions(two.rig.store).of(session.id)[0].checkpoint)
+    conflict = Conflict(0, session.id, "f", "files", 0.0, one.name, {}, {"checkpoint": ids[1]})
+    Conflicts(two.rig.store).add(conflict)
+
+    gone = done(upkeep_of(two.rig, keep=2).forget_versions(two.rig.now + 40 * 86_400))
+
+    left = {each.snapshot.id for each in Kept(two.home.vault).of(session.stored_as)}
+    assert gone > 0
+    assert {ids[1], *ids[-2:]} <= left
+    assert texts(kept(two))[-1] == "more 7"
+    assert not done(upkeep_of(two.rig).verify_others(deep=True)).bad
