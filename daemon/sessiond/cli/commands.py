@@ -85,48 +85,6 @@ def run(context: click.Context) -> None:
 
 
 @sessiond.command(
-    short_help="Set it up: repository, archive, hooks and service.",
-    epilog=example(
-        "sessiond init", "sessiond init --yes --repo owner/name --archive github --hooks --service"
-    ),
-)
-@click.option("--repo", metavar="OWNER/NAME", help="The repository that shows the sessions; `none` for none.")
-@click.option(
-    "--issue", type=click.IntRange(min=0), metavar="N", help="Show all in this issue; 0: one a project."
-)
-@click.option("--archive", metavar="URL", help="`github`, a git URL, a folder, or `none`.")
-@click.option(
-    "--hooks/--no-hooks", "hooked", default=None, help="Put hooks into Claude Code's settings, or not."
-)
-@click.option(
-    "--service/--no-service", "served", default=None, help="Start it at each login and now, or not."
-)
-@click.option(
-    "--allow-public", is_flag=True, default=None, help="Also in a repository that everyone can read."
-)
-@click.option("-y", "--yes", is_flag=True, help="Ask nothing: do what the options say, and leave the rest.")
-def init(
-    *,
-    repo: str | None,
-    issue: int | None,
-    archive: str | None,
-    hooked: bool | None,
-    served: bool | None,
-    allow_public: bool | None,
-    yes: bool,
-) -> None:
-    """Set sessiond up on this machine: asks for what is needed, and does nothing before it has said what.
-
-    Repository, visibility and rights are checked with GitHub first.  Again: only what is asked for changes.
-    """
-    from sessiond.cli import setting_up  # noqa: PLC0415 - only for this
-    from sessiond.setup import Wish  # noqa: PLC0415
-
-    repo, archive = ("" if text == "none" else text for text in (repo, archive))
-    setting_up.init(Wish(repo, issue, archive, allow_public, hooked, served), yes=yes)
-
-
-@sessiond.command(
     "list",
     short_help="What sessions there are, and where their copies lie.",
     epilog=example("sessiond list", "sessiond list --project ."),
@@ -192,10 +150,7 @@ def sync(
     del once  # there is no other way yet; `ctl sync` is for the daemon
     from sessiond import once as alone  # noqa: PLC0415 - heavy
 
-    code = alone.sync_once(
-        os.environ, timeout_s=timeout_s, textfile=textfile, as_json=as_json, debug=bool(context.obj)
-    )
-    context.exit(code)
+    context.exit(alone.sync_once(os.environ, timeout_s=timeout_s, textfile=textfile, as_json=as_json))
 
 
 @sessiond.command(
@@ -372,6 +327,70 @@ def service_status(context: click.Context, *, as_json: bool) -> None:
     answer = serving.of_here().status()
     tell(answer, serving.render, as_json=as_json)
     context.exit(0 if answer["state"] == "running" else 3)
+
+
+@sessiond.command(
+    short_help="Set it up: repository, archive, hooks and service.",
+    epilog=example(
+        "sessiond init", "sessiond init --yes --repo owner/name --archive github --hooks --service"
+    ),
+)
+@click.option("--repo", metavar="OWNER/NAME", help="The repository that shows the sessions; `none` for none.")
+@click.option(
+    "--issue", type=click.IntRange(min=0), metavar="N", help="Show all in this issue; 0: one a project."
+)
+@click.option("--archive", metavar="URL", help="`github`, a git URL, a folder, or `none`.")
+@click.option(
+    "--hooks/--no-hooks", "hooked", default=None, help="Put hooks into Claude Code's settings, or not."
+)
+@click.option(
+    "--service/--no-service", "served", default=None, help="Start it at each login and now, or not."
+)
+@click.option(
+    "--allow-public", is_flag=True, default=None, help="Also in a repository that everyone can read."
+)
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing: do what the options say, and leave the rest.")
+def init(
+    *,
+    repo: str | None,
+    issue: int | None,
+    archive: str | None,
+    hooked: bool | None,
+    served: bool | None,
+    allow_public: bool | None,
+    yes: bool,
+) -> None:
+    """Set sessiond up on this machine: asks for what is needed, and does nothing before it has said what.
+
+    Repository, visibility and rights are checked with GitHub first.  Again: only what is asked for changes.
+    """
+    from sessiond.cli import setting_up  # noqa: PLC0415 - only for this
+    from sessiond.setup import Wish  # noqa: PLC0415
+
+    repo, archive = ("" if text == "none" else text for text in (repo, archive))
+    setting_up.init(Wish(repo, issue, archive, allow_public, hooked, served), yes=yes)
+
+
+@sessiond.command(
+    short_help="Whether everything is in order, and what to do.",
+    epilog=example("sessiond doctor", "sessiond doctor --bundle /tmp/support.tar.gz"),
+)
+@click.option(
+    "--bundle",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Also write a support archive, without secrets, session text and titles.",
+)
+@as_json
+@click.pass_context
+def doctor(context: click.Context, *, bundle: Path | None, as_json: bool) -> None:
+    """Look at everything that sessiond needs and promises, and say what to do.  Needs no running daemon.
+
+    Exit code 1 when something has failed; warnings are 0.
+    """
+    from sessiond.cli import examining  # noqa: PLC0415 - heavy
+
+    context.exit(examining.examine(bundle, as_json=as_json))
 
 
 @sessiond.command(
