@@ -150,7 +150,10 @@ def sync(
     del once  # there is no other way yet; `ctl sync` is for the daemon
     from sessiond import once as alone  # noqa: PLC0415 - heavy
 
-    context.exit(alone.sync_once(os.environ, timeout_s=timeout_s, textfile=textfile, as_json=as_json))
+    code = alone.sync_once(
+        os.environ, timeout_s=timeout_s, textfile=textfile, as_json=as_json, debug=bool(context.obj)
+    )
+    context.exit(code)
 
 
 @sessiond.command(
@@ -456,8 +459,11 @@ def search(
         since=since,
         role=role or "",
         limit=limit,
-        marks=("**", "**") if as_json else tables.MARKS,
+        marks=tables.MARKS,
     )
+    if as_json:
+        for hit in found["hits"]:
+            hit["snippet"] = tables.starred(hit["snippet"])
     tell(found, partial(tables.hits, limit=limit), as_json=as_json)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import zip_longest
 from typing import Any
 
@@ -446,11 +447,19 @@ def _unindexed(answer: Json) -> list[str]:
 
 
 def _marked(snippet: str, out: Terminal) -> str:
-    """A snippet with its matches, which stand between STX and ETX, in bold or as Markdown has it."""
+    """A snippet with its matches in bold or, where there is none, as Markdown has it."""
     shown = "".join(letter if letter.isprintable() or letter in MARKS else " " for letter in snippet)
+    if not out.colours:
+        return starred(shown)
     pieces = shown.replace(MARKS[1], MARKS[0]).split(MARKS[0])
-    bold = (out.paint(piece, "bold") if out.colours else f"**{piece}**" for piece in pieces[1::2])
+    bold = (out.paint(piece, "bold") for piece in pieces[1::2])
     return "".join(piece for pair in zip_longest(pieces[::2], bold, fillvalue="") for piece in pair)
+
+
+def starred(snippet: str) -> str:
+    """A snippet with its matches, which stand between `MARKS`, in Markdown's bold; stars around them go."""
+    plain = re.sub(r"\*\*([^*]*\x02[^*]*)\*\*", r"\1", snippet)
+    return re.sub(r"\**\x02([^\x03]*)\x03\**", r"**\1**", plain)
 
 
 def _short_ids(ids: list[str]) -> dict[str, str]:
