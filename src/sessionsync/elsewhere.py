@@ -167,10 +167,15 @@ class Versions:
         return judged
 
     def newer(self) -> dict[int, list[Version]]:
-        """The versions that hold what ours do not, by session."""
+        """The versions that hold what ours do not, by session.
+
+        What is in every record of this machine is newer no more, nor what a person has decided against.
+        """
         found: dict[int, list[Version]] = {}
         rows = self.store.rows(
             f"SELECT {', '.join(_VERSION)} FROM versions WHERE relation IN ('theirs_extends', 'diverged')"
+            " AND verdict <> 'united' AND (verdict NOT IN ('kept', 'both') OR EXISTS ("
+            " SELECT 1 FROM conflicts WHERE conflicts.session = versions.session AND chosen = ''))"
         )
         for row in rows:
             version = _version(row)

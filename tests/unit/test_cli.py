@@ -20,7 +20,7 @@ from typing import Any
 import click
 import pytest
 
-from sessiond import build, process
+from sessiond import build, client, process
 from sessiond.__main__ import main
 from sessiond.cli import commands, status, tables
 from sessiond.cli.terminal import (
@@ -137,7 +137,7 @@ def daemon(short_home: Path) -> Iterator[Daemon]:
 def a_status(**changes: Any) -> Json:
     """A status in which all is well, with changes: `queue__pending=3` changes that part."""
     found: Json = {
-        "version": "1.2.3",
+        "version": __version__,
         "pid": 4711,
         "uptime_seconds": 260_000.0,
         "status": "ok",
@@ -306,13 +306,31 @@ start are not on GitHub.
   Older        214 sessions from before the first start not on GitHub; to send them: sessiond ctl
                sync --full
   Last push    3 min ago
-  Daemon       normal, up 3 days, pid 4711, version 1.2.3
+  Daemon       normal, up 3 days, pid 4711, version VERSION
   Reliability  99.71 % over 24 h
-  Warning      claude:x: The disk of /b is full. Free space on /b. (25 min ago)"""
+  Warning      claude:x: The disk of /b is full. Free space on /b. (25 min ago)""".replace(
+            "VERSION", __version__
+        )
     )
     narrow = status.render(found, NOW, Terminal(40, colours=True))
     assert all(cells(re.sub(r"\x1b\[[0-9;]*m", "", line)) <= 40 for line in narrow)
     assert narrow[0].startswith("\x1b[1;32mEverything")
+
+
+def test_another_version_is_said(daemon: Daemon, sessiond: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon.answers["status"] = a_status()
+    assert "Versions" not in sessiond("ctl", "status")[1]
+    daemon.answers["status"] = a_status(version="0.0.9")
+    said = f"The daemon is version 0.0.9, this command {__version__}: start the daemon again."
+    assert f"Versions    {said}" in sessiond("ctl", "status")[1]
+    daemon.answers["show"] = NoSuchSession("No session x.", hint="See: sessiond list")
+    assert sessiond("ctl", "show", "x")[2].splitlines()[1] == "See: sessiond list"
+    monkeypatch.setattr(client, "__version__", "9.9.9")
+    hint = sessiond("ctl", "show", "x")[2].splitlines()[1]
+    assert (
+        hint
+        == f"See: sessiond list The daemon is version {__version__}, this command 9.9.9: start the daemon again."
+    )
 
 
 def test_nothing_is_said_twice_on_the_screen() -> None:
@@ -848,6 +866,8 @@ def test_a_list_says_what_is_next() -> None:
         a_session(copies=[]),
         a_session(copies=[], state="elsewhere", elsewhere=there),
         a_session(copies=["github"], state="elsewhere", elsewhere=there | {"host": ""}),
+        a_session(newer_elsewhere=True, elsewhere=there),
+        a_session(newer_elsewhere=True, elsewhere=there, conflict=True),
     ]
     lines = tables.listed({"sessions": answer}, NOW, FILE)
     assert "mirror, vault " in lines[1]
@@ -855,6 +875,23 @@ def test_a_list_says_what_is_next() -> None:
     assert "nowhere yet" in lines[2]
     assert " backup on laptop " in lines[3]
     assert " github " in lines[4]
+    assert " newer on laptop; mirror, vault " in lines[5]
+    assert " two versions; mirror, vault " in lines[6]
+
+
+@pytest.mark.parametrize(
+    ("snippet", "shown"),
+    [
+        ("an \x02idle\x03 \x02connection\x03", "an **idle** **connection**"),
+        ("an **\x02idle\x03** one", "an **idle** one"),
+        ("**an \x02idle\x03 one** of 2**3", "an **idle** one of 2**3"),
+        ("**\x02idle\x03 \x02connection\x03**", "**idle** **connection**"),
+    ],
+)
+def test_stars_stand_around_a_match_once(snippet: str, shown: str) -> None:
+    hit = {"session": "s", "project": "p", "role": "user", "at": None, "snippet": snippet}
+    assert tables.hits({"hits": [hit], "behind": 0}, NOW, FILE)[1] == f"  {shown}"
+    assert tables.starred(snippet) == shown
 
 
 def test_a_search_says_where_there_may_be_more() -> None:

@@ -70,6 +70,7 @@ def test_a_transcript_that_went_two_ways_is_united(gh: FakeGitHub, machines: Cal
     one.say("c")
     two.sync()
     one.sync()
+    assert not newer_elsewhere(one)  # all of it is in every record from here on
     two.sync()
     assert sorted(texts(held(gh))) == ["a", "b", "c"]
     one.say("d")
@@ -83,6 +84,12 @@ def test_a_transcript_that_went_two_ways_is_united(gh: FakeGitHub, machines: Cal
     assert two.conflicts.all() == []
     assert len(one.rig.events.named("session_united")) == 1  # once a fork point
     assert texts(one.transcript.read_bytes()) == ["a", "c", "d"]
+
+
+def newer_elsewhere(machine: Machine) -> bool:
+    """Whether `list` says that another machine has more of the only session."""
+    (found,) = report.sessions(machine.rig.catalog, machine.rig.now)["sessions"]
+    return bool(found["newer_elsewhere"])
 
 
 def plan(gh: FakeGitHub, session: str = "plan") -> dict[str, bytes]:
@@ -156,7 +163,9 @@ def test_whatever_is_chosen_both_machines_agree(
         for machine in (one, two)
     }
     chooser, other = (two, one) if by_winner else (one, two)
+    assert newer_elsewhere(chooser)
     choose(chooser, keep)
+    assert newer_elsewhere(chooser) == (keep == "remote")
     for _ in range(2):
         other.listen()
         chooser.listen()

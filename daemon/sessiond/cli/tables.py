@@ -51,7 +51,7 @@ def listed(answer: Json, now: float, out: Terminal) -> list[str]:
             short[each["id"]],
             each["project"],
             ago(each["updated_at"], now),
-            _copies(each),
+            "; ".join(filter(None, (_newer(each), _copies(each)))),
             _left(each),
             _title(each) + (f" → {clean(each['next'])}" if each["next"] else ""),
         )
@@ -486,16 +486,25 @@ def _title(each: Json) -> str:
 
 def _copies(each: Json) -> str:
     """Where it can be restored from: of one that is too big for its comment the record names the machine."""
-    there = each.get("elsewhere") if each["state"] == "elsewhere" else None
-    nowhere = f"backup on {clean(there['host']) or 'another machine'}" if there else "nowhere yet"
+    nowhere = f"backup on {_host(each)}" if each["state"] == "elsewhere" else "nowhere yet"
     return ", ".join(each["copies"]) or nowhere
 
 
-def _whereabouts(each: Json, now: float) -> str:
+def _newer(each: Json) -> str:
+    """What another machine has of a session that this one has not; of one that is only there, nothing."""
     if each.get("conflict"):
         return "two versions"
-    if each.get("newer_elsewhere") and (there := each.get("elsewhere")):
-        return f"newer on {clean(there['host']) or 'another machine'}"
+    is_newer = each.get("newer_elsewhere") and each.get("elsewhere") and each["state"] != "elsewhere"
+    return f"newer on {_host(each)}" if is_newer else ""
+
+
+def _host(each: Json) -> str:
+    return clean((each.get("elsewhere") or {}).get("host", "")) or "another machine"
+
+
+def _whereabouts(each: Json, now: float) -> str:
+    if newer := _newer(each):
+        return newer
     if each.get("unpushed"):
         return "waiting" if each["last_pushed_at"] is None else f"{size(each['unpushed_bytes'])} behind"
     return "no" if each["last_pushed_at"] is None else ago(each["last_pushed_at"], now)
