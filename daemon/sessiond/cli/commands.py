@@ -85,6 +85,48 @@ def run(context: click.Context) -> None:
 
 
 @sessiond.command(
+    short_help="Set it up: repository, archive, hooks and service.",
+    epilog=example(
+        "sessiond init", "sessiond init --yes --repo owner/name --archive github --hooks --service"
+    ),
+)
+@click.option("--repo", metavar="OWNER/NAME", help="The repository that shows the sessions; `none` for none.")
+@click.option(
+    "--issue", type=click.IntRange(min=0), metavar="N", help="Show all in this issue; 0: one a project."
+)
+@click.option("--archive", metavar="URL", help="`github`, a git URL, a folder, or `none`.")
+@click.option(
+    "--hooks/--no-hooks", "hooked", default=None, help="Put hooks into Claude Code's settings, or not."
+)
+@click.option(
+    "--service/--no-service", "served", default=None, help="Start it at each login and now, or not."
+)
+@click.option(
+    "--allow-public", is_flag=True, default=None, help="Also in a repository that everyone can read."
+)
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing: do what the options say, and leave the rest.")
+def init(
+    *,
+    repo: str | None,
+    issue: int | None,
+    archive: str | None,
+    hooked: bool | None,
+    served: bool | None,
+    allow_public: bool | None,
+    yes: bool,
+) -> None:
+    """Set sessiond up on this machine: asks for what is needed, and does nothing before it has said what.
+
+    Repository, visibility and rights are checked with GitHub first.  Again: only what is asked for changes.
+    """
+    from sessiond.cli import setting_up  # noqa: PLC0415 - only for this
+    from sessiond.setup import Wish  # noqa: PLC0415
+
+    repo, archive = ("" if text == "none" else text for text in (repo, archive))
+    setting_up.init(Wish(repo, issue, archive, allow_public, hooked, served), yes=yes)
+
+
+@sessiond.command(
     "list",
     short_help="What sessions there are, and where their copies lie.",
     epilog=example("sessiond list", "sessiond list --project ."),
@@ -330,48 +372,6 @@ def service_status(context: click.Context, *, as_json: bool) -> None:
     answer = serving.of_here().status()
     tell(answer, serving.render, as_json=as_json)
     context.exit(0 if answer["state"] == "running" else 3)
-
-
-@sessiond.command(
-    short_help="Set it up: repository, archive, hooks and service.",
-    epilog=example(
-        "sessiond init", "sessiond init --yes --repo owner/name --archive github --hooks --service"
-    ),
-)
-@click.option("--repo", metavar="OWNER/NAME", help="The repository that shows the sessions; `none` for none.")
-@click.option(
-    "--issue", type=click.IntRange(min=0), metavar="N", help="Show all in this issue; 0: one a project."
-)
-@click.option("--archive", metavar="URL", help="`github`, a git URL, a folder, or `none`.")
-@click.option(
-    "--hooks/--no-hooks", "hooked", default=None, help="Put hooks into Claude Code's settings, or not."
-)
-@click.option(
-    "--service/--no-service", "served", default=None, help="Start it at each login and now, or not."
-)
-@click.option(
-    "--allow-public", is_flag=True, default=None, help="Also in a repository that everyone can read."
-)
-@click.option("-y", "--yes", is_flag=True, help="Ask nothing: do what the options say, and leave the rest.")
-def init(
-    *,
-    repo: str | None,
-    issue: int | None,
-    archive: str | None,
-    hooked: bool | None,
-    served: bool | None,
-    allow_public: bool | None,
-    yes: bool,
-) -> None:
-    """Set sessiond up on this machine: asks for what is needed, and does nothing before it has said what.
-
-    Repository, visibility and rights are checked with GitHub first.  Again: only what is asked for changes.
-    """
-    from sessiond.cli import setting_up  # noqa: PLC0415 - only for this
-    from sessiond.setup import Wish  # noqa: PLC0415
-
-    repo, archive = ("" if text == "none" else text for text in (repo, archive))
-    setting_up.init(Wish(repo, issue, archive, allow_public, hooked, served), yes=yes)
 
 
 @sessiond.command(
