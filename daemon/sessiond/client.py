@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sessionsync import __version__
 from sessionsync.errors import ConfigError, DaemonError, DaemonNotRunning, DaemonSilent, NotAllowed
 
 ANSWER_S = 30.0
@@ -116,20 +117,21 @@ def _answer(connection: socket.socket, path: Path) -> Iterator[dict[str, Any]]:
     failed = first.split(b" ", 2)[1][:1] != b"2"
     headers = dict(line.lower().split(b": ", 1) for line in lines if b": " in line)
     missing = int(headers.get(b"content-length", 0)) - len(rest)
+    theirs = headers.get(b"sessiond-version", b"").decode("ascii", "replace")
     while True:
         *lines, rest = rest.split(b"\n")
-        yield from (_object(line, path, failed=failed) for line in lines)
+        yield from (_object(line, path, theirs, failed=failed) for line in lines)
         if not (block := connection.recv(BLOCK_BYTES)):
             break
         missing -= len(block)
         rest += block
     if rest:
-        yield _object(rest, path, failed=failed)
+        yield _object(rest, path, theirs, failed=failed)
     if missing > 0:
         raise _ended(path)
 
 
-def _object(line: bytes, path: Path, *, failed: bool) -> dict[str, Any]:
+def _object(line: bytes, path: Path, version: str, *, failed: bool) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(line)
     except ValueError as error:
@@ -139,11 +141,18 @@ def _object(line: bytes, path: Path, *, failed: bool) -> dict[str, Any]:
         problem = problem or {}
         raise DaemonError(
             str(problem.get("message", "The daemon failed.")),
-            hint=str(problem.get("hint", "")),
+            hint=" ".join(filter(None, [other_version(version), str(problem.get("hint", ""))])),
             code=str(problem.get("code", "")),
             exit_code=int(problem.get("exit_code", 0)),
         )
     return answer
+
+
+def other_version(theirs: str) -> str:
+    """What to say where the daemon is not of this command's version; '' where it is, or does not tell."""
+    if theirs in {"", __version__}:
+        return ""
+    return f"The daemon is version {theirs}, this command {__version__}: start the daemon again."
 
 
 def _ended(path: Path) -> DaemonNotRunning:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from sessiond.server import unobserved
+from sessionsync import __version__
 from sessionsync.errors import RemoteError, SessiondError, UsageError
 from sessionsync.events import Emit
 
@@ -199,7 +200,11 @@ def _line(answer: Answer) -> bytes:
     return json.dumps(answer, default=str).encode() + b"\n"
 
 
-HEADERS = [("Content-Type", "application/json"), ("Cache-Control", "no-store")]
+HEADERS = [
+    ("Content-Type", "application/json"),
+    ("Cache-Control", "no-store"),
+    ("Sessiond-Version", __version__),
+]
 
 
 def _say(start_response: StartResponse, status: HTTPStatus, answer: Answer) -> Iterable[bytes]:

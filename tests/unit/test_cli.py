@@ -327,10 +327,8 @@ def test_another_version_is_said(daemon: Daemon, sessiond: Run, monkeypatch: pyt
     assert sessiond("ctl", "show", "x")[2].splitlines()[1] == "See: sessiond list"
     monkeypatch.setattr(client, "__version__", "9.9.9")
     hint = sessiond("ctl", "show", "x")[2].splitlines()[1]
-    assert (
-        hint
-        == f"See: sessiond list The daemon is version {__version__}, this command 9.9.9: start the daemon again."
-    )
+    said = f"The daemon is version {__version__}, this command 9.9.9: start the daemon again."
+    assert hint == f"{said} See: sessiond list"
 
 
 def test_nothing_is_said_twice_on_the_screen() -> None:

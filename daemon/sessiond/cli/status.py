@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from sessiond.cli.terminal import Terminal, ago, cells, clean, clock, count, seconds, span, wrap
+from sessiond.client import other_version
 
 Json = dict[str, Any]
 
@@ -166,6 +167,8 @@ def _rows(status: Json, now: float) -> list[tuple[str, str]]:
         ("Last push", ago(status["last_push_at"], now)),
         ("Daemon", f"{status['mode'].replace('_', '-')}, {up}"),
     ]
+    if differs := other_version(clean(status["version"])):
+        rows.append(("Versions", differs))
     if status["reliability_score"] is not None:
         rows.append(("Reliability", f"{100 * status['reliability_score']:.2f} % over 24 h"))
     rows += [
