@@ -1494,6 +1494,18 @@ def test_the_newest_session_about_an_issue_or_a_pull_request(make: Make, gh: Fak
     assert two("restore", "--latest", "--json").json["id"] == "review"
 
 
+def test_an_index_is_about_no_issue_and_no_pull_request(make: Make, gh: FakeGitHub) -> None:
+    one = make("one", gh=gh)
+    about(one, "other", title="other")
+    one.push()
+    assert gh.issue("o/r", 1).title.startswith("Sessions: ")
+    two = make("two", gh=gh)
+    for asked in ("--for-pr", "--for-issue"):
+        done = two("restore", asked, "1")
+        assert (done.code, done.out) == (4, ""), done.out
+    assert two("restore", "other", "--json").code == 0
+
+
 def test_the_archive_alone_tells_of_an_issue_and_of_the_latest(make: Make, tmp_path: Path) -> None:
     one = make("one")
     url = tmp_path / "archive.git"
