@@ -620,3 +620,27 @@ def test_two_first_records_of_one_session_become_one(
     two.listen()
     assert sorted(texts(held(gh))) == ["a", "b", "c", "d"]
     assert len([c for c in gh.comments("o/r", 1) if comments.parse(c.body) is not None]) == 1
+
+
+@pytest.mark.parametrize("last", [0, 1])
+def test_a_record_that_two_machines_began_at_once_is_one_again_without_another_change(
+    gh: FakeGitHub, machines: Callable[..., Machine], last: int
+) -> None:
+    pair = machines(), machines()
+    for machine in pair:
+        machine.name_project()
+        machine.write(context_json='{"title": "T", "decisions": ["d"]}')
+    pair[0].sync()
+    (first,) = gh.comments("o/r", 1)
+    # as when the other had looked a moment before this was written
+    gh.add_comment("o/r", 1, first.body, login="me")
+    gh.advance(5)
+    pair[last].sync()
+    pair[last].listen()
+    (left,) = gh.comments("o/r", 1)
+    assert left.id == first.id
+    assert plan(gh)["context.json"] == b'{"title": "T", "decisions": ["d"]}'
+    writes = len(gh.requests(writes=True))
+    for _ in range(3):
+        pair[last].listen()
+    assert len(gh.requests(writes=True)) == writes
