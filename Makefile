@@ -37,7 +37,7 @@ demo: $(VENV)/.run ## sessions saved, pushed to a fake GitHub through every faul
 	@$(BIN)/python -m tests.demo $(ARGS)
 
 test: $(VENV)/.dev ## every test but bench, chaos and soak
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check --diff --quiet .
