@@ -1,7 +1,7 @@
 """`sessiond doctor`: every precondition and every promise, looked at from outside.
 
 Each check is a function over `Here`; the table at the end names them, in the order they are told.  A check
-changes nothing, needs no running daemon, and waits for nobody longer than a few seconds.
+changes nothing, needs no running daemon, and waits for nobody without a bound.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from sessionsync.errors import (
 from sessionsync.events import silent
 from sessionsync.paths import Paths, paths
 from sessionsync.reliability.indicators import INDICATORS
-from sessionsync.remote.answers import BOUNDS, Repository
+from sessionsync.remote.answers import Bounds, Repository
 from sessionsync.remote.archive.address import address_of
 from sessionsync.remote.archive.git import OLDEST, Git
 from sessionsync.remote.archive.host import Host
@@ -151,7 +151,7 @@ class Here:
             wall=time.time,
             monotonic=time.monotonic,
             emit=silent,
-            bounds=BOUNDS,
+            bounds=Bounds(connect_s=ASK_S, read_s=2 * ASK_S, total_s=3 * ASK_S),
         )
 
     @cached_property
