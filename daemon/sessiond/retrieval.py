@@ -32,7 +32,7 @@ from sessionsync.errors import (
 from sessionsync.events import silent
 from sessionsync.model import Ref, rfc3339
 from sessionsync.paths import claude_root
-from sessionsync.peek import PEEK_BYTES, first_cwd
+from sessionsync.peek import PEEK_BYTES, SESSION_ID, first_cwd
 from sessionsync.remote.archive.address import address_of
 from sessionsync.remote.archive.cache import Cache
 from sessionsync.remote.archive.fold import Cold
@@ -136,8 +136,10 @@ class Restoring:
 
     # --- which session
 
-    def find(self, text: str) -> Known:
+    def find(self, text: str, origin: str = "") -> Known:
         """The session that a person means: of this machine, else of the repository, else of the archive.
+
+        With a whole id and the archive as `origin` GitHub is not asked, which would list every comment.
 
         Raises:
             NoSuchSession: nobody knows it; the hint offers those that come near.
@@ -146,6 +148,10 @@ class Restoring:
         found = resolve(text, self.catalog, self._cupboard)
         if found is not None:
             return found
+        if origin == "archive" and self.archive is not None and SESSION_ID.fullmatch(text.rpartition(":")[2]):
+            if (archived := self.archive.named(text, self._key)) is None:
+                raise unknown(text, [], asked="on this machine or in the archive")
+            return replace(archived, projects=tuple(self._cupboard.folders_of(archived.ref)))
         ids = [session.ref.session_id for session in self._cupboard.sessions()]
         if self.catalog is not None:
             ids += [session.key for session in self.catalog.sessions()]
@@ -288,23 +294,26 @@ class Restoring:
     def listing(self, session: Known, origin: str) -> Json:
         """`restore ID --list`."""
         copies = self.shelves.copies(session, origin)
+        listed = [
+            {
+                "from": copy.origin,
+                "checkpoint": copy.checkpoint,
+                "alias": copy.alias,
+                "at": rfc3339(copy.at),
+                "size": examined.size,
+                "sha256": examined.sha256,
+                "exact": copy.exact,
+                "complete": examined.complete,
+            }
+            for copy, examined in zip(copies, Examiner().examine(copies), strict=True)
+        ]
+        # a version of the record that is kept here too is one version
+        alone = [each for number, each in enumerate(listed) if each not in listed[:number]]
         return {
             "id": session.ref.session_id,
             "source": session.ref.source,
             "title": session.title,
-            "copies": [
-                {
-                    "from": copy.origin,
-                    "checkpoint": copy.checkpoint,
-                    "alias": copy.alias,
-                    "at": rfc3339(copy.at),
-                    "size": examined.size,
-                    "sha256": examined.sha256,
-                    "exact": copy.exact,
-                    "complete": examined.complete,
-                }
-                for copy, examined in zip(copies, Examiner().examine(copies), strict=True)
-            ],
+            "copies": alone,
         }
 
     # --- putting it back

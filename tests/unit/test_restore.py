@@ -1177,6 +1177,10 @@ def test_a_redacted_copy_is_restored_and_said(make: Make, gh: FakeGitHub) -> Non
     put = two.home.transcript(agent.session)
     assert b"[REDACTED" in put.read_bytes()
     assert loadable(put) == []
+    put.unlink()
+    done = two("continue")
+    assert done.code == 5
+    assert "redacted" in done.err
     live.unlink()
     assert one("restore", agent.session).code == 0  # the exact bytes are here
     assert secret[:40].encode() in live.read_bytes()
@@ -1216,6 +1220,21 @@ def test_a_version_that_a_record_held_before_is_put_back_where_it_is_named(
     assert done.code == 0, done.err
     assert (out / "context.json").read_bytes() == b'{"title": "theirs"}'
     assert not list(there.iterdir())
+
+
+def test_a_version_that_is_kept_here_and_in_its_comment_is_listed_once(make: Make, gh: FakeGitHub) -> None:
+    one, two, agent, live = two_homes(make, gh)
+    session = one.rig.session()
+    line = Line(one.rig, gh.url)
+    filed = RecordShelf(line.github, authors=()).find(Known(session.stored_as, agent.session))
+    line.close()
+    assert filed is not None
+    files = {f"{agent.session}.jsonl": Plain(live.read_bytes())}
+    Elsewhere(two.home.vault).keep(
+        session.stored_as, "0f0f0f0f", filed.record, files, author="me", sha256="0" * 64
+    )
+    listed = two("restore", agent.session, "--list", "--from", "github", "--json").json["copies"]
+    assert len(listed) == 1, listed
 
 
 def test_what_was_redacted_elsewhere_is_whole_again_beside_what_went_on_there(
@@ -1504,6 +1523,26 @@ def test_an_index_is_about_no_issue_and_no_pull_request(make: Make, gh: FakeGitH
         done = two("restore", asked, "1")
         assert (done.code, done.out) == (4, ""), done.out
     assert two("restore", "other", "--json").code == 0
+
+
+def test_the_archive_is_asked_alone_where_it_is_named_with_a_whole_id(
+    make: Make, gh: FakeGitHub, tmp_path: Path
+) -> None:
+    one = make("one", gh=gh)
+    url = tmp_path / "archive.git"
+    one.rig.config = one.rig.capture.config = with_archive(one.rig.config, url)
+    agent, live = a_session(one)
+    shipper = Shipper(one.rig)
+    shipper.drain()
+    shipper.close()
+    two = make("two", gh=gh, project="code/app")
+    two.environ["SESSIOND_ARCHIVE_URL"] = str(url)
+    gh.forget_requests()
+    done = two("restore", agent.session, "--from", "archive")
+    assert done.code == 0, done.err
+    assert two("restore", f"{agent.session[:-12]}{'0' * 12}", "--from", "archive").code == 4
+    assert gh.requests() == []
+    assert two.home.transcript(agent.session).read_bytes() == live.read_bytes()
 
 
 def test_the_archive_alone_tells_of_an_issue_and_of_the_latest(make: Make, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ Json = dict[str, Any]
 
 # What takes less time than it takes to read of it needs no progress bar.
 BAR_BYTES = 16 * 1024 * 1024
+REDACTED = "Secrets in it were redacted before it left its machine: these bytes are not the original."
 
 
 def restore(
@@ -47,7 +48,7 @@ def restore(
         )
     with opened() as restoring:
         if text is not None:
-            session = restoring.find(text)
+            session = restoring.find(text, wish.origin)
         else:
             session = restoring.about(issue, pull) if issue or pull else restoring.latest()
         if listing:
@@ -79,7 +80,8 @@ def go_on(*, latest: bool, wish: Wish, as_json: bool = False) -> int:
         if place is None:
             done = _put_back(restoring, session, wish)
             place, was_there, code = done.target, not done.changed, done.exit_code
-            for note in [*done.notes, *done.problems]:
+            redacted = [] if done.copy.exact else [REDACTED]
+            for note in [*done.notes, *redacted, *done.problems]:
                 click.echo(clean(note), err=True)
         _warn(restoring)
         if not as_json:
@@ -164,9 +166,7 @@ def restored(answer: Json, now: float, out: Terminal) -> list[str]:
     lines = [f"{verb} {what} {origin}", f"  in {clean(answer['path'])}"]
     said = list(answer["notes"])
     if not answer["exact"]:
-        said.append(
-            "Secrets in it were redacted before it left its machine: these bytes are not the original."
-        )
+        said.append(REDACTED)
     if answer["missing"]:
         said.append(f"Not all of it could be read: {', '.join(answer['missing'][:3])} is missing.")
     elif not answer["complete"] and answer["from"] == "mirror":
