@@ -315,7 +315,14 @@ class Push:
         held = self.issues.record(repository, whose)
         doubles = self.issues.doubles(repository, whose)
         sent = whose.sent
-        if not doubles and sent is not None and sent.content == ours.content and _is_as_sent(held, sent):
+        # of our own, an interrupted attempt may have left a part more; of another machine it may be coming
+        is_left = item.in_doubt and _has_surplus(held)
+        if (
+            not (doubles or is_left)
+            and sent is not None
+            and sent.content == ours.content
+            and _is_as_sent(held, sent)
+        ):
             self._finish(item, repository, placement, session, checkpoint, sent)
             self._emit("push_unchanged", session=session.name)
             return True
@@ -324,7 +331,7 @@ class Push:
         held = self.issues.record(repository, whose)
         first = held.get(1)
         is_enough = bool(theirs) and all(_is_enough(version, ours, sent) for version in theirs.values())
-        if is_enough and not doubles and first is not None and first.id in theirs:
+        if is_enough and not (doubles or is_left) and first is not None and first.id in theirs:
             # others have been here, and what they wrote holds all of ours
             self._take(item, repository, placement, session, checkpoint, ours, first)
             return True
@@ -337,7 +344,7 @@ class Push:
         self._tell_redactions(session, before)
         if (
             first is not None
-            and not doubles
+            and not (doubles or is_left)
             and _holds(held, draft)
             and not (sent and first.sha256 == sent.sha256)
         ):
@@ -770,6 +777,11 @@ def _is_whole(held: dict[int, Held]) -> bool:
     return parts > 0 and all(
         part in held and held[part].revision == revision and held[part].intact for part in range(1, parts + 1)
     )
+
+
+def _has_surplus(held: dict[int, Held]) -> bool:
+    """Whether there are parts that the first one does not speak of."""
+    return 1 in held and any(part > held[1].parts for part in held)
 
 
 def _holds(held: dict[int, Held], draft: comments.Draft) -> bool:
