@@ -36,8 +36,10 @@ run: $(VENV)/.run ## the daemon in the foreground
 demo: $(VENV)/.run ## sessions saved, pushed to a fake GitHub through every fault, one lost and restored
 	@$(BIN)/python -m tests.demo $(ARGS)
 
+# A short name for the folder of what tests leave: the path of a socket may have 103 bytes.
 test: $(VENV)/.dev ## every test but bench, chaos and soak
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@t=$$(mktemp -d) && trap 'rm -rf "$$t"' EXIT && \
+	  $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --basetemp "$$t/t" $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check --diff --quiet .
