@@ -18,6 +18,7 @@ from sessionsync.conflict import OpenArchive
 from sessionsync.elsewhere import Archived, Elsewhere, Version, Versions
 from sessionsync.errors import (
     CopyError,
+    CopyMismatch,
     NoSuchSession,
     RecordError,
     RedactionFailed,
@@ -119,8 +120,8 @@ class Gather:
             if mine:
                 reader.fetch([head for head, _ in mine], now)
             for head, session in mine:
-                self._take(reader, head, session, now)
-                seen[head.place.path] = head.tip
+                if self._take(reader, head, session, now):
+                    seen[head.place.path] = head.tip
         if mine:
             there = {head.place.path for head in heads}
             kept = {path: tip for path, tip in seen.items() if path in there}
@@ -139,26 +140,29 @@ class Gather:
         found = ((head, here.get((head.place.source, head.place.session))) for head in heads)
         return [(head, session) for head, session in found if session is not None]
 
-    def _take(self, reader: Reader, head: Head, session: Session, now: float) -> None:
-        """Keep and weigh the newest of one machine; what is damaged is told of once a tip."""
+    def _take(self, reader: Reader, head: Head, session: Session, now: float) -> bool:
+        """Keep and weigh the newest of one machine; what is damaged is told of once a tip.
+
+        Returns False where it could not be kept here, as on a full disk: then it is tried again.
+        """
         try:
             version = reader.newest(head)
             if not _is_same(version, session):
-                return
+                return True
             record, files = self._record(version)
             machine = head.place.machine
             known = self._versions.get(session.id, machine)
             if known is not None and (
                 (known.whole and known.record.sha256 == record.sha256) or known.at > record.updated_at
             ):
-                return  # the record has told of it, or of what came after
+                return True  # the record has told of it, or of what came after
             author = known.author if known is not None else ""
             kept = self._elsewhere.keep(
                 session.stored_as, machine, record, files, author=author, sha256=version.commit
             )
         except (CopyError, RecordError) as error:
             self._emit("copy_unavailable", session=session.name, where="archive", reason=str(error))
-            return
+            return isinstance(error, CopyMismatch | RecordError)
         revision, sha256 = (known.revision, known.sha256) if known is not None else (0, "")
         self._emit(
             "version_kept",
@@ -185,6 +189,7 @@ class Gather:
             ),
             now,
         )
+        return True
 
     def _weigh(self, session: Session, version: Version, now: float) -> None:
         self._weighed[session.id, version.machine] = session.checkpoint or ""

@@ -117,6 +117,20 @@ def kept(peer: Peer) -> bytes:
     return b"".join(source.read(0, source.size))
 
 
+def test_what_could_not_be_kept_is_tried_again(peer: Make) -> None:
+    one, two = pair(peer)
+    one.say("more")
+    one.send()
+    place = two.home.vault / ".sessiond" / "elsewhere"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"a file where the folder belongs")
+    two.hear()
+    assert two.told() == (False, False)
+    place.unlink()
+    two.hear()
+    assert kept(two) == one.transcript.read_bytes()
+
+
 def test_what_went_on_elsewhere_is_kept_and_shown_and_put_nowhere(peer: Make) -> None:
     one, two = pair(peer)
     two.hear()
