@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sessionsync import store
 from sessionsync.errors import StoreFull
 from sessionsync.reliability.findings import CRITICAL, WARNING, Finding
 from sessionsync.reliability.ledger import KEPT_S, LATE_S
@@ -296,13 +297,11 @@ def test_recoveries_are_counted_by_how_they_went(machine: Machine) -> None:
     assert figures(sums).recovery_success_ratio == 0.75
 
 
-def test_a_state_of_before_the_ledger_gets_one(tmp_path: Path) -> None:
+def test_a_state_of_before_the_ledger_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(store, "MIGRATIONS", store.MIGRATIONS[:4])
+        store.Store(tmp_path / "state.db").close()
     machine = Machine(tmp_path)
-    for table in ("spans", "tallies", "incidents", "recoveries", "ledger_totals"):
-        machine.store.execute(f"DROP TABLE {table}")
-    machine.store.execute("DELETE FROM meta")
-    machine.store.execute("PRAGMA user_version=4")
-    machine.starts()
     machine.runs(60)
 
     assert machine.spent() == {"up": 60}
