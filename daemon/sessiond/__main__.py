@@ -108,8 +108,10 @@ def _plain(arguments: list[str]) -> int | None:
 def _any(arguments: list[str], *, debug: bool) -> int:
     import click  # noqa: PLC0415 - costs 30 ms
 
+    from sessiond import process  # noqa: PLC0415 - only where it may come to a token
     from sessiond.cli import commands  # noqa: PLC0415 - imports click
 
+    process.keep_memory()
     try:
         return commands.parse(arguments, debug=debug)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -158,6 +158,7 @@ class App:
             self.verbs = Verbs(self)
             self._read_metrics()
             listener = undo.enter_context(process.bound(self.paths.socket))
+            listener.refused = lambda uid: self.emit("stranger_refused", uid=uid)
             control = Control(self.verbs.table(), self.emit, self._observe("ctl_request_duration_seconds"))
             server = Server(control, listener, threads=8, name="control")
             listener.listen(64)

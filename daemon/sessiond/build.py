@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import platform
 import re
 import sqlite3
@@ -10,6 +11,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
+from sessiond.token import without_tokens
 from sessionsync import __version__
 
 ASK_S = 5.0
@@ -28,7 +30,14 @@ def commit() -> str:
         return ""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_S, check=False)
+        done = subprocess.run(
+            command,
+            env=without_tokens(os.environ),
+            capture_output=True,
+            text=True,
+            timeout=ASK_S,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()

@@ -6,11 +6,13 @@ HTTP/1.0, so that an answer ends where the connection ends and nothing comes in 
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sessiond.peer import ROOT, is_trusted, uid_of
 from sessionsync import __version__
 from sessionsync.errors import ConfigError, DaemonError, DaemonNotRunning, DaemonSilent, NotAllowed
 
@@ -32,7 +34,7 @@ def request(
         DaemonNotRunning: nobody listens on the socket.
         DaemonSilent: no whole answer came within `timeout_s`.
         DaemonError: the daemon answered with an error; code, hint and exit code are its own.
-        NotAllowed: the socket belongs to another user.
+        NotAllowed: the socket belongs to another user, or another user listens there.
     """
     answers = list(stream(path, verb, params, acts=acts, timeout_s=timeout_s))
     if not answers:
@@ -82,6 +84,11 @@ def _connect(connection: socket.socket, path: Path) -> None:
         raise DaemonNotRunning(
             f"sessiond is not running: nobody listens on {path}.", hint="Start it: sessiond run"
         ) from error
+    if os.geteuid() != ROOT and not is_trusted(uid := uid_of(connection)):
+        raise NotAllowed(
+            f"On {path} listens the user with the id {uid}, not this one: nothing was said to it.",
+            hint="See who made that folder, or set SESSIOND_HOME to a folder of your own.",
+        )
 
 
 def _head(verb: str, params: Mapping[str, Any], *, acts: bool) -> bytes:

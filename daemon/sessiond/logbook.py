@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from sessiond.logs import FILES, LEVELS
+from sessiond.token import without_tokens
 from sessionsync.errors import ServiceFailed
 from sessionsync.model import rfc3339
 
@@ -113,7 +114,7 @@ def _of_journal(environ: Mapping[str, str], count: int, least: int, *, follow: b
     command += [f"--priority={_PRIORITY[least]}", f"--lines={count}", *(["--follow"] if follow else [])]
     try:
         with subprocess.Popen(
-            command, env=dict(environ), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            command, env=without_tokens(environ), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
         ) as running:
             assert running.stdout is not None  # noqa: S101 - a pipe, as was asked for
             try:

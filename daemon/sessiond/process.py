@@ -18,20 +18,35 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sessiond.peer import Listener
 from sessionsync.errors import AlreadyRunning, ConfigError, NotAllowed, StoreFull
 
 AGENT = "io.sessiond.daemon"
 """What launchd calls the daemon."""
 # From glibc's malloc.h.
 M_ARENA_MAX = -8
+# From Linux's sys/prctl.h.
+PR_SET_DUMPABLE = 4
 # How long a socket found at start may take to say that somebody is behind it.
 PROBE_S = 2.0
 
 
 def harden() -> None:
-    """Make every new file this user's alone; leave no memory, which holds the token, in a core file."""
+    """Make every new file this user's alone, and keep what is in memory, as the token, there."""
     os.umask(0o077)
+    keep_memory()
+
+
+def keep_memory() -> None:
+    """Let no core file hold what is in memory, and no other process of this user read it.
+
+    Where core files go to a program a limit of 0 does not hold (core(5)), so Linux is told as well that there
+    is nothing to dump.  What is started from here may be dumped again, but has the limit.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        with suppress(AttributeError, OSError):
+            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def share_one_heap() -> None:
@@ -128,7 +143,7 @@ def _lock(descriptor: int, file: Path) -> None:
 
 
 @contextmanager
-def bound(path: Path) -> Iterator[socket.socket]:
+def bound(path: Path) -> Iterator[Listener]:
     """A socket bound at `path`, 0600, in a folder of our own; one that a dead daemon left is replaced.
 
     Its name goes at the end, unless somebody else's is there by then.
@@ -140,7 +155,7 @@ def bound(path: Path) -> Iterator[socket.socket]:
     """
     own(path.parent)
     _clear(path)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+    with Listener() as listener:
         try:
             listener.bind(str(path))
             path.chmod(0o600)
@@ -194,7 +209,7 @@ def boot_id() -> str:
     if sys.platform == "darwin":
         command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
         try:
-            answer = subprocess.run(command, capture_output=True, check=True, timeout=5, text=True)
+            answer = subprocess.run(command, env={}, capture_output=True, check=True, timeout=5, text=True)
         except (OSError, subprocess.SubprocessError):
             return ""
         return answer.stdout.strip()

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from sessiond.token import without_tokens
 from sessionsync.errors import ConfigError, NotAllowed, ServiceFailed
 from sessionsync.paths import Paths, home
 
@@ -208,7 +209,7 @@ def ask(command: list[str], environ: Mapping[str, str]) -> subprocess.CompletedP
     try:
         return subprocess.run(
             command,
-            env={**environ, "LC_ALL": "C"},
+            env={**without_tokens(environ), "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

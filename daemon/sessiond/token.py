@@ -18,6 +18,7 @@ CREDENTIAL = "github_token"
 SERVICE = "sessiond"
 """The name under which the keyring holds it; the user name there is GitHub's host."""
 LOG_IN = "Set GH_TOKEN, or run `gh auth login`."
+VARIABLES = ("GH_TOKEN", "GITHUB_TOKEN")
 ASK_S = 5.0
 """How long `gh` or the keyring may take: a locked keyring asks for a password that nobody types."""
 MOST_BYTES = 4096
@@ -44,6 +45,11 @@ def find_token(environ: Mapping[str, str], api_url: str) -> Token | None:
     return None
 
 
+def without_tokens(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a program that this one starts: all of it but the tokens."""
+    return {name: value for name, value in environ.items() if name not in VARIABLES}
+
+
 def renewal(token: Token) -> str:
     """What to do about a token that GitHub has refused; a daemon keeps the environment it started with."""
     again = "restart sessiond"
@@ -68,7 +74,7 @@ def host_of(api_url: str) -> str:
 def _places(environ: Mapping[str, str], host: str) -> Iterator[tuple[str, str]]:
     """What each place holds, in order; a later one is asked only when it comes to that."""
     yield "credential", _credential(environ.get("CREDENTIALS_DIRECTORY", ""))
-    for name in ("GH_TOKEN", "GITHUB_TOKEN"):
+    for name in VARIABLES:
         yield name, environ.get(name, "")
     if gh := shutil.which("gh", path=environ.get("PATH")):
         yield "gh", _said_by([gh, "auth", "token", "--hostname", host], environ)
@@ -97,7 +103,7 @@ def _said_by(command: list[str], environ: Mapping[str, str]) -> str:
     try:
         done = subprocess.run(
             command,
-            env=dict(environ),
+            env=without_tokens(environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=ASK_S,

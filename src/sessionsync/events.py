@@ -135,4 +135,5 @@ EVENTS: dict[str, str] = {
     "mode_changed": "info",
     "http_failed": "error",
     "command_received": "debug",
+    "stranger_refused": "warning",
 }

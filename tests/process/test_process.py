@@ -148,12 +148,15 @@ def test_a_lock_is_no_link_to_elsewhere(tmp_path: Path) -> None:
 def test_no_core_file_and_nothing_for_others() -> None:
     script = (
         "from sessiond import process; process.harden();"
-        "import os, resource; print(oct(os.umask(0)), resource.getrlimit(resource.RLIMIT_CORE))"
+        "import ctypes, os, resource, sys;"
+        "print(oct(os.umask(0)), resource.getrlimit(resource.RLIMIT_CORE));"
+        "print(sys.platform == 'linux' and ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"  # PR_GET_DUMPABLE
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == f"0o77 {(0, 0)}"
+    assert done.stdout.splitlines()[0] == f"0o77 {(0, 0)}"
+    assert done.stdout.splitlines()[1] in {"0", "False"}
     assert resource.getrlimit(resource.RLIMIT_CORE)[1] != 1  # this process keeps its own
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -145,3 +146,29 @@ def test_the_keyring_is_optional_and_its_failure_is_none(
     assert sys.executable
     assert "keyring" not in sys.modules
     assert os.environ.get("PYTHONPATH") != environ["PYTHONPATH"]
+
+
+def test_no_program_that_is_started_gets_the_token(environ: dict[str, str], tmp_path: Path) -> None:
+    program(environ, "gh", f"/usr/bin/env > {tmp_path}/seen; echo found")
+    assert found(environ | {"GH_TOKEN": " ", "GITHUB_TOKEN": "", "GH_CONFIG_DIR": "/x"}) == ("found", "gh")
+    seen = (tmp_path / "seen").read_text(encoding="utf-8")
+    assert "GH_CONFIG_DIR=/x" in seen
+    assert "_TOKEN" not in seen
+
+
+def test_every_program_is_started_with_an_environment_that_was_thought_about() -> None:
+    """`subprocess` hands on all there is where it is given none, and that may hold the token."""
+    root = Path(__file__).parents[2]
+    calls = [
+        (f"{file.relative_to(root)}:{node.lineno}", {keyword.arg for keyword in node.keywords})
+        for folder in ("src", "daemon")
+        for file in (root / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"run", "Popen", "check_output", "check_call", "call"}
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "subprocess"
+    ]
+    assert len(calls) >= 8
+    assert [place for place, given in calls if "env" not in given] == []
