@@ -13,20 +13,24 @@ from typing import Any
 from sessiond import client, faces, process
 from sessiond.archiver import ArchiveLoop
 from sessiond.away import Away, Nothing
+from sessiond.bookkeeping import Bookkeeping
 from sessiond.control import Control
 from sessiond.engine import Engine
+from sessiond.health import HealthLoop
 from sessiond.indexing import IndexLoop
 from sessiond.logs import Log
-from sessiond.loops import CaptureLoop, PushLoop
+from sessiond.loops import CaptureLoop, Loop, PushLoop
 from sessiond.metrics import Metrics, catalogue, of_state
 from sessiond.modes import Modes
 from sessiond.notify import Notify
 from sessiond.observer import watches_limit
+from sessiond.pulse import Pulse
 from sessiond.retrieval import open_archive
 from sessiond.saves import Saves
 from sessiond.schedule import Job, Schedule
 from sessiond.server import Server
 from sessiond.spool import Spool
+from sessiond.standing import standing
 from sessiond.upkeeping import BYTES_PER_S, UpkeepLoop, upkeep_of
 from sessiond.verbs import Verbs
 from sessiond.watcher import Watcher
@@ -84,11 +88,14 @@ class App:
         self.archive: ArchiveLoop
         self.index: IndexLoop
         self.upkeep: UpkeepLoop
+        self.books: Bookkeeping
+        self.health: HealthLoop
         self._ends = ExitStack()
         self._ending = False
+        self._clean = False
         self.metrics = Metrics(
             catalogue(
-                loops=("capture", "push", "archive", "index", "upkeep"),
+                loops=("capture", "push", "archive", "index", "upkeep", "health"),
                 jobs=("rescan", "supervise", "refresh", "trim", "spool", "beat"),
                 commands=Verbs.NAMES,
                 kinds=KINDS,
@@ -96,12 +103,16 @@ class App:
             time.time,
         )
 
-    # --- what happens is told once, and heard thrice
+    # --- what happens is told once, and heard by all
 
     def emit(self, event: str, **fields: Any) -> None:
         """Log an event, count it, and keep it for `ctl events`."""
         self.log(event, **fields)
         self.metrics.on_event(event, fields)
+        if (books := getattr(self, "books", None)) is not None:
+            books.on_event(event, fields)
+        if (health := getattr(self, "health", None)) is not None:
+            health.on_event(event)
         engine = getattr(self, "engine", None)
         if engine is None or EVENTS.get(event, "debug") == "debug":
             return
@@ -117,6 +128,10 @@ class App:
         with ExitStack() as undo:
             self.engine = Engine(self.environ, self.config, self.paths, self.emit)
             undo.callback(self.engine.close)
+            pulse = Pulse(process.own(self.paths.socket.parent) / "pulse")
+            self.books = Bookkeeping(self.engine.store, pulse, self.emit)
+            self.books.begin()
+            undo.callback(lambda: self.books.end(clean=self._clean))
             self.modes = Modes(self.engine, self.emit, self._mode_changed)
             watcher = Watcher(self._roots, self.emit)
             self.watcher = watcher
@@ -154,6 +169,16 @@ class App:
                 away=away,
                 may_ask=self.modes.may_ask,
             )
+            self.health = HealthLoop(
+                self.books,
+                self.findings,
+                self.emit,
+                self._loop_failed,
+                standing=lambda now: standing(self, now),
+                checked=self.capture.scanned.is_set,
+            )
+            for loop in self.loops():
+                loop.turned = pulse.show
             self.saves = Saves(self.engine, Spool(self.paths.spool_dir), self.emit)
             self.verbs = Verbs(self)
             self._read_metrics()
@@ -186,6 +211,7 @@ class App:
             self.archive.start()
             self.index.start()
             self.upkeep.start()
+            self.health.start()
             undo.callback(self._stop_loops)
             self._ends = undo.pop_all()
         mode = self.modes.now()
@@ -202,15 +228,17 @@ class App:
     def stop(self) -> None:
         """Take everything down in reverse; what is captured is committed."""
         self.notify.stopping()
+        self._clean = self.exit_code == 0  # what ends by an error is down until it runs again
         self.emit("daemon_stopped", seconds=round(time.time() - self.started_at, 1))
         self._ends.close()
 
+    def loops(self) -> tuple[Loop, ...]:
+        """Every loop."""
+        return self.capture, self.push, self.archive, self.index, self.upkeep, self.health
+
     def _stop_loops(self) -> None:
-        self.push.stop()
-        self.archive.stop()
-        self.index.stop()
-        self.upkeep.stop()
-        self.capture.stop()
+        for loop in self.loops():
+            loop.stop()
         self.push.join(PUSH_ENDS_S)
         if self.push.is_alive() and self.engine.push is not None:
             self.engine.push.github.close()  # ends a request that hangs; it is looked for at the next start
@@ -223,6 +251,7 @@ class App:
         if not self.capture.is_alive():
             self.capture.finish()
         self.upkeep.join(LOOP_ENDS_S)
+        self.health.join(LOOP_ENDS_S)
         self.index.join(LOOP_ENDS_S)
         if not self.index.is_alive():
             self.index.close()
@@ -338,7 +367,7 @@ class App:
     def stuck(self) -> dict[str, str]:
         """Of each loop why it does not turn, '' where it does; one that waits turns every `TICK_S`."""
         said = {}
-        for loop in (self.capture, self.push, self.archive, self.index, self.upkeep):
+        for loop in self.loops():
             stuck = loop.failed or not loop.is_alive() or loop.progress_age_s > STUCK_S
             said[loop.name] = f"no progress for {loop.progress_age_s:.0f} s" if stuck else ""
         return said
@@ -352,12 +381,13 @@ class App:
         return checks
 
     def _read_metrics(self) -> None:
-        loops = (self.capture, self.push, self.archive, self.index, self.upkeep)
         self.metrics.read(
             {
                 **of_state(self.engine.catalog, self.engine.queue, time.time, self._pulled_at),
                 "ready": lambda: float(not any(self.ready_checks().values())),
-                "loop_progress_age_seconds": lambda: {loop.name: loop.progress_age_s for loop in loops},
+                "loop_progress_age_seconds": lambda: {
+                    loop.name: loop.progress_age_s for loop in self.loops()
+                },
                 "integrity_scan_last_success_timestamp_seconds": self.copies.scanned_at,
                 "restore_last_verified_timestamp_seconds": self.upkeep.drill.passed_at,
                 "watch_events": lambda: self.watcher.counts,

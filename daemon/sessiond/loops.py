@@ -58,6 +58,10 @@ Failed = Callable[[str, BaseException], None]
 """Told when a loop has failed: its name and why."""
 
 
+def _nothing() -> None:
+    """For those who do not listen."""
+
+
 class Bell:
     """Something to sleep on.  A ring before the sleep counts."""
 
@@ -81,6 +85,8 @@ class Loop(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.bell = bell
         self.progressed_at = time.monotonic()
+        self.turned: Callable[[], None] = _nothing
+        """Told of each turn, as a sign of life."""
         self.failed = False
         self._stopping = False
         self._emit = emit
@@ -96,6 +102,7 @@ class Loop(threading.Thread):
             while not self._stopping:
                 pause = self.turn()
                 self.progressed_at = time.monotonic()
+                self.turned()
                 if pause > 0 and not self._stopping:
                     self.bell.sleep(min(pause, TICK_S))
         except Exception as error:  # noqa: BLE001 - the loop's one boundary

@@ -403,6 +403,8 @@ class Metrics:
                 self.add("sync_operations", "push", self._outcome(_number(fields, "seconds")))
             case "push_unchanged":
                 self.add("queue_completed", "comment", "success")
+                if "seconds" in fields:
+                    self.add("sync_operations", "push", self._outcome(_number(fields, "seconds")))
             case "version_kept":
                 self.add("sync_operations", "pull", "success")
             case "pull_failed":

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sessiond.archiver import ArchiveLoop
+from sessiond.bookkeeping import Bookkeeping
 from sessiond.control import Answer, Params, Verb, flag, number, text
 from sessiond.engine import Engine
+from sessiond.health import HealthLoop
 from sessiond.indexing import IndexLoop
 from sessiond.loops import TROUBLES, CaptureLoop, PushLoop
 from sessiond.modes import LOCAL_ONLY, PAUSED, Mode, Modes
@@ -20,15 +22,14 @@ from sessiond.saves import Saves
 from sessiond.spool import Save
 from sessiond.upkeeping import UpkeepLoop
 from sessionsync import __version__, report
-from sessionsync.archiving import Archiving, code_of
+from sessionsync.archiving import Archiving
 from sessionsync.catalog import Session
 from sessionsync.conflict import WAYS, Conflicts
 from sessionsync.errors import Limited, NoSuchSession, UsageError
 from sessionsync.model import Found, Ref
 from sessionsync.push import Push
 from sessionsync.queue import ARCHIVE, Item, Lane
-from sessionsync.reliability.findings import Finding, Findings, Severity
-from sessionsync.sources.cleanup import cleanup_days
+from sessionsync.reliability.findings import Finding, Findings
 from sessionsync.sources.folders import readable
 from sessionsync.upkeep import Upkeep, Verdict, outcome
 from sessionsync.vault.verify import Part
@@ -54,6 +55,8 @@ class Running(Protocol):
     copies: Upkeep
     upkeep: UpkeepLoop
     saves: Saves
+    books: Bookkeeping
+    health: HealthLoop
 
     def reload(self) -> list[str]:
         """Read the settings again and apply them."""
@@ -139,8 +142,9 @@ class Verbs:
         )
 
     def health(self, params: Params) -> Answer:
-        """The findings that are open."""
-        return report.health(self.findings(), time.time())
+        """The findings that are open, and how reliable it has been until now."""
+        self._app.health.beat()
+        return report.health(self.findings(), self._app.books.all_figures(), time.time())
 
     # --- acting
 
@@ -437,83 +441,8 @@ class Verbs:
         return {} if found is None else {"reason": found.message, "hint": found.hint}
 
     def findings(self) -> list[Finding]:
-        """What is wrong now: what was raised, and what the pusher's state says."""
-        app = self._app
-        found = app.findings.open()
-        push = app.engine.push
-        if push is not None and push.pause is not None:
-            pause = push.pause
-            limited = pause.code == "github_rate_limited"
-            severity = Severity.WARNING if limited else Severity.CRITICAL
-            found.append(
-                Finding(pause.code, severity, pause.message, app.modes.pause_hint(pause), pause.since)
-            )
-        found += _of_archive(app.engine.archiving)
-        if app.engine.config.archive.url and not app.engine.config.has_archive:
-            found.append(
-                Finding(
-                    "archive_needs_repository",
-                    Severity.WARNING,
-                    'archive.url = "github" is the repository in github.repo, and none is set there.',
-                    "Set github.repo, or archive.url to another git repository or a folder.",
-                    app.started_at,
-                )
-            )
-        problem = app.engine.token_problem
-        if problem is not None:
-            found.append(Finding(problem.code, Severity.WARNING, str(problem), problem.hint, app.started_at))
-        trouble = app.push.trouble
-        if trouble is not None and not any(finding.code == trouble.code for finding in found):
-            found.append(
-                Finding(trouble.code, Severity.CRITICAL, str(trouble), trouble.hint, app.push.trouble_since)
-            )
-        if push is not None and push.reach.unreachable:
-            found.append(
-                Finding(
-                    "github_unreachable",
-                    Severity.WARNING,
-                    "GitHub does not answer; everything is kept and sent when it does.",
-                    "Check the network and github.api_url.",
-                    push.reach.since or time.time(),
-                )
-            )
-        found.extend(
-            Finding(
-                "purge_at_once",
-                Severity.WARNING,
-                f"cleanupPeriodDays is {days:g} in {root}/settings.json: the agent then keeps no transcript.",
-                "What was there for a second is kept here. Set it to 30 or more to keep the agent's own.",
-                app.started_at,
-            )
-            for root in app.engine.config.claude_roots(app.engine.environ)
-            if (days := cleanup_days(root)) is not None and days < 1
-        )
-        for conflict in Conflicts(app.engine.store).all():
-            name = app.engine.catalog.session(conflict.session).name
-            found.append(
-                Finding(
-                    "session_conflict",
-                    Severity.WARNING,
-                    f"{name} was changed here and on {conflict.remote.get('host') or 'another machine'}.",
-                    f"`sessiond ctl resolve {name} --keep WAY` settles it; --dry-run says what a way does.",
-                    conflict.since,
-                    session=name,
-                )
-            )
-        for lane, who in ((Lane.GITHUB, "GitHub"), (Lane.ARCHIVE, "The archive")):
-            if not (buried := app.engine.queue.items(buried=True, lane=lane)):
-                continue
-            refused = f"{len(buried)} checkpoint{'' if len(buried) == 1 else 's'}"
-            found.append(
-                Finding(
-                    "item_buried",
-                    Severity.WARNING,
-                    f"{who} refused {refused} for good: {buried[0].last_error}",
-                    "`sessiond ctl queue --buried` lists them, `sessiond ctl retry` tries again.",
-                    min(item.enqueued_at for item in buried),
-                )
-            )
-        return sorted(found, key=lambda f: (f.severity is not Severity.CRITICAL, f.since))
+        """What is to be told of what is wrong now."""
+        return self._app.health.shown(time.time())
 
     def live(self) -> report.Live:
         """What only the running process knows."""
@@ -535,6 +464,7 @@ class Verbs:
             rate_limit=(limit.limit, limit.remaining, float(limit.reset_at)) if limit is not None else None,
             next_attempt_at=push.next_at(time.time()) if push is not None and app.modes.may_push() else None,
             findings=self.findings(),
+            score=self._app.books.score("24h"),
             archive=archiving.address.url if archiving is not None else "",
             archive_trouble=_archive_trouble(archiving, allowed=app.modes.may_push()),
         )
@@ -557,28 +487,6 @@ def _archive_trouble(archiving: Archiving | None, *, allowed: bool) -> tuple[str
     if archiving.reach.unreachable:
         return "The archive does not answer.", "Nothing to do: it is tried again by itself."
     return "", ""
-
-
-def _of_archive(archiving: Archiving | None) -> list[Finding]:
-    """What keeps the archive from being filled."""
-    if archiving is None:
-        return []
-    found = []
-    if (pause := archiving.pause) is not None:
-        limited = pause.code == code_of(Limited)
-        severity = Severity.WARNING if limited else Severity.CRITICAL
-        found.append(Finding(pause.code, severity, pause.message, pause.hint, pause.since))
-    if archiving.reach.unreachable:
-        found.append(
-            Finding(
-                "archive_unreachable",
-                Severity.WARNING,
-                f"The archive {archiving.address.url} does not answer; all is kept and sent when it does.",
-                "Check the network and archive.url.",
-                archiving.reach.since or time.time(),
-            )
-        )
-    return found
 
 
 def _part(said: str) -> Part | None:

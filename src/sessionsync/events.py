@@ -118,6 +118,13 @@ EVENTS: dict[str, str] = {
     "conflict_opened": "warning",
     "conflict_resolved": "info",
     "notice_created": "info",
+    # health
+    "finding_raised": "warning",
+    "finding_escalated": "error",
+    "finding_cleared": "info",
+    "recovery_started": "info",
+    "recovery_ended": "info",
+    "bytes_lost": "error",
     # process
     "daemon_started": "info",
     "daemon_stopped": "info",

@@ -324,7 +324,7 @@ class Push:
             and _is_as_sent(held, sent)
         ):
             self._finish(item, repository, placement, session, checkpoint, sent)
-            self._emit("push_unchanged", session=session.name)
+            self._emit("push_unchanged", session=session.name, **self._course(item, checkpoint))
             return True
         found = self.judge.look(repository, whose, session, patient=item.failures < PATIENCE)
         theirs = {id_: self.judge.weigh(session, ours, version, sent) for id_, version in found.items()}
@@ -363,7 +363,7 @@ class Push:
                 issue=placement.number,
                 revision=written.revision,
                 parts=written.parts,
-                seconds=round(self.issues.now - checkpoint.at, 3),
+                **self._course(item, checkpoint),
             )
         return True
 
@@ -380,7 +380,15 @@ class Push:
         """The record holds all of ours already, whoever wrote it."""
         taken = Sent(placement.number or 0, first.revision, ours.content, first.sha256, first.critical)
         self._finish(item, repository, placement, session, checkpoint, taken)
-        self._emit("push_unchanged", session=session.name)
+        self._emit("push_unchanged", session=session.name, **self._course(item, checkpoint))
+
+    def _course(self, item: Item, checkpoint: Checkpoint) -> dict[str, float]:
+        """How a synchronisation went: how long the checkpoint has waited, and how often it failed before.
+
+        What was made long before it was asked for has waited since then.
+        """
+        waited_s = self.issues.now - max(checkpoint.at, item.enqueued_at)
+        return {"seconds": round(max(0.0, waited_s), 3), "failures": item.failures}
 
     def _tell_redactions(self, session: Session, before: Counter[str]) -> None:
         for kind, count in (self._gate.taken - before).items():

@@ -6,7 +6,7 @@ Times are RFC 3339 in UTC, sizes bytes, durations seconds.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sessionsync.errors import CopyMismatch, IssueLocked
 from sessionsync.model import Tier, rfc3339
 from sessionsync.queue import Item, Lane, Queue, State
 from sessionsync.reliability.findings import Finding, Severity
+from sessionsync.reliability.score import TALLIES, Figures
 from sessionsync.remote.archive import ledger
 from sessionsync.remote.placements import Held, Placements
 from sessionsync.sources.cleanup import cleanup_days
@@ -117,7 +118,7 @@ def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
             "restorable_elsewhere": restorable_elsewhere(catalog.store),
         },
         "last_push_at": _time(_number(catalog.store, "SELECT max(pushed_at) FROM sessions")),
-        "reliability_score": live.score,
+        "reliability_score": None if live.score is None else round(live.score, 6),
         "findings": [finding(found) for found in live.findings],
     }
 
@@ -200,12 +201,31 @@ def events(store: Store, after: int = 0, limit: int = 100) -> Json:
     }
 
 
-def health(findings: Sequence[Finding], checked_at: float) -> Json:
-    """`ctl health`."""
+def health(findings: Sequence[Finding], windows: Mapping[str, Figures], checked_at: float) -> Json:
+    """`ctl health`; `reliability` has the figures of each window, the score by source among them."""
     return {
         "status": _worst(findings),
         "checked_at": rfc3339(checked_at),
         "findings": [finding(found) for found in findings],
+        "reliability": {name: _figures(figures) for name, figures in windows.items()},
+    }
+
+
+def _figures(found: Figures) -> Json:
+    """The figures of a window, and the sums that they were made of."""
+    return {
+        "score": found.score,
+        "score_by_source": dict(found.by_source),
+        "uptime_ratio": found.uptime_ratio,
+        "integrity_ratio": found.integrity_ratio,
+        "sync_success_ratio": found.sync_success_ratio,
+        "mttr_seconds": found.mttr_s,
+        "recovery_success_ratio": found.recovery_success_ratio,
+        "data_loss_ratio": found.data_loss_ratio,
+        "state_seconds": dict(found.sums.seconds),
+        "counts": {name: found.sums.of(name) for name in TALLIES},
+        "incidents": found.sums.incidents,
+        "recoveries": {"success": found.sums.recovered, "failure": found.sums.unrecovered},
     }
 
 

@@ -194,8 +194,9 @@ def test_the_worst_finding_is_the_status(state: State) -> None:
         "hint": "Free space.",
         "since": rfc3339(NOW - 20),
     }
-    assert report.health([], NOW) == {"status": "ok", "checked_at": rfc3339(NOW), "findings": []}
-    assert report.health([warning], NOW)["status"] == "warning"
+    healthy = report.health([], {}, NOW)
+    assert healthy == {"status": "ok", "checked_at": rfc3339(NOW), "findings": [], "reliability": {}}
+    assert report.health([warning], {}, NOW)["status"] == "warning"
 
 
 def test_a_session_as_a_list_shows_it(state: State) -> None:

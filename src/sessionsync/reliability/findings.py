@@ -8,7 +8,7 @@ it and hide it, and how long it must last before anybody is told.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -436,6 +436,8 @@ class Findings:
     def __init__(self) -> None:
         self._open: dict[tuple[str, str], Finding] = {}
         self._lock = threading.Lock()
+        self.changed: Callable[[], None] = lambda: None
+        """Told when a finding has come or gone, in the thread that raised or cleared it."""
 
     def raised(
         self, code: str, severity: Severity, message: str, hint: str, now: float, session: str = ""
@@ -445,12 +447,17 @@ class Findings:
             known = self._open.get((code, session))
             since = known.since if known is not None else now
             self._open[code, session] = Finding(code, severity, message, hint, since, session, now)
-            return known is None
+        if known is None:
+            self.changed()
+        return known is None
 
     def cleared(self, code: str, session: str = "") -> Finding | None:
         """Close a finding; returns it, None when it was not open."""
         with self._lock:
-            return self._open.pop((code, session), None)
+            gone = self._open.pop((code, session), None)
+        if gone is not None:
+            self.changed()
+        return gone
 
     def open(self) -> list[Finding]:
         """What is open now, causes and consequences: critical first, then the oldest."""

@@ -69,8 +69,9 @@ class Ledger:
     def begin(self, clocks: Clocks, seen: Clocks | None = None) -> dict[str, float]:
         """The daemon has started: account for the time since it was last heard of; seconds by state.
 
-        `seen` is a later sign of life than the last beat, where the process has one.  Another boot means
-        that the machine was off; after a clean stop the time is off as well; else it was down, but for sleep.
+        `seen` is another sign of life than the last beat, where there is one; the later one counts.
+        Another boot means that the machine was off; after a clean stop the time is off as well; else it was
+        down, but for sleep.
         """
         known = self._store.meta(_CLOCKS)
         kept = json.loads(known) if known else None
@@ -80,7 +81,8 @@ class Ledger:
         else:
             self._time = float(self._store.meta(_TIME))
             last = Clocks(*kept["clocks"])
-            if seen is not None and seen.boot == last.boot and not kept["clean"]:
+            is_later = seen is not None and seen.boot == last.boot and seen.boot_s > last.boot_s
+            if seen is not None and is_later and not kept["clean"]:
                 self._spend(kept["state"], _between(last.awake_s, seen.awake_s))
                 self._spend(SUSPENDED, _asleep(last, seen))
                 last = seen

@@ -59,6 +59,8 @@ class Figures:
     data_loss_ratio: float
     by_source: Mapping[str, float]
     """The score of each source: its own checks and checkpoints, and everybody's uptime."""
+    sums: Sums
+    """What they were made of."""
 
 
 def figures(sums: Sums) -> Figures:
@@ -80,6 +82,7 @@ def figures(sums: Sums) -> Figures:
         # lost bytes may have been captured before the window began
         data_loss_ratio=min(1.0, lost / captured) if captured else float(lost > 0),
         by_source={source: product(source) for source in sorted(sums.tallies) if source},
+        sums=sums,
     )
 
 

@@ -1,0 +1,153 @@
+"""What happens, counted into the ledger, and the figures that come of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from sessiond.pulse import Pulse
+from sessionsync.errors import StoreError
+from sessionsync.events import Emit
+from sessionsync.reliability.findings import CRITICAL, Finding
+from sessionsync.reliability.ledger import Ledger
+from sessionsync.reliability.score import DEGRADED, OFF, SUSPENDED, UP, WINDOWS, Figures, figures
+from sessionsync.store import Store
+
+# A checkpoint counts as a success within this time of being queued, or of GitHub answering again.
+SYNC_GOAL_S = 900.0
+
+
+class Bookkeeping:
+    """Any thread may call anything; none of it in a transaction, but for `on_event`."""
+
+    def __init__(self, store: Store, pulse: Pulse, emit: Emit) -> None:
+        self.ledger = Ledger(store)
+        self._pulse = pulse
+        self._emit = emit
+        self._reached_at = float("-inf")
+        self._lock = threading.Lock()
+        self._open: set[tuple[str, str]] | None = None
+        self._figures: dict[str, Figures] = {}
+
+    # --- life
+
+    def begin(self) -> None:
+        """The daemon starts: where has the time gone since it was last heard of?"""
+        with suppress(StoreError):  # a full disk is said where it hurts; the next beat writes it
+            gap = self.ledger.begin(self._pulse.clocks(), self._pulse.last)
+            if gap.get(OFF) or gap.get(SUSPENDED):
+                self._wake()
+        self._pulse.show()
+
+    def beat(self, found: Iterable[Finding]) -> None:
+        """Add the time since the last beat, as up, or as degraded where something is wrong."""
+        with self._lock, suppress(StoreError):
+            self.ledger.beat(self._pulse.clocks(), DEGRADED if list(found) else UP)
+        self._figures = {}
+
+    def end(self, *, clean: bool) -> None:
+        """The daemon stops: until it starts again it is off, or down where it ended by an error."""
+        stop = self.ledger.end if clean else self.ledger.beat
+        with self._lock, suppress(StoreError):
+            stop(self._pulse.clocks(), UP)
+        self._pulse.close()
+
+    # --- what happens
+
+    def on_event(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Count what an event tells."""
+        source = str(fields.get("session", "")).partition(":")[0]
+        match event:
+            case "integrity_checked":
+                ok = fields.get("result") == "ok"
+                self.ledger.count("integrity_ok" if ok else "integrity_bad", source, _number(fields, "count"))
+            case "session_captured":
+                self.ledger.count("captured_bytes", source, _number(fields, "bytes"))
+            case "bytes_lost":
+                self.ledger.count("lost_bytes", source, _number(fields, "bytes"))
+            case "github_reached":
+                self._wake()
+            case "clock_jumped" if _number(fields, "seconds") > 0:  # the machine has slept
+                self._wake()
+            case "push_completed" | "push_unchanged":
+                in_time = self.in_time(_number(fields, "seconds"))
+                self.ledger.count("sync_success" if in_time else "sync_failure", source)
+                if fields.get("failures"):
+                    self._recovered("sync", _number(fields, "seconds"), success=True)
+            case "push_buried" if source:
+                self.ledger.count("sync_failure", source)
+                self._recovered("sync", 0.0, success=False)
+            case "recovery_ended":
+                success = fields.get("outcome") == "success"
+                self._recovered(str(fields["component"]), _number(fields, "seconds"), success=success)
+
+    def _wake(self) -> None:
+        """What could not be sent until now has its time from now on."""
+        self._reached_at = self._pulse.clocks().awake_s
+
+    def in_time(self, age_s: float) -> bool:
+        """Whether a checkpoint that has reached GitHub at this age has done so in time."""
+        return age_s <= SYNC_GOAL_S or self._pulse.clocks().awake_s - self._reached_at <= SYNC_GOAL_S
+
+    def _recovered(self, component: str, seconds: float, *, success: bool) -> None:
+        with suppress(StoreError):
+            self.ledger.recovered(component, seconds, success=success)
+
+    # --- incidents
+
+    def follow(self, found: Iterable[Finding]) -> None:
+        """Keep the lives of findings as incidents, and tell of those that begin and end.
+
+        Not before everything was checked once since the start: what was open then still is.
+
+        Raises:
+            StoreError: it cannot be written; the next call does.
+        """
+        found = list(found)
+        with self._lock:
+            known = self._open
+            if known is None:
+                known = {(old.code, old.session) for old in self.ledger.incidents(still_open=True)}
+            closed = self.ledger.follow(found, self._pulse.clocks())
+            self._open = {(each.code, each.session) for each in found}
+        for each in found:
+            if (each.code, each.session) not in known:
+                self._emit(
+                    "finding_escalated" if each.severity is CRITICAL else "finding_raised",
+                    session=each.session,
+                    code=each.code,
+                    component=each.kind.component,
+                    reason=each.message,
+                    hint=each.hint,
+                )
+        for gone in closed:
+            self._emit(
+                "finding_cleared",
+                session=gone.session,
+                code=gone.code,
+                component=gone.component,
+                seconds=round(gone.seconds or 0.0, 1),
+            )
+
+    # --- figures
+
+    def all_figures(self) -> dict[str, Figures]:
+        """The figures by window, up to the last beat; none while the state cannot be read."""
+        known = self._figures
+        if not known:
+            with suppress(StoreError):
+                known = {name: figures(self.ledger.sums(seconds)) for name, seconds in WINDOWS.items()}
+                self._figures = known
+        return known
+
+    def score(self, window: str) -> float | None:
+        """The score of a window, 0..1; None while it cannot be told."""
+        known = self.all_figures().get(window)
+        return None if known is None else known.score
+
+
+def _number(fields: Mapping[str, Any], name: str) -> float:
+    value = fields.get(name, 0)
+    return float(value) if isinstance(value, int | float) else 0.0

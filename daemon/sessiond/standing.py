@@ -1,0 +1,120 @@
+"""What is wrong by the state of things: findings that last as long as the state does, made when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from sessiond.engine import Engine
+from sessiond.loops import PushLoop
+from sessiond.modes import Modes
+from sessionsync.archiving import Archiving, code_of
+from sessionsync.conflict import Conflicts
+from sessionsync.errors import Limited
+from sessionsync.push import Push
+from sessionsync.queue import Lane
+from sessionsync.reliability.findings import CRITICAL, WARNING, Finding
+from sessionsync.sources.cleanup import cleanup_days
+
+
+class Standing(Protocol):
+    """What is looked at."""
+
+    started_at: float
+    engine: Engine
+    modes: Modes
+    push: PushLoop
+
+
+def standing(app: Standing, now: float) -> Iterator[Finding]:
+    """Everything that the state says is wrong; each was seen `now`."""
+    engine = app.engine
+    if engine.push is not None:
+        yield from _of_github(engine.push, app.modes, now)
+    if engine.archiving is not None:
+        yield from _of_archive(engine.archiving, now)
+    yield from _of_settings(app, now)
+    if (trouble := app.push.trouble) is not None:
+        yield Finding(trouble.code, CRITICAL, str(trouble), trouble.hint, app.push.trouble_since, seen_at=now)
+    yield from _of_sessions(engine, now)
+
+
+def _of_github(push: Push, modes: Modes, now: float) -> Iterator[Finding]:
+    if (pause := push.pause) is not None:
+        severity = WARNING if pause.code == Limited.code else CRITICAL
+        yield Finding(pause.code, severity, pause.message, modes.pause_hint(pause), pause.since, seen_at=now)
+    if push.reach.unreachable:
+        yield Finding(
+            "github_unreachable",
+            WARNING,
+            "GitHub does not answer; everything is kept and sent when it does.",
+            "Check the network and github.api_url.",
+            push.reach.since or now,
+            seen_at=now,
+        )
+
+
+def _of_archive(archiving: Archiving, now: float) -> Iterator[Finding]:
+    if (pause := archiving.pause) is not None:
+        severity = WARNING if pause.code == code_of(Limited) else CRITICAL
+        yield Finding(pause.code, severity, pause.message, pause.hint, pause.since, seen_at=now)
+    if archiving.reach.unreachable:
+        yield Finding(
+            "archive_unreachable",
+            WARNING,
+            f"The archive {archiving.address.url} does not answer; all is kept and sent when it does.",
+            "Check the network and archive.url.",
+            archiving.reach.since or now,
+            seen_at=now,
+        )
+
+
+def _of_settings(app: Standing, now: float) -> Iterator[Finding]:
+    engine, since = app.engine, app.started_at
+    if engine.config.archive.url and not engine.config.has_archive:
+        yield Finding(
+            "archive_needs_repository",
+            WARNING,
+            'archive.url = "github" is the repository in github.repo, and none is set there.',
+            "Set github.repo, or archive.url to another git repository or a folder.",
+            since,
+            seen_at=now,
+        )
+    if (problem := engine.token_problem) is not None:
+        yield Finding(problem.code, WARNING, str(problem), problem.hint, since, seen_at=now)
+    for root in engine.config.claude_roots(engine.environ):
+        if (days := cleanup_days(root)) is not None and days < 1:
+            yield Finding(
+                "purge_at_once",
+                WARNING,
+                f"cleanupPeriodDays is {days:g} in {root}/settings.json: the agent then keeps no transcript.",
+                "What was there for a second is kept here. Set it to 30 or more to keep the agent's own.",
+                since,
+                seen_at=now,
+            )
+
+
+def _of_sessions(engine: Engine, now: float) -> Iterator[Finding]:
+    for conflict in Conflicts(engine.store).all():
+        name = engine.catalog.session(conflict.session).name
+        yield Finding(
+            "session_conflict",
+            WARNING,
+            f"{name} was changed here and on {conflict.remote.get('host') or 'another machine'}.",
+            f"`sessiond ctl resolve {name} --keep WAY` settles it; --dry-run says what a way does.",
+            conflict.since,
+            session=name,
+            seen_at=now,
+        )
+    for lane, who in ((Lane.GITHUB, "GitHub"), (Lane.ARCHIVE, "The archive")):
+        if not (buried := engine.queue.items(buried=True, lane=lane)):
+            continue
+        refused = f"{len(buried)} checkpoint{'' if len(buried) == 1 else 's'}"
+        yield Finding(
+            "item_buried",
+            WARNING,
+            f"{who} refused {refused} for good: {buried[0].last_error}",
+            "`sessiond ctl queue --buried` lists them, `sessiond ctl retry` tries again.",
+            min(item.enqueued_at for item in buried),
+            seen_at=now,
+        )

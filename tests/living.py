@@ -1,0 +1,82 @@
+"""The daemon in this process: wired as `sessiond run` wires it, in a home of its own, without its signals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+from sessiond import client, process
+from sessiond.app import App
+from sessiond.logs import Log
+from sessiond.notify import Notify
+from sessionsync.config import load, paths
+from tests.rig import Home, append, line
+
+# What the slowest machine may take until something that comes by itself is there.
+PATIENCE_S = 30.0
+
+
+class Living:
+    """An `App` that runs; its home's folders, and what `sessiond ctl` would be told."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.home = Home(folder)
+        self.environ = {
+            "HOME": str(folder),
+            "PATH": "/usr/bin:/bin",
+            "CLAUDE_CONFIG_DIR": str(self.home.agent),
+            "SESSIOND_HOME": str(folder / "s"),
+            "SESSIOND_BACKUP_MIRROR_DIR": str(self.home.mirror),
+            "SESSIOND_BACKUP_VAULT_DIR": str(self.home.vault),
+            "SESSIOND_SOURCES_QUIET_SECONDS": "1",
+            "SESSIOND_HTTP_LISTEN": "",
+            "GIT_CONFIG_NOSYSTEM": "1",
+            **settings,
+        }
+        self.app: App
+
+    def start(self) -> Self:
+        """Start it, and wait for its first look at everything."""
+        where = paths(self.environ)
+        config = load(self.environ, where.config_file)
+        process.own(where.state_dir)
+        log = Log(self.environ, level="debug", shape="json", folder=process.own(where.log_dir), quiet=True)
+        self.app = App(self.environ, config, where, log, Notify(self.environ))
+        self.app.start()
+        self.until(self.app.capture.scanned.is_set)
+        return self
+
+    def stop(self) -> None:
+        """Stop it."""
+        self.app.stop()
+        self.app.log.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def ctl(self, verb: str, *, acts: bool = False, **params: Any) -> dict[str, Any]:
+        """What `sessiond ctl VERB --json` would print."""
+        return client.request(self.app.paths.socket, verb, params, acts=acts, timeout_s=60)
+
+    def until(self, holds: Callable[[], object]) -> None:
+        """Wait until something holds that comes by itself."""
+        ends = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < ends, "it did not come"
+            time.sleep(0.005)
+
+    def codes(self) -> set[str]:
+        """The findings that are open, consequences too."""
+        return {found.code for found in self.app.health.open(time.time())}
+
+    def transcript(self, text: str = "hello") -> Path:
+        """Write a new session with a message in it, and wait until it is captured."""
+        path = self.home.transcript()
+        append(path, line("user", text, self.home.project, session=path.stem))
+        self.ctl("checkpoint", acts=True, session=path.stem)
+        return path

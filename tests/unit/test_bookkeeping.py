@@ -1,0 +1,165 @@
+"""What the daemon counts about itself: the time, what went well and what did not, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessiond.bookkeeping import SYNC_GOAL_S, Bookkeeping
+from sessiond.pulse import Pulse
+from sessionsync.reliability.findings import CRITICAL, WARNING, Finding
+from sessionsync.reliability.ledger import Clocks
+from sessionsync.reliability.score import Figures
+from sessionsync.store import Store
+from tests.rig import START, Events
+
+
+class StillPulse(Pulse):
+    """A pulse whose clocks the test moves."""
+
+    now = Clocks(START, 1000.0, 1000.0, "boot")
+
+    def clocks(self) -> Clocks:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        now = self.now
+        type(self).now = Clocks(now.wall + seconds, now.awake_s + seconds, now.boot_s + seconds, now.boot)
+
+
+class Books(Bookkeeping):
+    """Books of one home; make others over the same folder to see what a restart sees."""
+
+    def __init__(self, folder: Path) -> None:
+        self.events = Events()
+        self.pulse = StillPulse(folder / "pulse")
+        self.store = Store(folder / "state.db")
+        super().__init__(self.store, self.pulse, self.events)
+        self.begin()
+
+    def told(self, event: str, **fields: Any) -> None:
+        self.on_event(event, fields)
+
+    def of_hour(self) -> Figures:
+        self.beat([])
+        return self.all_figures()["1h"]
+
+
+@pytest.fixture(autouse=True)
+def _start_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StillPulse, "now", Clocks(START, 1000.0, 1000.0, "boot"))
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[Books]:
+    books = Books(tmp_path)
+    yield books
+    books.store.close()
+
+
+def test_each_event_is_counted_for_its_source(books: Books) -> None:
+    books.told("session_captured", session="claude:a", bytes=1000)
+    books.told("integrity_checked", session="claude:a", store="vault", result="ok", count=19)
+    books.told("integrity_checked", session="note:b", store="mirror", result="mismatch", count=1)
+    books.told("bytes_lost", session="note:b", bytes=1)
+    found = books.of_hour()
+
+    assert found.integrity_ratio == 19 / 20
+    assert found.data_loss_ratio == 1 / 1000
+    assert found.by_source == {"claude": 1.0, "note": 0.0}
+    assert found.score == 19 / 20
+
+
+@pytest.mark.parametrize("event", ["push_completed", "push_unchanged"])
+def test_a_checkpoint_that_comes_late_is_a_failed_synchronisation(books: Books, event: str) -> None:
+    books.told(event, session="claude:a", seconds=SYNC_GOAL_S, failures=0)
+    books.told(event, session="claude:a", seconds=SYNC_GOAL_S + 1, failures=0)
+    books.told("push_buried", session="claude:b", code="github_refused")
+
+    assert books.of_hour().sync_success_ratio == 1 / 3
+
+
+@pytest.mark.parametrize(
+    ("event", "fields"), [("github_reached", {}), ("clock_jumped", {"seconds": 30_000.0})]
+)
+def test_but_not_where_it_could_not_come_before(books: Books, event: str, fields: dict[str, Any]) -> None:
+    books.told(event, **fields)
+    books.pulse.wait(SYNC_GOAL_S)
+    books.told("push_completed", session="claude:a", seconds=40_000.0, failures=0)
+    books.pulse.wait(1)
+    books.told("push_completed", session="claude:a", seconds=40_000.0, failures=0)
+
+    assert books.of_hour().sync_success_ratio == 1 / 2
+
+
+def test_what_failed_and_then_got_through_is_a_recovery(books: Books) -> None:
+    books.told("push_completed", session="claude:a", seconds=1.0, failures=0)
+    assert books.of_hour().sums.recovered == 0
+    books.told("push_completed", session="claude:a", seconds=10.0, failures=2)
+    books.told("recovery_ended", component="corruption", outcome="failure", seconds=1.0)
+    books.told("push_buried", session="claude:b", code="github_refused")
+
+    assert books.of_hour().recovery_success_ratio == 1 / 3
+
+
+def test_a_killed_daemon_was_up_until_its_last_sign_of_life(books: Books, tmp_path: Path) -> None:
+    books.pulse.wait(100)
+    books.beat([])
+    books.pulse.wait(25)
+    books.pulse.show()
+    books.pulse.wait(10)  # killed somewhere in here
+    again = Books(tmp_path)
+
+    assert again.ledger.total_seconds() == {"up": 125, "degraded": 0, "down": 10, "suspended": 0, "off": 0}
+    assert again.of_hour().score == pytest.approx(125 / 135)
+    again.store.close()
+
+
+@pytest.mark.parametrize(("clean", "state"), [(True, "off"), (False, "down")])
+def test_what_is_stopped_is_off_and_what_fails_is_down(
+    books: Books, tmp_path: Path, clean: bool, state: str
+) -> None:
+    books.pulse.wait(10)
+    books.end(clean=clean)
+    books.pulse.wait(50)
+    again = Books(tmp_path)
+
+    assert again.ledger.total_seconds()[state] == 50
+    again.store.close()
+
+
+def test_a_sign_that_was_cut_leaves_the_one_before(tmp_path: Path) -> None:
+    pulse = StillPulse(tmp_path / "pulse")
+    pulse.show()
+    pulse.wait(5)
+    pulse.show()
+    data = bytearray((tmp_path / "pulse").read_bytes())
+    assert Pulse(tmp_path / "pulse").last == Clocks(START + 5, 1005.0, 1005.0, "boot")
+    data[0] ^= 1
+    (tmp_path / "pulse").write_bytes(data)
+    assert Pulse(tmp_path / "pulse").last == Clocks(START, 1000.0, 1000.0, "boot")
+    (tmp_path / "pulse").write_bytes(b"nothing of the kind")
+    assert Pulse(tmp_path / "pulse").last is None
+
+
+def test_a_finding_is_told_of_when_it_comes_and_when_it_goes(books: Books, tmp_path: Path) -> None:
+    late = Finding("sync_late", WARNING, "Late.", "See.", START)
+    worse = Finding("copy_damaged", CRITICAL, "Damaged.", "Mend.", START, "claude:a")
+    books.follow([late, worse])
+    books.follow([late, worse])
+    assert [(name, told["code"]) for name, told in books.events.all] == [
+        ("finding_raised", "sync_late"),
+        ("finding_escalated", "copy_damaged"),
+    ]
+    books.pulse.wait(30)
+    again = Books(tmp_path)
+    again.follow([late])  # still open: nothing new
+    ((name, told),) = again.events.all
+    assert (name, told) == (
+        "finding_cleared",
+        {"session": "claude:a", "code": "copy_damaged", "component": "corruption", "seconds": 30.0},
+    )
+    again.store.close()
