@@ -29,7 +29,7 @@ import msgspec
 from sessiond import build, client, hooks, service
 from sessiond.observer import watches_limit
 from sessiond.token import LOG_IN, Token, find_token, renewal
-from sessionsync import __version__
+from sessionsync import __version__, migrations
 from sessionsync.config import Config, load
 from sessionsync.errors import (
     ConfigError,
@@ -50,7 +50,7 @@ from sessionsync.remote.archive.host import Host
 from sessionsync.remote.github import GitHub
 from sessionsync.restore.drill import Last
 from sessionsync.sources.cleanup import cleanup_days
-from sessionsync.store import MIGRATIONS, Store
+from sessionsync.store import Store
 from sessionsync.upkeep import Scan
 
 Json = dict[str, Any]
@@ -323,16 +323,16 @@ def _state(here: Here) -> Said:
         with closing(
             sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=ASK_S)
         ) as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
             (problem,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            is_older = migrations.version_of(connection) < len(migrations.MIGRATIONS)
+            if not is_older:
+                migrations.check(connection, file)
     except sqlite3.DatabaseError as error:
-        version, problem = 0, str(error)
+        is_older, problem = False, str(error)
     if problem != "ok":
         hint = "Restart the daemon: it sets the file aside and rebuilds it."
         return Said(FAILED, f"{file} is damaged: {problem}.", hint)
-    if version > len(MIGRATIONS):
-        return Said(FAILED, f"A newer sessiond wrote {file}.", "Install that version or a newer one.")
-    if version < len(MIGRATIONS):
+    if is_older:
         return Said(OK, f"{file} is of an older version; the next start brings it up to date.")
     return Said(OK, f"{file} is sound, {file.stat().st_size // 1024:,} KB.")
 

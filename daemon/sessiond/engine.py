@@ -67,6 +67,8 @@ class Engine:
         self.store, aside = _open_state(paths, now)
         if aside is not None:
             emit("state_set_aside", file=str(aside))
+        if self.store.put_aside is not None:
+            emit("state_migrated", copy=str(self.store.put_aside))
         self.catalog = Catalog(self.store)
         self.queue = Queue(self.store)
         self.placements = Placements(self.store)

@@ -22,6 +22,7 @@ The class decides what happens next, never the text.  Every error has a stable `
     ├── CopyError              a local copy could not be made or verified
     │   ├── DiskFull           no space, or read-only: capture stops, pushing goes on
     │   ├── CopyMismatch       source and copy disagree, or stored bytes are not what was stored
+    │   ├── VaultTooNew        a newer sessiond has written to the backup: refused
     │   └── ArchiveTooNew      a newer sessiond wrote that copy in the archive
     ├── RestoreError           a session could not be put back; what was there is as it was
     │   ├── SessionLive        it is open, or what lies there is newer
@@ -187,6 +188,13 @@ class CopyMismatch(CopyError):
     """Stored bytes are not the bytes that were to be stored."""
 
     code = "copy_mismatch"
+
+
+class VaultTooNew(CopyError):
+    """A newer sessiond has written to the versioned backup."""
+
+    code = "backup_too_new"
+    exit_code = 78
 
 
 class ArchiveTooNew(CopyError):

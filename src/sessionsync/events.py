@@ -130,6 +130,7 @@ EVENTS: dict[str, str] = {
     "daemon_stopped": "info",
     "state_set_aside": "error",
     "state_rebuilt": "info",
+    "state_migrated": "info",
     "config_reloaded": "info",
     "config_refused": "error",
     "watch_overflowed": "warning",

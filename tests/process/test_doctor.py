@@ -180,7 +180,7 @@ def test_a_damaged_state(machine: Machine) -> None:
         newer.execute("PRAGMA user_version = 9999")
     newer.close()
     found = machine.look("state")
-    assert (found.status, "newer" in found.message) == (FAILED, True)
+    assert (found.status, found.code, "newer" in found.hint) == (FAILED, "state_too_new", True)
 
 
 def test_few_watches_name_the_exact_sysctl(machine: Machine, tmp_path: Path) -> None:

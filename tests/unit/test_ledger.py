@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sessionsync import store
+from sessionsync import migrations, store
 from sessionsync.errors import StoreFull
 from sessionsync.reliability.findings import CRITICAL, WARNING, Finding
 from sessionsync.reliability.ledger import KEPT_S, LATE_S
@@ -299,7 +299,7 @@ def test_recoveries_are_counted_by_how_they_went(machine: Machine) -> None:
 
 def test_a_state_of_before_the_ledger_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as older:
-        older.setattr(store, "MIGRATIONS", store.MIGRATIONS[:4])
+        older.setattr(migrations, "MIGRATIONS", migrations.MIGRATIONS[:4])
         store.Store(tmp_path / "state.db").close()
     machine = Machine(tmp_path)
     machine.runs(60)

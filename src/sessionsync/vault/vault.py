@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from sessionsync.errors import AlreadyRunning, CopyError, NotAllowed
+from sessionsync.errors import AlreadyRunning, CopyError, NotAllowed, VaultTooNew
 from sessionsync.events import Emit, silent
 from sessionsync.hands import Hands
 from sessionsync.model import Ref
@@ -46,12 +46,14 @@ class Vault:
         Raises:
             AlreadyRunning: another process, or another `Vault` in this one, holds it.
             NotAllowed: the folder belongs to another user.
+            VaultTooNew: a newer sessiond has written to it.
             CopyError: it cannot be used.
         """
         with ExitStack() as held:
             with translated(self._tree.path):
                 self._check_owner()
                 self._take_lock(held)
+                self._settle_format()
                 self._dictionaries.lay()
             self._batch.locked = True
             try:
@@ -242,6 +244,26 @@ class Vault:
                 f"Another sessiond writes to the vault {self._tree.path}.",
                 hint="Stop it, or give this one another backup.vault_dir.",
             ) from problem
+
+    def _settle_format(self) -> None:
+        """Say in the vault what the newest is that was written there, and write nothing behind what is newer.
+
+        An older program would take the lines it does not know for damage. Reading needs no such guard:
+        what is read is what its hash says, or it is refused.
+        """
+        file, ours = self._tree.path / OWN / "format", journal.FORMAT
+        with self._tree.writing(file) as descriptor:
+            said = read_at(descriptor, 0, 20).strip()
+            if said.isdigit() and int(said) >= ours:
+                if (found := int(said)) == ours:
+                    return
+                raise VaultTooNew(
+                    f"The backup {self._tree.path} has format {found}; this sessiond writes {ours}.",
+                    hint="Install the newer sessiond again, or set backup.vault_dir to another folder.",
+                )
+            os.ftruncate(descriptor, 0)
+            write_at(descriptor, 0, b"%d\n" % ours)
+            sync(descriptor)
 
     def _identify(self, folder: Path) -> tuple[str, Ref] | None:
         """Whose vault a folder is: as it says itself, else by its name; None where it is none."""
