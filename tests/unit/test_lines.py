@@ -118,3 +118,22 @@ def test_a_document(data: bytes) -> None:
 def test_no_document(data: bytes) -> None:
     with pytest.raises(ValueError):
         document(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        b'{"type":"a"}\n{"type":"b"}\n',
+        b'{"type":"a"}\n{"type":"b"}',
+        b'{"type":"a"}\n\n{"type":"b"}\n',
+        b'{"type":"a"}{"type":"b"}\nno\n{"type":"c"}\n \n',
+        b'{"type":\n"a"}\n{"type":"b"}\n',
+    ],
+)
+def test_many_lines_at_once_are_what_they_are_one_by_one(data: bytes) -> None:
+    rows, ends, bad = reader.read_all(data, 100)
+    each = [(row, end) for line, end in lines(data, 100) for row in reader.read(line)[0]]
+    assert list(zip(rows, ends, strict=True)) == each
+    assert bad == sum(reader.read(line)[1] for line, _ in lines(data, 100))

@@ -14,6 +14,7 @@ remembered for that, and of a longer replay the rest is counted twice.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -22,7 +23,7 @@ import msgspec
 from sessionsync.model import CheckpointEntry, Mark, Summary, checkpoint_id, rfc3339, unix_seconds
 from sessionsync.sources import prose
 from sessionsync.sources.agenda import Agenda
-from sessionsync.sources.lines import Reader, lines
+from sessionsync.sources.lines import Reader
 
 ENTRIES = 50  # the record's limit for a list
 _KNOWN = 256
@@ -34,6 +35,7 @@ _WAITING = 32
 _SCRATCH = "transcript"
 
 _ABSENT: Final = msgspec.Raw(b"")
+_CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
 _DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -41,6 +43,53 @@ class Origin(msgspec.Struct):
     """Who a user line comes from: `human`, or a machine that speaks in the user's place."""
 
     kind: str | None = None
+
+
+class Block(msgspec.Struct, gc=False):
+    """A piece of a message: its text, a call of a tool, or what a tool gave back."""
+
+    type: str | None = None
+    text: str | None = None
+    name: str | None = None
+    id: str | None = None
+    input: msgspec.Raw = _ABSENT
+    tool_use_id: str | None = None
+    is_error: bool | None = None
+    content: msgspec.Raw = _ABSENT
+
+
+class Message(msgspec.Struct, gc=False):
+    """A message: of an agent's, one line holds one block, and all its lines share the rest."""
+
+    model: str | None = None
+    stop_reason: str | None = None
+    content: list[Block | str] | str = ""
+
+    def said_and_called(self) -> tuple[list[str], list[Block]]:
+        """The texts in an agent's message, and its calls of tools."""
+        if isinstance(self.content, str):
+            return [self.content], []
+        said, calls = [], []
+        for block in self.content:
+            if isinstance(block, str):
+                said.append(block)
+            elif block.type in _CALLS:
+                calls.append(block)
+            elif block.type == "text":
+                said.append(block.text or "")
+        return said, calls
+
+    def blocks(self) -> list[Block]:
+        """Its pieces that are more than text."""
+        if isinstance(self.content, str):
+            return []
+        return [block for block in self.content if isinstance(block, Block)]
+
+    def text(self) -> str:
+        """Every text in it, one below the other."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join([block if isinstance(block, str) else block.text or "" for block in self.content])
 
 
 class Row(msgspec.Struct, rename="camel", gc=False):
@@ -59,7 +108,7 @@ class Row(msgspec.Struct, rename="camel", gc=False):
     is_api_error_message: bool | None = None
     origin: Origin | None = None
     prompt_source: str | None = None
-    message: msgspec.Raw = _ABSENT
+    message: Message | None = None
     tool_use_result: msgspec.Raw = _ABSENT
     attachment: msgspec.Raw = _ABSENT
     todos: msgspec.Raw = _ABSENT
@@ -73,33 +122,6 @@ class Row(msgspec.Struct, rename="camel", gc=False):
     pr_repository: str | None = None
 
 
-class Block(msgspec.Struct, gc=False):
-    """A piece of an assistant's message, without its text."""
-
-    type: str | None = None
-    name: str | None = None
-    id: str | None = None
-    input: msgspec.Raw = _ABSENT
-
-
-class Answer(msgspec.Struct, gc=False):
-    """An assistant's message; one line holds one of its blocks, all lines of it share the rest."""
-
-    model: str | None = None
-    stop_reason: str | None = None
-    content: list[Block] | str = ""
-
-
-class Text(msgspec.Struct, gc=False):
-    """A piece of a message: its text, or which tool it is the result of."""
-
-    type: str | None = None
-    text: str | None = None
-    tool_use_id: str | None = None
-    is_error: bool | None = None
-    content: msgspec.Raw = _ABSENT
-
-
 class Attachment(msgspec.Struct, rename="camel", gc=False):
     """What the program hands the agent beside the conversation."""
 
@@ -108,30 +130,6 @@ class Attachment(msgspec.Struct, rename="camel", gc=False):
     origin: Origin | None = None
     prompt: msgspec.Raw = _ABSENT
     content: msgspec.Raw = _ABSENT
-
-
-class Message(msgspec.Struct, gc=False):
-    """A message with the texts in it."""
-
-    content: list[Text | str] | str = ""
-
-    def text(self) -> str:
-        """Every text in it, one below the other."""
-        if isinstance(self.content, str):
-            return self.content
-        return "\n".join(block if isinstance(block, str) else block.text or "" for block in self.content)
-
-    def has_image(self) -> bool:
-        """Whether one is shown in it."""
-        if isinstance(self.content, str):
-            return False
-        return any(isinstance(block, Text) and block.type == "image" for block in self.content)
-
-    def results(self) -> list[Text]:
-        """The tool results in it."""
-        if isinstance(self.content, str):
-            return []
-        return [block for block in self.content if isinstance(block, Text) and block.type == "tool_result"]
 
 
 class State(msgspec.Struct, omit_defaults=True):
@@ -158,9 +156,7 @@ class State(msgspec.Struct, omit_defaults=True):
 
 
 _rows: Final = Reader(Row)
-_decode_answer = msgspec.json.Decoder(Answer).decode
 _decode_attachment = msgspec.json.Decoder(Attachment).decode
-_decode_message = msgspec.json.Decoder(Message).decode
 _decode_any = msgspec.json.Decoder().decode
 _decode_state = msgspec.json.Decoder(State).decode
 _encode_state = msgspec.json.Encoder().encode
@@ -193,7 +189,8 @@ _TASK = re.compile(r"Task #(\S+) created")
 _COMMAND_CHARS = 10_000  # of a command and its arguments
 _LEAST_PROMPT_CHARS = 12  # "yes", "go on" say nothing about what is being done
 _WORKING = frozenset({"tool_use", "pause_turn"})
-_CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
+_HEEDED = frozenset({"TodoWrite", "TaskUpdate", "TaskCreate", "ExitPlanMode", "AskUserQuestion"})
+_SPEAKERS = frozenset({"user", "assistant"})
 
 
 class Transcript:
@@ -202,29 +199,47 @@ class Transcript:
     def __init__(self, summary: Summary) -> None:
         self._summary = summary
         self._state = _load(summary)
+        # of the lines being read: all of them, where we are, and how far `_note` has come
+        self._rows: Sequence[Row] = ()
+        self._at = self._noted = 0
 
     def read_main(self, data: bytes, offset: int) -> list[Mark]:
         """Read lines of the main file; returns the places just behind compactions."""
+        rows, ends, bad = _rows.read_all(data, offset)
+        self._summary.bad_lines += bad
+        self._rows, self._noted = rows, 0
         marks = []
-        for line, end in lines(data, offset):
-            rows, bad = _rows.read(line)
-            if bad:
-                self._summary.bad_lines += 1
-            for row in rows:
-                if self._take(row, line):
-                    marks.append(Mark(end, "compaction"))  # noqa: PERF401 - hardly a line makes one
+        for number, row in enumerate(rows):
+            self._at = number
+            if row.is_sidechain:
+                continue
+            match row.type:
+                case "assistant":
+                    self._take_assistant(row)
+                case "user":
+                    if row.tool_use_result is _ABSENT or self._state.waiting:
+                        self._take_user(row)
+                case "system":
+                    if self._take_system(row):
+                        marks.append(Mark(ends[number], "compaction"))
+                case "attachment":
+                    self._take_attachment(row)
+                case "progress" | "file-history-snapshot" | "queue-operation" | None:
+                    pass
+                case _:
+                    self._take_label(row)
+        self._note(len(rows))
+        self._rows = []
         return marks
 
     def read_part(self, data: bytes) -> None:
         """Read lines of a subagent: when it worked and, should nothing else say so, where."""
         state = self._state
-        for line, _end in lines(data, 0):
-            rows, bad = _rows.read(line)
-            if bad:
-                self._summary.bad_lines += 1
-            for row in rows:
-                self._note_time(row)
-                state.cwd_of_part = state.cwd_of_part or _path(row)
+        rows, _, bad = _rows.read_all(data, 0)
+        self._summary.bad_lines += bad
+        self._note_times(rows)
+        if not state.cwd_of_part:
+            state.cwd_of_part = next(filter(None, map(_path, rows)), "")
 
     def replace_tasks(self, tasks: list[object]) -> None:
         """Take over the agent's own task files, which are newer than the lines about them."""
@@ -252,48 +267,48 @@ class Transcript:
 
     # --- lines
 
-    def _take(self, row: Row, line: bytes) -> bool:
-        """Take in one object; returns whether it is a compaction."""
-        summary = self._summary
-        seen_before = bool(row.timestamp) and row.timestamp <= self._state.newest  # type: ignore[operator]
-        self._note_time(row)
+    def _note(self, upto: int) -> None:
+        """Take in what every line before `upto` says, for many at once: most repeat the line before."""
+        summary, state = self._summary, self._state
+        rows, self._noted = self._rows[self._noted : upto], upto
+        self._note_times(rows)
         if not summary.cwd:
-            summary.cwd = _path(row)
-        if row.version:
-            summary.agent_version = row.version[:_ID_CHARS]
-        if row.is_sidechain:
-            return False
-        if row.git_branch:
-            summary.branch = row.git_branch[:_BRANCH_CHARS]
-        match row.type:
-            case "user":
-                self._take_user(row)
-                self._note_leaf(row)
-            case "assistant":
-                self._take_assistant(row, line, seen_before=seen_before)
-                self._note_leaf(row)
-            case "system":
-                return self._take_system(row)
-            case "attachment":
-                self._take_attachment(row)
-            case "progress" | "file-history-snapshot" | "queue-operation" | None:
-                pass
-            case _:
-                self._take_label(row)
-        return False
+            summary.cwd = next(filter(None, map(_path, rows)), "")
+        version = branch = ""
+        leaves: list[str] = []
+        for row in reversed(rows):
+            version = version or row.version or ""
+            if not row.is_sidechain:
+                branch = branch or row.git_branch or ""
+                if row.uuid and row.type in _SPEAKERS and len(leaves) < _LEAVES:
+                    leaves.insert(0, row.uuid[:_ID_CHARS])
+            if version and branch and len(leaves) == _LEAVES:
+                break
+        summary.agent_version = version[:_ID_CHARS] or summary.agent_version
+        summary.branch = branch[:_BRANCH_CHARS] or summary.branch
+        state.leaves = [*state.leaves, *leaves][-_LEAVES:]
 
-    def _note_time(self, row: Row) -> None:
-        state, time = self._state, row.timestamp
-        if not time or state.oldest <= time <= state.newest:
-            return
-        time = _moment(time)
-        if time:
-            state.newest = max(state.newest, time)
-            state.oldest = min(state.oldest or time, time)
+    def _note_times(self, rows: Sequence[Row]) -> None:
+        """Take in when the first and the last of these lines were said."""
+        state = self._state
+        times = [row.timestamp for row in rows if row.timestamp]
+        if {(len(time), time[-1]) for time in times} == {(24, "Z")}:  # as text they sort like the times
+            ends = [min(times), max(times)]
+            times = ends if all(map(_moment, ends)) else times
+        for time in times:
+            if not state.oldest <= time <= state.newest and (moment := _moment(time)):
+                state.newest = max(state.newest, moment)
+                state.oldest = min(state.oldest or moment, moment)
 
-    def _note_leaf(self, row: Row) -> None:
-        if row.uuid:
-            self._state.leaves = [*self._state.leaves[1 - _LEAVES :], row.uuid[:_ID_CHARS]]
+    def _newest(self) -> str:
+        """The latest time of any line up to the present one."""
+        self._note(max(self._noted, self._at + 1))
+        return self._state.newest
+
+    def _is_older(self, row: Row) -> bool:
+        """Whether a line before this one was as late."""
+        self._note(max(self._noted, self._at))
+        return bool(row.timestamp) and row.timestamp <= self._state.newest  # type: ignore[operator]
 
     def _take_label(self, row: Row) -> None:
         """Take in a line without place in the conversation: the last of its kind counts."""
@@ -305,9 +320,11 @@ class Transcript:
                 "last-prompt": row.last_prompt,
             }
             state.titles[_TITLE_ROWS[row.type]] = prose.clip(text[row.type] or "", prose.TITLE_CHARS)
-        elif row.type == "summary" and (row.leaf_uuid or "")[:_ID_CHARS] in state.leaves:
-            # those at the head of a file are about other sessions
-            state.titles["summary"] = prose.clip(row.summary or "", prose.TITLE_CHARS)
+        elif row.type == "summary":
+            self._note(max(self._noted, self._at))
+            if (row.leaf_uuid or "")[:_ID_CHARS] in state.leaves:
+                # those at the head of a file are about other sessions
+                state.titles["summary"] = prose.clip(row.summary or "", prose.TITLE_CHARS)
         elif row.type == "pr-link" and row.pr_number and row.pr_number > 0:
             old = self._summary.context
             repo = prose.clip(row.pr_repository or "", 200) or old.repo
@@ -345,12 +362,11 @@ class Transcript:
 
     def _take_user(self, row: Row) -> None:
         is_result = row.tool_use_result is not _ABSENT
-        if is_result and not self._state.waiting:
-            return
-        message = _message(row.message)
+        message = row.message
         if message is None:
             return
-        results = message.results()
+        blocks = message.blocks()
+        results = [block for block in blocks if block.type == "tool_result"]
         if results or is_result:
             for result in results:
                 self._take_result(row, result)
@@ -366,7 +382,7 @@ class Transcript:
             if row.todos is not _ABSENT:
                 self._state.agenda.replace_todos(_any(row.todos))
             self._state.waiting = {}
-            self._take_prompt(row, text, has_image=message.has_image())
+            self._take_prompt(row, text, has_image=any(block.type == "image" for block in blocks))
 
     def _take_prompt(self, row: Row, text: str, *, has_image: bool) -> None:
         state = self._state
@@ -415,7 +431,7 @@ class Transcript:
 
     # --- what tools were asked and answered
 
-    def _take_result(self, row: Row, result: Text) -> None:
+    def _take_result(self, row: Row, result: Block) -> None:
         tool, subject = self._state.waiting.pop((result.tool_use_id or "")[:_ID_CHARS], ("", ""))
         if not tool or result.is_error:
             return
@@ -440,30 +456,22 @@ class Transcript:
                 if number is not None:
                     self._state.agenda.create_task(number, subject)
 
-    def _take_calls(self, answer: Answer) -> None:
-        state = self._state
-        for block in answer.content:
-            if not isinstance(block, Block) or block.type != "tool_use":
-                continue
-            subject = ""
-            match block.name:
-                case "TodoWrite":
-                    state.agenda.replace_todos(_field(block.input, "todos"))
-                    continue
-                case "TaskUpdate":
-                    state.agenda.update_task(_any(block.input))
-                    continue
-                case "TaskCreate":
-                    subject = _text_of(_field(block.input, "subject"))
-                case "ExitPlanMode":
-                    subject = _text_of(_field(block.input, "plan"))[: prose.TEXT_CHARS]
-                    state.phase = _planned(subject) or state.phase
-                case "AskUserQuestion":
-                    pass
-                case _:
-                    continue
-            if block.id and len(state.waiting) < _WAITING:
-                state.waiting[block.id[:_ID_CHARS]] = [block.name, subject[: prose.TEXT_CHARS]]
+    def _take_call(self, call: Block) -> None:
+        state, subject = self._state, ""
+        match call.name:
+            case "TodoWrite":
+                state.agenda.replace_todos(_field(call.input, "todos"))
+                return
+            case "TaskUpdate":
+                state.agenda.update_task(_any(call.input))
+                return
+            case "TaskCreate":
+                subject = _text_of(_field(call.input, "subject"))
+            case "ExitPlanMode":
+                subject = _text_of(_field(call.input, "plan"))[: prose.TEXT_CHARS]
+                state.phase = _planned(subject) or state.phase
+        if call.id and call.name and len(state.waiting) < _WAITING:
+            state.waiting[call.id[:_ID_CHARS]] = [call.name, subject[: prose.TEXT_CHARS]]
 
     def _adopt_plan(self, plan: str) -> None:
         state, title = self._state, prose.plan_title(plan)
@@ -474,33 +482,32 @@ class Transcript:
 
     # --- the agent's lines
 
-    def _take_assistant(self, row: Row, line: bytes, *, seen_before: bool) -> None:
-        state = self._state
-        if state.replay and seen_before:
+    def _take_assistant(self, row: Row) -> None:
+        state, answer = self._state, row.message
+        if state.replay and self._is_older(row):
             return
         state.replay = False
         if state.turn == "done" and (row.timestamp or "~") <= state.ended:
             return  # a line of the finished turn, written again
-        try:
-            answer = _decode_answer(row.message)
-        except _DECODE_ERRORS:
+        if answer is None or row.is_api_error_message or answer.model == "<synthetic>":
             return
-        if row.is_api_error_message or answer.model == "<synthetic>":
-            return
-        self._take_calls(answer)
-        if _speaks(answer) and (b"ecision" in line or b"ecided" in line):
-            self._take_decisions(row)
-        if _goes_on(answer):
+        said, calls = answer.said_and_called()
+        for call in calls:
+            if call.name in _HEEDED:
+                self._take_call(call)
+        for text in said:
+            self._take_decisions(text)
+        if calls or answer.stop_reason in _WORKING or not (answer.stop_reason or said):
             if state.turn == "maybe":
                 self._take_back()
-            state.turn = "working"
+            state.turn = "working"  # more of the answer must follow this line
         else:
             self._finish(row, sure=bool(answer.stop_reason))
 
-    def _take_decisions(self, row: Row) -> None:
-        message = _message(row.message)
-        for decision in prose.decisions(message.text()) if message else ():
-            self._decide(decision)
+    def _take_decisions(self, text: str) -> None:
+        if "ecision" in text or "ecided" in text:
+            for decision in prose.decisions(text):
+                self._decide(decision)
 
     def _finish(self, row: Row, *, sure: bool) -> None:
         """The agent's answer is at its end, or looks so."""
@@ -508,7 +515,7 @@ class Transcript:
         if state.turn not in {"maybe", "done"}:
             self._summary.turns += 1
             self._list_checkpoint(row, "turn")
-            state.ended = row.timestamp or state.newest
+            state.ended = row.timestamp or self._newest()
         state.turn = "done" if sure or state.turn == "done" else "maybe"
 
     def _take_back(self) -> None:
@@ -521,7 +528,7 @@ class Transcript:
     # --- what is kept of it
 
     def _list_checkpoint(self, row: Row, trigger: str) -> None:
-        time = _moment(row.timestamp or "") or self._state.newest
+        time = _moment(row.timestamp or "") or self._newest()
         if not time:
             return
         at, listed = _seconds(time), self._summary.critical.checkpoints
@@ -562,28 +569,8 @@ def _load(summary: Summary) -> State:
         return State()
 
 
-def _speaks(answer: Answer) -> bool:
-    """Whether there is anything in it but calls of tools, of which most lines consist."""
-    return any(not isinstance(block, Block) or block.type not in _CALLS for block in answer.content)
-
-
-def _goes_on(answer: Answer) -> bool:
-    """Whether more of the answer must follow this line."""
-    kinds = {block.type for block in answer.content if isinstance(block, Block)}
-    if kinds & _CALLS or answer.stop_reason in _WORKING:
-        return True
-    return not answer.stop_reason and not ("text" in kinds or isinstance(answer.content, str))
-
-
 def _is_human(origin: Origin | None) -> bool:
     return origin is None or origin.kind in {None, "human"}
-
-
-def _message(raw: msgspec.Raw) -> Message | None:
-    try:
-        return _decode_message(raw)
-    except _DECODE_ERRORS:
-        return None
 
 
 def _any(raw: msgspec.Raw) -> Any:
