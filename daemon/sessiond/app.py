@@ -20,10 +20,9 @@ from sessiond.health import HealthLoop
 from sessiond.indexing import IndexLoop
 from sessiond.logs import Log
 from sessiond.loops import CaptureLoop, Loop, PushLoop
-from sessiond.metrics import Metrics, catalogue, of_state
+from sessiond.metrics import Metrics, catalogue, of_daemon
 from sessiond.modes import Modes
 from sessiond.notify import Notify
-from sessiond.observer import watches_limit
 from sessiond.pulse import Pulse
 from sessiond.retrieval import open_archive
 from sessiond.saves import Saves
@@ -279,6 +278,11 @@ class App:
         server, self.port = opened
         undo.callback(server.close)
 
+    def _read_metrics(self) -> None:
+        self.metrics.in_time = self.books.in_time
+        for source in of_daemon(self):
+            self.metrics.read(source)
+
     def _observe(self, histogram: str) -> Any:
         return lambda name, seconds: self.metrics.observe(histogram, name, seconds=seconds)
 
@@ -379,47 +383,6 @@ class App:
         full = [f.message for f in self.findings.open() if f.code.endswith("disk_full")]
         checks["disk"] = full[0] if full else ""
         return checks
-
-    def _read_metrics(self) -> None:
-        self.metrics.read(
-            {
-                **of_state(self.engine.catalog, self.engine.queue, time.time, self._pulled_at),
-                "ready": lambda: float(not any(self.ready_checks().values())),
-                "loop_progress_age_seconds": lambda: {
-                    loop.name: loop.progress_age_s for loop in self.loops()
-                },
-                "integrity_scan_last_success_timestamp_seconds": self.copies.scanned_at,
-                "restore_last_verified_timestamp_seconds": self.upkeep.drill.passed_at,
-                "watch_events": lambda: self.watcher.counts,
-                "watch_watches": lambda: float(self.watcher.watches),
-                "watch_watches_limit": watches_limit,
-                "github_token_expiry_timestamp_seconds": self._token_expiry,
-                **self._limits(),
-            }
-        )
-
-    def _pulled_at(self) -> float | None:
-        return self.engine.pull.pulled_at if self.engine.pull is not None else None
-
-    def _token_expiry(self) -> float:
-        push = self.engine.push
-        at = push.github.token_expires_at if push is not None else None
-        return float("inf") if at is None else at
-
-    def _limits(self) -> dict[str, Any]:
-        def field(name: str) -> Any:
-            def read() -> dict[str, float]:
-                push = self.engine.push
-                limits = push.github.limits if push is not None else {}
-                return {resource: float(getattr(limit, name)) for resource, limit in limits.items()}
-
-            return read
-
-        return {
-            "github_rate_limit_limit": field("limit"),
-            "github_rate_limit_remaining": field("remaining"),
-            "github_rate_limit_reset_timestamp_seconds": field("reset_at"),
-        }
 
     @contextmanager
     def _archived(self) -> Iterator[Shelf | None]:

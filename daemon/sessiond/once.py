@@ -17,7 +17,7 @@ from sessiond.cli.progress import Progress, progress
 from sessiond.cli.terminal import terminal
 from sessiond.engine import Engine
 from sessiond.logs import Log
-from sessiond.metrics import Metrics, catalogue, of_state
+from sessiond.metrics import Metrics, catalogue, of_engine
 from sessiond.modes import Modes
 from sessiond.saves import Saves
 from sessiond.spool import Spool
@@ -110,7 +110,8 @@ def _alone(
         try:
             yield engine, Saves(engine, Spool(where.spool_dir), emit)
             if textfile is not None:
-                metrics.read(of_state(engine.catalog, engine.queue, time.time))
+                for source in of_engine(engine):
+                    metrics.read(source)
                 _write(metrics, textfile)
         finally:
             engine.close()

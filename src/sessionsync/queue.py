@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from sessionsync.store import Store
 
@@ -57,6 +58,20 @@ class Item:
     def in_doubt(self) -> bool:
         """An earlier attempt may have written: look for it before writing again."""
         return self.attempts > 1
+
+
+class Census(NamedTuple):
+    """The queue in numbers.
+
+    `depth` by state; `oldest` is when the oldest item that is not buried was queued, by operation (Unix
+    seconds); `waiting_bytes` are the sizes of the checkpoints in it, `unpushed_bytes` what GitHub lacks of
+    those.
+    """
+
+    depth: dict[State, int]
+    oldest: dict[str, float]
+    waiting_bytes: float
+    unpushed_bytes: float
 
 
 _COLUMNS = (
@@ -242,6 +257,26 @@ class Queue:
         for state, number in self.store.rows("SELECT state, count(*) FROM items GROUP BY state"):
             counts[State(state)] = number
         return counts
+
+    def census(self) -> Census:
+        """How much waits, and since when, in two statements."""
+        depth = dict.fromkeys(State, 0)
+        oldest: dict[str, float] = {}
+        for operation, state, number, at in self.store.rows(
+            "SELECT operation, state, count(*), min(enqueued_at) FROM items GROUP BY operation, state"
+        ):
+            depth[State(state)] += number
+            if state != State.BURIED.value:
+                oldest[operation] = min(at, oldest.get(operation, at))
+        # of a comment's checkpoint GitHub has the beginning already
+        ((waiting, unpushed),) = self.store.rows(
+            "SELECT total(checkpoints.size), total(CASE operation WHEN 'comment'"
+            " THEN max(0, checkpoints.size - sessions.pushed_bytes) END)"
+            " FROM items JOIN sessions ON sessions.id = subject"
+            " JOIN checkpoints ON checkpoints.session = subject AND checkpoints.id = items.checkpoint"
+            " WHERE operation <> 'index'"
+        )
+        return Census(depth, oldest, waiting, unpushed)
 
     def oldest_at(self) -> float | None:
         """When the oldest checkpoint that still waits was queued; None when none does."""

@@ -75,8 +75,8 @@ def test_every_second_is_in_the_state_that_it_was_in(steps: list[tuple[str, int]
                 pushed += amount
             else:
                 happened += live(machine, step, amount)
-        spent, total = machine.ledger.sums(window).seconds, machine.ledger.total_seconds()
-        counted = machine.ledger.total("sync_success")
+        spent, total = machine.ledger.sums(window).seconds, machine.ledger.totals().seconds
+        counted = machine.ledger.totals().tallies["sync_success"]
         machine.store.close()
 
     expected, left = dict.fromkeys(STATES, 0.0), float(window)

@@ -113,7 +113,7 @@ def test_a_killed_daemon_was_up_until_its_last_sign_of_life(books: Books, tmp_pa
     books.pulse.wait(10)  # killed somewhere in here
     again = Books(tmp_path)
 
-    assert again.ledger.total_seconds() == {"up": 125, "degraded": 0, "down": 10, "suspended": 0, "off": 0}
+    assert again.ledger.totals().seconds == {"up": 125, "degraded": 0, "down": 10, "suspended": 0, "off": 0}
     assert again.of_hour().score == pytest.approx(125 / 135)
     again.store.close()
 
@@ -127,7 +127,7 @@ def test_what_is_stopped_is_off_and_what_fails_is_down(
     books.pulse.wait(50)
     again = Books(tmp_path)
 
-    assert again.ledger.total_seconds()[state] == 50
+    assert again.ledger.totals().seconds[state] == 50
     again.store.close()
 
 

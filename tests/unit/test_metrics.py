@@ -10,8 +10,9 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from sessiond.metrics import Metrics, catalogue, of_state
-from sessionsync.catalog import Catalog
+from sessiond.metrics import Metrics, catalogue
+from sessiond.metrics.readings import of_queue
+from sessionsync.config import Archive, Config, Github
 from sessionsync.errors import StoreError
 from sessionsync.events import EVENTS
 from sessionsync.queue import Queue
@@ -97,7 +98,7 @@ def test_every_label_set_is_there_from_the_start_at_0(metrics: Metrics) -> None:
 
 
 def test_names_follow_the_rules(metrics: Metrics) -> None:
-    for entry in metrics._entries.values():
+    for entry in metrics.entries.values():
         assert re.fullmatch(r"[a-z][a-z0-9_]*", entry.name)
         assert not re.search(r"_(ms|millis|percent|kb|mb)$", entry.name)
         assert entry.help.endswith(".") or entry.help.endswith("200.")
@@ -150,6 +151,8 @@ def test_openmetrics_for_who_asks(metrics: Metrics) -> None:
             {
                 "sessiond_queue_completed_total{comment,success}": 1,
                 "sessiond_sync_operations_total{push,success}": 1,
+                "sessiond_sync_duration_seconds_count{push}": 1,
+                "sessiond_sync_duration_seconds_sum{push}": 130,
             },
         ),
         (
@@ -158,6 +161,8 @@ def test_openmetrics_for_who_asks(metrics: Metrics) -> None:
             {
                 "sessiond_queue_completed_total{comment,success}": 1,
                 "sessiond_sync_operations_total{push,failure}": 1,
+                "sessiond_sync_duration_seconds_count{push}": 1,
+                "sessiond_sync_duration_seconds_sum{push}": 901,
             },
         ),
         ("push_unchanged", {"session": "claude:x"}, {"sessiond_queue_completed_total{comment,success}": 1}),
@@ -179,6 +184,18 @@ def test_openmetrics_for_who_asks(metrics: Metrics) -> None:
                 "sessiond_queue_buried_total{github_refused}": 1,
                 "sessiond_queue_completed_total{comment,failure}": 1,
                 "sessiond_sync_operations_total{push,failure}": 1,
+                "sessiond_recovery_attempts_total{sync,failure}": 1,
+            },
+        ),
+        (
+            "push_unchanged",
+            {"session": "claude:x", "seconds": 50.0, "failures": 2},
+            {
+                "sessiond_queue_completed_total{comment,success}": 1,
+                "sessiond_sync_operations_total{push,success}": 1,
+                "sessiond_sync_duration_seconds_count{push}": 1,
+                "sessiond_sync_duration_seconds_sum{push}": 50,
+                "sessiond_recovery_attempts_total{sync,success}": 1,
             },
         ),
         ("push_started", {"attempt": 2, "seconds": 5.0}, {}),
@@ -199,7 +216,31 @@ def test_openmetrics_for_who_asks(metrics: Metrics) -> None:
         ),
         ("tier_promoted", {"from_tier": "x", "to_tier": "hybrid"}, {}),
         ("secret_redacted", {"kind": "jwt", "count": 3}, {"sessiond_redactions_total{jwt}": 3}),
-        ("secret_redacted", {"kind": "custom"}, {"sessiond_redactions_total{other}": 1}),
+        ("secret_redacted", {"kind": "custom", "count": 1}, {"sessiond_redactions_total{other}": 1}),
+        (
+            "finding_raised",
+            {"code": "github_unreachable", "component": "connection"},
+            {"sessiond_incidents_total{connection}": 1},
+        ),
+        (
+            "finding_escalated",
+            {"code": "copy_damaged", "component": "corruption"},
+            {"sessiond_incidents_total{corruption}": 1},
+        ),
+        (
+            "finding_cleared",
+            {"component": "connection", "seconds": 42.0},
+            {
+                "sessiond_incident_recovery_seconds_count{connection}": 1,
+                "sessiond_incident_recovery_seconds_sum{connection}": 42,
+            },
+        ),
+        (
+            "recovery_ended",
+            {"component": "index", "outcome": "failure", "seconds": 2.0},
+            {"sessiond_recovery_attempts_total{index,failure}": 1},
+        ),
+        ("bytes_lost", {"session": "claude:x", "bytes": 10}, {"sessiond_changes_lost_total{no_copy}": 1}),
         ("watch_overflowed", {"queue": "kernel"}, {"sessiond_watch_overflows_total{}": 1}),
         ("rescan_completed", {"reason": "timer"}, {"sessiond_watch_rescans_total{timer}": 1}),
         ("config_refused", {}, {"sessiond_config_last_reload_successful{}": -1}),
@@ -218,16 +259,17 @@ def test_no_event_breaks_the_metrics_whatever_it_carries(metrics: Metrics) -> No
         metrics.on_event(event, {"seconds": "x", "bytes": None, "attempt": 1, "code": 3, "session": 4})
 
 
-def test_late_counts_from_when_github_answers_again(metrics: Metrics, clock: Clock) -> None:
-    metrics.on_event("github_reached", {})
-    clock.now += 800
-    assert "sessiond_sync_operations_total{push,success}" in changed(
-        metrics, "push_completed", session="x", seconds=40_000.0
-    )
-    clock.now += 200
-    assert "sessiond_sync_operations_total{push,failure}" in changed(
-        metrics, "push_completed", session="x", seconds=40_000.0
-    )
+def test_what_is_in_time_is_judged_where_the_books_are_kept(metrics: Metrics) -> None:
+    asked: list[float] = []
+
+    def in_time(age_s: float) -> bool:
+        asked.append(age_s)
+        return True
+
+    metrics.in_time = in_time
+    added = changed(metrics, "push_completed", session="x", seconds=40_000.0)
+    assert added["sessiond_sync_operations_total{push,success}"] == 1
+    assert asked == [40_000]
 
 
 def test_a_refused_reload_is_seen_until_the_next_good_one(metrics: Metrics, clock: Clock) -> None:
@@ -241,36 +283,33 @@ def test_a_refused_reload_is_seen_until_the_next_good_one(metrics: Metrics, cloc
 
 def test_readings_are_made_at_each_scrape(metrics: Metrics) -> None:
     ages = {"capture": 1.0}
-    metrics.read({"loop_progress_age_seconds": lambda: ages, "ready": lambda: 1.0})
-    metrics.read({"watch_events": lambda: {"created": 4.0}})
+    metrics.read(lambda: {"loop_progress_age_seconds": ages, "ready": 1.0})
+    metrics.read(lambda: {"watch_events": {"created": 4.0}})
     assert value(metrics, "loop_progress_age_seconds", loop="capture") == 1
     assert value(metrics, "loop_progress_age_seconds", loop="push") == 0
     ages["capture"] = 99.0
     assert value(metrics, "loop_progress_age_seconds", loop="capture") == 99
     assert value(metrics, "watch_events_total", type="created") == 4
     assert value(metrics, "watch_events_total", type="moved") == 0
-    with pytest.raises(KeyError, match="nonsense"):
-        metrics.read({"nonsense": lambda: 1.0})
-    with pytest.raises(KeyError, match="queue_enqueued"):
-        metrics.read({"queue_enqueued": lambda: 1.0})
 
 
 def test_a_reading_that_fails_hides_no_other(metrics: Metrics) -> None:
-    def broken() -> float:
+    def broken() -> dict[str, float]:
         raise StoreError("The disk is gone.")
 
-    metrics.read({"sync_lag_seconds": broken, "ready": lambda: 0.0})
+    metrics.read(broken)
+    metrics.read(lambda: {"ready": 0.0})
     assert value(metrics, "ready") == 0
     assert "sessiond_sync_lag_seconds" not in scrape(metrics)
 
 
-def test_the_state_is_read(metrics: Metrics, clock: Clock, tmp_path: Path) -> None:
+def test_the_queue_is_read(metrics: Metrics, clock: Clock, tmp_path: Path) -> None:
     store = Store(tmp_path / "state.db")
-    catalog, queue = Catalog(store), Queue(store)
-    metrics.read(of_state(catalog, queue, clock))
+    queue = Queue(store)
+    settings = [Config()._replace(github=Github(repo="o/r"))]
+    metrics.read(lambda: of_queue(queue, settings[0], clock()))
     assert value(metrics, "sync_lag_seconds") == 0
     assert value(metrics, "queue_oldest_item_age_seconds") == 0
-    assert value(metrics, "sync_last_success_timestamp_seconds", direction="push") == 0
     queue.enqueue("index", 1, "", clock.now - 50)
     queue.enqueue("comment", 1, "20260101T000000Z", clock.now - 30)
     queue.enqueue("comment", 2, "20260101T000000Z", clock.now - 20)
@@ -285,9 +324,13 @@ def test_the_state_is_read(metrics: Metrics, clock: Clock, tmp_path: Path) -> No
     queue.bury(item, "refused", "github_refused")
     assert value(metrics, "queue_buried_items") == 1
     assert value(metrics, "queue_oldest_item_age_seconds") == 30
-    assert value(metrics, "sessions", tool="claude", tier="hybrid") == 0
+    # what leads nowhere is not late
+    queue.enqueue("archive", 2, "20260101T000000Z", clock.now - 70)
+    assert value(metrics, "queue_oldest_item_age_seconds") == 30
+    settings[0] = Config()._replace(archive=Archive(url="/mnt/archive.git"))
+    assert value(metrics, "queue_oldest_item_age_seconds") == 70
+    assert value(metrics, "sync_lag_seconds") == 0
     store.close()
-    assert "sessiond_ready" not in scrape(metrics)
     assert "sessiond_sync_lag_seconds" not in scrape(metrics)
 
 

@@ -150,6 +150,7 @@ INDICATORS: tuple[Indicator, ...] = (
     Indicator("quality_dropped", "live", "Its quality score has dropped by {value}.", RATIO, 0.20, None),
 )
 BY_CODE = {indicator.code: indicator for indicator in INDICATORS}
+GROUPS = tuple(dict.fromkeys(indicator.group for indicator in INDICATORS))
 
 # By code: what was read, nothing for all is well; None where it cannot be told.
 Readings = Mapping[str, Sequence[Reading] | None]

@@ -22,6 +22,8 @@ KEPT_S = max(WINDOWS.values()) + 86_400.0
 # A beat that comes later than this, the machine being awake, was kept from coming: that is downtime.
 LATE_S = 120.0
 _CLOCKS, _TIME = "ledger_clocks", "ledger_time"
+# How the life before a start has ended: there was none, as it should, in the middle, or with the machine.
+FIRST, STOPPED, DIED, SWITCHED_OFF = ENDINGS = ("first", "stopped", "died", "switched_off")
 
 
 class Clocks(NamedTuple):
@@ -36,6 +38,17 @@ class Clocks(NamedTuple):
     awake_s: float
     boot_s: float
     boot: str
+
+
+class Totals(NamedTuple):
+    """What there was since the ledger was begun.
+
+    `seconds` by state, `starts` of the daemon by how the life before had ended, and `TALLIES` of all sources.
+    """
+
+    seconds: dict[str, float]
+    starts: dict[str, float]
+    tallies: dict[str, float]
 
 
 class Incident(NamedTuple):
@@ -63,6 +76,7 @@ class Ledger:
         self._heard: deque[tuple[str, str, float]] = deque()
         self._counts: dict[tuple[str, str], float] = {}
         self._seconds: dict[str, float] = {}
+        self._ending = ""
 
     # --- states
 
@@ -77,7 +91,7 @@ class Ledger:
         kept = json.loads(known) if known else None
         if kept is None:
             self._time = clocks.wall
-            gap = {}
+            gap, ending = {}, FIRST
         else:
             self._time = float(self._store.meta(_TIME))
             last = Clocks(*kept["clocks"])
@@ -87,9 +101,11 @@ class Ledger:
                 self._spend(SUSPENDED, _asleep(last, seen))
                 last = seen
             gap = _gap(last, clocks, clean=kept["clean"])
+            ending = STOPPED if kept["clean"] else DIED if last.boot == clocks.boot else SWITCHED_OFF
         for state, seconds in gap.items():
             self._spend(state, seconds)
         self._last = clocks
+        self._ending = ending
         self._write(clocks, state="up", clean=False)
         return gap
 
@@ -112,15 +128,14 @@ class Ledger:
         self.beat(clocks, state)
         self._write(clocks, state=state, clean=True)
 
-    def total_seconds(self) -> dict[str, float]:
-        """Seconds in each state since the ledger was begun, every state included."""
-        kept = {
-            name.removeprefix("state:"): value
-            for name, value in self._store.rows(
-                "SELECT name, value FROM ledger_totals WHERE name LIKE 'state:%'"
-            )
-        }
-        return {state: float(kept.get(state, 0.0)) + self._seconds.get(state, 0.0) for state in STATES}
+    def totals(self) -> Totals:
+        """All there was since the ledger was begun, up to the last beat: never less than it was before."""
+        kept: dict[str, float] = dict(self._store.rows("SELECT name, value FROM ledger_totals"))
+        return Totals(
+            {state: kept.get(f"state:{state}", 0.0) for state in STATES},
+            {ending: kept.get(f"start:{ending}", 0.0) for ending in ENDINGS},
+            {name: kept.get(name, 0.0) for name in TALLIES},
+        )
 
     def _spend(self, state: str, seconds: float) -> None:
         if seconds > 0:
@@ -137,6 +152,8 @@ class Ledger:
                 self._extend(name, time, time + seconds)
                 time += seconds
                 self._total(f"state:{name}", seconds)
+            if self._ending:
+                self._total(f"start:{self._ending}", 1)
             bucket = int(time // BUCKET_S)
             for (source, name), value in self._counts.items():
                 self._store.execute(
@@ -149,7 +166,7 @@ class Ledger:
             self._store.set_meta(_TIME, repr(time))
             self._forget(time)
         self._time = time
-        self._seconds, self._counts = {}, {}
+        self._seconds, self._counts, self._ending = {}, {}, ""
 
     def _extend(self, state: str, began: float, ended: float) -> None:
         newest = self._store.row("SELECT id, state FROM spans ORDER BY id DESC LIMIT 1")
@@ -182,11 +199,6 @@ class Ledger:
         if name not in TALLIES:
             raise KeyError(name)
         self._heard.append((source, name, by))
-
-    def total(self, name: str) -> float:
-        """One of `TALLIES`, of all sources, from when the ledger was begun to the last beat."""
-        row = self._store.row("SELECT value FROM ledger_totals WHERE name = ?", (name,))
-        return float(row[0]) if row else 0.0
 
     def recovered(self, component: str, seconds: float, *, success: bool) -> None:
         """Keep what became of one automatic recovery."""

@@ -1,0 +1,146 @@
+"""What is read at each scrape, and where from: a handful of statements, whatever there is to count."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sessiond.bookkeeping import Bookkeeping
+from sessiond.engine import Engine
+from sessiond.metrics.registry import Readings
+from sessiond.observer import watches_limit
+from sessionsync.archiving import CACHE
+from sessionsync.config import Config
+from sessionsync.conflict import Conflicts
+from sessionsync.queue import ARCHIVE, Queue, State
+from sessionsync.store import Store
+
+if TYPE_CHECKING:
+    from sessiond.app import App
+
+
+def of_daemon(app: App) -> Iterator[Callable[[], Readings]]:
+    """Where a daemon's readings come from; each may fail without the others."""
+    yield from of_engine(app.engine)
+    yield partial(of_process, app)
+    yield partial(of_upkeep, app)
+    yield partial(of_books, app.books)
+
+
+def of_engine(engine: Engine) -> Iterator[Callable[[], Readings]]:
+    """Where those come from that a single run has as well."""
+    yield lambda: of_queue(engine.queue, engine.config, time.time())
+    yield lambda: of_sessions(engine.store)
+    yield lambda: of_github(engine)
+    yield lambda: of_disks(areas(engine))
+
+
+def of_process(app: App) -> Readings:
+    """Whether the daemon does its work, and what it watches."""
+    return {
+        "ready": float(not any(app.ready_checks().values())),
+        "loop_progress_age_seconds": {loop.name: loop.progress_age_s for loop in app.loops()},
+        "watch_events": app.watcher.counts,
+        "watch_watches": float(app.watcher.watches),
+        "watch_watches_limit": watches_limit(),
+    }
+
+
+def of_upkeep(app: App) -> Readings:
+    """When the copies were last looked at."""
+    return {
+        "integrity_scan_last_success_timestamp_seconds": app.copies.scanned_at(),
+        "restore_last_verified_timestamp_seconds": app.upkeep.drill.passed_at(),
+    }
+
+
+def of_books(books: Bookkeeping) -> Readings:
+    """What is kept across restarts, up to the last beat."""
+    totals = books.ledger.totals()
+    return {
+        "state_seconds": totals.seconds,
+        "restarts": totals.starts,
+        "lost_bytes": totals.tallies["lost_bytes"],
+        "reliability_score_ratio": {name: figures.score for name, figures in books.all_figures().items()},
+    }
+
+
+def of_queue(queue: Queue, config: Config, now: float) -> Readings:
+    """What waits.  What nobody has named a place for is not late: it has no age."""
+    census = queue.census()
+    since = {
+        operation: at
+        for operation, at in census.oldest.items()
+        if (config.has_archive if operation == ARCHIVE else config.github.repo)
+    }
+    # of both versions in a conflict that nobody has settled, the other one is only there
+    disputed = sum(float(each.remote.get("size") or 0) for each in Conflicts(queue.store).all())
+
+    def age(at: float | None) -> float:
+        return 0.0 if at is None else max(0.0, now - at)
+
+    return {
+        "queue_items": {
+            state.value: float(n) for state, n in census.depth.items() if state is not State.BURIED
+        },
+        "queue_bytes": census.waiting_bytes,
+        "queue_buried_items": float(census.depth[State.BURIED]),
+        "queue_oldest_item_age_seconds": age(min(since.values(), default=None)),
+        "sync_lag_seconds": age(since.get("comment")),
+        "sync_divergence_bytes": {"local": census.unpushed_bytes, "remote": disputed},
+    }
+
+
+def of_sessions(store: Store) -> Readings:
+    """The known sessions."""
+    rows = store.rows(
+        "SELECT source, tier, count(*) FROM sessions WHERE tier IS NOT NULL GROUP BY source, tier"
+    )
+    known: dict[tuple[str, ...], float] = {(source, tier): float(number) for source, tier, number in rows}
+    return {"sessions": known}
+
+
+def of_github(engine: Engine) -> Readings:
+    """What GitHub has told of limits and token, and when it and others were last heard."""
+    push, pull = engine.push, engine.pull
+    limits = push.github.limits if push is not None else {}
+    expires_at = push.github.token_expires_at if push is not None else None
+    ((pushed_at,),) = engine.store.rows("SELECT max(pushed_at) FROM sessions")
+    pulled_at = pull.pulled_at if pull is not None else None
+    return {
+        "github_rate_limit_limit": {name: float(limit.limit) for name, limit in limits.items()},
+        "github_rate_limit_remaining": {name: float(limit.remaining) for name, limit in limits.items()},
+        "github_rate_limit_reset_timestamp_seconds": {
+            name: float(limit.reset_at) for name, limit in limits.items()
+        },
+        "github_token_expiry_timestamp_seconds": float("inf") if expires_at is None else expires_at,
+        "sync_last_success_timestamp_seconds": {"push": pushed_at or 0.0, "pull": pulled_at or 0.0},
+    }
+
+
+def areas(engine: Engine) -> dict[str, Path]:
+    """The folders in which things are kept, by area."""
+    backup, state = engine.config.backup, engine.paths.state_dir
+    return {
+        "live": engine.config.claude_roots(engine.environ)[0],
+        "mirror": backup.mirror_dir,
+        "vault": backup.vault_dir,
+        "archive": state / CACHE,
+        "index": state,
+    }
+
+
+def of_disks(folders: Mapping[str, Path]) -> Readings:
+    """Room on the file systems of the areas; a folder that is not made yet will be on that of its parent."""
+    size, available = {}, {}
+    for area, folder in folders.items():
+        with suppress(OSError):
+            disk = os.statvfs(next(each for each in (folder, *folder.parents) if each.exists()))
+            size[area] = float(disk.f_blocks * disk.f_frsize)
+            available[area] = float(disk.f_bavail * disk.f_frsize)
+    return {"storage_filesystem_size_bytes": size, "storage_filesystem_avail_bytes": available}
