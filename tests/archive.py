@@ -6,7 +6,7 @@ import hashlib
 import os
 import random
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sessionsync.archiving import CACHE, COLD, Archiving
 from sessionsync.config import Config
 from sessionsync.model import Context
 from sessionsync.privacy.gate import Gate
+from sessionsync.privacy.seal import Seal, Unseal
 from sessionsync.remote.archive.address import Address, address_of
 from sessionsync.remote.archive.cache import Cache
 from sessionsync.remote.archive.fold import Cold
@@ -67,6 +68,7 @@ class Shipper:
             context=Context(),
             chance=rig.chance,
             emit=rig.events,
+            seal=Seal(self.config.archive.encrypt_to) if self.config.archive.encrypt_to else None,
         )
 
     def _rename(self) -> str:
@@ -103,7 +105,7 @@ class Elsewhere:
         self.host = Host(git)
         self.cache = Cache(folder / CACHE, git)
         self.cold = Cold(git, folder / COLD)
-        self.reader = Reader(self.cache, self.host, self.cold)
+        self.reader = Reader(self.cache, self.host, self.cold, Unseal(config.archive.identity_file))
 
     def close(self) -> None:
         self.cache.close()
@@ -140,15 +142,22 @@ def every_object(folder: Path) -> dict[str, bytes]:
 
     from sessionsync.vault.pack import dictionary
 
-    names = run_git(folder, "cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)")
-    found = {}
-    for row in names.decode().splitlines():
-        oid, kind = row.split(" ")
-        data = run_git(folder, "cat-file", kind, oid)
-        if data[:4] == b"\x28\xb5\x2f\xfd":
-            data = zstandard.ZstdDecompressor(dict_data=dictionary()).decompress(data)
-        found[oid] = data
-    return found
+    unpacker = zstandard.ZstdDecompressor(dict_data=dictionary())
+    return {
+        oid: unpacker.decompress(data) if data[:4] == b"\x28\xb5\x2f\xfd" else data
+        for oid, _, data in objects_of(folder)
+    }
+
+
+def objects_of(folder: Path) -> Iterator[tuple[str, str, bytes]]:
+    """All objects of a repository as they are: id, kind, bytes."""
+    said = run_git(folder, "cat-file", "--batch-all-objects", "--batch")
+    at = 0
+    while at < len(said):
+        end = said.index(b"\n", at)
+        oid, kind, size = said[at:end].decode().split(" ")
+        yield oid, kind, said[end + 1 : end + 1 + int(size)]
+        at = end + 2 + int(size)
 
 
 def sha(data: bytes) -> str:

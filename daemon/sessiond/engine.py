@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sessiond.ci import ci_context
 from sessiond.token import Token, find_token
-from sessionsync import __version__, projects
+from sessionsync import __version__, age, projects
 from sessionsync.archiving import CACHE, COLD, Archiving
 from sessionsync.capture import Capture
 from sessionsync.catalog import Catalog
@@ -26,6 +26,7 @@ from sessionsync.gather import Gather
 from sessionsync.model import rfc3339
 from sessionsync.paths import home
 from sessionsync.privacy.gate import Gate
+from sessionsync.privacy.seal import Seal, Unseal
 from sessionsync.pull import Pull
 from sessionsync.push import Push
 from sessionsync.queue import Queue
@@ -230,6 +231,7 @@ class Engine:
             context=ci_context(self.environ),
             chance=random.SystemRandom(),
             emit=self._emit,
+            seal=_seal(config),
         )
         self.archiving.catch_up(time.time())
         self.gather = Gather(
@@ -264,7 +266,7 @@ class Engine:
             address, self.environ, state / "git", token=lambda: token.value if token is not None else ""
         )
         with closing(Cache(state / CACHE, git)) as cache, closing(Cold(git, state / COLD)) as cold:
-            yield Reader(cache, Host(git), cold)
+            yield Reader(cache, Host(git), cold, Unseal(self.config.archive.identity_file))
 
     def client(self) -> GitHub | None:
         """A client for GitHub, which the caller closes; None without a repository or a token."""
@@ -302,6 +304,14 @@ class Engine:
             self.archiving.rest()
         self._ends.close()
         self.store.close()
+
+
+def _seal(config: Config) -> Seal | None:
+    """What encrypts the archive; None where it is not to be, or where the library is missing."""
+    try:
+        return Seal(config.archive.encrypt_to) if config.archive.encrypt_to else None
+    except age.Unavailable:
+        return None  # then nothing is archived, which the archive's step says
 
 
 def _open_state(paths: Paths, now: float) -> tuple[Store, Path | None]:

@@ -33,6 +33,7 @@ from sessionsync.events import silent
 from sessionsync.model import Ref, rfc3339
 from sessionsync.paths import claude_root
 from sessionsync.peek import PEEK_BYTES, SESSION_ID, first_cwd
+from sessionsync.privacy.seal import Unseal
 from sessionsync.remote.archive.address import address_of
 from sessionsync.remote.archive.cache import Cache
 from sessionsync.remote.archive.fold import Cold
@@ -499,7 +500,8 @@ def open_archive(config: Config, where: Paths, ends: ExitStack) -> ArchiveShelf 
     cache, cold = Cache(where.state_dir / CACHE, git), Cold(git, where.state_dir / COLD)
     ends.callback(cache.close)
     ends.callback(cold.close)
-    return ArchiveShelf(Reader(cache, Host(git), cold), time.time())
+    unseal = Unseal(config.archive.identity_file)
+    return ArchiveShelf(Reader(cache, Host(git), cold, unseal), time.time())
 
 
 def _github(config: Config) -> GitHub | None:

@@ -39,11 +39,12 @@ from sessionsync.errors import (
 from sessionsync.events import Emit
 from sessionsync.model import Context
 from sessionsync.privacy.gate import Gate
+from sessionsync.privacy.seal import INSTALL, Seal, is_sealed
 from sessionsync.push import RECHECK_S, Pause
 from sessionsync.queue import ARCHIVE, Item, Lane, Queue
 from sessionsync.remote.archive import refs
 from sessionsync.remote.archive.address import Address
-from sessionsync.remote.archive.branch import Branches, Seal
+from sessionsync.remote.archive.branch import Branches
 from sessionsync.remote.archive.cache import FETCHED, Cache, is_untidy, size_of, tidy
 from sessionsync.remote.archive.fold import Cold
 from sessionsync.remote.archive.git import AGAIN, Git, refusal
@@ -302,8 +303,8 @@ class Archiving:
         """
         if self._config.archive.encrypt_to and self._seal is None:
             raise NotPermitted(
-                "archive.encrypt_to is set, and this sessiond cannot encrypt: nothing is archived.",
-                hint="Remove archive.encrypt_to, or install the version that can.",
+                "archive.encrypt_to is set, and the library pyrage is missing: nothing is archived.",
+                hint=INSTALL,
             )
         if self._checked_at <= self._now < self._checked_at + LOOK_S:
             self._cache.make()
@@ -509,12 +510,20 @@ class Archiving:
         if not there:
             self._ledger.forget(session.id)
             return None
-        data = self._cache.read(f"{there}:{MANIFEST}", at_most=MANIFEST_BYTES)
-        said = decode_manifest(data or b"", branch.ref)
+        checkpoint, at = self._checkpoint_of(there, branch)
         self._ledger.forget(session.id)  # where its files go on is not known any more
-        known = {point.id: point.at for point in self._catalog.checkpoints(session.id)}
-        at = known.get(said.checkpoint.id, branch.checkpoint_at)
-        return Branch(session.id, branch.ref, there, said.checkpoint.id, at, there, said.checkpoint.id)
+        return Branch(session.id, branch.ref, there, checkpoint, at, there, checkpoint)
+
+    def _checkpoint_of(self, commit: str, branch: Branch) -> tuple[str, float]:
+        """Which checkpoint a commit of ours is of, and when that was made."""
+        points = self._catalog.checkpoints(branch.session)
+        data = self._cache.read(f"{commit}:{MANIFEST}", at_most=MANIFEST_BYTES) or b""
+        if not is_sealed(data):
+            said = decode_manifest(data, branch.ref).checkpoint.id
+            return said, next((point.at for point in points if point.id == said), branch.checkpoint_at)
+        # who writes need not be able to read: the commit says when, in whole seconds
+        at = self._cache.committed_at(commit) or 0.0
+        return next(((point.id, point.at) for point in points if int(point.at) == at), ("", at))
 
     def _look_after(self) -> bool:
         """Nothing is due: see that all is there, fold, tidy; one thing a time."""

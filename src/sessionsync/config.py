@@ -260,12 +260,18 @@ def _known(where: str, setting: str, value: object) -> tuple[str, object]:
     if setting not in RULES:
         raise _unknown(where, setting, value)
     if TOKEN.search(str(value)) and not setting.startswith("privacy."):
-        raise ConfigError(f"{where}: {setting} holds a token or a secret key", hint=NO_TOKENS)
+        hint = NO_IDENTITIES if setting.startswith("archive.") and "AGE-" in str(value) else NO_TOKENS
+        raise ConfigError(f"{where}: {setting} holds a token or a secret key", hint=hint)
     return where, value
 
 
 NO_TOKENS = (
     "a token comes from GH_TOKEN, GITHUB_TOKEN, `gh auth login` or the service credential github_token"
+)
+
+NO_IDENTITIES = (
+    "an identity stays in a file of its own, which archive.identity_file names; archive.encrypt_to takes its "
+    "recipient, age1…"
 )
 
 

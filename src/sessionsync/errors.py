@@ -5,6 +5,7 @@ The class decides what happens next, never the text.  Every error has a stable `
 
     SessiondError
     ├── ConfigError            a setting is wrong; nothing starts until it is mended
+    ├── IdentityUnusable       an identity file cannot be read, made, or is none; it is left as it is
     ├── NotAllowed             the state belongs to another user
     ├── AlreadyRunning         another daemon holds the lock
     ├── NoSuchSession          no session has this id
@@ -23,7 +24,9 @@ The class decides what happens next, never the text.  Every error has a stable `
     │   ├── DiskFull           no space, or read-only: capture stops, pushing goes on
     │   ├── CopyMismatch       source and copy disagree, or stored bytes are not what was stored
     │   ├── VaultTooNew        a newer sessiond has written to the backup: refused
-    │   └── ArchiveTooNew      a newer sessiond wrote that copy in the archive
+    │   └── ArchiveUnreadable  a copy in the archive may be whole, and is not for this machine to read
+    │       ├── ArchiveTooNew  a newer sessiond wrote it
+    │       └── ArchiveSealed  it is encrypted, and the identity is missing, or another's
     ├── RestoreError           a session could not be put back; what was there is as it was
     │   ├── SessionLive        it is open, or what lies there is newer
     │   ├── NoSuchCopy         there is no copy of it, or not in that place
@@ -69,6 +72,12 @@ class ConfigError(SessiondError):
 
     code = "config_invalid"
     exit_code = 78
+
+
+class IdentityUnusable(SessiondError):
+    """An identity file cannot be read or made, or is none."""
+
+    code = "identity_unusable"
 
 
 class NotAllowed(SessiondError):
@@ -197,10 +206,22 @@ class VaultTooNew(CopyError):
     exit_code = 78
 
 
-class ArchiveTooNew(CopyError):
+class ArchiveUnreadable(CopyError):
+    """What lies in the archive cannot be read here, though nothing may be wrong with it."""
+
+    code = "archive_unreadable"
+
+
+class ArchiveTooNew(ArchiveUnreadable):
     """What lies in the archive was written by a newer sessiond."""
 
     code = "archive_too_new"
+
+
+class ArchiveSealed(ArchiveUnreadable):
+    """What lies in the archive is encrypted, and the identity that opens it is not here."""
+
+    code = "archive_sealed"
 
 
 class RestoreError(SessiondError):

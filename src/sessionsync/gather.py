@@ -17,6 +17,7 @@ from sessionsync.catalog import Catalog, Session
 from sessionsync.conflict import OpenArchive
 from sessionsync.elsewhere import Archived, Elsewhere, Version, Versions
 from sessionsync.errors import (
+    ArchiveUnreadable,
     CopyError,
     CopyMismatch,
     NoSuchSession,
@@ -76,6 +77,7 @@ class Gather:
         self._next_at = 0.0
         self._asked_at = 0.0
         self._weighed: dict[tuple[int, str], str] = {}
+        self._unreadable: set[str] = set()
         self.gathered_at: float | None = None
         """When the archive was last heard, Unix seconds."""
 
@@ -115,7 +117,8 @@ class Gather:
             seen = msgspec.json.decode(self._catalog.store.meta(self._key) or "{}", type=dict[str, str])
         with self._archive() as reader:
             heads = [head for head in reader.heads(now) if head.place.machine != self._machine()]
-            new = [head for head in heads if seen.get(head.place.path) != head.tip]
+            known = self._unreadable
+            new = [head for head in heads if head.tip not in {seen.get(head.place.path), *known}]
             mine = self._of_mine(new)
             if mine:
                 reader.fetch([head for head, _ in mine], now)
@@ -162,6 +165,8 @@ class Gather:
             )
         except (CopyError, RecordError) as error:
             self._emit("copy_unavailable", session=session.name, where="archive", reason=str(error))
+            if isinstance(error, ArchiveUnreadable):  # until the settings are read again
+                self._unreadable.add(head.tip)
             return isinstance(error, CopyMismatch | RecordError)
         revision, sha256 = (known.revision, known.sha256) if known is not None else (0, "")
         self._emit(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from sessionsync import age
 from sessionsync.paths import absolute
 
 if TYPE_CHECKING:
@@ -85,6 +86,27 @@ def _line(value: object) -> str:
     if any(ord(character) < 0x20 or ord(character) == 0x7F for character in text):
         raise ValueError("it contains a control character")
     return text
+
+
+def _recipients() -> Rule:
+    texts = _texts(f"at most {age.RECIPIENTS} age recipients (age1…, ssh-ed25519 …, ssh-rsa …)", _recipient)
+
+    def read(value: object, home: Path) -> object:
+        if isinstance(value, list | tuple) and len(value) > age.RECIPIENTS:
+            raise ValueError(f"there are {len(value)}")
+        return texts.read(value, home)
+
+    return Rule(texts.allowed, read)
+
+
+def _recipient(value: str, _home: Path) -> str:
+    try:
+        age.recipient(value)
+    except age.Unavailable:
+        pass  # nothing is archived then, and that is said
+    except ValueError as problem:
+        raise ValueError(f"{shown(value)}: {problem}") from problem
+    return value
 
 
 def _matching(pattern: str) -> Callable[[str, Path], str]:
@@ -198,7 +220,6 @@ def _pattern(value: str, _home: Path) -> str:
 
 
 LOGIN = r"[a-zA-Z0-9][\w-]{0,99}(\[bot\])?"
-RECIPIENT = r"age1[0-9a-z]{20,}|ssh-(ed25519|rsa) [a-zA-Z0-9+/]+=*( .*)?"
 
 RULES: Mapping[str, Rule] = {
     "sources.claude": _texts("folders, absolute or under ~", absolute),
@@ -219,7 +240,7 @@ RULES: Mapping[str, Rule] = {
     "archive.url": _text(
         '"github", a git URL (https, ssh), a folder (absolute or under ~), or ""', _archive_url
     ),
-    "archive.encrypt_to": _texts("age recipients (age1…, ssh-ed25519 …, ssh-rsa …)", _matching(RECIPIENT)),
+    "archive.encrypt_to": _recipients(),
     "archive.identity_file": _text('a file, absolute or under ~, or ""', _file_or_none),
     "archive.file_history": _flag(),
     "privacy.redact": _flag(),

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from sessionsync.errors import CopyMismatch
 from sessionsync.privacy.gate import Gate
+from sessionsync.privacy.seal import is_sealed, make_identity
 from sessionsync.remote.archive import refs, tree
-from tests.archive import Elsewhere, Shipper, contents, refs_of, run_git, with_archive
+from tests.archive import Elsewhere, Shipper, contents, objects_of, refs_of, run_git, with_archive
 from tests.conftest import samples
 from tests.rig import Home, Rig, append, line
 
@@ -42,15 +43,22 @@ def cleared(name: str, data: bytes) -> bytes:
     return gate.data(name, data[:end])[0] + (gate.data(name, data[end:])[0] if data[end:] else b"")
 
 
+def keys(folder: Path, *, encrypted: bool) -> dict[str, object]:
+    """The settings of an archive that is encrypted for one identity, or is not."""
+    file = folder / "identity"
+    return {"encrypt_to": (make_identity(file),), "identity_file": file} if encrypted else {}
+
+
 # every step starts git: to make a failing case smaller would take longer than to read it
 @settings(max_examples=25, phases=[Phase.explicit, Phase.generate])
-@given(steps=st.lists(STEPS, min_size=3, max_size=14))
+@given(steps=st.lists(STEPS, min_size=3, max_size=14), encrypted=st.booleans())
 def test_every_checkpoint_comes_back(
-    steps: list[tuple[str, list[str]]], tmp_path_factory: pytest.TempPathFactory
+    steps: list[tuple[str, list[str]]], tmp_path_factory: pytest.TempPathFactory, *, encrypted: bool
 ) -> None:
     tmp_path = tmp_path_factory.mktemp("archive")
     place = Home(tmp_path / "one")
-    rig = Rig(place, settings=with_archive(place.config(), tmp_path / "archive.git"))
+    settings = with_archive(place.config(), tmp_path / "archive.git", **keys(tmp_path, encrypted=encrypted))
+    rig = Rig(place, settings=settings)
     shipper = Shipper(rig)
     path = place.transcript(SID)
     beside = path.parent / SID / "tool-results" / "result.txt"
@@ -90,7 +98,12 @@ def test_every_checkpoint_comes_back(
     assert {point.id for point in kept} <= set(versions)
     for point in kept:
         stored = rig.restored(session, point.id)
-        assert contents(versions[point.id]) == {name: cleared(name, data) for name, data in stored.items()}
+        wanted = stored if encrypted else {name: cleared(name, data) for name, data in stored.items()}
+        assert contents(versions[point.id]) == wanted
+    if encrypted:
+        assert all(
+            is_sealed(data) for _, kind, data in objects_of(tmp_path / "archive.git") if kind == "blob"
+        )
     assert len(refs_of(tmp_path / "archive.git")) == 1
     run_git(tmp_path / "archive.git", "fsck", "--strict")
     elsewhere.close()
@@ -119,15 +132,17 @@ def test_no_bytes_of_a_remote_are_more_than_damage(data: bytes) -> None:
             read()
 
 
-@pytest.mark.parametrize("redact", [False, True], ids=["exact", "redacted"])
-def test_real_sessions_that_grow_come_back_byte_for_byte(shared: Path, tmp_path: Path, redact: bool) -> None:
+@pytest.mark.parametrize("way", ["encrypted", "redacted"])
+def test_real_sessions_that_grow_come_back_byte_for_byte(shared: Path, tmp_path: Path, way: str) -> None:
     chains = sorted({file.parent for file in (shared / "data" / "transcripts").glob("chain-*/*")})[:3]
     others = samples(shared, "claude-code-transcript")
     place = Home(tmp_path / "one")
-    rig = Rig(place, settings=with_archive(place.config(), tmp_path / "archive.git"))
-    shipper = Shipper(rig, redact=redact)
+    encrypted = way == "encrypted"
+    settings = with_archive(place.config(), tmp_path / "archive.git", **keys(tmp_path, encrypted=encrypted))
+    rig = Rig(place, settings=settings)
+    shipper = Shipper(rig)
     expected: dict[str, list[bytes]] = {}
-    gate = Gate(redact=redact)
+    gate = Gate(redact=not encrypted)
     for number, chain in enumerate(chains):
         sid = f"{number:08x}-0000-4000-8000-0000000000c1"
         for file in sorted(chain.iterdir()):

@@ -21,7 +21,7 @@ from sessionsync.elsewhere import (
     machine_name,
 )
 from sessionsync.errors import (
-    ArchiveTooNew,
+    ArchiveUnreadable,
     CopyMismatch,
     Lagging,
     Missing,
@@ -158,7 +158,9 @@ class Looking:
                     own = [f for f in version.files() if not f.deleted_at and f.role != Role.COMPANION]
                     return keep({file.name: Archived(version, file) for file in own}), True
             problem = "it is not there yet"
-        except (RemoteError, CopyMismatch, ArchiveTooNew) as error:
+        except ArchiveUnreadable:  # not by waiting: only its record is kept
+            return keep({}), False
+        except (RemoteError, CopyMismatch) as error:
             problem = str(error)
         if patient:
             raise Lagging(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sessionsync.errors import AmbiguousSession, ArchiveTooNew, CopyMismatch
+from sessionsync.errors import AmbiguousSession, ArchiveUnreadable, CopyMismatch
 from sessionsync.model import Ref, Role
 from sessionsync.remote.archive.reader import Head, Reader, Version
 from sessionsync.remote.archive.refs import encode
@@ -74,7 +74,7 @@ class ArchiveCopy:
         """Its bytes, each segment checked by its hash, and all of them by the root."""
         try:
             yield from self.version.read(self._named(file))
-        except ArchiveTooNew as problem:
+        except ArchiveUnreadable as problem:
             raise CopyMismatch(str(problem), hint=problem.hint) from problem
 
     def digest(self, file: CopyFile) -> str | None:
@@ -91,7 +91,7 @@ class ArchiveCopy:
     def _present(self) -> list[ArchivedFile]:
         try:
             return [file for file in self.version.files() if not file.deleted_at]
-        except CopyMismatch:  # nothing of it can be put back, and so it counts as incomplete
+        except (CopyMismatch, ArchiveUnreadable):  # nothing of it can be put back: it counts as incomplete
             return []
 
     def _named(self, file: CopyFile) -> ArchivedFile:
@@ -121,11 +121,11 @@ class ArchiveShelf:
         self._reader.fetch(heads, self._now)
         found: list[list[ArchiveCopy]] = []
         seen: set[str] = set()
-        problem: CopyMismatch | ArchiveTooNew | None = None
+        problem: CopyMismatch | ArchiveUnreadable | None = None
         for head in heads:
             try:
                 versions = self._reader.versions(head)
-            except (CopyMismatch, ArchiveTooNew) as error:
+            except (CopyMismatch, ArchiveUnreadable) as error:
                 problem = error
                 continue
             # a machine that took a new name goes on from what it had under the old one
@@ -201,18 +201,27 @@ class ArchiveShelf:
         return meant[0]
 
     def _known(self, heads: Sequence[Head]) -> Known | None:
-        """A session as the archive tells of it."""
+        """A session as the archive tells of it; None where it is damaged.
+
+        Raises:
+            ArchiveUnreadable: nothing of it can be read here.
+        """
         self._reader.fetch(heads, self._now)
         version = self._newest(heads)
         return None if version is None else _told(version)
 
     def _newest(self, heads: Sequence[Head]) -> Version | None:
         newest: list[Version] = []
+        problem: ArchiveUnreadable | None = None
         for head in heads:
             try:
                 newest.append(self._reader.newest(head))
-            except (CopyMismatch, ArchiveTooNew):
+            except CopyMismatch:
                 continue
+            except ArchiveUnreadable as error:
+                problem = error
+        if not newest and problem is not None:
+            raise problem
         return max(newest, key=lambda version: version.at, default=None)
 
 

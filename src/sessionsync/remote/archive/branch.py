@@ -3,6 +3,11 @@
 Bytes come from the vault and go through the privacy gate, line by line; whole lines that are in the archive
 stay as they are there.  A file whose beginning changed, and one that does not grow by lines, is cut anew
 where its segments were cut before, so that what is still the same is the same object.
+
+Encrypted, bytes are as they are, and nothing is read back of what was written, since who writes need not be
+able to read.  The same bytes are another object each time, so what does not only grow is stored whole.  Where
+it is encrypted for others than before, or no longer, a session begins anew with its next checkpoint: nothing
+exact is told of in clear then, and who reads one part of the newest commit reads all of it.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from sessionsync.errors import CopyError, GitFailed, RedactionFailed
 from sessionsync.events import Emit
 from sessionsync.model import Context, Role, rfc3339
 from sessionsync.privacy.gate import Gate
+from sessionsync.privacy.seal import Seal
 from sessionsync.remote.archive import refs
 from sessionsync.remote.archive.cache import Cache, Writer
 from sessionsync.remote.archive.ledger import Branch, FileState, Ledger
@@ -52,8 +58,6 @@ from sessionsync.vault import Root, SessionVault, Snapshot, StoredFile, Vault
 # Running roots are kept of so many files, the most recently used.
 KEPT = 64
 T = TypeVar("T")
-Seal = Callable[[bytes], bytes]
-"""Encrypts what is stored."""
 
 
 @dataclass(slots=True)
@@ -86,7 +90,8 @@ class Branches:
         self._ledger = ledger
         self._catalog = catalog
         self._vault = vault
-        self._gate = gate
+        self._names = gate
+        self._gate = gate if seal is None else Gate(redact=False)
         self._config = config
         self._host = host
         self._machine = machine
@@ -111,6 +116,8 @@ class Branches:
         vault = self._vault.open(session.project or "unknown", session.stored_as)
         place = refs.place(session.ref.source, session.key, self._machine())
         known = self._ledger.files(session.id) if branch is not None else {}
+        if any(state.sealed != self._sealed_for for state in known.values()):
+            known = {}
         now = Branch(session.id, place.ref) if branch is None else replace(branch)
         if now.ref != place.ref:  # this machine goes by another name now
             now.ref, now.pushed, now.folded = place.ref, "", False
@@ -162,9 +169,9 @@ class Branches:
                 branch.ref,
                 branch.tip,
                 snapshot.at,
-                f"{session.name} {snapshot.id}",
+                f"{session.name} {snapshot.id}" if self._seal is None else "checkpoint",
                 commit.changes,
-                removed=("files", "list") if anew and branch.tip else (),
+                removed=("files", "list", "seg") if anew and branch.tip else (),
             )
         branch.checkpoint, branch.checkpoint_at = snapshot.id, snapshot.at
         for kind, count in (self._gate.taken - before).items():
@@ -195,9 +202,9 @@ class Branches:
             changed = {state.entry.number // LISTED for state in commit.states}
             changed |= set(range(len(pages))) if anew or len(known) <= LISTED else set()
             for number in sorted(changed):
-                mark = writer.blob(self._sealed(encode(pages[number])))
+                mark = writer.blob(self._stored(encode(pages[number])))
                 commit.changes.append((list_path(number), mark))
-        commit.changes.append((MANIFEST, writer.blob(self._sealed(encode(manifest)))))
+        commit.changes.append((MANIFEST, writer.blob(self._stored(encode(manifest)))))
 
     def _manifest(
         self, session: Session, snapshot: Snapshot, listed: int, files: dict[str, FileState]
@@ -206,7 +213,7 @@ class Branches:
         is_remote = bool(key) and not key.startswith(("/", "unknown:", "path:"))
         local_path = _local_path(session)
         for name in (session.key, local_path, *files):
-            if self._gate.names_secret(name):
+            if self._names.names_secret(name) and (name == session.key or self._seal is None):
                 raise RedactionFailed(
                     f"the name of a file of session {session.name} holds a secret, or its id does",
                     hint="rename it, or put it into privacy.allow, then `sessiond ctl retry`",
@@ -271,7 +278,7 @@ class Branches:
                 entry = msgspec.structs.replace(state.entry, role=role.value, deleted_at=deleted_at)
                 return msgspec.structs.replace(state, entry=entry)
         by_lines = file.name.endswith(".jsonl")
-        run = _Run(self._gate, self._pack, writer, commit, number, file.name)
+        run = _Run(self._gate, self._pack, self._stored, writer, commit, number, file.name)
 
         def stored(start: int) -> Iterator[bytes]:
             return vault.read(file.name, file.generation, file.length, start=start, root=file.root)
@@ -288,13 +295,22 @@ class Branches:
             else:
                 run.whole(b"".join(stored(0)))
         self._keep_root((session.id, number), run.root.copy())
-        return run.end(file, role.value, deleted_at, self._gate.rules)
+        made = run.end(file, role.value, deleted_at, self._gate.rules)
+        made.sealed = self._sealed_for
+        return made
+
+    @property
+    def _sealed_for(self) -> str:
+        return "" if self._seal is None else self._seal.id
 
     def _pack(self, data: bytes) -> bytes:
-        return self._sealed(self._segments.pack(data))
+        """What is stored of a segment."""
+        packed = self._segments.pack(data)
+        return packed if self._seal is None else self._seal(packed)
 
-    def _sealed(self, data: bytes) -> bytes:
-        return data if self._seal is None else self._seal(data)
+    def _stored(self, data: bytes) -> bytes:
+        """What is stored of anything else, which git packs where it is in clear."""
+        return data if self._seal is None else self._pack(data)
 
     # --- what is in the newest commit
 
@@ -356,6 +372,7 @@ class _Run:
         self,
         gate: Gate,
         pack: Callable[[bytes], bytes],
+        stored: Callable[[bytes], bytes],
         writer: Writer,
         commit: _Commit,
         number: int,
@@ -366,6 +383,7 @@ class _Run:
         """Where the file was cut before: it is cut there again while the segments stay the same."""
         self._gate = gate
         self._pack = pack
+        self._stored = stored
         self._writer = writer
         self._commit = commit
         self._number = number
@@ -500,7 +518,7 @@ class _Run:
             self._page = []
 
     def _write_page(self, page: int, lines: Sequence[Line]) -> None:
-        mark = self._writer.blob(encode_page(lines))
+        mark = self._writer.blob(self._stored(encode_page(lines)))
         self._commit.changes.append((page_path(self._number, page), mark))
 
 

@@ -113,6 +113,16 @@ class Cache:
         done = self.git.run(["rev-list", *options, tip, "--"], folder=self.folder)
         return done.out.decode().split()[::-1]
 
+    def committed_at(self, commit: str) -> float | None:
+        """When a commit says that it was made, in whole Unix seconds; None where it is not here."""
+        for line in (self.read(commit) or b"").split(b"\n"):
+            if not line:
+                break
+            if line.startswith(b"committer "):
+                seconds = line.split(b" ")[-2]
+                return float(seconds) if seconds.isdigit() else None
+        return None
+
     # --- writing
 
     @contextmanager

@@ -115,7 +115,7 @@ class Cold:
     def _idle(self, host: Host, alive: Mapping[str, str], now: float) -> list[str]:
         """The refs whose newest commit is old, the oldest first."""
         self._fetch_commits(host, {ref: tip for ref, tip in alive.items() if not self._has(tip)}, now)
-        at = {ref: self._committed_at(tip) for ref, tip in alive.items()}
+        at = {ref: self._cache.committed_at(tip) for ref, tip in alive.items()}
         return sorted(
             (ref for ref, when in at.items() if when is not None and when <= now - IDLE_S),
             key=lambda ref: (at[ref], ref),
@@ -136,16 +136,6 @@ class Cold:
         finally:
             # git has noted there where it may ask for the rest whenever it misses it: it never shall
             settings.write_bytes(before)
-
-    def _committed_at(self, commit: str) -> float | None:
-        data = self._cache.read(commit)
-        for line in (data or b"").split(b"\n"):
-            if not line:
-                break
-            if line.startswith(b"committer "):
-                seconds = line.split(b" ")[-2]
-                return float(seconds) if seconds.isdigit() else None
-        return None
 
     def _commit(self, ref: str, parent: str, folded: Mapping[str, str], now: float) -> str:
         """The commit that stands for these refs; of many, a chain of them."""

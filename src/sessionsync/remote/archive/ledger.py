@@ -50,6 +50,7 @@ class FileState(msgspec.Struct, omit_defaults=True):
     are those of the `lines` in the last page where that is not full.  `clean` says that nothing was taken
     out of the whole lines, `rules` by which rules they were searched.  `searched` says by which rules what
     is stored from an offset on was searched: new rules hold for new segments alone.
+    `sealed` stands for whom it is encrypted for, '' where it is not.
     """
 
     entry: ArchivedFile
@@ -64,6 +65,7 @@ class FileState(msgspec.Struct, omit_defaults=True):
     clean: bool = True
     rules: str = ""
     searched: list[tuple[int, str]] = []
+    sealed: str = ""
 
 
 _BRANCH = "session, ref, tip, checkpoint, checkpoint_at, pushed, pushed_checkpoint, pushed_at, folded"

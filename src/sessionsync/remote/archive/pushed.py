@@ -37,7 +37,7 @@ class Pushed:
         if branch is None or not branch.pushed:
             return
         for name, state in sorted(self._ledger.files(session).items()):
-            parts = list(_other(state, rules))
+            parts = [] if state.sealed else list(_other(state, rules))
             if parts:
                 yield name, self._bytes(branch.tip, state, parts)
 

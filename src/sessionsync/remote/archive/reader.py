@@ -13,11 +13,12 @@ anybody relies on it, and names are judged by who writes them to a disk.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sessionsync.errors import ArchiveTooNew, CopyMismatch, RemoteError
+from sessionsync.errors import ArchiveUnreadable, CopyMismatch, RemoteError
 from sessionsync.model import unix_seconds
+from sessionsync.privacy.seal import Unseal
 from sessionsync.remote.archive import refs
 from sessionsync.remote.archive.cache import FETCHED, Cache
 from sessionsync.remote.archive.fold import Cold
@@ -28,6 +29,7 @@ from sessionsync.remote.archive.tree import (
     LINES,
     MANIFEST,
     MANIFEST_BYTES,
+    PAGE_BYTES,
     ArchivedFile,
     Line,
     Manifest,
@@ -37,14 +39,12 @@ from sessionsync.remote.archive.tree import (
     decode_manifest,
     decode_page,
     list_path,
+    opened,
     page_path,
     segment_path,
     unpack,
 )
 from sessionsync.vault import Root
-
-Unseal = Callable[[bytes], bytes]
-"""Decrypts what is stored; CopyMismatch where it cannot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Version:
 
         Raises:
             CopyMismatch: something is not as it was stored, or missing.
-            ArchiveTooNew: a newer version stored it.
+            ArchiveUnreadable: it is encrypted for others, or a newer version stored it.
         """
         return self._reader.read(self, file)
 
@@ -102,9 +102,9 @@ class Version:
 
 
 class Reader:
-    """Reads one archive through a cache.  For one thread; `now` is Unix seconds."""
+    """Reads one archive through a cache; `unseal` decrypts.  For one thread; `now` is Unix seconds."""
 
-    def __init__(self, cache: Cache, host: Host, cold: Cold, unseal: Unseal | None = None) -> None:
+    def __init__(self, cache: Cache, host: Host, cold: Cold, unseal: Unseal) -> None:
         self._cache = cache
         self._host = host
         self._cold = cold
@@ -179,7 +179,7 @@ class Reader:
 
         Raises:
             CopyMismatch: it is damaged.
-            ArchiveTooNew: a newer sessiond wrote it.
+            ArchiveUnreadable: it is encrypted for others, or a newer sessiond wrote it.
         """
         return self._version(head, head.tip)
 
@@ -188,14 +188,14 @@ class Reader:
 
         Raises:
             CopyMismatch: none can be read.
-            ArchiveTooNew: none can be read, and a newer sessiond wrote the newest.
+            ArchiveUnreadable: none can be read here, the newest for that reason.
         """
         found: list[Version] = []
-        problem: CopyMismatch | ArchiveTooNew | None = None
+        problem: CopyMismatch | ArchiveUnreadable | None = None
         for commit in self._cache.history(head.tip) or [head.tip]:
             try:
                 found.append(self._version(head, commit))
-            except (CopyMismatch, ArchiveTooNew) as error:
+            except (CopyMismatch, ArchiveUnreadable) as error:
                 problem = error
         if not found and problem is not None:
             raise problem
@@ -203,7 +203,7 @@ class Reader:
 
     def _version(self, head: Head, commit: str) -> Version:
         what = f"checkpoint {commit[:10]} of {head.place.source}:{head.place.session_id}"
-        manifest = decode_manifest(self._object(f"{commit}:{MANIFEST}", what, MANIFEST_BYTES), what)
+        manifest = decode_manifest(self._said(f"{commit}:{MANIFEST}", what, MANIFEST_BYTES), what)
         if refs.encode(manifest.session_id) != head.place.session or manifest.source != head.place.source:
             raise damaged(what)
         return Version(self, head.place, commit, manifest)
@@ -215,7 +215,7 @@ class Reader:
         found = [*version.manifest.files]
         what = f"the list of files of {version.manifest.session_id}"
         for page in range(min(version.manifest.listed, 1000)):
-            data = self._object(f"{version.commit}:{list_path(page)}", what, MANIFEST_BYTES)
+            data = self._said(f"{version.commit}:{list_path(page)}", what, MANIFEST_BYTES)
             listed: list[ArchivedFile] = decode(list[ArchivedFile], data, what)
             found += listed
         check(found, what)
@@ -226,7 +226,7 @@ class Reader:
         found: list[Line] = []
         position = 0
         for page in range(file.pages):
-            data = self._object(f"{version.commit}:{page_path(file.number, page)}", file.name, 1 << 16)
+            data = self._said(f"{version.commit}:{page_path(file.number, page)}", file.name, PAGE_BYTES)
             lines = decode_page(data, file.name)
             if not lines or (page < file.pages - 1 and len(lines) != LINES):
                 raise damaged(file.name)
@@ -259,17 +259,20 @@ class Reader:
                 before, digest = [], hashlib.sha256()
             for line in lines[len(before) :]:
                 digest.update(self._segment(version, file, line))
-        except (CopyMismatch, ArchiveTooNew):
+        except (CopyMismatch, ArchiveUnreadable):
             return None
         self._running[key] = lines, digest
         return digest.hexdigest()
 
     def _segment(self, version: Version, file: ArchivedFile, line: Line) -> bytes:
         blob = self._object(f"{version.commit}:{segment_path(line.segment)}", file.name, BLOB_BYTES)
-        return unpack(blob, line, file.name)
+        return unpack(blob, line, file.name, self._unseal)
+
+    def _said(self, name: str, what: str, at_most: int) -> bytes:
+        return opened(self._object(name, what, at_most), what, at_most, self._unseal)
 
     def _object(self, name: str, what: str, at_most: int) -> bytes:
         data = self._cache.read(name, at_most=at_most)
         if data is None:
             raise damaged(what)
-        return data if self._unseal is None else self._unseal(data)
+        return data

@@ -9,6 +9,11 @@ So an append adds segments and rewrites one page and the manifest.  A file's byt
 privacy gate; `root` is the root over them (see `vault.root`) and `exact` says that the gate took nothing
 out.  Everything read from a remote is hostile: what is not exactly this is `CopyMismatch`, and what a newer
 version wrote is `ArchiveTooNew`.
+
+Where it is encrypted, each blob is so by itself: a zstd frame within a file of age.  Packed first, as what is
+encrypted can be packed no more, neither here nor by git: manifest and pages are packed as well then.  A blob
+tells whether it is encrypted, so that a tree may hold both.  A segment's name is the hash of what is stored:
+it tells damage from a wrong key, and nothing of the text.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ import zstandard
 
 from sessionsync.errors import ArchiveTooNew, CopyMismatch
 from sessionsync.model import Context
+from sessionsync.privacy.seal import Unseal, is_sealed
 from sessionsync.vault.pack import Packer, dictionary
 
 SCHEMA = 1
@@ -34,6 +40,7 @@ LINES = 64
 # A segment holds at most so many bytes of a file; its blob stays below 1 MB also where they cannot be packed.
 SEGMENT_BYTES = 1_000_000
 BLOB_BYTES = 1024 * 1024
+PAGE_BYTES = 64 * 1024
 FILES = 100_000
 PAGES = 1_000_000
 
@@ -166,6 +173,9 @@ def name_of(blob: bytes) -> str:
 
 # --- reading
 
+# Opens nothing.
+_SHUT = Unseal(None)
+
 
 def decode(kind: Any, data: bytes, what: str) -> Any:
     """Read JSON of ours; CopyMismatch where it is none."""
@@ -219,18 +229,37 @@ def decode_page(data: bytes, what: str) -> list[Line]:
     return lines
 
 
-def unpack(blob: bytes, line: Line, what: str) -> bytes:
+def unpack(blob: bytes, line: Line, what: str, unseal: Unseal = _SHUT) -> bytes:
     """The bytes in a segment's blob.
 
     Raises:
+        ArchiveSealed: it is encrypted, and not for an identity that is here.
         ArchiveTooNew: it needs a dictionary that this version does not have.
         CopyMismatch: it is not what was stored.
     """
     if name_of(blob) != line.segment:
         raise damaged(what)
+    data = _unpacked(unseal(blob, what) if is_sealed(blob) else blob, line.length, what)
+    if len(data) != line.length:
+        raise damaged(what)
+    return data
+
+
+def opened(blob: bytes, what: str, at_most: int, unseal: Unseal) -> bytes:
+    """What a blob that is no segment holds: as it is, or packed and encrypted.
+
+    Raises:
+        ArchiveSealed: it is encrypted, and not for an identity that is here.
+        ArchiveTooNew: it needs a dictionary that this version does not have.
+        CopyMismatch: it is damaged, or would be longer.
+    """
+    return _unpacked(unseal(blob, what), at_most, what) if is_sealed(blob) else blob
+
+
+def _unpacked(frame: bytes, at_most: int, what: str) -> bytes:
     try:
-        said = zstandard.get_frame_parameters(blob)
-        if said.content_size != line.length:
+        said = zstandard.get_frame_parameters(frame)
+        if said.content_size > at_most:  # also where it is not said
             raise damaged(what)
         if said.dict_id not in {0, dictionary().dict_id()}:
             raise ArchiveTooNew(
@@ -238,7 +267,7 @@ def unpack(blob: bytes, line: Line, what: str) -> bytes:
                 hint="Update sessiond on this machine.",
             )
         known = dictionary() if said.dict_id else None
-        return zstandard.ZstdDecompressor(dict_data=known).decompress(blob)
+        return zstandard.ZstdDecompressor(dict_data=known).decompress(frame)
     except zstandard.ZstdError as problem:
         raise damaged(what) from problem
 
