@@ -14,6 +14,7 @@ SHIPPED = (
     "sessiond/share/systemd/sessiond.service.d/hardening.conf",
     "sessiond/share/systemd/sessiond.service.d/credential.conf",
     "sessiond/share/launchd/io.sessiond.daemon.plist",
+    "sessiond/share/sessiond.rules.yml",
     "sessionsync/vault/dictionary.zst-dict",
 )
 

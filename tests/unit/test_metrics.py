@@ -1,6 +1,5 @@
 """The metrics, as a scrape sees them."""
 
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -97,19 +96,13 @@ def test_every_label_set_is_there_from_the_start_at_0(metrics: Metrics) -> None:
     assert not [name for name, _ in found if "sync_lag" in name]
 
 
-def test_names_follow_the_rules(metrics: Metrics) -> None:
-    for entry in metrics.entries.values():
-        assert re.fullmatch(r"[a-z][a-z0-9_]*", entry.name)
-        assert not re.search(r"_(ms|millis|percent|kb|mb)$", entry.name)
-        assert entry.help.endswith(".") or entry.help.endswith("200.")
-        assert not entry.labels.keys() & {"session", "path", "repo", "repository", "message", "id"}
-        assert (entry.kind == "histogram") == bool(entry.buckets)
-    promtool = shutil.which("promtool")
-    if promtool is not None:
-        done = subprocess.run(
-            [promtool, "check", "metrics"], input=scrape(metrics), capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+def test_promtool_finds_nothing_to_say(metrics: Metrics) -> None:
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("no promtool (Debian: prometheus)")
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=scrape(metrics), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_openmetrics_for_who_asks(metrics: Metrics) -> None:
