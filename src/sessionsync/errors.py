@@ -33,6 +33,9 @@ The class decides what happens next, never the text.  Every error has a stable `
     │   ├── CopyIncomplete     there is one, but its bytes are damaged or not all there
     │   ├── ProjectElsewhere   its project is not on this machine
     │   └── NotConfirmed       a person is to be asked, and nobody is there
+    ├── NoteError              a note could not be made
+    │   ├── NoteExists         there is one of that name already
+    │   └── NoSuchNote         there is none about that
     ├── IndexBroken            the search index cannot be used: it is rebuilt
     ├── QueryInvalid           a search for nothing
     ├── RecordError            a comment is not a record of ours, or not a whole one
@@ -260,6 +263,25 @@ class NotConfirmed(RestoreError):
 
     code = "not_confirmed"
     exit_code = 5
+
+
+class NoteError(SessiondError):
+    """A note could not be made; what was there is as it was."""
+
+    code = "note_failed"
+
+
+class NoteExists(NoteError):
+    """There is a note of that name already."""
+
+    code = "note_exists"
+
+
+class NoSuchNote(NoteError):
+    """There is no note about that."""
+
+    code = "no_such_note"
+    exit_code = 4
 
 
 class IndexBroken(SessiondError):

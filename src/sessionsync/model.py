@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 KB = 1024
+ACTIVE_S = 1800.0
+"""A session that changed within so many seconds is active (spec: 30 minutes)."""
 
 
 class Tier(StrEnum):

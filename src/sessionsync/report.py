@@ -17,7 +17,7 @@ from sessionsync.catalog import Catalog, Checkpoint, Session
 from sessionsync.conflict import WAYS, Conflict, Conflicts
 from sessionsync.elsewhere import Version, Versions
 from sessionsync.errors import CopyMismatch, IssueLocked
-from sessionsync.model import Tier, rfc3339
+from sessionsync.model import ACTIVE_S, Tier, rfc3339
 from sessionsync.queue import Item, Lane, Queue, State
 from sessionsync.reliability.findings import Finding, Severity
 from sessionsync.reliability.score import TALLIES, Figures
@@ -28,8 +28,6 @@ from sessionsync.store import Store
 
 Json = dict[str, Any]
 
-# A session is active for so long after its last change.
-ACTIVE_S = 1800.0
 # One checkpoint holds at most so long of changes (capture makes one then at the latest), where it does not
 # say since when.
 CHECKPOINT_SPAN_S = 600.0

@@ -5,7 +5,8 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionsync.sources.note_reading import _SECTIONS, plain, read, state_of
+from sessionsync.sources.note_reading import plain, read
+from sessionsync.sources.note_terms import SECTIONS, state_of
 from tests.unit.test_note_reading import summary
 
 WORD = st.text(string.ascii_lowercase, min_size=2, max_size=8).filter(
@@ -15,7 +16,7 @@ ITEM = st.lists(WORD, min_size=1, max_size=5).map(" ".join)
 MARKDOWN = st.text("#*-_>`~|[]()<!&\\ \n\t1.ax:✅é\r\0", max_size=300)
 HEADED = st.fixed_dictionaries(
     {
-        "name": st.sampled_from(sorted(_SECTIONS)),
+        "name": st.sampled_from(sorted(SECTIONS)),
         "depth": st.integers(1, 6),
         "items": st.lists(ITEM, max_size=4),
         "mark": st.sampled_from(["- ", "* ", "1. ", "- [ ] "]),
@@ -60,7 +61,7 @@ def test_each_section_has_what_stands_below_it(
     for section in sections:
         name, items = str(section["name"]), section["items"]
         assert isinstance(items, list)
-        title = data.draw(st.sampled_from(_SECTIONS[name].split("|")))
+        title = data.draw(st.sampled_from(SECTIONS[name].split("|")))
         text += f"{'#' * int(str(section['depth']))} {title.title()}\n\n"
         text += "".join(f"{section['mark']}{item}\n" for item in items) + "\n"
         said.setdefault(name, []).extend(items)

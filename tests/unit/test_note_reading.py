@@ -7,7 +7,8 @@ import pytest
 
 from sessionsync.model import Found, Ref, Role, SessionFile, Summary
 from sessionsync.sources import note_reading
-from sessionsync.sources.note_reading import Note, read, state_of
+from sessionsync.sources.note_reading import Note, read
+from sessionsync.sources.note_terms import state_of
 from sessionsync.sources.notes import take_note
 from tests.conftest import samples
 

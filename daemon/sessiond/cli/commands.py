@@ -588,6 +588,88 @@ def privacy_scan(context: click.Context, *, session: str | None, pushed: bool, a
     context.exit(5 if answer["failed"] else 0)
 
 
+@sessiond.group(
+    short_help="Notes beside the work: begin, check, read them.",
+    epilog=example("sessiond note new 'add a cache'", "sessiond note lint"),
+)
+def note() -> None:
+    """Notes beside the work, in a project's .claude/sessions: begin, check and read them."""
+
+
+def in_project(function: Function) -> Function:
+    """The option that says which project's notes are meant."""
+    return click.option(
+        "--project",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        default=".",
+        help="The project's folder, where it is not this one.",
+    )(function)
+
+
+@note.command(
+    "new",
+    short_help="Begin a note of today about a topic.",
+    epilog=example("sessiond note new 'add a cache'", "sessiond note new 'cart is empty' --kind bug"),
+)
+@click.argument("topic")
+@click.option(
+    "--kind",
+    type=click.Choice(["feature", "bug", "refactor"]),
+    default="feature",
+    show_default=True,
+    help="What the template asks for.",
+)
+@in_project
+@as_json
+def note_new(*, topic: str, kind: str, project: Path, as_json: bool) -> None:
+    """Begin a note of today about a topic, linked to the session that is active here and to the note before.
+
+    It lies in .claude/sessions/YYYY-MM-DD-topic.tmp; one that is there already stays as it is.
+    """
+    from sessiond.cli import noting  # noqa: PLC0415 - only for this
+
+    noting.new(topic, kind=kind, project=project, as_json=as_json)
+
+
+@note.command(
+    "lint",
+    short_help="What keeps the next reader from going on.",
+    epilog=example("sessiond note lint", "sessiond note lint .claude/sessions/2026-01-31-cache.tmp"),
+)
+@click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@in_project
+@as_json
+@click.pass_context
+def note_lint(context: click.Context, *, file: Path | None, project: Path, as_json: bool) -> None:
+    """Check a note, or all of this project: status, dates, reasons, the order of the next steps.
+
+    Of each problem it says where, why, and how to mend it.  Exit code 1 where something is wrong; hints alone
+    are none.
+    """
+    from sessiond.cli import noting  # noqa: PLC0415 - only for this
+
+    context.exit(noting.lint(file, project=project, as_json=as_json))
+
+
+@note.command(
+    "show",
+    short_help="A topic's notes as one story, the oldest first.",
+    epilog=example("sessiond note show", "sessiond note show 'add a cache'"),
+)
+@click.argument("topic", required=False, default="")
+@in_project
+@as_json
+def note_show(*, topic: str, project: Path, as_json: bool) -> None:
+    """Tell a topic's notes as one story: what worked, what failed, what was decided, and what is open.
+
+    Notes that name each other, or the same issue, as their thread belong to it; so do copies of notes that
+    were deleted.  Without a topic it is that of the newest note.
+    """
+    from sessiond.cli import noting  # noqa: PLC0415 - only for this
+
+    noting.show(topic, project=project, as_json=as_json)
+
+
 @sessiond.group(epilog=example("sessiond ctl status", "sessiond ctl sync --wait"))
 def ctl() -> None:
     """Look at the running daemon, and tell it what to do."""

@@ -20,13 +20,13 @@ it cannot take longer than a moment.
 from __future__ import annotations
 
 import codecs
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
+from sessionsync.sources.note_terms import TIMES, field_of, reference, says, section_of, state_of
 from sessionsync.sources.objects import moment
 from sessionsync.sources.prose import TEXT_CHARS, TITLE_CHARS, clip
 
@@ -44,58 +44,8 @@ BLOCKS = 400
 """What is kept of one section."""
 KEY_CHARS = 40
 
-_SECTIONS = {
-    "metadata": "metadata|session metadata|details",
-    "context": "context summary|context|summary|session summary|final session summary|overview"
-    "|session overview|what we are building|objective|background|current state|problem|problem statement",
-    "known": "what we know|what we have learned|key findings|key finding|findings|root cause"
-    "|root cause analysis|key learnings|lessons learned",
-    "worked": "successful approaches|what worked|what works|what we tried successful|solution|solutions"
-    "|the fix|key accomplishments|completed|what was completed|issues fixed",
-    "failed": "failed approaches|what did not work|what didnt work|what failed|what does not work"
-    "|what we tried failed|what did not work and why|dead ends",
-    "untried": "not yet attempted|not yet tried|what has not been tried yet|what we havent tried yet"
-    "|what we have not tried yet|untried|ideas",
-    "next": "next steps|next step|exact next step|whats next|what is next|notes for next session"
-    "|next session|remaining|remaining work|remaining tasks|todo|to do|todos|pending tasks",
-    "decisions": "technical decisions|technical decisions made|decisions|decision|decisions made"
-    "|key decisions|key decisions made|design decisions|architecture decisions|architectural decisions",
-    "issues": "known issues|issues|known problems|problems|risks|known risks|open issues",
-    "blockers": "dependencies blockers|dependencies and blockers|dependencies|blockers"
-    "|blockers open questions|blockers and open questions|blockers encountered|open questions",
-    "continuity": "session continuity|continuity|context to load|environment|how to continue",
-    "metrics": "session metrics|metrics|stats|statistics",
-    "progress": "current progress|progress|in progress|current status|current work",
-    "phase": "current phase|phase",
-    "status": "status|session status",
-    "tasks": "tasks|goals|goal|session goals",
-}
-_OF_TITLE = {title: name for name, titles in _SECTIONS.items() for title in titles.split("|")}
-_FIELDS = {
-    "created": "created|createdat|started|startedat|starttime|sessionstarted|begun",
-    "date": "date|sessiondate",
-    "updated": "updated|lastupdated|updatedat|lastmodified|lastsaved|lastactivity",
-    "ended": "ended|endedat|endtime|sessionended|completedat|finished",
-    "status": "status|sessionstatus|state",
-    "phase": "phase|currentphase",
-    "thread": "thread|threadlink|threadurl|threadid|sessionlink|link|discussion",
-    "issue": "issue|githubissue|issuenumber|issuelink|ticket",
-    "pr": "pr|pullrequest|prnumber|githubpr",
-    "branch": "branch|gitbranch",
-    "worktree": "worktree|cwd|workingdirectory|projectpath",
-    "title": "title|topic",
-}
-_OF_KEY = {key: name for name, keys in _FIELDS.items() for key in keys.split("|")}
-_TIMES = frozenset({"created", "date", "updated", "ended"})
 # Where a line `Key: value` is metadata and not somebody's sentence.
 _SAYING = frozenset({"", "metadata", "context", "status", "progress", "continuity"})
-_STATES = {
-    "in_progress": "in progress|inprogress|active|wip|ongoing|working|started|open|underway",
-    "completed": "completed|complete|done|finished|closed|resolved|merged|success",
-    "blocked": "blocked|stuck|waiting|on hold|paused|suspended",
-}
-_OF_STATE = {word: state for state, words in _STATES.items() for word in words.split("|")}
-_NOT = frozenset({"not", "no", "un", "never", "partially", "almost", "half"})
 _MARKS = frozenset("*_`[]<>&\\!~|")
 _BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -103,13 +53,32 @@ _BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 class Block(NamedTuple):
     """A piece of a section: a `text`, a `head` below the section's own, an `item` of an outermost list.
 
-    Of lists inside that one the items with a box are there, as `inner`.
-    `done` is what its box says, None without one; `text` is Markdown.
+    What stands in an item below its first words is `inner`.  `done` is what its box says, None without one;
+    `text` is Markdown; `line` is where it begins, `number` the item's own in a numbered list, else 0.
     """
 
     kind: str
     text: str
     done: bool | None = None
+    line: int = 0
+    number: int = 0
+
+
+class Heading(NamedTuple):
+    """A heading where it stands: lines count from 1, `section` is '' where nobody knows it."""
+
+    line: int
+    depth: int
+    title: str
+    section: str
+
+
+class Field(NamedTuple):
+    """A line of metadata where it stands: the name of the field, and its value as it is written."""
+
+    line: int
+    name: str
+    value: str
 
 
 @dataclass(slots=True)
@@ -122,6 +91,11 @@ class Note:
     sections: dict[str, list[Block]] = field(default_factory=dict)
     loose: list[Block] = field(default_factory=list)
     """What stands below headings that nobody knows."""
+    headings: list[Heading] = field(default_factory=list)
+    metadata: list[Field] = field(default_factory=list)
+    """Every field where it stands, also again, and also a time that is none; of them the first count."""
+    read_lines: int = 0
+    """How far it was read, where it is too long to be read whole; what is read of its end has no line."""
 
     def entries(self, name: str, *, joined: bool = False) -> list[str]:
         """What a section lists: its items, or its texts where it has none.
@@ -141,7 +115,7 @@ class Note:
         found: list[str] = []
         for name in names:
             done = {plain(block.text) for block in self.sections.get(name, []) if block.done}
-            found += [text for text in self.entries(name) if text not in done and _says(text)]
+            found += [text for text in self.entries(name) if text not in done and says(text)]
         return list(dict.fromkeys(found))
 
     def boxes(self) -> list[str]:
@@ -153,7 +127,7 @@ class Note:
         """A section's first words that are no metadata."""
         blocks = (block for block in self.sections.get(name, []) if block.kind in {"item", "text"})
         texts = (plain(block.text) for block in blocks)
-        return next((text for text in texts if text and not _key(text.partition(":")[0])), "")
+        return next((text for text in texts if text and not field_of(text.partition(":")[0])), "")
 
     def last(self, name: str) -> str:
         """What a section lists last: who reports progress adds to the end."""
@@ -179,11 +153,16 @@ class Note:
                     return at
         return ""
 
+    @property
+    def thread(self) -> str:
+        """What it names as its thread: the file of another note, an address, an issue; '' if nothing."""
+        return unquote(self.links.get("thread", "")) or self.fields.get("thread", "")
+
     def number(self, kind: str) -> tuple[int, str]:
         """The `issue` or `pr` the note names, and the repository that its address is of; 0 and '' if none."""
         for name in (kind, "thread"):
             for text in (self.links.get(name, ""), self.fields.get(name, "")):
-                number, repository, said = _reference(text)
+                number, repository, said = reference(text)
                 if number and said in {"", kind} and (said or name == kind):
                     return number, repository
         return 0, ""
@@ -192,14 +171,15 @@ class Note:
 def read(data: bytes) -> Note:
     """Read a note, whatever it is; binary data says nothing."""
     note = Note()
-    text = _text(data)
+    text = _text(note, data)
     if not text:
         return note
-    text = _front_matter(note, text)
+    text, first = _front_matter(note, text)
     lines = text.split("\n")
     if len(lines) > LINES:
+        note.read_lines = min(note.read_lines or LINES, first + LINES // 4 * 3)
         lines = [*lines[: LINES // 4 * 3], "", *lines[-LINES // 4 :]]
-    _Walk(note).over(_parser().parse("\n".join(lines)))
+    _Walk(note, first).over(_parser().parse("\n".join(lines)))
     return note
 
 
@@ -208,62 +188,56 @@ def plain(text: str, chars: int = TEXT_CHARS) -> str:
     return clip(_shown(text)[0], chars)
 
 
-def state_of(text: str) -> str:
-    """Return which of the three states a text means; '' where it means none of them.
-
-    >>> state_of("✅ **COMPLETED**")
-    'completed'
-    """
-    words = _words(text)[:6]
-    for at, word in enumerate(words):
-        if word in _NOT:
-            return ""
-        for said in (" ".join(words[at : at + 2]), word):
-            if said in _OF_STATE:
-                return _OF_STATE[said]
-    return ""
-
-
 class _Walk:
     """Goes over the blocks of a note once and puts each where it belongs."""
 
-    def __init__(self, note: Note) -> None:
+    def __init__(self, note: Note, first: int) -> None:
         self._note = note
+        self._first = first
+        self._line = first
         self._name = ""
         self._depth = 0
         self._blocks = note.loose
         self._lists = 0
         self._quotes = 0
+        self._number = 0
         self._row: list[str] = []
 
     def over(self, tokens: Sequence[Token]) -> None:
         opened = ""
         for token in tokens:
             kind = token.type
+            if token.map:
+                self._line = self._first + token.map[0]
             if kind in {"bullet_list_open", "ordered_list_open", "bullet_list_close", "ordered_list_close"}:
                 self._lists += token.nesting
             elif kind in {"blockquote_open", "blockquote_close"}:
                 self._quotes += token.nesting
+            elif kind == "list_item_open" and self._lists == 1:
+                self._number = int(token.info or 0)
+                opened = "item"
             elif kind == "tr_open":
                 self._row = []
             elif kind == "tr_close":
-                self._field(": ".join(self._row[:2]))
+                self._field(": ".join(self._row[:2]), self._line)
             elif kind == "inline":
                 if opened and not self._quotes:
                     self._inline(opened, token.content)
                 opened = ""
             else:
-                opened = self._opened(token) or (opened if kind == "paragraph_open" else "")
+                opened = (opened if kind == "paragraph_open" else "") or self._opened(token)
 
     def _opened(self, token: Token) -> str:
         """What begins here that has text of its own."""
         if token.type == "list_item_open":
-            return "item" if self._lists == 1 else "inner"
+            return "inner"
         if token.type == "heading_open":
             return token.tag if not self._lists else ""
         if token.type in {"th_open", "td_open"}:
             return "cell"
-        return "text" if token.type == "paragraph_open" and not self._lists else ""
+        if token.type == "paragraph_open":
+            return "inner" if self._lists else "text"
+        return ""
 
     def _inline(self, opened: str, text: str) -> None:
         text = text[:INLINE_CHARS]
@@ -273,23 +247,22 @@ class _Walk:
             case "item":
                 self._item(text)
             case "inner":
-                self._box(text)
+                self._inner(text)
             case "text":
                 if not self._alone(text):
-                    for line in text.split("\n"):
-                        self._field(line)
-                    self._put(Block("text", text))
+                    self._fields(text)
+                    self._put(Block("text", text, None, self._line))
             case _:
                 self._heading(int(opened[1:]), text)
 
     def _heading(self, depth: int, text: str) -> None:
-        lines = text.split("\n")
-        if len(lines) > 1:  # text above a row of dashes: somebody's metadata
-            for line in lines:
-                self._field(line)
+        if "\n" in text:  # text above a row of dashes: somebody's metadata
+            self._fields(text)
             return
         title = plain(text, TITLE_CHARS)
-        name = _named(title)
+        name = section_of(title)
+        if len(self._note.headings) < BLOCKS:
+            self._note.headings.append(Heading(self._line, depth, title, name))
         if depth == 1 and not self._note.title and not name:
             self._note.title = title
         if name or depth <= self._depth or not self._name:
@@ -299,14 +272,14 @@ class _Walk:
             if not self._note.title and not name and depth > 1:
                 self._note.title = title
         else:
-            self._put(Block("head", text))
+            self._put(Block("head", text, None, self._line))
 
     def _alone(self, text: str) -> bool:
         """Whether a paragraph is nothing but the bold name of a section, which some take for a heading."""
         line = text.strip()
         if not line.startswith("**") or "\n" in line or len(line) > KEY_CHARS * 2:
             return False
-        if not line.rstrip(": ").endswith("**") or not (name := _named(plain(line))):
+        if not line.rstrip(": ").endswith("**") or not (name := section_of(plain(line))):
             return False
         self._name, self._depth = name, 7
         self._blocks = self._note.sections.setdefault(name, [])
@@ -314,26 +287,28 @@ class _Walk:
 
     def _item(self, text: str) -> None:
         done, text = _ticked(text)
-        self._field(text.split("\n", 1)[0])
-        self._put(Block("item", text, done))
+        self._field(text.split("\n", 1)[0], self._line)
+        self._put(Block("item", text, done, self._line, self._number))
 
-    def _box(self, text: str) -> None:
-        """Of lists inside lists the boxes count, and they alone."""
+    def _inner(self, text: str) -> None:
         done, text = _ticked(text)
-        if done is not None:
-            self._put(Block("inner", text, done))
+        self._put(Block("inner", text, done, self._line))
 
     def _put(self, block: Block) -> None:
         if len(self._blocks) < BLOCKS:
             self._blocks.append(block)
 
-    def _field(self, line: str) -> None:
-        if self._name not in _SAYING or ":" not in line or len(self._note.fields) == len(_FIELDS):
+    def _fields(self, text: str) -> None:
+        for number, line in enumerate(text.split("\n")):
+            self._field(line, self._line + number)
+
+    def _field(self, line: str, number: int) -> None:
+        if self._name not in _SAYING or ":" not in line or len(self._note.metadata) == BLOCKS:
             return
-        if (key := line[: KEY_CHARS * 2].partition(":")[0]) and _key(key):
+        if (key := line[: KEY_CHARS * 2].partition(":")[0]) and field_of(key):
             shown, link = _shown(line)
             key, _, value = shown.partition(":")
-            _keep(self._note, _key(key), value, link)
+            _keep(self._note, Field(number, field_of(key), value), link)
 
 
 def _ticked(text: str) -> tuple[bool | None, str]:
@@ -345,9 +320,11 @@ def _ticked(text: str) -> tuple[bool | None, str]:
     return None, text
 
 
-def _keep(note: Note, name: str, value: str, link: str = "") -> None:
-    value = clip(value).strip("*_ ")
-    if name in _TIMES and not any(c.isdecimal() for c in value[:12]):
+def _keep(note: Note, said: Field, link: str = "") -> None:
+    name, value = said.name, clip(said.value).strip("*_ ")
+    if name:
+        note.metadata.append(said._replace(value=value))
+    if name in TIMES and not any(c.isdecimal() for c in value[:12]):
         return  # `**Updated**: the parser`
     if name and (value or link):
         note.fields.setdefault(name, value)
@@ -355,18 +332,20 @@ def _keep(note: Note, name: str, value: str, link: str = "") -> None:
             note.links.setdefault(name, link)
 
 
-def _front_matter(note: Note, text: str) -> str:
-    """Take `key: value` lines between two rows of dashes at the very beginning; returns what follows."""
-    if not text.startswith("---\n"):
-        return text
-    end = text.find("\n---\n", 3, 8192)
+def _front_matter(note: Note, text: str) -> tuple[str, int]:
+    """Take `key: value` lines between two rows of dashes at the very beginning.
+
+    Returns what follows, and the number of its first line.
+    """
+    end = text.find("\n---\n", 3, 8192) if text.startswith("---\n") else -1
     if end < 0:
-        return text
-    for line in text[4:end].split("\n"):
+        return text, 1
+    lines = text[4:end].split("\n")
+    for number, line in enumerate(lines, 2):
         key, colon, value = line.partition(":")
         if colon:
-            _keep(note, _key(key), value.strip().strip("\"'"))
-    return text[end + 5 :]
+            _keep(note, Field(number, field_of(key), value.strip().strip("\"'")))
+    return text[end + 5 :], len(lines) + 3
 
 
 def _joined(blocks: Sequence[Block]) -> Iterator[str]:
@@ -387,63 +366,12 @@ def _joined(blocks: Sequence[Block]) -> Iterator[str]:
         yield head
 
 
-def _named(title: str) -> str:
-    """The section that a heading begins, also after a number or before `(with evidence)`; '' if none."""
-    for text in (title, title.partition("(")[0]):
-        words = _words(text)
-        while words:
-            if name := _OF_TITLE.get(" ".join(words)):
-                return name
-            if not (words[0].isdigit() or words[0] in {"the", "our", "my"}):
-                break
-            words = words[1:]
-    return ""
-
-
-def _words(text: str) -> list[str]:
-    """The words of a text in lower case, without marks; `What We've Tried` is `what we tried`."""
-    text = unicodedata.normalize("NFKC", text[: TITLE_CHARS * 2]).casefold()
-    text = text.replace("\u2019", "'").replace("'ve ", " ").replace("'", "").replace("_", " ")
-    return "".join(c if c.isalnum() else " " for c in text).split()
-
-
-def _key(text: str) -> str:
-    return _OF_KEY.get("".join(_words(text)), "")
-
-
-def _says(text: str) -> bool:
-    words = _words(text)
-    return bool(words) and words[0] not in {"none", "nothing", "na"} and words != ["n", "a"]
-
-
-def _reference(text: str) -> tuple[int, str, str]:
-    """An issue's or pull request's number, its repository, and which of both an address says it is."""
-    for word in text.split():
-        word = word.strip("<>()[],.;")  # noqa: PLW2901 - the same word
-        if "://" in word:
-            try:
-                parts = urlsplit(word).path.strip("/").split("/")
-            except ValueError:
-                continue
-            if len(parts) > 3 and parts[2] in {"issues", "pull"} and _number(parts[3]):
-                kind = "issue" if parts[2] == "issues" else "pr"
-                return _number(parts[3]), f"{parts[0]}/{parts[1]}", kind
-            continue
-        repository, hash_, digits = word.rpartition("#")
-        if number := _number(digits if hash_ else word.upper().removeprefix("GH-")):
-            return number, repository if repository.count("/") == 1 else "", ""
-    return 0, "", ""
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
-
-
-def _text(data: bytes) -> str:
+def _text(note: Note, data: bytes) -> str:
     """A note's text with LF line ends: its beginning and its end where it is long; '' of what is binary."""
     head = data[: HEAD_BYTES + TAIL_BYTES]
     if len(data) > len(head):
         head = data[:HEAD_BYTES] + b"\n\n" + data[-TAIL_BYTES:].partition(b"\n")[2]
+        note.read_lines = data.count(b"\n", 0, HEAD_BYTES) or 1
     if head.startswith(_BOMS):
         text = data[: HEAD_BYTES + TAIL_BYTES].decode("utf-16", "replace")
     elif b"\0" in head[:4096]:

@@ -62,7 +62,7 @@ def take_note(summary: Summary, found: Found, data: bytes | None) -> None:
     """Bring `summary` up to date from a note's bytes; of one that is too large only its name is known."""
     note = note_reading.read(data or b"")
     critical = summary.critical
-    summary.title = _title(note) or clip(PurePosixPath(found.ref.session_id).stem, TITLE_CHARS)
+    summary.title = title_of(note) or clip(PurePosixPath(found.ref.session_id).stem, TITLE_CHARS)
     summary.cwd = summary.cwd or _worktree(note) or str(found.root)
     summary.status = note.status
     summary.started_at = note.time("created", "date") or summary.started_at
@@ -84,7 +84,7 @@ def take_note(summary: Summary, found: Found, data: bytes | None) -> None:
         summary.scratch[STAMP] = f"{note.status}\n{note.updated}"
 
 
-def _title(note: Note) -> str:
+def title_of(note: Note) -> str:
     """What the note calls itself, without the word `Session`; where that is but a day, its first task."""
     title = note.fields.get("title", "") or note.title
     word, colon, rest = title.partition(":")
