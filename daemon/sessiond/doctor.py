@@ -43,6 +43,7 @@ from sessionsync.errors import (
 from sessionsync.events import silent
 from sessionsync.paths import Paths, paths
 from sessionsync.reliability.indicators import INDICATORS
+from sessionsync.remote import access
 from sessionsync.remote.answers import Bounds, Repository
 from sessionsync.remote.archive.address import address_of
 from sessionsync.remote.archive.git import OLDEST, Git
@@ -481,17 +482,11 @@ def _repository(here: Here) -> Said:
     found = here.repository
     if not isinstance(found, Repository):
         return Said(OK, "Not asked.")
+    try:
+        access.check(found, allow_public=here.settings.github.allow_public)
+    except RemoteError as error:
+        return Said(FAILED, str(error), error.hint, error.code)
     name = found.full_name
-    if not found.private and not here.settings.github.allow_public:
-        return Said(
-            FAILED,
-            f"{name} is public: nothing is sent there.",
-            "Make it private, or set github.allow_public = true if this is meant.",
-        )
-    if found.archived or found.disabled:
-        return Said(FAILED, f"{name} is archived and takes no comments.", "Unarchive it.")
-    if not found.has_issues:
-        return Said(FAILED, f"Issues are turned off in {name}.", "Turn them on in its settings.")
     return Said(OK, f"{name} is {'private' if found.private else 'public, as is allowed'} and has issues.")
 
 
@@ -514,8 +509,9 @@ def _rights(here: Here) -> Said:
     if (ends := github.token_expires_at) is not None and ends - here.now < ENDS_SOON_S:
         days = max(0.0, (ends - here.now) / DAY_S)
         return Said(WARNING, f"The token ends in {days:.0f} days.", "Renew it before that.")
-    broad = scopes is not None and "repo" in scopes
-    return Said(OK, "It may read issues." + (" Its scope repo allows more than is needed." if broad else ""))
+    wide = access.beyond(scopes)
+    more = f" Its scopes ({wide}) allow more than is needed. {access.ENOUGH}" if wide else ""
+    return Said(OK, f"It may read issues.{more}")
 
 
 def _clock(here: Here) -> Said:

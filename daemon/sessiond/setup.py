@@ -22,10 +22,7 @@ from sessionsync.errors import (
     Limited,
     Missing,
     NotAllowed,
-    NotPermitted,
     RemoteError,
-    RepositoryMissing,
-    RepositoryPublic,
     ServerFailed,
     ServiceFailed,
     SessiondError,
@@ -33,6 +30,7 @@ from sessionsync.errors import (
     UsageError,
 )
 from sessionsync.paths import Paths, home
+from sessionsync.remote import access
 from sessionsync.remote.archive.address import address_of, web_of
 from sessionsync.remote.archive.git import Git
 from sessionsync.remote.archive.host import Host
@@ -48,6 +46,7 @@ SETTINGS = {
     "archive": "archive.url",
 }
 """What `Wish` calls a setting."""
+SAY_SO = "say --allow-public"
 PASSING = (Unreachable, ServerFailed, Limited)
 """Errors that say nothing about the repository: it is asked again by the daemon."""
 
@@ -257,17 +256,7 @@ def check_repository(config: Config, token: Token) -> str:
     with closing(github):
         found = github.repository()
         name = found.full_name
-        if not found.private and not config.github.allow_public:
-            raise RepositoryPublic(
-                f"The repository {name} is public: sessions would be readable by everyone.",
-                hint="Use a private repository, or say --allow-public if this is meant.",
-            )
-        if found.archived:
-            raise NotPermitted(f"The repository {name} is archived.", hint="Unarchive it.")
-        if not found.has_issues:
-            raise RepositoryMissing(
-                f"Issues are turned off in the repository {name}.", hint="Turn them on in its settings."
-            )
+        access.check(found, allow_public=config.github.allow_public, say_so=SAY_SO)
         github.check_issues()
         if number := config.github.issue:
             try:
@@ -298,11 +287,9 @@ def check_archive(config: Config, token: Token | None, environ: Mapping[str, str
         git = Git(address, environ, scratch, token=lambda: token.value if token is not None else "")
         git.check()
         host = Host(git)
-        if not config.github.allow_public and host.is_public():
-            raise RepositoryPublic(
-                f"The archive {address.url} is public: sessions would be readable by everyone.",
-                hint="Use a private repository, or say --allow-public if this is meant.",
-            )
+        if not config.github.allow_public:
+            what = f"The archive {address.url}"
+            access.check_visibility(what, public=host.is_public(), allow_public=False, say_so=SAY_SO)
         host.check_push(scratch / "check.git", time.time())
 
 

@@ -30,7 +30,6 @@ from sessionsync.errors import (
     Refused,
     RemoteError,
     RepositoryMissing,
-    RepositoryPublic,
     ServerFailed,
     SessiondError,
     TokenRefused,
@@ -42,6 +41,7 @@ from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.seal import INSTALL, Seal, is_sealed
 from sessionsync.push import RECHECK_S, Pause
 from sessionsync.queue import ARCHIVE, Item, Lane, Queue
+from sessionsync.remote import access
 from sessionsync.remote.archive import refs
 from sessionsync.remote.archive.address import Address
 from sessionsync.remote.archive.branch import Branches
@@ -269,7 +269,7 @@ class Archiving:
             return False
         if self.pause.until is not None and not self.pause.since <= self._now < self.pause.until:
             self.pause = None
-            self._checked_at = float("-inf")
+            self._checked_at = self._looked_at = float("-inf")
             self._emit("archive_resumed")
             return False
         return True
@@ -318,24 +318,24 @@ class Archiving:
             self._unlocked = True
         if self._host.make():
             self._begin_anew()
-        if not self._config.github.allow_public and self._is_public():
-            raise RepositoryPublic(
-                f"The archive {self.address.url} is public: sessions would be readable by everyone.",
-                hint="Use a private repository, or set github.allow_public = true if this is meant.",
-            )
-        self._checked_at = self._now
+        self._check_access()
 
-    def _is_public(self) -> bool:
+    def _check_access(self) -> None:
+        """See that not everyone can read it.
+
+        Raises:
+            RepositoryPublic: everyone can, and nobody said that this is meant.
+            NotPermitted: it takes nothing.
+        """
+        allow_public = self._config.github.allow_public
         github = self._github() if self.address.repo == self._config.github.repo else None
         if github is not None:
             with closing(github):
-                found = github.repository()
-            if found.archived:
-                raise NotPermitted(
-                    f"The repository {found.full_name} is archived and takes nothing.", hint="Unarchive it."
-                )
-            return not found.private
-        return self._host.is_public()
+                access.check(github.repository(), allow_public=allow_public, issues=False)
+        elif not allow_public:
+            what = f"The archive {self.address.url}"
+            access.check_visibility(what, public=self._host.is_public(), allow_public=False)
+        self._checked_at = self._now
 
     def _begin_anew(self) -> None:
         self._emit("archive_made", folder=str(self.address.folder))
@@ -545,6 +545,8 @@ class Archiving:
         branches = [branch for branch in self._ledger.branches() if branch.pushed]
         if not branches:
             return False
+        if not self._checked_at <= self._now < self._checked_at + LOOK_S:
+            self._check_access()
         if self._host.make():
             self._emit("archive_made", folder=str(self.address.folder))
         listed = self._host.refs(self._now)

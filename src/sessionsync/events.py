@@ -84,6 +84,7 @@ EVENTS: dict[str, str] = {
     "github_reached": "info",
     "repository_moved": "warning",
     "repository_checked": "debug",
+    "token_exceeded": "warning",
     "issue_created": "info",
     "issue_missed": "warning",
     "issue_filled": "info",

@@ -161,8 +161,10 @@ class Push:
             self._leased = False
         if self.reach.unreachable:
             return self._probe()
-        if self._held_back() or (item := self._queue.lease(now)) is None:
+        if self._held_back():
             return False
+        if (item := self._queue.lease(now)) is None:
+            return self._look()
         self._leased = True
         subject = self._name(item)
         self._emit(
@@ -192,7 +194,10 @@ class Push:
         return True
 
     def next_at(self, now: float) -> float | None:
-        """When `work` will next have something to do; None while only a person or an event can tell."""
+        """When `work` will next have something to send; None while only a person or an event can tell.
+
+        Its daily look at the repository waits for whoever calls it next.
+        """
         if (probe_in := self.reach.wait_s(now)) is not None:
             return now + probe_in
         at = self._queue.next_attempt_at(Lane.GITHUB)
@@ -222,6 +227,19 @@ class Push:
             self.issues.look_again()
             self._emit("push_resumed")
             return False
+        return True
+
+    def _look(self) -> bool:
+        """Nothing is to be sent: once a day, see that what was sent is where it may be."""
+        due_at = self.issues.look_due_at
+        if due_at is None or self.issues.now < due_at:
+            return False
+        try:
+            self.issues.look()
+        except RemoteError as error:
+            self.failed(error)
+        else:
+            self.reached()
         return True
 
     def _probe(self) -> bool:

@@ -8,13 +8,17 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from sessionsync.remote.github import GitHub
 from tests.archive import Elsewhere, Shipper, contents, refs_of, run_git, with_archive
 from tests.fakes.git_host import Fault, GitHost
+from tests.fakes.github import FakeGitHub
 from tests.rig import Home, Rig, append, line
 
 SID = "3f0c9f8a-0000-4000-8000-000000000001"
@@ -376,6 +380,55 @@ def test_without_git_it_says_what_to_install(rig: Rig, tmp_path: Path) -> None:
     assert "git" in failed["reason"]
     assert "Install git" in failed["hint"]
     shipper.close()
+
+
+def test_an_archive_that_becomes_public_while_nothing_is_said_is_noticed_within_a_day(
+    place: Home, host: GitHost, repo: Path
+) -> None:
+    """The repository is GitHub's, which says whether it is public."""
+    settings = with_archive(place.config(repo="o/r", api_url=host.base), "github")
+    with closing(Rig(place, settings=settings)) as rig, FakeGitHub() as gh:
+        gh.add_repo("o/r", private=True)
+        gh.token("T", login="me")
+        make = partial(
+            GitHub,
+            repo="o/r",
+            api_url=gh.url,
+            token=lambda: "T",
+            user_agent="sessiond/test",
+            wall=time.time,
+            monotonic=time.monotonic,
+            emit=rig.events,
+        )
+        with closing(Shipper(rig, token=lambda: TOKEN, github=make)) as shipper:
+            grow(rig, "one")
+            shipper.drain()
+            there = refs_of(repo)
+            assert there
+            gh.make_public("o/r")
+            for said in (
+                "",
+                "two",
+                "",
+                "three",
+            ):  # every look finds it so, whether something is to be sent or not
+                rig.now += 86_400
+                if said:
+                    grow(rig, said)
+                some_turns(shipper)
+                assert shipper.archiving.pause is not None
+                assert shipper.archiving.pause.code == "archive_repository_public"
+            assert refs_of(repo) == there
+            gh.make_public("o/r", public=False)
+            rig.now += 3600
+            some_turns(shipper)
+            assert shipper.archiving.pause is None
+            assert refs_of(repo) != there
+
+
+def some_turns(shipper: Shipper) -> None:
+    for _ in range(5):
+        shipper.step()
 
 
 def test_nothing_is_left_running(rig: Rig, shipper: Shipper) -> None:

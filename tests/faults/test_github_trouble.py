@@ -315,6 +315,76 @@ def test_a_repository_that_becomes_public_gets_nothing_after_an_hour(desk: Desk,
     desk.check_all_arrived()
 
 
+def test_a_repository_that_becomes_public_while_nothing_is_said_is_noticed_within_a_day(
+    desk: Desk, gh: FakeGitHub
+) -> None:
+    desk.say("before")
+    desk.go(60)
+    gh.make_public("o/r")
+    gh.forget_requests()
+    desk.rig.now += 23 * HOUR
+    desk.go(60)
+    assert gh.requests() == []  # nothing to say, nothing to ask
+    desk.connect()  # a restart begins no other day
+    desk.rig.now += HOUR
+    desk.go(60)
+    assert desk.paused()[0] == "github_repository_public"
+    desk.go(HOUR)
+    assert desk.paused()[0] == "github_repository_public"
+    assert gh.requests(writes=True) == []
+    gh.make_public("o/r", public=False)
+    desk.rig.now += HOUR
+    desk.go(60)
+    assert desk.line.push.pause is None
+    assert len(gh.requests()) < 40
+
+
+def test_a_token_that_loses_its_right_while_nothing_is_said_is_noticed_within_a_day(
+    desk: Desk, gh: FakeGitHub
+) -> None:
+    desk.say("before")
+    desk.go(60)
+    effects = gh.effects()
+    gh.permit("T", {"metadata": "read", "issues": "read"})
+    desk.rig.now += 25 * HOUR
+    desk.go(60)
+    assert desk.paused()[0] == "github_not_permitted"
+    gh.permit("T", {"metadata": "read", "issues": "write"})
+    desk.rig.now += HOUR
+    desk.go(60)
+    assert desk.line.push.pause is None
+    assert gh.effects() == effects  # to ask was to change nothing
+
+
+def test_a_daily_look_that_comes_to_nothing_is_made_again_without_haste(desk: Desk, gh: FakeGitHub) -> None:
+    desk.say("before")
+    desk.go(60)
+    gh.fault(rule("status", status=500, times=2))
+    gh.forget_requests()
+    desk.rig.now += 25 * HOUR
+    for _ in range(10):
+        desk.go(1.0)
+    assert len(gh.requests()) == 1
+    desk.rig.now += HOUR
+    desk.go(60)
+    desk.rig.now += HOUR
+    desk.go(60)
+    assert len(gh.requests()) <= 5
+    assert not desk.line.push.reach.unreachable
+
+
+def test_that_a_token_may_do_more_than_is_needed_is_said_once(desk: Desk, gh: FakeGitHub) -> None:
+    gh.token("T", login="me", kind="classic")
+    for _ in range(3):
+        desk.say("hello")
+        desk.go(2 * HOUR)
+        desk.connect()
+    desk.check_all_arrived()
+    (told,) = desk.rig.events.named("token_exceeded")
+    assert told["scopes"] == "repo"
+    assert "fine-grained" in told["hint"]
+
+
 # --- the issue
 
 

@@ -261,7 +261,7 @@ Trouble = Callable[[FakeGitHub], object]
         ("repository", FAILED, "archived", lambda github: github.archive_repo("o/r")),
         ("repository", FAILED, "turned off", lambda github: github.enable_issues("o/r", on=False)),
         ("rights", OK, "read issues", lambda github: None),
-        ("rights", OK, "scope repo", lambda github: github.token("T0KEN", kind="classic")),
+        ("rights", OK, "scopes (repo)", lambda github: github.token("T0KEN", kind="classic")),
         ("rights", WARNING, "only read", lambda github: github.set_role("o/r", "me", "read")),
         ("rights", FAILED, "", lambda github: github.permit("T0KEN", {"metadata": "read"})),
         ("clock", OK, "agree", lambda github: None),

@@ -20,7 +20,8 @@ from sessionsync.errors import (
 )
 from sessionsync.remote.archive import refs
 from sessionsync.remote.archive.address import Address, address_of, public_face
-from sessionsync.remote.archive.git import Done, failure, refusal
+from sessionsync.remote.archive.git import Done, Git, failure, refusal
+from sessionsync.remote.archive.host import Host
 
 
 def config(url: str, repo: str = "o/r", api: str = "https://api.github.com") -> Config:
@@ -138,3 +139,34 @@ def test_an_id_that_is_too_long_for_a_file_is_cut_and_still_its_own() -> None:
     assert refs.encode(one) != refs.encode(two)
     assert len(refs.encode(one)) <= refs.LONGEST
     assert refs.parse(refs.place("note", one, "0a1b2c3d").ref) == refs.place("note", one, "0a1b2c3d")
+
+
+HTTPS, SSH = "https://git.example/o/r.git", "git@git.example:o/r.git"
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "said", "is_public"),
+    [
+        (HTTPS, 0, "", True),
+        (HTTPS, 2, "", True),
+        (HTTPS, 128, "fatal: could not read Username for 'https://git.example'", False),
+        (HTTPS, 128, "fatal: repository 'https://git.example/o/r.git/' not found", False),
+        (HTTPS, 128, "fatal: unable to access '…': Could not resolve host: git.example", None),
+        (HTTPS, 128, "fatal: unable to access '…': The requested URL returned error: 502", None),
+        (SSH, 0, "", True),
+        (SSH, 128, "fatal: unable to access '…': Failed to connect to git.example port 443", False),
+    ],
+)
+def test_where_nobody_can_tell_whether_everyone_could_read_it_nothing_is_pushed(
+    tmp_path: Path, url: str, code: int, said: str, is_public: bool | None
+) -> None:
+    git = tmp_path / "bin" / "git"
+    git.parent.mkdir()
+    git.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit {code}\n')
+    git.chmod(0o755)
+    host = Host(Git(Address(url), {"PATH": str(git.parent)}, tmp_path))
+    if is_public is None:
+        with pytest.raises((Unreachable, ServerFailed)):
+            host.is_public()
+    else:
+        assert host.is_public() is is_public

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import msgspec
 
 from sessionsync.config import Github
-from sessionsync.errors import Lagging, Missing, NotPermitted, RepositoryMissing, RepositoryPublic
+from sessionsync.errors import Lagging, Missing, NotPermitted
 from sessionsync.events import Emit
 from sessionsync.model import rfc3339
 from sessionsync.privacy.gate import ClearedText, Gate
-from sessionsync.remote import comments
+from sessionsync.remote import access, comments
 from sessionsync.remote.authors import ACTIONS, Trusted
 from sessionsync.remote.github import Comment, GitHub, Repository
 from sessionsync.remote.pace import Pace
@@ -26,6 +26,9 @@ from sessionsync.remote.placements import Held, Placement, Placements, Sent
 LABEL = "sessiond"
 # A repository's visibility and state are looked at this often, and with each new issue.
 REPOSITORY_CHECK_S = 3600.0
+# Also where nothing is sent: what is there already can be read by everyone once it is public.
+DAILY_S = 86_400.0
+LOOK_AGAIN_S = 300.0
 # An issue that was asked for without an answer may be missing from a list for so long.
 ISSUE_LAG_S = 60.0
 # A listing of changes that has become this long is cut at its old end.
@@ -82,6 +85,9 @@ class Issues:
         self._repository: Repository | None = None
         self._checked_at = 0.0
         self._asked_login = False
+        self._last_look = f"looked_at {settings.repo.lower()}"
+        looked_at = self._store.meta(self._last_look)
+        self._looked_at = float(looked_at) if looked_at else None
         self.login = self._store.meta("login")
 
     def turn(self, *, creates: bool = False) -> Steps:
@@ -95,7 +101,7 @@ class Issues:
     # --- the repository
 
     def repository(self, *, anew: bool = False) -> Repository:
-        """The repository, looked at hourly and before each new issue.
+        """The repository, looked at hourly while something is sent, and before each new issue.
 
         Raises:
             RepositoryPublic: it is public, and nobody said that this is meant.
@@ -113,33 +119,49 @@ class Issues:
                 hint="If this is meant, remove the state file: sessions go to the new one from then on.",
             )
         self._emit("repository_checked", private=found.private, archived=found.archived)
-        name = found.full_name
-        if not found.private and not self._settings.allow_public:
-            raise RepositoryPublic(
-                f"The repository {name} is public: sessions would be readable by everyone.",
-                hint="Use a private repository, or set github.allow_public = true if this is meant.",
-            )
-        if found.archived:
-            raise NotPermitted(
-                f"The repository {name} is archived and takes no comments.", hint="Unarchive it."
-            )
-        if not found.has_issues:
-            raise RepositoryMissing(
-                f"Issues are turned off in the repository {name}.", hint="Turn them on in its settings."
-            )
+        access.check(found, allow_public=self._settings.allow_public)
+        self._mention(access.beyond(self.github.token_scopes))
         self._repository, self._checked_at = found, self.now
+        self._looked_at = self.now
+        self._store.set_meta(self._last_look, repr(self.now))
         if not self._asked_login:  # the token may be somebody else's by now
             self.learn_login(self.github.login() or "")
             self._asked_login = True
         return found
+
+    @property
+    def look_due_at(self) -> float | None:
+        """When the repository is looked at although nothing is to be sent; None before it ever was."""
+        if self._looked_at is None:
+            return None
+        # a clock set back does not prolong it
+        return self.now if self._looked_at > self.now else self._looked_at + DAILY_S
+
+    def look(self) -> None:
+        """See that sessions may still be there, and that the token may still write.
+
+        Raises:
+            RemoteError: what `repository` raises; NotPermitted also where the token may not write.
+        """
+        self._looked_at = self.now - DAILY_S + LOOK_AGAIN_S  # should this one come to nothing
+        self.repository(anew=True)
+        self.github.check_issues()
+
+    def _mention(self, scopes: str) -> None:
+        """Say once that the token may do more than is needed."""
+        if scopes and scopes != self._store.meta("scopes"):
+            self._store.set_meta("scopes", scopes)
+            self._emit("token_exceeded", scopes=scopes, hint=access.ENOUGH)
 
     def known_repository(self) -> Repository:
         """The repository as it was last seen: enough for reading."""
         return self._repository or self.repository()
 
     def look_again(self, *, forget: bool = False) -> None:
-        """Look at the repository at its next use; `forget` what was seen, as it is not to be relied on."""
+        """Look at the repository soon; `forget` what was seen, as it is not to be relied on."""
         self._checked_at = 0.0
+        if self._looked_at is not None:
+            self._looked_at = 0.0
         if forget:
             self._repository = None
 

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sessionsync.errors import GitFailed, NotPermitted, RemoteError, RepositoryMissing
+from sessionsync.errors import (
+    GitFailed,
+    NotPermitted,
+    RepositoryMissing,
+    ServerFailed,
+    TokenRefused,
+    Unreachable,
+)
 from sessionsync.remote.archive.address import public_face
 from sessionsync.remote.archive.git import QUICK_S, Git, failure
 from sessionsync.remote.archive.refs import OBJECT, PREFIX
@@ -126,7 +133,11 @@ class Host:
             raise NotPermitted(f"The archive refuses pushes: {told[ref].summary}")
 
     def is_public(self) -> bool:
-        """Whether it can be read without a login by who is not on this machine."""
+        """Whether it can be read without a login by who is not on this machine.
+
+        Raises:
+            RemoteError: nobody can tell now, and so nothing should be pushed.
+        """
         if not (face := public_face(self.address)):
             return False
         try:
@@ -137,11 +148,15 @@ class Host:
                 limit_s=QUICK_S,
                 silent_s=QUICK_S / 2,
             )
-        except GitFailed:
-            raise
-        except RemoteError:
+            if done.code in {0, 2}:  # 2: it answered, and has no such ref
+                return True
+            raise failure(done, "Whether everyone can read the archive cannot be seen", 0.0, self.address)
+        except (TokenRefused, NotPermitted, RepositoryMissing):
             return False
-        return done.code in {0, 2}  # 2: it answered, and has no such ref
+        except (Unreachable, ServerFailed):
+            if self.address.origin:
+                raise
+            return False  # what is reached with ssh need not be on the web at all
 
     def fetch(
         self,
