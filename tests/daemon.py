@@ -23,10 +23,11 @@ class Daemon:
     """A daemon whose home, agent and backups are folders below `folder`.
 
     `settings` are variables `SESSIOND_<SECTION>_<KEY>`; nothing of the caller's environment is passed on
-    but PATH.  `before` is what goes before the command, as to give up rights.
+    but PATH.  `before` is what goes before the command, as to give up rights; `program` is the command.
     """
 
     before: tuple[str, ...] = ()
+    program: tuple[str, ...] = (sys.executable, "-m", "sessiond")
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
@@ -84,7 +85,7 @@ class Daemon:
     def launch(self) -> None:
         """Start it and wait for nothing."""
         self._process = subprocess.Popen(
-            [*self.before, sys.executable, "-m", "sessiond", "run"],
+            [*self.before, *self.program, "run"],
             env=self.environ,
             cwd=self.home,
             stdin=subprocess.DEVNULL,

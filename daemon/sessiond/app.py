@@ -30,6 +30,7 @@ from sessiond.schedule import Job, Schedule
 from sessiond.server import Server
 from sessiond.spool import Spool
 from sessiond.standing import standing
+from sessiond.upgrade import Upgrade, become
 from sessiond.upkeeping import BYTES_PER_S, UpkeepLoop, upkeep_of
 from sessiond.verbs import Verbs
 from sessiond.watcher import Watcher
@@ -60,6 +61,8 @@ STUCK_S = 120.0
 BEAT_S = 30.0
 # What the first scan may take to begin before the daemon calls itself ready all the same.
 BEGINS_S = 60.0
+# What a daemon that takes over may take to be ready; a state of an older version is brought up to date.
+BEGINS_ANEW_S = 900.0
 # What a push may still take after SIGTERM, of the 10 s in which the process ends.
 PUSH_ENDS_S = 3.0
 LOOP_ENDS_S = 5.0
@@ -79,6 +82,8 @@ class App:
         self.started_at = time.time()
         self.findings = Findings()
         self.exit_code = 0
+        self.gives_way = False
+        """Whether it ends for the program that was installed in its place."""
         self.port: int | None = None
         self.engine: Engine
         self.modes: Modes
@@ -89,6 +94,7 @@ class App:
         self.upkeep: UpkeepLoop
         self.books: Bookkeeping
         self.health: HealthLoop
+        self.upgrade = Upgrade(environ, self.findings, self.emit, self.give_way)
         self._ends = ExitStack()
         self._ending = False
         self._clean = False
@@ -183,7 +189,12 @@ class App:
             self._read_metrics()
             listener = undo.enter_context(process.bound(self.paths.socket))
             listener.refused = lambda uid: self.emit("stranger_refused", uid=uid)
-            control = Control(self.verbs.table(), self.emit, self._observe("ctl_request_duration_seconds"))
+            control = Control(
+                self.verbs.table(),
+                self.emit,
+                self._observe("ctl_request_duration_seconds"),
+                other_version=lambda: self.schedule.soon("supervise"),
+            )
             server = Server(control, listener, threads=8, name="control")
             listener.listen(64)
             server.start()
@@ -226,7 +237,8 @@ class App:
 
     def stop(self) -> None:
         """Take everything down in reverse; what is captured is committed."""
-        self.notify.stopping()
+        if not self.gives_way:
+            self.notify.stopping()
         self._clean = self.exit_code == 0  # what ends by an error is down until it runs again
         self.emit("daemon_stopped", seconds=round(time.time() - self.started_at, 1))
         self._ends.close()
@@ -302,7 +314,7 @@ class App:
     # --- supervision
 
     def supervise(self) -> None:
-        """Replace a dead watcher; look again at what could not be read; let no event wait for long."""
+        """Replace a dead watcher; look again at what could not be read; see whether this program still is."""
         regained = [path for path in self.engine.capture.unreadable() if can_read(path)]
         if not self.watcher.alive():
             self.emit("watcher_restarted")
@@ -312,7 +324,8 @@ class App:
         elif regained:
             self.capture.want_rescan("readable")
         with suppress(StoreError):  # a full disk is said where it hurts
-            self.engine.store.write_events()
+            self.engine.store.write_events()  # none waits for long
+        self.upgrade.look()
 
     def beat(self) -> None:
         """Tell the service manager that every loop turns, and what a person should know.
@@ -452,11 +465,16 @@ class App:
         """Wait for a signal: SIGTERM and SIGINT end the daemon, SIGHUP reloads its settings.
 
         The signals are blocked in every thread and taken here, one after the other: no handler runs
-        in the middle of anything.
+        in the middle of anything.  SIGUSR1 is `give_way`'s.
         """
         while not self._ending:
-            if signal.sigwait(SIGNALS) != signal.SIGHUP:
-                return
+            match signal.sigwait(SIGNALS):
+                case signal.SIGTERM | signal.SIGINT:
+                    return
+                case signal.SIGUSR1 if self.gives_way:
+                    return
+                case signal.SIGUSR1:
+                    continue
             try:
                 self.reload()
             except ConfigError:
@@ -468,10 +486,21 @@ class App:
         self._ending = True
         os.kill(os.getpid(), signal.SIGTERM)
 
+    def give_way(self, said: str) -> None:
+        """End for the program that was installed in place of this one, from any thread.
+
+        By a signal of its own: a SIGTERM that comes meanwhile waits for the other program, and ends that.
+        """
+        self.emit("daemon_replaced", version=__version__, by=said)
+        self.notify.replacing("Another version was installed: it takes over.", BEGINS_ANEW_S)
+        self.gives_way = True
+        os.kill(os.getpid(), signal.SIGUSR1)
+
 
 # Another daemon runs, another user's state, wrong settings: to start again would change nothing.
 FOR_A_PERSON = (75, 77, 78)
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+INTERNAL = 70
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 def run(environ: Mapping[str, str], *, debug: bool = False) -> int:
@@ -482,7 +511,7 @@ def run(environ: Mapping[str, str], *, debug: bool = False) -> int:
     where = paths(environ)
     notify = Notify(environ)
     try:
-        return _run(environ, where, notify, debug=debug)
+        code = _run(environ, where, notify, debug=debug)
     except SessiondError as error:
         notify.status(f"{str(error).rstrip('.')}. {error.hint}")
         # launchd starts anew whatever failed, and this would fail again
@@ -490,9 +519,17 @@ def run(environ: Mapping[str, str], *, debug: bool = False) -> int:
             sys.stderr.write(f"sessiond: {error.code}: {error}\n{error.hint}\n")
             return 0
         raise
+    if code is not None:
+        return code
+    try:
+        become(environ)
+    except OSError as error:  # its files have changed again: a start by the service manager finds them
+        notify.status(f"The version that was installed cannot be run: {error}.")
+        return INTERNAL
 
 
-def _run(environ: Mapping[str, str], where: Paths, notify: Notify, *, debug: bool) -> int:
+def _run(environ: Mapping[str, str], where: Paths, notify: Notify, *, debug: bool) -> int | None:
+    """Run it; the exit code, None where the program that was installed is to take over."""
     config = load(environ, where.config_file)
     process.own(where.state_dir)
     with process.hold(where.lock):
@@ -511,6 +548,6 @@ def _run(environ: Mapping[str, str], where: Paths, notify: Notify, *, debug: boo
                 app.wait()
             finally:
                 app.stop()
-            return app.exit_code
+            return None if app.gives_way else app.exit_code
         finally:
             log.close()

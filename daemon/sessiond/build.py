@@ -58,6 +58,14 @@ def libraries() -> dict[str, str]:
     return found
 
 
+def missing() -> list[str]:
+    """The libraries that sessiond needs and that are not installed here, as far as that can be told."""
+    try:
+        return [name for name, version in libraries().items() if version == "missing"]
+    except metadata.PackageNotFoundError:
+        return []
+
+
 def described() -> str:
     """What `sessiond --version` prints."""
     built = commit()

@@ -18,6 +18,8 @@ from sessionsync.errors import ConfigError, DaemonError, DaemonNotRunning, Daemo
 
 ANSWER_S = 30.0
 BLOCK_BYTES = 64 * 1024
+VERSION = f"Sessiond-Version: {__version__}\r\n"
+"""Which command asks: a daemon of another version looks whether it was upgraded."""
 
 
 def request(
@@ -95,15 +97,13 @@ def _head(verb: str, params: Mapping[str, Any], *, acts: bool) -> bytes:
     target = f"/v1/{verb}"
     if acts:
         body = json.dumps(params).encode()
-        head = (
-            f"POST {target} HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        return head.encode() + body
+        kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        return f"POST {target} HTTP/1.0\r\n{VERSION}{kind}\r\n".encode() + body
     if params:
         from urllib.parse import urlencode  # noqa: PLC0415 - most questions have none
 
         target += "?" + urlencode({key: _text(value) for key, value in params.items()})
-    return f"GET {target} HTTP/1.0\r\n\r\n".encode()
+    return f"GET {target} HTTP/1.0\r\n{VERSION}\r\n".encode()
 
 
 def _text(value: object) -> str:
@@ -159,7 +159,10 @@ def other_version(theirs: str) -> str:
     """What to say where the daemon is not of this command's version; '' where it is, or does not tell."""
     if theirs in {"", __version__}:
         return ""
-    return f"The daemon is version {theirs}, this command {__version__}: start the daemon again."
+    return (
+        f"The daemon is version {theirs}, this command {__version__}: after an upgrade it follows by itself, "
+        "else start it again."
+    )
 
 
 def _ended(path: Path) -> DaemonNotRunning:

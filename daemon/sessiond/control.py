@@ -42,14 +42,20 @@ class Verb(NamedTuple):
 
 
 class Control:
-    """The WSGI application; `observe(verb, seconds)` measures each answer."""
+    """The WSGI application; `observe(verb, seconds)` measures each answer.
+
+    `other_version` is told when a command of another version asks: there may have been an upgrade.
+    """
 
     def __init__(
         self,
         verbs: Mapping[str, Verb],
         emit: Emit,
         observe: Callable[[str, float], None] = unobserved,
+        *,
+        other_version: Callable[[], None] = lambda: None,
     ) -> None:
+        self._other_version = other_version
         self._verbs = verbs
         self._emit = emit
         self._observe = observe
@@ -58,6 +64,8 @@ class Control:
         """Answer one request."""
         started = time.monotonic()
         verb: Verb | None = None
+        if environ.get("HTTP_SESSIOND_VERSION", __version__) != __version__:
+            self._other_version()
         try:
             verb = self._verb(environ)
             answer = self._answer(verb, environ)

@@ -177,8 +177,7 @@ class Here:
 def _version(here: Here) -> Said:
     built = build.commit()
     ours = f"sessiond {__version__}" + (f", commit {built}" if built else "")
-    missing = [name for name, version in _libraries().items() if version == "missing"]
-    if missing:
+    if missing := build.missing():
         return Said(FAILED, f"{ours}: not installed: {', '.join(missing)}.", "Install sessiond again.")
     if here.daemon is not None and here.daemon["version"] != __version__:
         return Said(
@@ -187,15 +186,6 @@ def _version(here: Here) -> Said:
             "Restart the daemon: sessiond service stop, then sessiond service start.",
         )
     return Said(OK, f"{ours}.")
-
-
-def _libraries() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError  # noqa: PLC0415 - only here
-
-    try:
-        return build.libraries()
-    except PackageNotFoundError:
-        return {}
 
 
 def _python(_here: Here) -> Said:
@@ -325,9 +315,7 @@ def _state(here: Here) -> Said:
             sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=ASK_S)
         ) as connection:
             (problem,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            is_older = migrations.version_of(connection) < len(migrations.MIGRATIONS)
-            if not is_older:
-                migrations.check(connection, file)
+            is_older = migrations.is_older(connection, file)
     except sqlite3.DatabaseError as error:
         is_older, problem = False, str(error)
     if problem != "ok":

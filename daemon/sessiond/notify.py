@@ -26,13 +26,16 @@ class Notify:
         """After so long without `alive` the manager kills this process; None where it does not watch."""
 
     def ready(self, status: str) -> None:
-        """The daemon does its work; also the end of `reloading`."""
-        self._send("READY=1", self._status(status))
+        """The daemon does its work; also the end of `reloading` and of `replacing`."""
+        self._send("READY=1", self._status(status), *self._watch(self.watchdog_s))
 
     def reloading(self) -> None:
         """Settings are read again; the manager waits for `ready`."""
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._send("RELOADING=1", f"MONOTONIC_USEC={now}", self._status("Reading the settings again."))
+        self._send("RELOADING=1", _now(), self._status("Reading the settings again."))
+
+    def replacing(self, status: str, within_s: float) -> None:
+        """Another program takes over this process; it is watched again once `ready`, or after so long."""
+        self._send("RELOADING=1", _now(), self._status(status), *self._watch(self.watchdog_s and within_s))
 
     def stopping(self) -> None:
         """The daemon ends."""
@@ -47,6 +50,10 @@ class Notify:
         """Every loop turns."""
         if self.watchdog_s is not None:
             self._send("WATCHDOG=1")
+
+    @staticmethod
+    def _watch(every_s: float | None) -> list[str]:
+        return [] if every_s is None else [f"WATCHDOG_USEC={every_s * 1e6:.0f}"]
 
     def _status(self, text: str) -> str:
         self._said = text
@@ -63,6 +70,10 @@ class Notify:
         ):
             ear.setblocking(False)
             ear.sendto("\n".join(lines).encode("utf-8", "replace"), address)
+
+
+def _now() -> str:
+    return f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 
 def _watchdog_s(environ: Mapping[str, str]) -> float | None:

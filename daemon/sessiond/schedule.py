@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -26,6 +27,7 @@ class Schedule:
 
     def __init__(self, jobs: list[Job], observe: Callable[[str, float, bool], None]) -> None:
         self._observe = observe
+        self._running: set[str] = set()
         self._scheduler = BackgroundScheduler(
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}, timezone="UTC"
         )
@@ -36,6 +38,11 @@ class Schedule:
         """Begin to count."""
         self._scheduler.start()
 
+    def soon(self, name: str) -> None:
+        """Run a job now as well, where it does not run at this very moment."""
+        if name not in self._running and self._scheduler.running:
+            self._scheduler.modify_job(name, next_run_time=datetime.now(UTC))
+
     def stop(self) -> None:
         """Stop; a job that is running is not waited for."""
         if self._scheduler.running:
@@ -44,8 +51,10 @@ class Schedule:
     def _run(self, job: Job) -> None:
         started = time.monotonic()
         success = False
+        self._running.add(job.name)
         try:
             job.action()
             success = True
         finally:
+            self._running.discard(job.name)
             self._observe(job.name, time.monotonic() - started, success)

@@ -129,6 +129,8 @@ EVENTS: dict[str, str] = {
     # process
     "daemon_started": "info",
     "daemon_stopped": "info",
+    "daemon_replaced": "info",
+    "upgrade_refused": "warning",
     "state_set_aside": "error",
     "state_rebuilt": "info",
     "state_migrated": "info",

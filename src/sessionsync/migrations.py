@@ -296,6 +296,18 @@ def version_of(connection: sqlite3.Connection) -> int:
     return version
 
 
+def is_older(connection: sqlite3.Connection, file: Path) -> bool:
+    """Whether the file is of an older version than this sessiond.
+
+    Raises:
+        StoreTooNew: it is of a newer one.
+    """
+    version = version_of(connection)
+    if version > len(MIGRATIONS):
+        raise _too_new(file, version)
+    return version < len(MIGRATIONS)
+
+
 def check(connection: sqlite3.Connection, file: Path) -> None:
     """See that the file is of this version, for those who only read it.
 
@@ -303,10 +315,8 @@ def check(connection: sqlite3.Connection, file: Path) -> None:
         StoreTooNew: a newer sessiond wrote it.
         StoreError: it is of an older version.
     """
-    version = version_of(connection)
-    if version > len(MIGRATIONS):
-        raise _too_new(file, version)
-    if version < len(MIGRATIONS):
+    if is_older(connection, file):
+        version = version_of(connection)
         raise StoreError(
             f"The state file {file} has version {version}; this sessiond reads {len(MIGRATIONS)}.",
             hint="Start the daemon of this version: it brings the file up to date.",
@@ -322,16 +332,14 @@ def migrate(connection: sqlite3.Connection, file: Path) -> Path | None:
         sqlite3.Error, OSError: it cannot be written, or its copy cannot.
     """
     run = connection.execute
-    version = version_of(connection)
-    if version > len(MIGRATIONS):
-        raise _too_new(file, version)
+    is_behind, version = is_older(connection, file), version_of(connection)
     if version > 0 and run("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StoreCorrupt(
             f"{file} is a database, but not one of sessiond's.", hint="Move it away and start again."
         )
     if problem := next((row[0] for row in run("PRAGMA quick_check(1)") if row[0] != "ok"), None):
         raise StoreCorrupt(f"The state file {file} is damaged: {problem}.")
-    if version == len(MIGRATIONS):
+    if not is_behind:
         return None
     copy = _put_aside(connection, file, version) if version else None
     run("BEGIN IMMEDIATE")

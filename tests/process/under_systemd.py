@@ -22,6 +22,7 @@ import pytest
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
 from tests.rig import append, line
+from tests.wheels import Environment, built
 
 HOME = Path("/home/sdtest")
 STATE = HOME / "s"
@@ -249,6 +250,43 @@ def test_a_token_file_reaches_it_and_a_stop_in_mid_push_keeps_its_time(
     run(str(PROGRAM), "ctl", "sync", "--wait", "30")
     assert len(gh.all_comments()) == 1
     wait_until(lambda: shown("StatusText").endswith("and on GitHub."), timeout_s=20)
+
+
+def test_upgraded_by_pip_it_goes_on_as_the_new_version_and_loses_nothing(
+    gh: FakeGitHub, wait_until: Wait
+) -> None:
+    wheels = {version: built(HOME / "t" / "wheels", version) for version in ("1.0.0", "2.0.0")}
+    environment = Environment(HOME / "t" / "env")
+    environment.install(wheels["1.0.0"])
+    usual = PROGRAM.readlink()
+    PROGRAM.unlink()
+    PROGRAM.symlink_to(environment.sessiond)
+    try:
+        service("install", "--token-file", str(TOKEN))
+        systemctl("restart", "sessiond")
+        was = pid()
+        gh.fault(rule("hang", method="POST", path=r"/comments$", times=1, effect=True))
+        say("in flight")
+        wait_until(lambda: gh.fault_hits()[0] > 0, timeout_s=20)
+        environment.install(wheels["2.0.0"])
+        wait_until(lambda: '"version": "2.0.0"' in asked(), timeout_s=40)
+        assert (pid(), shown("NRestarts"), shown("ActiveState")) == (was, "0", "active")
+        gh.release_hangs()
+        gh.clear_faults()
+        run(str(PROGRAM), "ctl", "sync", "--wait", "30")
+        assert len(gh.all_comments()) == 1
+        assert service("install")["changed"] is False
+        systemctl("reload", "sessiond")  # the manager knows its state
+    finally:
+        PROGRAM.unlink()
+        PROGRAM.symlink_to(usual)
+        systemctl("restart", "sessiond")
+
+
+def asked() -> str:
+    """What `ctl status` says; nothing while one version takes over from the other."""
+    command = [str(PROGRAM), "ctl", "status", "--json"]
+    return subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=False).stdout
 
 
 def test_where_it_does_not_start_hardened_it_starts_without_and_that_is_tried_once() -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -65,7 +64,7 @@ class User(Daemon):
     def type(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run a command of sessiond's."""
         return subprocess.run(
-            [*self.before, sys.executable, "-m", "sessiond", *arguments],
+            [*self.before, *self.program, *arguments],
             env=self.environ | environ,
             cwd=self.home,
             stdin=subprocess.DEVNULL,

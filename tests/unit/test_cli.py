@@ -321,13 +321,13 @@ def test_another_version_is_said(daemon: Daemon, sessiond: Run, monkeypatch: pyt
     daemon.answers["status"] = a_status()
     assert "Versions" not in sessiond("ctl", "status")[1]
     daemon.answers["status"] = a_status(version="0.0.9")
-    said = f"The daemon is version 0.0.9, this command {__version__}: start the daemon again."
+    said = f"The daemon is version 0.0.9, this command {__version__}: after an upgrade it follows by itself, else start it again."
     assert f"Versions    {said}" in sessiond("ctl", "status")[1]
     daemon.answers["show"] = NoSuchSession("No session x.", hint="See: sessiond list")
     assert sessiond("ctl", "show", "x")[2].splitlines()[1] == "See: sessiond list"
     monkeypatch.setattr(client, "__version__", "9.9.9")
     hint = sessiond("ctl", "show", "x")[2].splitlines()[1]
-    said = f"The daemon is version {__version__}, this command 9.9.9: start the daemon again."
+    said = f"The daemon is version {__version__}, this command 9.9.9: after an upgrade it follows by itself, else start it again."
     assert hint == f"{said} See: sessiond list"
 
 

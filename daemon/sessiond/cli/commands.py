@@ -76,11 +76,15 @@ def sessiond(*, debug: bool) -> None:
 
 
 @sessiond.command(epilog=example("sessiond run", "SESSIOND_HOME=/tmp/try sessiond run --debug"))
+@click.option("--check", is_flag=True, help="Only say whether it would start here; nothing is changed.")
 @click.pass_context
-def run(context: click.Context) -> None:
+def run(context: click.Context, *, check: bool) -> None:
     """Run the daemon in the foreground, until it is told to stop."""
-    from sessiond import app  # noqa: PLC0415 - heavy, and only for the daemon
+    from sessiond import app, upgrade  # noqa: PLC0415 - heavy, and only for the daemon
 
+    if check:
+        click.echo(upgrade.check(os.environ))
+        return
     context.exit(app.run(os.environ, debug=bool(context.obj)))
 
 

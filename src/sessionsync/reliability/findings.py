@@ -361,6 +361,13 @@ FINDINGS: dict[str, Kind] = {
         "Mend it and `sessiond ctl reload`.",
         is_outside=True,
     ),
+    "program_unusable": Kind(
+        WARNING,
+        "config",
+        "The program was removed or replaced under the daemon, and what is there now does not start.",
+        "Install it again; the daemon that runs goes on.",
+        is_outside=True,
+    ),
     "loop_stuck": Kind(
         CRITICAL,
         "loop",

@@ -53,7 +53,8 @@ class Vault:
             with translated(self._tree.path):
                 self._check_owner()
                 self._take_lock(held)
-                self._settle_format()
+                self.check_format()
+                self._say_format()
                 self._dictionaries.lay()
             self._batch.locked = True
             try:
@@ -62,6 +63,23 @@ class Vault:
             finally:
                 self._batch.locked = False
                 self._batch.drop()
+
+    def check_format(self) -> None:
+        """See that nothing newer was written here: this program would take what it does not know for damage.
+
+        Reading needs no such guard: what is read is what its hash says, or it is refused.
+
+        Raises:
+            VaultTooNew: a newer sessiond has written to it.
+            CopyError: it cannot be read.
+        """
+        with translated(self._tree.path):
+            found = self._format()
+        if found > journal.FORMAT:
+            raise VaultTooNew(
+                f"The backup {self._tree.path} has format {found}; this sessiond writes {journal.FORMAT}.",
+                hint="Install the newer sessiond again, or set backup.vault_dir to another folder.",
+            )
 
     def first_used(self, now: float) -> float:
         """When this vault was first used (Unix seconds): now, where it is new.  It outlives a lost state.
@@ -245,25 +263,23 @@ class Vault:
                 hint="Stop it, or give this one another backup.vault_dir.",
             ) from problem
 
-    def _settle_format(self) -> None:
-        """Say in the vault what the newest is that was written there, and write nothing behind what is newer.
-
-        An older program would take the lines it does not know for damage. Reading needs no such guard:
-        what is read is what its hash says, or it is refused.
-        """
-        file, ours = self._tree.path / OWN / "format", journal.FORMAT
-        with self._tree.writing(file) as descriptor:
-            said = read_at(descriptor, 0, 20).strip()
-            if said.isdigit() and int(said) >= ours:
-                if (found := int(said)) == ours:
-                    return
-                raise VaultTooNew(
-                    f"The backup {self._tree.path} has format {found}; this sessiond writes {ours}.",
-                    hint="Install the newer sessiond again, or set backup.vault_dir to another folder.",
-                )
+    def _say_format(self) -> None:
+        """Say in the vault in what format it is written."""
+        if self._format() == journal.FORMAT:
+            return
+        with self._tree.writing(self._tree.path / OWN / "format") as descriptor:
             os.ftruncate(descriptor, 0)
-            write_at(descriptor, 0, b"%d\n" % ours)
+            write_at(descriptor, 0, b"%d\n" % journal.FORMAT)
             sync(descriptor)
+
+    def _format(self) -> int:
+        """The newest format that was written here; 0 where that is not said."""
+        try:
+            with self._tree.reading(self._tree.path / OWN / "format") as descriptor:
+                said = read_at(descriptor, 0, 20).strip()
+        except FileNotFoundError:
+            return 0
+        return int(said) if said.isdigit() else 0
 
     def _identify(self, folder: Path) -> tuple[str, Ref] | None:
         """Whose vault a folder is: as it says itself, else by its name; None where it is none."""
