@@ -139,7 +139,7 @@ def test_a_stop_that_comes_as_another_version_takes_over_is_obeyed(
     environment.install(wheels["2.0.0"])
 
     def is_giving_way() -> bool:
-        user.status()  # a command of another version has it look
+        version(user)  # a command of another version has it look
         return bool(user.logged("daemon_replaced"))
 
     wait_until(is_giving_way, timeout_s=40)
