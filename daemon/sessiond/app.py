@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from sessiond import client, faces, process
@@ -107,6 +108,7 @@ class App:
             ),
             time.time,
         )
+        log.count = partial(self.metrics.add, "log_messages")
 
     # --- what happens is told once, and heard by all
 

@@ -65,7 +65,7 @@ class Log:
         self._colours = self._terminal and not environ.get("NO_COLOR")
         kept = folder is not None and not self._journal and not self._terminal
         self._file = RotatingFile(folder / "sessiond.log") if kept and folder is not None else None
-        self._count = count
+        self.count = count
         self._lock = threading.Lock()
         self.configure(level, shape)
 
@@ -99,8 +99,8 @@ class Log:
             f"{name}_" if name in {"level", "at", "event"} else name: value for name, value in fields.items()
         }
         getattr(self._logger, level)(event, **safe)
-        if self._count is not None:
-            self._count(level)
+        if self.count is not None:
+            self.count(level)
 
     def adopt(self) -> None:
         """Let what libraries log with the standard library come here as well, from `warning` up."""

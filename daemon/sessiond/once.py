@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,14 +94,15 @@ def _alone(
     """The engine for this process alone, and what hooks have left for it; events are logged and counted."""
     process.own(where.state_dir)
     with process.hold(where.lock):
+        metrics = Metrics(catalogue(kinds=KINDS), time.time)
         log = Log(
             environ,
             level="debug" if debug else config.log.level,
             shape=config.log.format,
             folder=process.own(where.log_dir),
+            count=partial(metrics.add, "log_messages"),
             quiet=not debug,
         )
-        metrics = Metrics(catalogue(kinds=KINDS), time.time)
 
         def emit(event: str, **fields: Any) -> None:
             log(event, **fields)

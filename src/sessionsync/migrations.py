@@ -287,6 +287,19 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE checkpoints ADD COLUMN since REAL;
     """,
+    # what is asked at every scrape is answered from an index alone
+    """
+    CREATE INDEX sessions_tier ON sessions (source, tier);
+    CREATE INDEX sessions_pushed ON sessions (pushed_at);
+
+    ALTER TABLE items ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE items ADD COLUMN behind INTEGER NOT NULL DEFAULT 0;
+    UPDATE items SET size = coalesce(
+        (SELECT size FROM checkpoints WHERE session = subject AND id = items.checkpoint), 0);
+    UPDATE items SET behind = max(0, size - coalesce(
+        (SELECT pushed_bytes FROM sessions WHERE id = subject), 0)) WHERE operation = 'comment';
+    CREATE INDEX items_census ON items (operation, state, enqueued_at, size, behind);
+    """,
 )
 
 

@@ -88,11 +88,11 @@ def of_queue(queue: Queue, config: Config, now: float) -> Readings:
         "queue_items": {
             state.value: float(n) for state, n in census.depth.items() if state is not State.BURIED
         },
-        "queue_bytes": census.waiting_bytes,
+        "queue_bytes": float(census.waiting_bytes),
         "queue_buried_items": float(census.depth[State.BURIED]),
         "queue_oldest_item_age_seconds": age(min(since.values(), default=None)),
         "sync_lag_seconds": age(since.get("comment")),
-        "sync_divergence_bytes": {"local": census.unpushed_bytes, "remote": disputed},
+        "sync_divergence_bytes": {"local": float(census.unpushed_bytes), "remote": disputed},
     }
 
 

@@ -1,0 +1,115 @@
+"""What a scrape costs, counted: it must stay the same however much there is to count."""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from sessiond.bookkeeping import Bookkeeping
+from sessiond.engine import Engine
+from sessiond.metrics import Metrics, catalogue, of_engine
+from sessiond.metrics.readings import of_books
+from sessiond.pulse import Pulse
+from sessionsync.config import load, paths
+from sessionsync.events import silent
+from sessionsync.privacy.rules import KINDS
+from sessionsync.store import Store
+
+MOST_STATEMENTS = 8
+
+
+@pytest.fixture
+def engine(home: Path) -> Iterator[Engine]:
+    where = paths(os.environ)
+    made = Engine(os.environ, load(os.environ, where.config_file), where, silent)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def metrics(engine: Engine, tmp_path: Path) -> Metrics:
+    books = Bookkeeping(engine.store, Pulse(tmp_path / "pulse"), silent)
+    books.begin()
+    made = Metrics(catalogue(kinds=KINDS), time.time)
+    for source in (*of_engine(engine), partial(of_books, books)):
+        made.read(source)
+    made.text()  # the score is worked out once a minute, not at each scrape
+    return made
+
+
+def fill(store: Store, first: int, sessions: int) -> None:
+    """Put sessions into the state, each with a checkpoint that waits for GitHub and for the archive."""
+    with store.transaction():
+        for number in range(first, first + sessions):
+            store.execute(
+                "INSERT INTO sessions (id, source, session_id, scope, key, root, location, tier, size, summary,"
+                " modified_at, changed_at, pushed_at, pushed_bytes)"
+                " VALUES (?1, 'claude', ?1, '', ?1, '/', '/', 'hybrid', 90000, zeroblob(2000), 0, 0, ?1, 70000)",
+                (number,),
+            )
+            store.execute(
+                "INSERT INTO checkpoints (session, id, at, trigger, size) VALUES (?, 'c', 0, 'once', 90000)",
+                (number,),
+            )
+            for operation in ("comment", "archive"):
+                store.execute(
+                    "INSERT INTO items (operation, subject, checkpoint, state, enqueued_at, next_attempt_at, size,"
+                    " behind) VALUES (?, ?, 'c', 'pending', 0, 0, 90000, 20000)",
+                    (operation, number),
+                )
+
+
+def asked(metrics: Metrics, store: Store) -> list[str]:
+    """The statements of one scrape."""
+    heard: list[str] = []
+    store._connection.set_trace_callback(heard.append)
+    metrics.text()
+    store._connection.set_trace_callback(None)
+    return heard
+
+
+def test_a_scrape_takes_a_handful_of_statements_each_from_an_index(metrics: Metrics, engine: Engine) -> None:
+    fill(engine.store, 1, 3)
+    few = asked(metrics, engine.store)
+    fill(engine.store, 4, 300)
+    many = asked(metrics, engine.store)
+    assert many == few
+    assert 0 < len(many) <= MOST_STATEMENTS
+    for statement in many:
+        for _, _, _, plan in engine.store.rows(f"EXPLAIN QUERY PLAN {statement}"):
+            grows = re.search(r"\b(sessions|items|checkpoints|tallies|spans|incidents)\b", plan)
+            assert not grows or re.search(r"COVERING INDEX|PRIMARY KEY", plan), (statement, plan)
+
+
+def test_only_what_has_changed_is_written_anew(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics.text()
+    written: list[str] = []
+    for name, kept in metrics._kept.items():
+        monkeypatch.setattr(
+            kept, "collect", lambda name=name, was=kept.collect: (written.append(name), was())[1]
+        )
+    before = metrics.text()
+    assert written == []
+    metrics.on_event("rescan_completed", {"reason": "timer"})
+    after = metrics.text()
+    assert written == ["watch_rescans"]
+    assert b'sessiond_watch_rescans_total{reason="timer"} 1.0' in after[0]
+    assert before[1] == after[1]
+
+
+def test_each_format_is_remembered_on_its_own(metrics: Metrics) -> None:
+    plain = metrics.text()
+    openmetrics = metrics.text("application/openmetrics-text; version=1.0.0")
+    assert openmetrics[0].endswith(b"# EOF\n")
+    assert openmetrics[0].count(b"# EOF") == 1
+    assert plain[0] != openmetrics[0]
+    metrics.on_event("watch_overflowed", {})
+    for accept in ("", "application/openmetrics-text; version=1.0.0"):
+        assert b"sessiond_watch_overflows_total 1.0\n" in metrics.text(accept)[0]
+    for version in range(50):  # what a client makes up is not kept for ever
+        metrics.text(f"application/openmetrics-text; version=1.{version}.0")
+    assert len(metrics._texts) <= 4
