@@ -63,6 +63,11 @@ class Daemon:
         assert self._process is not None, "the daemon is not running"
         return self._process.pid
 
+    @property
+    def port(self) -> int:
+        """Where the loopback port is, of a daemon that was started."""
+        return self._port
+
     def start(self, *, scanned: bool = True) -> float:
         """Start it and wait until it serves and, with `scanned`, has looked at everything once.
 

@@ -1,0 +1,76 @@
+"""A real Prometheus scrapes the daemon, and a real Alertmanager tells of what goes wrong, and of its end."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import poll
+from tests.daemon import Daemon
+from tests.fakes.github import FakeGitHub
+from tests.prometheus import monitored
+from tests.rig import append, line
+
+LAG = "SessiondSyncLagHigh"
+
+
+@pytest.fixture
+def gh() -> Iterator[FakeGitHub]:
+    with FakeGitHub() as made:
+        made.add_repo("o/r", private=True)
+        made.token("T", login="me")
+        yield made
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, gh: FakeGitHub) -> Iterator[Daemon]:
+    made = Daemon(tmp_path, GH_TOKEN="T", SESSIOND_GITHUB_REPO="o/r", SESSIOND_GITHUB_API_URL=gh.url)
+    yield made
+    made.kill()
+
+
+def test_an_outage_of_github_is_told_and_so_is_its_end(
+    daemon: Daemon, gh: FakeGitHub, tmp_path: Path
+) -> None:
+    daemon.start()
+    project = daemon.home / "work" / "app"
+    project.mkdir(parents=True)
+    session = "0d6a4a53-5b5e-4c4f-9a4b-0c6d1c5d9f11"
+    path = daemon.agent / "projects" / "-work-app" / f"{session}.jsonl"
+    path.parent.mkdir()
+    with monitored(tmp_path / "monitoring", f"127.0.0.1:{daemon.port}") as (prometheus, receiver):
+        poll(lambda: prometheus.firing() == {("SessiondWatchdog", "none")}, 10)
+        with gh.refused():
+            append(path, line("user", "hello", project))
+            daemon.ctl("checkpoint", acts=True, session=session)
+            for severity in ("warning", "critical"):
+                poll(lambda severity=severity: receiver.told(LAG, severity, "firing"), 20)
+        daemon.ctl("sync", acts=True, wait=20)
+        for severity in ("warning", "critical"):
+            poll(lambda severity=severity: receiver.told(LAG, severity, "resolved"), 20)
+        (told, *_) = receiver.told(LAG, "critical", "resolved")
+        assert told["labels"]["instance"] == f"127.0.0.1:{daemon.port}"
+        assert "safe on the disk" in told["annotations"]["description"]
+        pushed = 'sessiond_sync_operations_total{direction="push",outcome="success"}'
+        poll(lambda: prometheus.value(pushed) == 1, 10)
+        for group in prometheus.api("rules")["groups"]:
+            for rule in group["rules"]:
+                assert (rule["health"], rule.get("lastError")) == ("ok", None), rule["name"]
+        daemon.kill()
+        poll(lambda: receiver.told("SessiondDown", "critical", "firing"), 20)
+
+
+def test_promtool_has_nothing_to_say_of_a_running_daemon(daemon: Daemon) -> None:
+    if (promtool := shutil.which("promtool")) is None:
+        pytest.skip("no promtool (Debian: prometheus)")
+    daemon.start()
+    done = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=daemon.get("/metrics"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
