@@ -30,7 +30,6 @@ from sessiond.saves import Saves
 from sessiond.schedule import Job, Schedule
 from sessiond.server import Server
 from sessiond.spool import Spool
-from sessiond.standing import standing
 from sessiond.upgrade import Upgrade, become
 from sessiond.upkeeping import BYTES_PER_S, UpkeepLoop, upkeep_of
 from sessiond.verbs import Verbs
@@ -102,7 +101,7 @@ class App:
         self.metrics = Metrics(
             catalogue(
                 loops=("capture", "push", "archive", "index", "upkeep", "health"),
-                jobs=("rescan", "supervise", "refresh", "trim", "spool", "beat"),
+                jobs=("rescan", "supervise", "refresh", "trim", "spool", "beat", "health"),
                 commands=Verbs.NAMES,
                 kinds=KINDS,
             ),
@@ -119,7 +118,7 @@ class App:
         if (books := getattr(self, "books", None)) is not None:
             books.on_event(event, fields)
         if (health := getattr(self, "health", None)) is not None:
-            health.on_event(event)
+            health.on_event(event, fields)
         engine = getattr(self, "engine", None)
         if engine is None or EVENTS.get(event, "debug") == "debug":
             return
@@ -176,14 +175,7 @@ class App:
                 away=away,
                 may_ask=self.modes.may_ask,
             )
-            self.health = HealthLoop(
-                self.books,
-                self.findings,
-                self.emit,
-                self._loop_failed,
-                standing=lambda now: standing(self, now),
-                checked=self.capture.scanned.is_set,
-            )
+            self.health = HealthLoop(self, self.emit, self._loop_failed)
             for loop in self.loops():
                 loop.turned = pulse.show
             self.saves = Saves(self.engine, Spool(self.paths.spool_dir), self.emit)
@@ -209,6 +201,7 @@ class App:
                     Job("refresh", REFRESH_S, self.watcher.refresh),
                     Job("trim", TRIM_S, self.trim),
                     Job("spool", SPOOL_S, lambda: self.capture.soon(self.saves.take_in)),
+                    Job("health", self.config.health.interval_seconds, self.health.want),
                     Job("beat", (self.notify.watchdog_s or 2 * BEAT_S) / 2, self.beat),
                 ],
                 lambda name, seconds, success: self.metrics.job(name, seconds, success=success),
@@ -391,6 +384,19 @@ class App:
             said[loop.name] = f"no progress for {loop.progress_age_s:.0f} s" if stuck else ""
         return said
 
+    def stuck_for(self) -> dict[str, float]:
+        """Of each loop for how many seconds it has not turned."""
+        return {loop.name: loop.progress_age_s for loop in self.loops()}
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a service manager starts the daemon anew when it ends."""
+        return self.notify.watchdog_s is not None or process.under_launchd(self.environ)
+
+    def may_push(self) -> bool:
+        """Whether something is sent to GitHub at all."""
+        return self.engine.push is not None and self.modes.may_push()
+
     def ready_checks(self) -> dict[str, str]:
         """Whether the daemon does its work: state open, watcher alive, the first scan done."""
         checks = self.health_checks()
@@ -453,6 +459,7 @@ class App:
         self.config = config
         self.log.configure(config.log.level, config.log.format)
         self.capture.call(lambda _now: self.engine.reload(config))
+        self.schedule.pace("health", config.health.interval_seconds)
         self.supervise()
         self.capture.go_on()
         self.capture.want_rescan("command")

@@ -76,7 +76,6 @@ class Away:
         self._held.close()
 
     def _fetch(self, session: Session) -> None:
-        self.missed.pop(session.id, None)
         try:
             with self._opened() as shelf:
                 if shelf is None:
@@ -84,12 +83,14 @@ class Away:
                     return
                 for copy in reversed(shelf.copies(of_session(session, self._catalog))):
                     self._keep(copy)
-                    return
+                    break
         except RemoteError as error:
             self.missed[session.id] = None
             self._tell(session, error)
+            return
         except CopyError as error:
             self._tell(session, error)
+        self.missed.pop(session.id, None)  # at the end: others ask meanwhile whether it was missed
 
     def _keep(self, copy: Copy) -> None:
         for file in copy.files():

@@ -10,8 +10,9 @@ from typing import Any
 from sessiond.pulse import Pulse
 from sessionsync.errors import StoreError
 from sessionsync.events import Emit
-from sessionsync.reliability.findings import CRITICAL, Finding
+from sessionsync.reliability.findings import CRITICAL, Finding, Severity
 from sessionsync.reliability.ledger import Ledger
+from sessionsync.reliability.recovery import recovered
 from sessionsync.reliability.score import DEGRADED, OFF, SUSPENDED, UP, WINDOWS, Figures, figures
 from sessionsync.store import Store
 
@@ -28,7 +29,7 @@ class Bookkeeping:
         self._emit = emit
         self._reached_at = float("-inf")
         self._lock = threading.Lock()
-        self._open: set[tuple[str, str]] | None = None
+        self._open: dict[tuple[str, str], Severity] | None = None
         self._figures: dict[str, Figures] = {}
         self._asked = False
 
@@ -77,14 +78,12 @@ class Bookkeeping:
             case "push_completed" | "push_unchanged":
                 in_time = self.in_time(_number(fields, "seconds"))
                 self.ledger.count("sync_success" if in_time else "sync_failure", source)
-                if fields.get("failures"):
-                    self._recovered("sync", _number(fields, "seconds"), success=True)
             case "push_buried" if source:
                 self.ledger.count("sync_failure", source)
-                self._recovered("sync", 0.0, success=False)
-            case "recovery_ended":
-                success = fields.get("outcome") == "success"
-                self._recovered(str(fields["component"]), _number(fields, "seconds"), success=success)
+        if (mended := recovered(event, fields)) is not None:
+            component, success = mended
+            with suppress(StoreError):
+                self.ledger.recovered(component, _number(fields, "seconds"), success=success)
 
     def _wake(self) -> None:
         """What could not be sent until now has its time from now on."""
@@ -93,10 +92,6 @@ class Bookkeeping:
     def in_time(self, age_s: float) -> bool:
         """Whether a checkpoint that has reached GitHub at this age has done so in time."""
         return age_s <= SYNC_GOAL_S or self._pulse.clocks().awake_s - self._reached_at <= SYNC_GOAL_S
-
-    def _recovered(self, component: str, seconds: float, *, success: bool) -> None:
-        with suppress(StoreError):
-            self.ledger.recovered(component, seconds, success=success)
 
     # --- incidents
 
@@ -110,13 +105,16 @@ class Bookkeeping:
         """
         found = list(found)
         with self._lock:
+            open_now = {(each.code, each.session): each.severity for each in found}
             known = self._open
-            if known is None:
-                known = {(old.code, old.session) for old in self.ledger.incidents(still_open=True)}
+            if known is None:  # of a life before this one, which has told of it
+                old = {(each.code, each.session) for each in self.ledger.incidents(still_open=True)}
+                known = {key: severity for key, severity in open_now.items() if key in old}
             closed = self.ledger.follow(found, self._pulse.clocks())
-            self._open = {(each.code, each.session) for each in found}
+            self._open = open_now
         for each in found:
-            if (each.code, each.session) not in known:
+            before = known.get((each.code, each.session))
+            if before is None or (each.severity is CRITICAL and before is not CRITICAL):
                 self._emit(
                     "finding_escalated" if each.severity is CRITICAL else "finding_raised",
                     session=each.session,

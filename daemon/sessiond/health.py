@@ -1,22 +1,38 @@
-"""The loop that keeps the books on how the daemon does: what is wrong, since when, and for how long.
+"""The loop that looks after the daemon: what is wrong, what is done about it, and for how long it was so.
 
-It is woken when a finding comes or goes, and turns every 20 seconds at least.
+The indicators are read every `health.interval_seconds` and at each checkpoint; with them go looks at the
+copies of the sessions that are active.  In between it turns when a finding comes or goes, and every 20
+seconds at least.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import Any, Protocol
 
 from sessiond.bookkeeping import Bookkeeping
-from sessiond.loops import TICK_S, Bell, Failed, Loop
-from sessionsync.errors import StoreError
+from sessiond.engine import Engine
+from sessiond.escalation import Escalation
+from sessiond.loops import TICK_S, Bell, CaptureLoop, Failed, Loop
+from sessiond.modes import Modes
+from sessiond.readings import Instruments, Measured
+from sessiond.recovering import Means, Recovering
+from sessiond.standing import Standing, standing
+from sessiond.traffic import Traffic
+from sessionsync import report
+from sessionsync.errors import NoSuchSession, StoreError
 from sessionsync.events import Emit
-from sessionsync.reliability.findings import Finding, Findings, order, shown
+from sessionsync.model import ACTIVE_S
+from sessionsync.reliability.findings import CRITICAL, Finding, Findings, order, shown
+from sessionsync.reliability.indicators import settle
 
 # The ledger is written this often; in between, the pulse says how long the process was there.
 BEAT_S = 60.0
+# Checkpoints that come together are looked at together.
+BREATH_S = 1.0
 # Events that say that what the state tells is another now.
 TURNS = {
     *("github_unreachable", "github_reached", "github_limited", "push_paused", "push_resumed"),
@@ -26,41 +42,57 @@ TURNS = {
 }
 
 
+class Watched(Standing, Measured, Means, Protocol):
+    """The daemon, as far as its health goes."""
+
+    engine: Engine
+    modes: Modes
+    capture: CaptureLoop
+    findings: Findings
+    books: Bookkeeping
+
+
 class HealthLoop(Loop):
-    """Keeps the ledger.  `standing` makes the findings that the state of things amounts to.
+    """Reads, settles, recovers, escalates and keeps the books, in that order."""
 
-    `checked` says that everything was looked at once: before that, what was open at the end of the last
-    life may still be.
-    """
-
-    def __init__(
-        self,
-        books: Bookkeeping,
-        findings: Findings,
-        emit: Emit,
-        on_failure: Failed,
-        *,
-        standing: Callable[[float], Iterable[Finding]],
-        checked: Callable[[], bool],
-    ) -> None:
+    def __init__(self, app: Watched, emit: Emit, on_failure: Failed) -> None:
         super().__init__("health", Bell(), emit, on_failure)
-        self._books = books
-        self._findings = findings
-        self._standing = standing
-        self._checked = checked
+        self._app = app
+        self._instruments = Instruments(app)
+        self._traffic = Traffic(time.time)
+        self._recovering = Recovering(app, app.findings, emit)
+        self._escalation = Escalation(app.engine.environ, emit)
         self._beat_at = time.monotonic() + BEAT_S
+        self._read_at = 0.0
+        self._wanted = True
+        self._checkpoints: deque[str] = deque(maxlen=10_000)
+        self._looked: dict[str, float] = {}
         self._known: set[tuple[str, str]] = set()
-        findings.changed = self.bell.ring
+        self._called: set[tuple[str, str]] = set()
+        self.settled_at = 0.0
+        """When the indicators were read last (Unix seconds); for any thread."""
+        app.findings.changed = self.bell.ring
 
-    def on_event(self, event: str) -> None:
-        """Look again at once where an event says that something is wrong, or right again."""
-        if event in TURNS:
+    # --- for any thread
+
+    def on_event(self, event: str, fields: dict[str, Any]) -> None:
+        """Hear what happens; look again at once where it says that something is wrong, or right again."""
+        self._traffic.on_event(event, fields)
+        if event == "checkpoint_completed":
+            self._checkpoints.append(str(fields.get("session", "")))
+            self.want()
+        elif event in TURNS:
             self.bell.ring()
+
+    def want(self) -> None:
+        """Read the indicators soon."""
+        self._wanted = True
+        self.bell.ring()
 
     def open(self, now: float) -> list[Finding]:
         """Everything that is wrong, causes and consequences: critical first, then the oldest."""
-        found = {(each.code, each.session): each for each in self._standing(now)}
-        found |= {(each.code, each.session): each for each in self._findings.open()}
+        found = {(each.code, each.session): each for each in standing(self._app, now)}
+        found |= {(each.code, each.session): each for each in self._app.findings.open()}
         return sorted(found.values(), key=order)
 
     def shown(self, now: float) -> list[Finding]:
@@ -68,22 +100,81 @@ class HealthLoop(Loop):
         return shown(self.open(now), now)
 
     def beat(self, found: Iterable[Finding] | None = None) -> None:
-        """Write the books up to now; any thread may want to read them."""
-        self._books.beat(self.open(time.time()) if found is None else found)
+        """Write the books up to now, for who wants to read them."""
+        self._app.books.beat(self.open(time.time()) if found is None else found)
+
+    # --- the loop
 
     def turn(self) -> float:
-        """Write down what came and went, and once a minute how long it was up."""
-        with suppress(StoreError):  # a full disk is said where it hurts, and the next turn writes it
-            self._keep_books(time.time())
+        """Whatever of it is due."""
+        pause = TICK_S
+        with suppress(StoreError):  # a full disk is said where it hurts; the next turn goes on
+            if self._wanted:
+                pause = self._read()
+            now = time.time()
+            self._traffic.take(self._app.engine.push, now)
+            found = self.open(now)
+            self._recovering.turn(found, now)
+            self._escalate(now)
+            self._keep_books(found)
+        return pause
+
+    def _read(self) -> float:
+        """Settle the indicators, and have active sessions looked at; a bit later where that was just done."""
+        wait = self._read_at + BREATH_S - time.monotonic()
+        if wait > 0:
+            return wait
+        self._wanted = False
+        self._read_at = time.monotonic()
+        app, now = self._app, time.time()
+        settle(app.findings, self._traffic.read(app.engine.push, now), now)
+        settle(app.findings, self._instruments.read(self._traffic.comments(), now), now)
+        for number in self._to_look_at(now):
+            app.upkeep.look(number)
+        self.settled_at = now
         return TICK_S
 
-    def _keep_books(self, now: float) -> None:
-        found = self.open(now)
+    def _to_look_at(self, now: float) -> Iterator[int]:
+        """The sessions with a new checkpoint, and the active ones; none more often than the interval."""
+        every_s = self._app.engine.config.health.interval_seconds
+        beat = time.monotonic()
+        self._looked = {name: at for name, at in self._looked.items() if beat - at < every_s}
+        names = [self._checkpoints.popleft() for _ in range(len(self._checkpoints))]
+        for name in dict.fromkeys([*names, *self._active(now)]):
+            if name in self._looked:
+                continue
+            with suppress(NoSuchSession):
+                yield self._app.engine.catalog.resolve(name).id
+                self._looked[name] = beat
+
+    def _active(self, now: float) -> list[str]:
+        rows = self._app.engine.store.rows(
+            "SELECT source || ':' || key FROM sessions WHERE modified_at > ? AND checkpoint IS NOT NULL",
+            (now - ACTIVE_S,),
+        )
+        return [str(name) for (name,) in rows]
+
+    def _escalate(self, now: float) -> None:
+        """Call the command that is set, where something critical is new."""
+        told = [each for each in self.shown(now) if each.severity is CRITICAL]
+        keys = {(each.code, each.session) for each in told}
+        command = self._app.engine.config.health.on_critical
+        if not command or not keys - self._called:
+            self._called &= keys
+        elif not self._escalation.is_busy:
+            self._called = keys
+            self._escalation.call(command, report.health(told, {}, now))
+
+    def _keep_books(self, found: list[Finding]) -> None:
+        """Once a minute how long it was up, and at once what came and went."""
+        books = self._app.books
         beats = time.monotonic() >= self._beat_at
         if beats:
             self._beat_at = time.monotonic() + BEAT_S
-            self.beat(found)
+            books.beat(found)
         open_now = {(each.code, each.session) for each in found}
-        if self._checked() and (beats or open_now != self._known):
-            self._books.follow(found)
+        # what was open at the end of the last life may still be, until everything was looked at once
+        is_checked = self._app.capture.scanned.is_set() and self.settled_at > 0
+        if is_checked and (beats or open_now != self._known):
+            books.follow(found)
             self._known = open_now

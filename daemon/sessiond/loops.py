@@ -199,6 +199,12 @@ class CaptureLoop(Loop):
         self._rescan_reason = reason
         self.bell.ring()
 
+    def again(self, ref: Ref) -> None:
+        """Look at a session at the next turn, whenever its copy failed last."""
+        self._failing.pop(ref, None)
+        self._backlog.append(ref)
+        self.bell.ring()
+
     def go_on(self) -> None:
         """Rest no longer after a full disk: see at once whether there is space."""
         if self._stopped_until:

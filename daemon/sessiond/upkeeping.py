@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from sessiond.away import Away
 from sessiond.engine import Engine
+from sessiond.judging import Judging
 from sessiond.loops import TICK_S, Bell, CaptureLoop, Failed, Loop
 from sessionsync.budget import Budget
 from sessionsync.catalog import Session
@@ -42,7 +43,6 @@ BUSY_S = 1.0
 DAY_S = 86_400.0
 # The writer is busy with one session at a time.
 WRITE_S = 600.0
-DAMAGED = "copy_damaged"
 DRILL_FAILED = "drill_failed"
 
 T = TypeVar("T")
@@ -106,6 +106,9 @@ class UpkeepLoop(Loop):
         self._may_ask = may_ask
         self._asked_at, self._ask_s = 0.0, ASK_S
         self._budget = budget
+        self.judging = Judging(findings, engine.store, emit)
+        self._looked: deque[int] = deque()
+        self._healing: set[str] = set()
         self._wounded: deque[int] = deque()
         self._strange: deque[str] = deque()
         self._crowded: deque[int] = deque()
@@ -143,6 +146,7 @@ class UpkeepLoop(Loop):
     def heal(self, session: Session) -> None:
         """Repair a session as soon as nothing more urgent is to be done."""
         if session.id not in self._wounded:
+            self._healing.add(session.name)
             self._wounded.append(session.id)
         self.bell.ring()
 
@@ -152,24 +156,38 @@ class UpkeepLoop(Loop):
             self.heal(self._engine.catalog.resolve(name))
         except NoSuchSession:
             if name and name not in self._strange:
+                self._healing.add(name)
                 self._strange.append(name)
             self.bell.ring()
 
     def judge(self, session: str, verdict: Verdict | Healing) -> None:
-        """Open a finding for what is damaged and stays so, or close it."""
-        left = verdict.left if isinstance(verdict, Healing) else [bad for _, bad in verdict.bad]
-        if not left:
-            self._findings.cleared(DAMAGED, session)
+        """Open the findings for what is damaged and stays so, or close them."""
+        if isinstance(verdict, Verdict):
+            self.judging.judge(session, [bad for _, bad in verdict.bad])
             return
-        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
-        self._findings.raised(
-            DAMAGED,
-            Severity.CRITICAL,
-            f"A copy is damaged, and nothing heals it: {left[0].where} {left[0].what}{more}.",
-            f"`sessiond ctl verify {session} --deep` lists it all; what is still sound can be restored.",
-            time.time(),
-            session,
-        )
+        self.judging.judge(session, verdict.left)
+        if not any(place.missed for place in self._away):  # else somebody may still have it
+            self.judging.mourn(session, verdict.left)
+
+    def look(self, number: int) -> None:
+        """Look at what a session's newest checkpoints stand on, before anything that can wait."""
+        if number not in self._looked:
+            self._looked.append(number)
+        self.bell.ring()
+
+    def tidy(self) -> None:
+        """Do the daily cleaning now, whenever it was done last."""
+        self._cleaned_at = 0.0
+        self.bell.ring()
+
+    @property
+    def cleaned_at(self) -> float:
+        """When the daily cleaning was begun last (Unix seconds)."""
+        return self._cleaned_at
+
+    def is_healing(self, name: str) -> bool:
+        """Whether a session is being repaired, or waits for that."""
+        return name in self._healing
 
     def rehearse(
         self, sessions: Sequence[Session] | None, progress: Callable[[int], object] = lambda _size: None
@@ -200,7 +218,9 @@ class UpkeepLoop(Loop):
         return done
 
     def _work(self, now: float) -> float:
-        self.is_urgent = bool(self._wounded or self._strange) or self._upkeep.next_scan() <= now
+        self.is_urgent = (
+            bool(self._wounded or self._strange or self._looked) or self._upkeep.next_scan() <= now
+        )
         try:
             return self._most_urgent(now)
         finally:
@@ -215,6 +235,8 @@ class UpkeepLoop(Loop):
             name = self._strange.popleft()
             with self._once_more(self._strange, name):
                 self._repair(name, self._upkeep.repair_other(name))
+        elif self._looked:
+            self._look(self._engine.catalog.session(self._looked.popleft()))
         elif self._upkeep.next_scan() <= now:
             self._scan(now)
         elif self._crowded or (now - self._cleaned_at >= DAY_S and self._clean(now)):
@@ -230,8 +252,29 @@ class UpkeepLoop(Loop):
         return MOMENT_S
 
     def _repair(self, name: str, work: Generator[int, Any, Healing]) -> None:
-        if (healing := self._paced(work)) is not None:
-            self.judge(name, healing)
+        """Repair, judge what is left, and tell how it went where there was anything to mend."""
+        began = time.monotonic()
+        if (healing := self._paced(work)) is None:
+            return
+        self.judge(name, healing)
+        self._healing.discard(name)
+        if healing.healed or healing.bits or healing.left:
+            self._emit(
+                "recovery_ended",
+                session=name,
+                action="heal",
+                component="corruption",
+                outcome="failure" if healing.left else "success",
+                seconds=round(time.monotonic() - began, 3),
+                after=healing.left[0].where if healing.left else "whole",
+            )
+
+    def _look(self, session: Session) -> None:
+        verdict = self._paced(self._upkeep.look(session))
+        if verdict is not None and verdict.bad:
+            self.heal(session)
+        elif verdict is not None and self.judging.doubts(session.name):
+            self.heal(session)  # it looks sound again: the repair reads all of it and says so
 
     @contextmanager
     def _once_more(self, waiting: deque[T], name: T) -> Iterator[None]:
@@ -243,8 +286,8 @@ class UpkeepLoop(Loop):
             raise
 
     def _has_damage(self, now: float) -> bool:
-        """Whether something is damaged, or could be healed now that GitHub answers."""
-        return self._ask_again(now) or bool(self._wounded or self._strange)
+        """Whether something is damaged, or is to be looked at, or could be healed now that GitHub answers."""
+        return self._ask_again(now) or bool(self._wounded or self._strange or self._looked)
 
     def _ask_again(self, now: float) -> bool:
         """Repair once more what a copy away from here could have healed, had it answered."""

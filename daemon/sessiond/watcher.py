@@ -8,6 +8,7 @@ the watch is registered before the scan, or what happens between the two is seen
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -101,6 +102,7 @@ class Watcher:
         self._lost = False
         self._doors: frozenset[Path] = frozenset()
         self._refused: set[str] = set()
+        self._starving = False
         self._counts: Counter[str] = Counter()
 
     # --- life
@@ -184,11 +186,17 @@ class Watcher:
         observer = self._observer
         return 0 if observer is None else observer.watches
 
+    @property
+    def is_starved(self) -> bool:
+        """Whether the system has refused a watch, as there were no more."""
+        return self._starving
+
     # --- with `_watching`
 
     def _start(self) -> None:
         if self._observer is None:
             self._refused.clear()
+            self._starving = False
             self._observer = Observer(self._overflowed, self._starved)
             self._observer.start()
             self._refresh()
@@ -236,6 +244,7 @@ class Watcher:
         try:
             return self._observer.schedule(folder, events, self._happened, recursive=recursive)
         except OSError as error:
+            self._starving |= error.errno == errno.ENOSPC  # inotify's word for no more watches
             if str(folder) not in self._refused:
                 self._refused.add(str(folder))
                 self._emit(
@@ -272,6 +281,7 @@ class Watcher:
         self.on_news()
 
     def _starved(self, path: str) -> None:
+        self._starving = True
         if not self._refused:
             self._refused.add(path)
             self._emit("watch_refused", path=path, reason="no more watches", hint=LIMITED)

@@ -126,6 +126,8 @@ EVENTS: dict[str, str] = {
     "recovery_started": "info",
     "recovery_ended": "info",
     "bytes_lost": "error",
+    "escalated": "info",
+    "escalation_failed": "warning",
     # process
     "daemon_started": "info",
     "daemon_stopped": "info",

@@ -58,6 +58,8 @@ from sessionsync.vault import SessionVault, StoredFile, Vault
 INDEX_DELAY_S = 30.0
 # An item waits for the creation budget in the queue, not in front of the others, from this long on.
 LONGEST_WAIT_S = 5.0
+# Why it waits there, as `ctl queue` says.
+CREATION_BUDGET = "creation_budget"
 # What a person must mend is looked at again this often.
 RECHECK_S = 300.0
 LOCKED_S = 3600.0
@@ -83,6 +85,8 @@ class Written(NamedTuple):
     parts: int
     sha256: str
     critical: str
+    filled: float
+    """How full part 1 is, as a part of what a comment may hold."""
 
 
 class Push:
@@ -381,6 +385,7 @@ class Push:
                 issue=placement.number,
                 revision=written.revision,
                 parts=written.parts,
+                filled=round(written.filled, 3),
                 **self._course(item, checkpoint),
             )
         return True
@@ -439,7 +444,8 @@ class Push:
         yield from self._delete_surplus(repository, whose, len(bodies))
         first = comments.parse(bodies[0])
         sha256, record = (first.sha256, first.record) if first is not None else ("", None)
-        return placement, Written(revision, len(bodies), sha256, critical_hash(record))
+        filled = len(bodies[0].encode()) / self._config.tiers.comment_bytes
+        return placement, Written(revision, len(bodies), sha256, critical_hash(record), filled)
 
     def _write_both(
         self, repository: Repository, placement: Placement, session: Session, whose: Whose
@@ -463,7 +469,7 @@ class Push:
         if wait <= LONGEST_WAIT_S:
             return False
         self._queue.release(
-            item, self.issues.now + wait, "Waits for GitHub's limit on new comments.", "creation_budget"
+            item, self.issues.now + wait, "Waits for GitHub's limit on new comments.", CREATION_BUDGET
         )
         return True
 

@@ -289,9 +289,14 @@ class Queue:
                 oldest[operation] = min(at, oldest.get(operation, at))
         return Census(depth, oldest, waiting, behind)
 
-    def oldest_at(self) -> float | None:
-        """When the oldest checkpoint that still waits was queued; None when none does."""
+    def oldest_at(self, besides: str = "") -> float | None:
+        """When the oldest checkpoint that still waits was queued; None when none does.
+
+        Those that wait for the reason with the code `besides` are left out.
+        """
         row = self.store.row(
             "SELECT min(enqueued_at) FROM items WHERE state <> 'buried' AND operation = 'comment'"
+            " AND (? = '' OR last_code <> ?)",
+            (besides, besides),
         )
         return row[0] if row else None

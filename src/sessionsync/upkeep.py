@@ -34,7 +34,7 @@ from sessionsync.vault.repair import Cure, Reader, Repair
 from sessionsync.vault.retention import kept, last_of_lives
 from sessionsync.vault.session import SEGMENT_BYTES
 from sessionsync.vault.strays import Stray, strays
-from sessionsync.vault.verify import JOURNAL, MIRROR, VAULT, Aside, Bad, Checked, Expected, Part
+from sessionsync.vault.verify import JOURNAL, MIRROR, VAULT, Aside, Bad, Checked, Expected, Newest, Part
 
 T = TypeVar("T")
 
@@ -46,6 +46,8 @@ AGAIN_S = 3600.0
 # A scan a day, each of a seventh of all bytes.
 SCAN_S = 86_400.0
 SCANS = 7
+# What of a file a quick look reads: small ones whole, as are those that critical data comes from.
+RECENT_BYTES = 256 * 1024
 # What it costs to look at a session at all.
 JOURNAL_BYTES = 16 * 1024
 # What a killed merge left is removed when it is so old.
@@ -168,8 +170,12 @@ class Upkeep:
         """
         return (yield from self._verify(session, part, deep=deep, tell=True))
 
+    def look(self, session: Session) -> Paced[Verdict]:
+        """Look at what one session's newest checkpoints stand on: their structure, and the newest bytes."""
+        return (yield from self._verify(session, Newest(RECENT_BYTES), deep=False, tell=True))
+
     def _verify(
-        self, session: Session, part: Part | None = None, *, deep: bool, tell: bool
+        self, session: Session, part: Part | Newest | None = None, *, deep: bool, tell: bool
     ) -> Paced[Verdict]:
         verdict = Verdict(checked=1)
         yield JOURNAL_BYTES
@@ -207,7 +213,7 @@ class Upkeep:
         session: Session,
         vault: SessionVault,
         expected: list[Expected],
-        part: Part | None,
+        part: Part | Newest | None,
         *,
         deep: bool,
     ) -> Iterable[Checked]:
@@ -218,6 +224,9 @@ class Upkeep:
             yield from checks.content(vault, self._mirror, expected)
             yield from checks.roots(vault, self._mirror, expected)
             yield from checks.asides(vault, self._mirror, expected)
+        elif isinstance(part, Newest):
+            ends = {file.name: (file.generation, file.length) for file in expected}
+            yield from checks.content(vault, self._mirror, expected, lambda s: part.holds(ends, s))
         elif part is not None:
             name = session.name
             yield from checks.content(vault, self._mirror, expected, lambda s: part.holds(name, s))

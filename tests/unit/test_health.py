@@ -24,10 +24,10 @@ def test_it_tells_how_reliable_it_was_over_each_window(tmp_path: Path) -> None:
 def test_a_finding_is_an_incident_from_when_it_comes_until_it_goes(tmp_path: Path) -> None:
     with Living(tmp_path) as living:
         findings, ledger = living.app.findings, living.app.books.ledger
-        findings.raised("disk_low", WARNING, "Little room.", "Make room.", time.time())
-        living.until(lambda: [each.code for each in ledger.incidents(still_open=True)] == ["disk_low"])
+        findings.raised("archive_too_new", WARNING, "Too new.", "Update.", time.time())
+        living.until(lambda: [each.code for each in ledger.incidents(still_open=True)] == ["archive_too_new"])
         assert living.ctl("status")["status"] == "degraded"
-        findings.cleared("disk_low")
+        findings.cleared("archive_too_new")
         living.until(lambda: not ledger.incidents(still_open=True))
         told = [each["event"] for each in living.ctl("events")["events"]]
         assert [name for name in told if name.startswith("finding_")] == ["finding_raised", "finding_cleared"]
@@ -38,7 +38,7 @@ def test_what_follows_from_something_else_is_not_told_as_well(tmp_path: Path) ->
     with Living(tmp_path) as living:
         now = time.time()
         living.app.findings.raised("backup_disk_full", CRITICAL, "Full.", "Make room.", now)
-        living.app.findings.raised("disk_low", CRITICAL, "Nothing left.", "Make room.", now)
+        living.app.findings.raised("copy_failed", CRITICAL, "No copy.", "See.", now)
         for verb in ("status", "health"):
             assert [each["code"] for each in living.ctl(verb)["findings"]] == ["backup_disk_full"]
-        assert living.codes() == {"backup_disk_full", "disk_low"}
+        assert living.codes() == {"backup_disk_full", "copy_failed"}

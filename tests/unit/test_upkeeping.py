@@ -32,6 +32,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 def loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> UpkeepLoop:
     monkeypatch.setattr(upkeeping, "TROUBLE_S", 0.0)
     engine = SimpleNamespace(
+        store=rig.store,
         catalog=rig.catalog,
         mirror=rig.mirror,
         vault=rig.vault,

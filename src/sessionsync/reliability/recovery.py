@@ -6,9 +6,9 @@ action may be run twice, and one that mends its finding is seen by the finding b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sessionsync.reliability.findings import CRITICAL, FINDINGS, Finding, Findings
 
@@ -31,7 +31,6 @@ class Action(NamedTuple):
 ACTIONS = {
     action.name: action
     for action in (
-        Action("probe", "connection", "ask whether it answers again"),
         Action("push", "sync", "make everything that waits due"),
         Action("heal", "corruption", "replace what is damaged from another copy, and verify it"),
         Action("mend_references", "reference", "restore what is referred to where a copy has it"),
@@ -41,10 +40,9 @@ ACTIONS = {
         Action("restart_loop", "loop", "end the process; its service starts it anew"),
     )
 }
-# What helps against what.  A finding that is not here mends itself, or is a person's.
+# What helps against what.  A finding that is not here mends itself, as an unreachable GitHub is probed by the
+# pusher, or is a person's.
 REMEDIES = {
-    "github_unreachable": "probe",
-    "archive_unreachable": "probe",
     "sync_late": "push",
     "sync_failing": "push",
     "copy_mismatch": "heal",
@@ -56,11 +54,33 @@ REMEDIES = {
     "backup_disk_full": "tidy",
     "vault_large": "tidy",
     "index_broken": "rebuild_index",
-    "index_large": "rebuild_index",
     "copy_failed": "capture",
     "purge_near": "capture",
     "loop_stuck": "restart_loop",
 }
+
+
+# What mends itself as the daemon works, by the event that tells of it: the component, and whether it did.
+MENDED = {
+    "tier_promoted": ("tier", True),
+    "github_reached": ("connection", True),
+    "archive_reached": ("connection", True),
+    "watcher_restarted": ("watcher", True),
+    "orphans_removed": ("orphan", True),
+    "push_buried": ("sync", False),
+}
+
+
+def recovered(event: str, fields: Mapping[str, Any]) -> tuple[str, bool] | None:
+    """The component that an event says has recovered, or has failed to; None where it says neither.
+
+    A synchronisation that failed and then got through is one that recovered.
+    """
+    if event == "recovery_ended":
+        return str(fields.get("component", "")), fields.get("outcome") == "success"
+    if event in {"push_completed", "push_unchanged"}:
+        return ("sync", True) if fields.get("failures") else None
+    return MENDED.get(event)
 
 
 class Planned(NamedTuple):
@@ -129,9 +149,9 @@ class Recovery:
         course = self._courses.setdefault((planned.code, planned.session), _Course())
         course.is_running = False
         course.failures = 0 if success else course.failures + 1
-        # also after a success: what made the finding has to be looked at again before it can be gone
+        # also after a success: what did not end the finding may not end it the next time
         course.since = now
-        course.next_at = now + min(LONGEST_PAUSE_S, PAUSE_S * 2 ** max(0, course.failures - 1))
+        course.next_at = now + min(LONGEST_PAUSE_S, PAUSE_S * 2 ** min(course.attempts - 1, 16))
         return course.failures == TRIES
 
     def tell(self, findings: Findings, now: float) -> None:

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from sessionsync.events import Emit
 from sessionsync.model import CheckpointEntry, Found, Mark, Ref, Role, SessionFile, Summary, rfc3339
 from sessionsync.sources import Read
@@ -32,6 +34,11 @@ from sessionsync.sources.prose import clip
 NUMBERS = 50  # of one metrics.json
 DEPTH = 5  # of its nesting
 CONTEXT, METRICS, CHECKPOINTS, ARTIFACTS = "context.json", "metrics.json", "checkpoints/", "artifacts/"
+
+
+# How far a score may fall before it is told of.
+DROP = 0.2
+_HEIGHTS = "heights"
 
 
 class Structured:
@@ -114,6 +121,7 @@ class Structured:
             _take_context(summary, context, latest, entries)
         if METRICS in names and (metrics := _read(summary, read, METRICS)) is not None:
             summary.quality = dict(list(_numbers(metrics))[:NUMBERS])
+            _follow_quality(summary)
         newest_last = sorted(entries.values(), key=lambda entry: (entry.at, entry.id))
         summary.critical.checkpoints = newest_last[-ENTRIES:]
 
@@ -187,6 +195,31 @@ class Structured:
 def _is_checkpoint(name: str) -> bool:
     file = name.removeprefix(CHECKPOINTS)
     return file != name and "/" not in file and not file.startswith(".") and not file.endswith(".tmp")
+
+
+def dropped(summary: Summary) -> float:
+    """By what part the score that fell furthest is lower than before it fell; 0 where none did."""
+    heights = _heights(summary)
+    falls = (1 - value / heights[name] for name, value in summary.quality.items() if heights.get(name, 0) > 0)
+    return max([0.0, *falls])
+
+
+def _follow_quality(summary: Summary) -> None:
+    """Remember where each score was before it fell; what falls a little, or rises, is the new height."""
+    heights = _heights(summary)
+    kept = {
+        name: height
+        for name, value in summary.quality.items()
+        if value < (height := heights.get(name, value)) * (1 - DROP)
+    }
+    summary.scratch[_HEIGHTS] = msgspec.json.encode(summary.quality | kept).decode()
+
+
+def _heights(summary: Summary) -> dict[str, float]:
+    try:
+        return msgspec.json.decode(str(summary.scratch.get(_HEIGHTS, "{}")), type=dict[str, float])
+    except msgspec.DecodeError:
+        return {}
 
 
 def _read(summary: Summary, read: Read, name: str) -> Any:

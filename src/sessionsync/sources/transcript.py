@@ -557,6 +557,11 @@ class Transcript:
         return False
 
 
+def is_at_work(summary: Summary) -> bool:
+    """Whether the agent owes an answer: it was asked, or is in the middle of its turn."""
+    return _load(summary).turn in {"asked", "working"}
+
+
 def _path(row: Row) -> str:
     return row.cwd if row.cwd and len(row.cwd) <= _PATH_CHARS else ""
 

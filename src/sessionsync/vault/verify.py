@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -117,6 +117,17 @@ class Part(NamedTuple):
     def has(self, name: str) -> bool:
         """Whether what has this name belongs to it, for ever."""
         return zlib.crc32(name.encode(errors="surrogatepass")) % self.of == self.number - 1
+
+
+class Newest(NamedTuple):
+    """The last `size` bytes of each file."""
+
+    size: int
+
+    def holds(self, ends: Mapping[str, tuple[int, int]], segment: Segment) -> bool:
+        """Whether a segment has some of them; `ends` are each file's newest generation and its length."""
+        generation, length = ends.get(segment.file, (-1, 0))
+        return segment.generation == generation and segment.end > length - self.size
 
 
 def structure(

@@ -21,10 +21,11 @@ from sessionsync.remote.comments.marker import (
 from sessionsync.remote.comments.notice import OPEN, Notice, Side, parse_notice, render_notice
 from sessionsync.remote.comments.parse import Part, assemble, outside, parse
 from sessionsync.remote.comments.record import Record, RecordCritical, files_hash
-from sessionsync.remote.comments.render import render
+from sessionsync.remote.comments.render import PARTS, render
 
 __all__ = [
     "OPEN",
+    "PARTS",
     "Digest",
     "Draft",
     "IndexEntry",

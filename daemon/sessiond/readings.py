@@ -1,0 +1,252 @@
+"""What the indicators of this machine, of the queue and of the sessions stand at.
+
+Everything here is a few queries that an index answers, or a few calls to the system: with ten thousand
+sessions it costs what it costs with ten.  Only the folders of the copies are walked through, once an hour.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from sessiond.engine import Engine
+from sessiond.observer import watches_limit
+from sessiond.upkeeping import UpkeepLoop
+from sessiond.watcher import Watcher
+from sessionsync.catalog import Session
+from sessionsync.errors import NoSuchSession
+from sessionsync.model import ACTIVE_S, Tier
+from sessionsync.push import CREATION_BUDGET
+from sessionsync.reliability.indicators import BY_CODE, DAY_S, Reading, Readings
+from sessionsync.reliability.trend import Growth
+from sessionsync.remote.comments import PARTS
+from sessionsync.sources.cleanup import cleanup_days
+from sessionsync.sources.structured import dropped
+from sessionsync.sources.transcript import is_at_work
+
+# A disk with so much room is not low, however large it is; and one that is half empty is not filling.
+ROOMY_BYTES = 20 << 30
+FILLING_BELOW = 0.4
+# How fast a disk fills is looked at this often: 36 samples are 18 hours.
+GROWTH_S = 1800.0
+# What is so small is not large for anything.
+SMALL_INDEX_BYTES, SMALL_VAULT_BYTES = 256 << 20, 1 << 30
+MEASURE_S = 3600.0
+# What the agent's file about a running session may hold.
+RUNNING_BYTES = 64 * 1024
+NEAR = BY_CODE["near_limit"].warning or 0.0
+
+
+class Sizes(NamedTuple):
+    """Bytes: of the sessions as they were captured, and on the disk of what is kept of them."""
+
+    sessions: int = 0
+    vault: int = 0
+    search: int = 0
+
+
+class Measured(Protocol):
+    """What is looked at."""
+
+    started_at: float
+    engine: Engine
+    watcher: Watcher
+    upkeep: UpkeepLoop
+
+    def stuck_for(self) -> dict[str, float]:
+        """Of each loop for how many seconds it has not turned."""
+
+    def may_push(self) -> bool:
+        """Whether something is sent to GitHub at all."""
+
+
+class Instruments:
+    """Reads the indicators.  Belongs to the health loop."""
+
+    def __init__(self, app: Measured) -> None:
+        self._app = app
+        self._growth: dict[int, Growth] = {}
+        self._measured_at: float | None = None
+        self.sizes = Sizes()
+        """As they were measured last; for any thread."""
+
+    def read(self, comments: Mapping[str, float], now: float) -> Readings:
+        """Every indicator of these; `comments` is by session how full its one comment is."""
+        app, engine = self._app, self._app.engine
+        self._measure(now)
+        limit = watches_limit()
+        return {
+            "sync_late": list(_late(engine, now)) if app.may_push() else (),
+            "near_limit": [*_near_tier(engine, now), *_near_comment(engine, comments, now), *_issues(engine)],
+            **self._disks(now),
+            "watches_low": [Reading(1.0 if app.watcher.is_starved else app.watcher.watches / limit)],
+            "index_large": _large(self.sizes.search, self.sizes.sessions, SMALL_INDEX_BYTES),
+            "vault_large": _large(self.sizes.vault, self.sizes.sessions, SMALL_VAULT_BYTES),
+            "purge_near": list(_purged(engine, now)),
+            "agent_silent": list(_silent(engine, now)),
+            "loop_stuck": [Reading(age_s, of=name) for name, age_s in app.stuck_for().items()],
+            "restore_unproven": list(_unproven(app, now)),
+            "quality_dropped": list(_dropped(engine, now)),
+        }
+
+    def _disks(self, now: float) -> Readings:
+        """What is left on each disk that something is written to, and for how long it lasts at this pace."""
+        low, filling = [], []
+        for number, (names, folder) in self._places().items():
+            with suppress(OSError):
+                total, _, free = shutil.disk_usage(folder)
+                growth = self._growth.setdefault(number, Growth(GROWTH_S))
+                growth.add(now, total - free)
+                if free < ROOMY_BYTES:
+                    low.append(Reading(free / total, of=names))
+                left_s = growth.left_s(total)
+                if left_s is not None and free < FILLING_BELOW * total:
+                    filling.append(Reading(left_s, of=names))
+        return {"disk_low": low, "disk_filling": filling}
+
+    def _places(self) -> dict[int, tuple[str, Path]]:
+        """Each disk once, by its number: what is on it, and a folder there."""
+        engine = self._app.engine
+        found: dict[int, tuple[str, Path]] = {}
+        for name, folder in (
+            ("the plain copies", engine.config.backup.mirror_dir),
+            ("the vault", engine.config.backup.vault_dir),
+            ("the state", engine.paths.state_dir),
+        ):
+            with suppress(OSError):
+                number = folder.stat().st_dev
+                others = f"{found[number][0]} and " if number in found else ""
+                found[number] = (f"{others}{name}", folder)
+        return found
+
+    def _measure(self, now: float) -> None:
+        if self._measured_at is not None and 0 <= now - self._measured_at < MEASURE_S:
+            return
+        self._measured_at = now
+        engine = self._app.engine
+        row = engine.store.row("SELECT total(size) FROM sessions")
+        self.sizes = Sizes(
+            int(row[0]) if row else 0,
+            sum(_sizes(engine.config.backup.vault_dir)),
+            sum(_sizes(engine.paths.state_dir, engine.paths.index_db.name)),
+        )
+
+
+def _late(engine: Engine, now: float) -> Iterator[Reading]:
+    """How long the oldest checkpoint waits; what only waits for GitHub's limit on new comments is in time."""
+    at = engine.queue.oldest_at(besides=CREATION_BUDGET)
+    if at is not None:
+        yield Reading(now - at)
+
+
+def _near_tier(engine: Engine, now: float) -> Iterator[Reading]:
+    """Active sessions that are about to grow past their tier."""
+    tiers = engine.config.tiers
+    for tier, limit in ((Tier.GITHUB_ONLY, tiers.github_only_bytes), (Tier.HYBRID, tiers.hybrid_bytes)):
+        for name, size in engine.store.rows(
+            "SELECT source || ':' || key, size FROM sessions WHERE modified_at > ? AND tier = ? AND size > ?",
+            (now - ACTIVE_S, tier.value, NEAR * limit),
+        ):
+            yield Reading(size / limit, name, f"Its tier {tier.value}")
+
+
+def _near_comment(engine: Engine, comments: Mapping[str, float], now: float) -> Iterator[Reading]:
+    """Active sessions whose one comment is about to be full."""
+    for name, filled in comments.items():
+        session = _session(engine, name) if filled > NEAR else None
+        if session is not None and now - session.modified_at < ACTIVE_S:
+            yield Reading(filled, name, "Its comment")
+
+
+def _issues(engine: Engine) -> Iterator[Reading]:
+    """Issues that are about to be full; one that is full has had its successor."""
+    for number, total in engine.store.rows(
+        "SELECT number, total FROM issues WHERE number IS NOT NULL AND total BETWEEN ? AND ?",
+        (NEAR * PARTS, PARTS - 1),
+    ):
+        yield Reading(total / PARTS, of=f"Issue {number}")
+
+
+def _purged(engine: Engine, now: float) -> Iterator[Reading]:
+    """Transcripts that their agent deletes within days and that are not all in the vault."""
+    for root in engine.config.claude_roots(engine.environ):
+        days = cleanup_days(root)
+        if days is None or days < 1:  # `purge_at_once` is said already
+            continue
+        for name, modified_at in engine.store.rows(
+            "SELECT source || ':' || key, modified_at FROM sessions WHERE source = 'claude' AND root = ?"
+            " AND modified_at < ? AND (checkpoint IS NULL OR dirty_since IS NOT NULL) AND EXISTS"
+            " (SELECT 1 FROM files WHERE session = sessions.id AND deleted_at IS NULL)",
+            (str(root), now - (days - 3) * DAY_S),
+        ):
+            yield Reading(modified_at + days * DAY_S - now, name)
+
+
+def _silent(engine: Engine, now: float) -> Iterator[Reading]:
+    """Agents that run and owe an answer, and whose transcripts do not grow.
+
+    The agent keeps a small file about each of its processes; one whose turn has ended waits for its user.
+    """
+    for root in engine.config.claude_roots(engine.environ):
+        with suppress(OSError):
+            for file in (root / "sessions").glob("*.json"):
+                if (name := _running(file)) is None:
+                    continue
+                session = engine.catalog.named(name)
+                if session is not None and session.ref.source == "claude" and is_at_work(session.summary):
+                    yield Reading(now - session.modified_at, session.name)
+
+
+def _running(file: Path) -> str | None:
+    """The session that a process which lives has open, by the agent's file about it."""
+    try:
+        with file.open("rb") as opened:
+            said = json.loads(opened.read(RUNNING_BYTES))
+        os.kill(int(said["pid"]), 0)
+        return str(said["sessionId"])
+    except PermissionError:
+        return None  # another user's process has that number by now
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _unproven(app: Measured, now: float) -> Iterator[Reading]:
+    """How long ago a restore was proven, where there is anything to restore."""
+    if app.engine.store.row("SELECT 1 FROM checkpoints LIMIT 1") is not None:
+        yield Reading(now - (app.upkeep.drill.passed_at() or app.started_at))
+
+
+def _dropped(engine: Engine, now: float) -> Iterator[Reading]:
+    """Active sessions one of whose scores is lower than it was."""
+    for (number,) in engine.store.rows(
+        "SELECT id FROM sessions WHERE modified_at > ? AND source = 'structured'", (now - ACTIVE_S,)
+    ):
+        with suppress(NoSuchSession):
+            session = engine.catalog.session(number)
+            yield Reading(dropped(session.summary), session.name)
+
+
+def _large(size: int, of: int, small: int) -> list[Reading]:
+    return [Reading(size / of)] if of and size > small else []
+
+
+def _session(engine: Engine, name: str) -> Session | None:
+    with suppress(NoSuchSession):
+        return engine.catalog.resolve(name)
+    return None
+
+
+def _sizes(folder: Path, prefix: str = "") -> Iterator[int]:
+    """The bytes of each file below a folder, or of those right there whose name begins so."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    yield from () if prefix else _sizes(Path(entry.path))
+                elif entry.name.startswith(prefix):
+                    yield entry.stat(follow_symlinks=False).st_size
