@@ -15,6 +15,7 @@ SHIPPED = (
     "sessiond/share/systemd/sessiond.service.d/credential.conf",
     "sessiond/share/launchd/io.sessiond.daemon.plist",
     "sessiond/share/sessiond.rules.yml",
+    "sessiond/share/sessiond.dashboard.json",
     "sessionsync/vault/dictionary.zst-dict",
 )
 

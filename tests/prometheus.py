@@ -149,7 +149,7 @@ class Monitoring:
     def api(self, path: str, **parameters: str) -> Any:
         """What Prometheus answers; None while it does not."""
         for process in self._processes:
-            assert process.poll() is None, f"{process.args} has ended"
+            assert process.poll() is None, f"{process.args!r} has ended"
         query = urllib.parse.urlencode(parameters)
         try:
             with urllib.request.urlopen(

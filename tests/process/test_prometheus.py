@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,10 @@ def test_an_outage_of_github_is_told_and_so_is_its_end(
             append(path, line("user", "hello", project))
             daemon.ctl("checkpoint", acts=True, session=session)
             for severity in ("warning", "critical"):
-                poll(lambda severity=severity: receiver.told(LAG, severity, "firing"), 20)
+                poll(partial(receiver.told, LAG, severity, "firing"), 20)
         daemon.ctl("sync", acts=True, wait=20)
         for severity in ("warning", "critical"):
-            poll(lambda severity=severity: receiver.told(LAG, severity, "resolved"), 20)
+            poll(partial(receiver.told, LAG, severity, "resolved"), 20)
         (told, *_) = receiver.told(LAG, "critical", "resolved")
         assert told["labels"]["instance"] == f"127.0.0.1:{daemon.port}"
         assert "safe on the disk" in told["annotations"]["description"]

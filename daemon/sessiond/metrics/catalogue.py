@@ -61,20 +61,32 @@ def catalogue(
     kinds: Iterable[str] = (),
 ) -> tuple[Entry, ...]:
     """Every metric there is.  Loops, jobs, `ctl` commands and kinds of secrets are the caller's."""
-    return (
-        *_process(tuple(loops), tuple(jobs), tuple(commands)),
-        *GITHUB,
-        *INTEGRITY,
-        *SYNC,
-        *QUEUE,
-        *WATCH,
-        *SESSIONS,
-        *STORAGE,
-        *RELIABILITY,
-        _counter(
-            "redactions", "Secrets redacted before they left the machine.", {"kind": (*kinds, of.OTHER)}
-        ),
+    found = parts(loops=loops, jobs=jobs, commands=commands, kinds=kinds)
+    return tuple(entry for entries in found.values() for entry in entries)
+
+
+def parts(
+    *,
+    loops: Iterable[str] = (),
+    jobs: Iterable[str] = (),
+    commands: Iterable[str] = (),
+    kinds: Iterable[str] = (),
+) -> dict[str, tuple[Entry, ...]]:
+    """The same, by the part of the program that they are about."""
+    redactions = _counter(
+        "redactions", "Secrets redacted before they left the machine.", {"kind": (*kinds, of.OTHER)}
     )
+    return {
+        "Reliability": RELIABILITY,
+        "Synchronisation": SYNC,
+        "Queue": QUEUE,
+        "GitHub": GITHUB,
+        "Sessions": (*SESSIONS, redactions),
+        "Integrity": INTEGRITY,
+        "Storage": STORAGE,
+        "Watching": WATCH,
+        "Process": _process(tuple(loops), tuple(jobs), tuple(commands)),
+    }
 
 
 def _process(loops: tuple[str, ...], jobs: tuple[str, ...], commands: tuple[str, ...]) -> tuple[Entry, ...]:
