@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sessionsync import __version__
 from sessionsync.errors import ConfigError, DaemonError, DaemonNotRunning, DaemonSilent, NotAllowed
 
 ANSWER_S = 30.0
+END_S, LOOK_S = 20.0, 0.1
 BLOCK_BYTES = 64 * 1024
 VERSION = f"Sessiond-Version: {__version__}\r\n"
 """Which command asks: a daemon of another version looks whether it was upgraded."""
@@ -42,6 +44,26 @@ def request(
     if not answers:
         raise _ended(path)
     return answers[-1]
+
+
+def end(path: Path, within_s: float = END_S) -> dict[str, Any]:
+    """Have the daemon end, and come back when its socket is gone; its last answer.
+
+    Raises:
+        DaemonNotRunning: nobody listens on the socket.
+        DaemonSilent: it has not ended within `within_s`.
+    """
+    answer = request(path, "stop", acts=True)
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        try:
+            request(path, "status", timeout_s=max(1.0, until - time.monotonic()))
+        except DaemonNotRunning:
+            return answer
+        time.sleep(LOOK_S)
+    raise DaemonSilent(
+        f"sessiond has not ended within {within_s:.0f} s.", hint="See what it does: sessiond ctl events"
+    )
 
 
 def stream(

@@ -11,14 +11,17 @@ from pathlib import Path
 from sessionsync.errors import NotAllowed
 from sessionsync.paths import Paths
 
+FOLDER = "hooks"
+
 
 class Keepsake:
     """Kept in the state folder, which is private, as settings may hold secrets."""
 
     def __init__(self, where: Paths, file: Path) -> None:
         name = hashlib.sha256(os.path.realpath(file).encode(errors="surrogateescape")).hexdigest()[:16]
-        self._file = where.state_dir / "hooks" / f"{name}.json"
-        self._said = self._read()
+        self._settings = file
+        self._file = where.state_dir / FOLDER / f"{name}.json"
+        self._said = _read(self._file)
         self.made_folder = self._said.get("made_folder") is True if self._said else not file.parent.exists()
         """Whether the file's folder was not there before either."""
 
@@ -43,6 +46,7 @@ class Keepsake:
             "before": None if before is None else before.decode(),
             "after": hashlib.sha256(after).hexdigest(),
             "made_folder": self.made_folder,
+            "file": str(self._settings),
         }
         try:
             self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -58,12 +62,19 @@ class Keepsake:
         with contextlib.suppress(OSError):
             self._file.unlink()
 
-    def _read(self) -> dict[str, object]:
-        try:
-            said = json.loads(self._file.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return said if isinstance(said, dict) else {}
+
+def settings_of(where: Paths) -> list[Path]:
+    """The settings files that something is kept of: those that have our entries, or had."""
+    kept = [_read(file).get("file") for file in sorted((where.state_dir / FOLDER).glob("*.json"))]
+    return [Path(file) for file in kept if isinstance(file, str) and file.startswith("/")]
+
+
+def _read(file: Path) -> dict[str, object]:
+    try:
+        said = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def replace(file: Path, content: bytes, mode: int) -> None:

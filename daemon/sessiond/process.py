@@ -14,6 +14,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ M_ARENA_MAX = -8
 PR_SET_DUMPABLE = 4
 # How long a socket found at start may take to say that somebody is behind it.
 PROBE_S = 2.0
+# How often a lock that is waited for is tried.
+LOOK_S = 0.05
 
 
 def harden() -> None:
@@ -94,8 +97,10 @@ def own(folder: Path) -> Path:
 
 
 @contextmanager
-def hold(file: Path) -> Iterator[None]:
+def hold(file: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the lock on this state; it ends with the process, however that ends.  The file names the pid.
+
+    Whoever holds it is given `wait_s` to let go.
 
     Raises:
         AlreadyRunning: another process holds it.
@@ -117,7 +122,7 @@ def hold(file: Path) -> Iterator[None]:
         hint = "See what lies there, and that its disk can be written to."
         raise ConfigError(f"The lock {file} cannot be opened: {error.strerror}.", hint=hint) from error
     try:
-        _lock(descriptor, file)
+        _lock(descriptor, file, time.monotonic() + wait_s)
         with suppress(OSError):  # a full disk: the lock holds without a name
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
@@ -126,9 +131,17 @@ def hold(file: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, file: Path) -> None:
+def _lock(descriptor: int, file: Path, until: float) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(LOOK_S)
+            else:
+                return
     except BlockingIOError as error:
         pid = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
         raise AlreadyRunning(

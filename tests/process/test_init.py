@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
-import select
 import subprocess
 import sys
 import tomllib
@@ -18,6 +15,7 @@ from tests.daemon import Daemon
 from tests.fakes.git_host import GitHost
 from tests.fakes.github import FakeGitHub
 from tests.machine import repository
+from tests.sitting import sit
 
 TOKEN = "T-of-mine-4711"
 KEPT = """\
@@ -67,32 +65,8 @@ class Newcomer(Daemon):
 
     def sit(self, *answers: str, arguments: Sequence[str] = ()) -> tuple[int, str]:
         """Run it on a terminal and answer what it asks; '' for what it proposes."""
-        ours, theirs = pty.openpty()
-        left = list(answers)
-        with subprocess.Popen(
-            [sys.executable, "-m", "sessiond", "init", *arguments],
-            env=self.environ | {"TERM": "dumb", "COLUMNS": "200"},
-            cwd=self.project,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-        ) as process:
-            os.close(theirs)
-            screen = b""
-            try:
-                while select.select([ours], [], [], 20)[0] and (block := os.read(ours, 65536)):
-                    screen += block
-                    if screen.endswith(b"]: "):
-                        if not left:
-                            process.terminate()
-                            raise AssertionError(f"asked once more than expected:\n{screen.decode()}")
-                        os.write(ours, f"{left.pop(0)}\n".encode())
-            except OSError:  # Linux says EIO where the other end has gone
-                pass
-            os.close(ours)
-            code = process.wait(20)
-        assert not left, screen.decode()
-        return code, screen.decode().replace("\r\n", "\n")
+        command = [sys.executable, "-m", "sessiond", "init", *arguments]
+        return sit(command, *answers, environ=self.environ, cwd=self.project)
 
     def settings(self) -> dict[str, dict[str, object]]:
         found: dict[str, dict[str, object]] = tomllib.loads(self.config.read_text())

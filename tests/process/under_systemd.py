@@ -327,6 +327,17 @@ def test_init_puts_the_service_in_and_says_what_it_says() -> None:
     assert shown("LoadState") == "not-found"
 
 
+def test_with_everything_else_the_service_goes_as_well(before: set[str]) -> None:
+    service("install", "--token-file", str(TOKEN))
+    run(str(PROGRAM), "hooks", "install")
+    shutil.rmtree(AGENT / "projects" / "-app", ignore_errors=True)
+    said = run(str(PROGRAM), "uninstall", "--purge", "--yes")
+    assert "service     /home/sdtest/.config/systemd/user/sessiond.service  systemd" in said
+    assert (shown("LoadState"), tree() | {str(STATE)}) == ("not-found", before | {str(STATE)})
+    assert not STATE.exists()
+    STATE.mkdir()
+
+
 def test_uninstall_leaves_no_trace(before: set[str]) -> None:
     service("install", "--token-file", str(TOKEN))
     shutil.rmtree(AGENT / "projects" / "-app", ignore_errors=True)

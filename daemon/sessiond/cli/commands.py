@@ -17,7 +17,7 @@ from sessiond.cli import tables
 from sessiond.cli.group import Verbs
 from sessiond.cli.look import PLAIN, Json, act, look, tell
 from sessiond.cli.progress import progress
-from sessionsync.errors import DaemonNotRunning, DaemonSilent, UsageError
+from sessionsync.errors import DaemonNotRunning, UsageError
 from sessionsync.paths import paths
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -30,7 +30,6 @@ CHECKPOINT_S = 600.0
 # Every byte of a large backup is read.
 VERIFY_S = 4 * 3600.0
 FOLLOW_S = 1.0
-STOP_S = 20.0
 QUERY_HINT = "Give words, \"a phrase\" or a prefix*, as in: sessiond search 'blue green'"
 # What click looks at to complete a line that is being typed.
 COMPLETE = "_SESSIOND_COMPLETE"
@@ -398,6 +397,29 @@ def doctor(context: click.Context, *, bundle: Path | None, as_json: bool) -> Non
     from sessiond.cli import examining  # noqa: PLC0415 - heavy
 
     context.exit(examining.examine(bundle, as_json=as_json))
+
+
+@sessiond.command(
+    short_help="Take away what sessiond has made on this machine.",
+    epilog=example("sessiond uninstall --dry-run", "sessiond uninstall --purge --yes"),
+)
+@click.option(
+    "--purge",
+    count=True,
+    help="Also settings, state and logs; given twice, also the backups, which nothing else may have.",
+)
+@click.option("--dry-run", is_flag=True, help=DRY_HELP)
+@click.option("-y", "--yes", is_flag=True, help="Ask nothing.")
+@as_json
+def uninstall(*, purge: int, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Take away the service and the hooks, after showing what goes and what stays.
+
+    Sessions stay where their agent keeps them, and so do the backups, until they are given up with a second
+    --purge.  What was sent to GitHub or to an archive stays there.
+    """
+    from sessiond.cli import removing  # noqa: PLC0415 - only for this
+
+    removing.uninstall(min(purge, 2), dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @sessiond.command(
@@ -1002,19 +1024,8 @@ def reload(*, as_json: bool) -> None:
 @as_json
 def stop(*, as_json: bool) -> None:
     """End the daemon, and return when it has ended."""
-    socket = paths(os.environ).socket
-    answer = act("stop")
-    until = time.monotonic() + STOP_S
-    while time.monotonic() < until:
-        try:
-            client.request(socket, "status", timeout_s=max(1.0, until - time.monotonic()))
-        except DaemonNotRunning:
-            tell(answer or {"stopped": True}, tables.stopped, as_json=as_json)
-            return
-        time.sleep(0.1)
-    raise DaemonSilent(
-        f"sessiond has not ended within {STOP_S:.0f} s.", hint="See what it does: sessiond ctl events"
-    )
+    answer = client.end(paths(os.environ).socket)
+    tell(answer or {"stopped": True}, tables.stopped, as_json=as_json)
 
 
 def parse(arguments: list[str], *, debug: bool) -> int:
