@@ -16,6 +16,7 @@ from sessiond.archiver import ArchiveLoop
 from sessiond.away import Away, Nothing
 from sessiond.bookkeeping import Bookkeeping
 from sessiond.control import Control
+from sessiond.counting import Counting
 from sessiond.engine import Engine
 from sessiond.health import HealthLoop
 from sessiond.indexing import IndexLoop
@@ -59,6 +60,8 @@ SPOOL_S = 60.0
 STUCK_S = 120.0
 # The service manager is told that all is well, and of what is not; half of WatchdogSec= where it watches.
 BEAT_S = 30.0
+# What was captured is counted this often.
+COUNT_S = 60.0
 # What the first scan may take to begin before the daemon calls itself ready all the same.
 BEGINS_S = 60.0
 # What a daemon that takes over may take to be ready; a state of an older version is brought up to date.
@@ -95,13 +98,14 @@ class App:
         self.books: Bookkeeping
         self.health: HealthLoop
         self.upgrade = Upgrade(environ, self.findings, self.emit, self.give_way)
+        self.counting: Counting
         self._ends = ExitStack()
         self._ending = False
         self._clean = False
         self.metrics = Metrics(
             catalogue(
                 loops=("capture", "push", "archive", "index", "upkeep", "health"),
-                jobs=("rescan", "supervise", "refresh", "trim", "spool", "beat", "health"),
+                jobs=("rescan", "supervise", "refresh", "trim", "spool", "beat", "health", "count"),
                 commands=Verbs.NAMES,
                 kinds=KINDS,
             ),
@@ -178,6 +182,8 @@ class App:
             self.health = HealthLoop(self, self.emit, self._loop_failed)
             for loop in self.loops():
                 loop.turned = pulse.show
+            self.counting = Counting(self.engine, self.emit)
+            undo.callback(self.counting.end)
             self.saves = Saves(self.engine, Spool(self.paths.spool_dir), self.emit)
             self.verbs = Verbs(self)
             self._read_metrics()
@@ -202,6 +208,7 @@ class App:
                     Job("trim", TRIM_S, self.trim),
                     Job("spool", SPOOL_S, lambda: self.capture.soon(self.saves.take_in)),
                     Job("health", self.config.health.interval_seconds, self.health.want),
+                    Job("count", COUNT_S, self.counting.run),
                     Job("beat", (self.notify.watchdog_s or 2 * BEAT_S) / 2, self.beat),
                 ],
                 lambda name, seconds, success: self.metrics.job(name, seconds, success=success),
@@ -211,12 +218,8 @@ class App:
             self.capture.soon(
                 self.saves.take_in
             )  # before the first scan, so that events name their checkpoints
-            self.capture.start()
-            self.push.start()
-            self.archive.start()
-            self.index.start()
-            self.upkeep.start()
-            self.health.start()
+            for loop in self.loops():
+                loop.start()
             undo.callback(self._stop_loops)
             self._ends = undo.pop_all()
         mode = self.modes.now()
@@ -305,6 +308,7 @@ class App:
         self.push.bell.ring()
         self.archive.bell.ring()
         self.index.bell.ring()
+        self.counting.captured()
 
     # --- supervision
 

@@ -80,6 +80,7 @@ from sessionsync.restore import (
 )
 from sessionsync.restore.copies import main_of
 from sessionsync.restore.target import Allowed, project_folder
+from sessionsync.stats import returns
 from sessionsync.store import Store
 from sessionsync.vault import Mirror, Vault
 
@@ -117,7 +118,9 @@ class Restoring:
         catalog: Catalog | None,
         records: RecordShelf | None,
         archive: ArchiveShelf | None = None,
+        returned: Path | None = None,
     ) -> None:
+        self._returned = returned
         backup = config.backup
         vault, mirror = Vault(backup.vault_dir), Mirror(backup.mirror_dir)
         plain = MirrorShelf(mirror, vault, self._seen)
@@ -324,7 +327,7 @@ class Restoring:
         chosen = self.shelves.choose(session, origin=wish.origin, at=wish.at)
         if wish.issue and session.ref.source == "context":
             self._discuss(chosen, wish.issue)
-        return put_back(
+        done = put_back(
             session,
             chosen,
             lambda copy: self._target(session, copy, wish),
@@ -336,6 +339,9 @@ class Restoring:
             force=wish.force,
             progress=wish.progress,
         )
+        if self._returned is not None and wish.out is None:
+            returns.note(self._returned, session.name, time.time())
+        return done
 
     def _discuss(self, chosen: Choice, issue: int) -> None:
         """Put what people have said on an issue since behind the copy of its context file that is taken."""
@@ -480,7 +486,7 @@ def opened() -> Iterator[Restoring]:
         records = None
         if github is not None:
             records = RecordShelf(github, authors=config.github.authors, issue=config.github.issue)
-        restoring = Restoring(config, catalog, records, open_archive(config, where, ends))
+        restoring = Restoring(config, catalog, records, open_archive(config, where, ends), where.returns)
         restoring.notes += [problem] if problem else []
         yield restoring
 

@@ -37,6 +37,7 @@ The class decides what happens next, never the text.  Every error has a stable `
     │   ├── NoteExists         there is one of that name already
     │   └── NoSuchNote         there is none about that
     ├── IndexBroken            the search index cannot be used: it is rebuilt
+    ├── NumbersBroken          the numbers for `stats` cannot be used: they are made again
     ├── QueryInvalid           a search for nothing
     ├── RecordError            a comment is not a record of ours, or not a whole one
     ├── RedactionFailed        the privacy gate failed: this item stops, nothing is sent
@@ -288,6 +289,12 @@ class IndexBroken(SessiondError):
     """The search index cannot be used; everything else goes on without it."""
 
     code = "index_broken"
+
+
+class NumbersBroken(SessiondError):
+    """The numbers for `stats` cannot be used: they are made again."""
+
+    code = "numbers_broken"
 
 
 class QueryInvalid(SessiondError):

@@ -51,6 +51,7 @@ EVENTS: dict[str, str] = {
     "segments_merged": "info",
     "orphans_removed": "info",
     "session_adopted": "info",
+    "numbers_failed": "warning",
     "restore_rehearsed": "debug",
     "drill_ended": "info",
     "drill_failed": "error",

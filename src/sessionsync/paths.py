@@ -34,6 +34,16 @@ class Paths(NamedTuple):
         return self.state_dir / "index.db"
 
     @property
+    def numbers_db(self) -> Path:
+        """What `stats` adds up, rebuildable."""
+        return self.state_dir / "numbers.db"
+
+    @property
+    def returns(self) -> Path:
+        """When sessions were put back, a line each."""
+        return self.state_dir / "returns.jsonl"
+
+    @property
     def lock(self) -> Path:
         """Locked as long as a daemon lives on this state."""
         return self.state_dir / "lock"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what tests/contract/test_openapi.py needs from npm, outside the source tree.
+# Installs what tests/contract/test_openapi.py and test_ccusage.py need from npm, outside the source tree.
 #   folder: $SESSIOND_NODE_CACHE, else ~/.cache/sessiond-node
 # Without npm or network it says so and exits 0: those tests skip.
 set -eu
@@ -11,7 +11,7 @@ if cmp -s "$here/package.json" "$cache/installed.json"; then
     exit 0
 fi
 if ! command -v npm >/dev/null 2>&1; then
-    echo "contract checks: npm is not installed; the OpenAPI tests will be skipped"
+    echo "contract checks: npm is not installed; those tests will be skipped"
     exit 0
 fi
 mkdir -p "$cache"
@@ -26,5 +26,5 @@ if $limit npm install --prefix "$cache" --ignore-scripts --no-audit --no-fund \
     cp "$here/package.json" "$cache/installed.json"
     echo "contract checks: installed in $cache"
 else
-    echo "contract checks: npm could not install (offline?); the OpenAPI tests will be skipped"
+    echo "contract checks: npm could not install (offline?); those tests will be skipped"
 fi

@@ -649,7 +649,7 @@ def test_every_command_has_help_with_an_example(sessiond: Run, path: str, comman
     [
         (("srch",), "sessiond search"),
         (("status",), "sessiond ctl status"),
-        (("ctl", "stats"), "sessiond ctl status"),
+        (("ctl", "stats"), "sessiond stats"),
         (("ctl", "instal"), "sessiond hooks install"),
         (("service", "instal"), "sessiond service install"),
     ],

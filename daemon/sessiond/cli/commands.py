@@ -440,6 +440,22 @@ def completion(shell: str) -> None:
 
 
 @sessiond.command(
+    short_help="What sessions cost, how fast they were answered, how often resumed.",
+    epilog=example("sessiond stats", "sessiond stats --since 7d --json"),
+)
+@click.option("--since", default="", metavar="TIME", help="Only what came after: 7d, 12h, or a date.")
+@as_json
+def stats(*, since: str, as_json: bool) -> None:
+    """Numbers from the transcripts: sessions, reuse, tokens, response time, errors, storage, goals.
+
+    Every answer counts once, in however many files it is written.  Days are those of UTC.
+    """
+    from sessiond.cli import counting  # noqa: PLC0415 - heavy
+
+    tell(counting.stats(since), counting.render, as_json=as_json)
+
+
+@sessiond.command(
     short_help="Find sessions by what was said in them.",
     epilog=example("sessiond search 'blue green' --since 7d", "sessiond search --rebuild"),
 )

@@ -116,6 +116,9 @@ def show(answer: Json, now: float, out: Terminal) -> list[str]:
     ]
     if bad := answer.get("bad_lines"):
         lines.append(f"{count(bad, 'line')} of it {'is' if bad == 1 else 'are'} not JSON; copied as they are")
+    if quality := answer.get("quality"):
+        scores = ", ".join(f"{clean(name)} {value:g}" for name, value in list(quality.items())[:SHOWN])
+        lines += wrap(f"quality scores: {scores}", out.width, "    ")
     for title, words in (
         ("Phase", [critical["current_phase"]] if critical["current_phase"] else []),
         ("Next", critical["next_steps"]),

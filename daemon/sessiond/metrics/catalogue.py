@@ -49,8 +49,10 @@ def _gauge(name: str, text: str, labels: Labels = NONE, *, read: bool = True) ->
     return Entry(name, "gauge", text, labels, read=read)
 
 
-def _histogram(name: str, text: str, labels: Labels = NONE, *, buckets: tuple[float, ...]) -> Entry:
-    return Entry(name, "histogram", text, labels, buckets)
+def _histogram(
+    name: str, text: str, labels: Labels = NONE, *, buckets: tuple[float, ...], read: bool = False
+) -> Entry:
+    return Entry(name, "histogram", text, labels, buckets, read)
 
 
 def catalogue(
@@ -290,13 +292,20 @@ SESSIONS = (
         "session_lookups",
         "Session look-ups; reuse rate = reused / all.",
         {"result": ("reused", "new")},
+        read=True,
     ),
-    _counter("session_tokens", "Tokens recorded in watched sessions.", {**_TOOL, "type": of.TOKENS}),
+    _counter(
+        "session_tokens",
+        "Tokens recorded in watched sessions.",
+        {**_TOOL, "type": of.TOKENS},
+        read=True,
+    ),
     _histogram(
         "response_seconds",
         "Time from a request to the agent's answer, as transcripts tell it.",
         _TOOL,
         buckets=of.ANSWER_BUCKETS,
+        read=True,
     ),
 )
 

@@ -18,6 +18,7 @@ from sessionsync.archiving import CACHE
 from sessionsync.config import Config
 from sessionsync.conflict import Conflicts
 from sessionsync.queue import ARCHIVE, Queue, State
+from sessionsync.stats import Totals
 from sessionsync.store import Store
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def of_daemon(app: App) -> Iterator[Callable[[], Readings]]:
     yield partial(of_process, app)
     yield partial(of_upkeep, app)
     yield partial(of_books, app.books)
+    yield lambda: of_transcripts(app.counting.totals())
 
 
 def of_engine(engine: Engine) -> Iterator[Callable[[], Readings]]:
@@ -67,6 +69,15 @@ def of_books(books: Bookkeeping) -> Readings:
         "restarts": totals.starts,
         "lost_bytes": totals.tallies["lost_bytes"],
         "reliability_score_ratio": {name: figures.score for name, figures in books.all_figures().items()},
+    }
+
+
+def of_transcripts(totals: Totals) -> Readings:
+    """What transcripts tell of cost, time and reuse, kept across restarts as well."""
+    return {
+        "session_tokens": totals.tokens,
+        "session_lookups": totals.lookups,
+        "response_seconds": totals.waits,
     }
 
 

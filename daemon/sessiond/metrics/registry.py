@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics, write_to_textfile
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from sessiond.bookkeeping import SYNC_GOAL_S
 from sessiond.metrics.catalogue import PREFIX, Entry
 from sessiond.metrics.counting import COUNTS, Fields
 from sessiond.metrics.labels import OTHER
+from sessionsync.stats import Waits
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 # A reading without labels is a number, one with labels a number by label values.
-Value = float | Mapping[str, float] | Mapping[tuple[str, ...], float]
+Value = float | Mapping[str, float] | Mapping[tuple[str, ...], float] | Mapping[str, Waits]
 Readings = Mapping[str, Value]
 # What a scrape may choose among is known; what it makes up must not fill the memory.
 FORMATS = 4
@@ -172,17 +174,30 @@ class _Families(Collector):
 
 def _family(entry: Entry, value: Value) -> Metric:
     """What was read, with 0 for every label set of which nothing was said."""
-    make = CounterMetricFamily if entry.kind == "counter" else GaugeMetricFamily
-    family = make(PREFIX + entry.name, entry.help, labels=list(entry.labels))
-    if not isinstance(value, Mapping):
-        family.add_metric([], value)
-        return family
-    found = {key if isinstance(key, tuple) else (key,): number for key, number in value.items()}
-    for labels in product(*entry.labels.values()):
-        family.add_metric(list(labels), found.pop(labels, 0.0))
-    for labels, number in found.items():
-        family.add_metric(list(labels), number)
-    return family
+    found: dict[tuple[str, ...], float | Waits] = {}
+    if isinstance(value, Mapping):
+        found |= {key if isinstance(key, tuple) else (key,): said for key, said in value.items()}
+    else:
+        found[()] = value
+    nothing = Waits((0,) * len(entry.buckets), 0, 0.0) if entry.kind == "histogram" else 0.0
+    family = _FAMILIES[entry.kind](PREFIX + entry.name, entry.help, labels=list(entry.labels))
+    for labels in dict.fromkeys([*product(*entry.labels.values()), *found]):
+        said = found.get(labels, nothing)
+        if isinstance(said, Waits):
+            bounds = [*map(floatToGoString, entry.buckets), "+Inf"]
+            buckets = list(zip(bounds, [*said.within, said.number], strict=True))
+            family.add_metric(list(labels), buckets, said.seconds)
+        else:
+            family.add_metric(list(labels), said)
+    made: Metric = family
+    return made
+
+
+_FAMILIES: Mapping[str, type[Any]] = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
 
 
 def _made(entry: Entry) -> Counter | Gauge | Histogram:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
+from sessionsync.captured import Block, Captured
 from sessionsync.catalog import Catalog, File, Session
 from sessionsync.errors import CopyError, NoSuchSession
 from sessionsync.search.index import Index, Row, numbered
 from sessionsync.sources import Source
-from sessionsync.sources.lines import LINE_BYTES
 from sessionsync.sources.passages import Passage
 from sessionsync.vault import Mirror, Vault
 
-# What is read at once of a transcript: then others have their turn.
-BLOCK_BYTES = 4 * 1024 * 1024
 # A rebuild commits after so many, and not after each session: twice as fast.
 BULK_BYTES = 64 * 1024 * 1024
 # A file that is no transcript is searched up to this size.
@@ -30,7 +27,7 @@ class Indexer:
     ) -> None:
         self._index = index
         self._catalog = catalog
-        self._mirror = mirror
+        self._captured = Captured(mirror, vault)
         self._vault = vault
         self._sources = {source.name: source for source in sources}
 
@@ -101,45 +98,20 @@ class Indexer:
         """A file that grows by lines: what is behind the place it was read to, and what was cut off."""
         start = self._index.upto(session.id, file.name, file.generation)
         if start is None:
-            yield from self._lives(session, file, source)
+            for life in self._captured.lives(session, file):
+                begin = self._index.upto(session.id, file.name, life.generation)
+                blocks = life.blocks(life.shared if begin is None else begin)
+                with suppress(CopyError):  # damaged: what is sound of the others is found
+                    yield from self._add(session, file, source, life.generation, blocks)
             before = self._index.upto(session.id, file.name, file.generation - 1)
             start = min(before or 0, file.forked_at)
-        copy = self._copy(session, file)
+        blocks = self._captured.blocks(session, file, start)
+        yield from self._add(session, file, source, file.generation, blocks)
 
-        def read(begin: int, end: int) -> bytes:
-            data = self._mirror.read(copy, begin, end)
-            return data if len(data) == end - begin else self._stored(session, file, begin, end)
-
-        yield from self._blocks(session, file, source, file.generation, start, file.read_to, read)
-
-    def _lives(self, session: Session, file: File, source: Source) -> Iterator[int]:
-        """What a file was before it was cut or written anew, as far as the vault keeps it."""
-        stored = self._vault.open(session.project or "unknown", session.stored_as)
-        for generation in range(file.generation):
-            fold = stored.fold()
-            life = fold.generations.get((file.name, generation))
-            if life is None:
-                continue
-            start = self._index.upto(session.id, file.name, generation)
-            start, end = life.shared if start is None else start, life.reach(fold.line)
-
-            def read(begin: int, end: int, of: int = generation) -> bytes:
-                return b"".join(stored.read(file.name, of, end, start=begin))
-
-            with suppress(CopyError):  # damaged: what is sound of the others is found
-                yield from self._blocks(session, file, source, generation, start, end, read)
-
-    def _blocks(
-        self,
-        session: Session,
-        file: File,
-        source: Source,
-        generation: int,
-        start: int,
-        end: int,
-        read: Callable[[int, int], bytes],
+    def _add(
+        self, session: Session, file: File, source: Source, generation: int, blocks: Iterator[Block]
     ) -> Iterator[int]:
-        for begin, data in _blocks(read, start, end):
+        for begin, data in blocks:
             self._index.add(
                 session.id,
                 file.name,
@@ -150,19 +122,12 @@ class Indexer:
             )
             yield len(data)
 
-    def _stored(self, session: Session, file: File, begin: int, end: int) -> bytes:
-        """What the plain copy has not, from the vault."""
-        stored = self._vault.open(session.project or "unknown", session.stored_as)
-        return b"".join(stored.read(file.name, file.generation, end, start=begin))
-
     def _whole(self, session: Session, file: File, source: Source) -> Iterator[int]:
         """A file that is written anew each time: of what it was only what it still is stays."""
         known = self._index.newest(session.id, file.name)
         if known == (file.generation, file.length) or not 0 < file.length <= TEXT_BYTES:
             return
-        data = self._mirror.read(self._copy(session, file), 0, file.length)
-        if len(data) < file.length:
-            data = self._stored(session, file, 0, file.length)
+        data = self._captured.whole(session, file)
         found = list(source.passages(file.name, data, 0))
         with self._index.transaction():
             if known is not None:
@@ -213,9 +178,6 @@ class Indexer:
             return {}
         return {(p.offset, nth): p.text for nth, p in numbered(source.passages(name, data, 0))}
 
-    def _copy(self, session: Session, file: File) -> Path:
-        return self._mirror.path_of(session.project or "unknown", session.stored_as, file.name)
-
 
 def behind(index: Index, catalog: Catalog, since: float = 0.0) -> list[int]:
     """Sessions of which captured bytes are not in the index yet, the newest first."""
@@ -226,20 +188,6 @@ def behind(index: Index, catalog: Catalog, since: float = 0.0) -> list[int]:
         return [number for number, captured in rows if not index.has_seen(number, captured)]
     seen = index.seen()
     return [number for number, captured in rows if seen.get(number) != captured]
-
-
-def _blocks(read: Callable[[int, int], bytes], start: int, end: int) -> Iterator[tuple[int, bytes]]:
-    """The bytes [start, end) of a copy in blocks that end on lines, if those end, each with its offset."""
-    while start < end:
-        size = BLOCK_BYTES
-        data = read(start, min(start + size, end))
-        while start + len(data) < end and size < LINE_BYTES and b"\n" not in data:
-            size *= 2
-            data = read(start, min(start + size, end))
-        if start + len(data) < end:
-            data = data[: data.rfind(b"\n") + 1] or data
-        yield start, data
-        start += len(data)
 
 
 def _lengths(places: Iterable[Row | Passage]) -> dict[int, list[int]]:

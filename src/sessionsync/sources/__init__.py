@@ -7,12 +7,13 @@ files belong to other programs, which may be writing them at this moment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from sessionsync.model import Found, Mark, Ref, SessionFile, Summary
+from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary
 from sessionsync.sources.passages import Passage
+from sessionsync.sources.usage import Usage
 
 Read = Callable[[str], bytes | None]
 """Gives the captured bytes of a file of the session by its name; None where it is gone or too large."""
@@ -59,6 +60,13 @@ class Source(Protocol):
 
     def passages(self, name: str, data: bytes, offset: int) -> Iterator[Passage]:
         """What can be searched of whole lines of a transcript at `offset`, or of a whole small file."""
+
+    def usage(self, role: Role, data: bytes, memory: str, restored: Sequence[int]) -> Usage:
+        """What whole lines of a file that grows tell of cost and time.
+
+        `memory` is what the lines before them left, '' at the beginning of the file; `restored` is when the
+        session was put back on this machine (Unix milliseconds).
+        """
 
     def conclude(self, summary: Summary, found: Found, read: Read) -> None:
         """Bring `summary` up to date from the session's small files that are rewritten as a whole."""

@@ -11,12 +11,13 @@ from pathlib import Path
 from sessionsync.events import Emit
 from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary
 from sessionsync.peek import first_cwd
-from sessionsync.sources import Read
+from sessionsync.sources import Read, usage
 from sessionsync.sources.folders import head
 from sessionsync.sources.layout import Layout
 from sessionsync.sources.lines import document
 from sessionsync.sources.passages import Passage, of_transcript
 from sessionsync.sources.transcript import Transcript
+from sessionsync.sources.usage import Usage
 
 # Nearly every transcript names its folder within its first lines.
 GLANCE_BYTES = 16 * 1024
@@ -77,6 +78,10 @@ class Claude:
     def passages(self, name: str, data: bytes, offset: int) -> Iterator[Passage]:
         """Words and tool calls of the main file and of subagents."""
         return of_transcript(data, offset) if name.endswith(".jsonl") else iter(())
+
+    def usage(self, role: Role, data: bytes, memory: str, restored: Sequence[int]) -> Usage:
+        """Tokens and failures of all its lines, turns and starts of the main file's."""
+        return usage.of_transcript(data, memory, is_main=role is Role.MAIN, restored=restored)
 
     def follow(self, summary: Summary, name: str, data: bytes, offset: int) -> list[Mark]:
         """Read the main file's lines; of subagents only time and place, of others nothing."""

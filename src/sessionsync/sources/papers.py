@@ -17,6 +17,7 @@ from sessionsync.events import Emit
 from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary
 from sessionsync.sources.folders import Folders, is_folder, is_real_folder, real, regular, session_file
 from sessionsync.sources.places import SESSIONS, Places
+from sessionsync.sources.usage import Usage
 
 AGENT_FOLDERS = ("session-data", "sessions")
 """Where hooks keep notes beside the agent's own files; `sessions` is the older of them."""
@@ -123,6 +124,11 @@ class Papers:
         """Never."""
         del name
         return False
+
+    def usage(self, role: Role, data: bytes, memory: str, restored: Sequence[int]) -> Usage:
+        """Nothing: a file that is written anew each time tells nothing of cost and time."""
+        del role, data, memory, restored
+        return Usage("")
 
     def follow(self, summary: Summary, name: str, data: bytes, offset: int) -> list[Mark]:
         """Nothing: they have no lines."""

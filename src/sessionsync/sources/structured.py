@@ -15,7 +15,7 @@ A file that does not parse is counted and changes nothing: what was read last st
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from sessionsync.sources.objects import ENTRIES, PHASE, TIMES, alike, items_of, 
 from sessionsync.sources.passages import Passage, of_text
 from sessionsync.sources.places import SESSIONS, Places
 from sessionsync.sources.prose import clip
+from sessionsync.sources.usage import Usage
 
 NUMBERS = 50  # of one metrics.json
 DEPTH = 5  # of its nesting
@@ -103,6 +104,11 @@ class Structured:
         """The text of every text file."""
         del name
         return of_text(data, offset)
+
+    def usage(self, role: Role, data: bytes, memory: str, restored: Sequence[int]) -> Usage:
+        """Nothing: its numbers are the quality scores in `metrics.json`."""
+        del role, data, memory, restored
+        return Usage("")
 
     def follow(self, summary: Summary, name: str, data: bytes, offset: int) -> list[Mark]:
         """Nothing: no line of these sessions has a known meaning."""

@@ -1,0 +1,104 @@
+"""Captured files, read on from where somebody has read them to, as the search index and the numbers are.
+
+Bytes come from the plain copy, and from the vault where that lacks them; what a file was before it was cut or
+written anew comes from the vault alone, as far as that keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sessionsync.catalog import File, Session
+from sessionsync.sources.lines import LINE_BYTES
+from sessionsync.vault import Mirror, SessionVault, Vault
+
+# What is read at once of a transcript: then others have their turn.
+BLOCK_BYTES = 4 * 1024 * 1024
+
+Block = tuple[int, bytes]
+"""Bytes and the offset at which they begin; they end on a line, if those end."""
+
+
+Read = Callable[[int, int], bytes]
+"""Gives the bytes [begin, end) of something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What a file was before: `generation`, of which the first `shared` bytes are those of the one before."""
+
+    generation: int
+    shared: int
+    blocks: Callable[[int], Iterator[Block]]
+    """Its bytes from an offset on."""
+
+
+class Captured:
+    """The copies of a home, for reading.  Any thread may have one of its own."""
+
+    def __init__(self, mirror: Mirror, vault: Vault) -> None:
+        self._mirror = mirror
+        self._vault = vault
+
+    def blocks(self, session: Session, file: File, start: int) -> Iterator[Block]:
+        """The whole lines behind `start` of a file that grows by lines.
+
+        Raises:
+            CopyError: they cannot be read now.
+        """
+        yield from blocks_of(lambda begin, end: self._read(session, file, begin, end), start, file.read_to)
+
+    def whole(self, session: Session, file: File) -> bytes:
+        """All of a file.
+
+        Raises:
+            CopyError: it cannot be read now.
+        """
+        return self._read(session, file, 0, file.length)
+
+    def lives(self, session: Session, file: File) -> Iterator[Life]:
+        """What a file was before it was cut or written anew, as the vault keeps it, the oldest first."""
+        stored = self._vault.open(session.project or "unknown", session.stored_as)
+        for generation in range(file.generation):
+            fold = stored.fold()
+            life = fold.generations.get((file.name, generation))
+            if life is None:
+                continue
+            read = partial(_read_life, stored, file.name, generation)
+            yield Life(generation, life.shared, partial(_blocks_from, read, life.reach(fold.line)))
+
+    def path_of(self, session: Session, file: File) -> Path:
+        """Where the plain copy of a file lies."""
+        return self._mirror.path_of(session.project or "unknown", session.stored_as, file.name)
+
+    def _read(self, session: Session, file: File, begin: int, end: int) -> bytes:
+        data = self._mirror.read(self.path_of(session, file), begin, end)
+        if len(data) == end - begin:
+            return data
+        stored = self._vault.open(session.project or "unknown", session.stored_as)
+        return b"".join(stored.read(file.name, file.generation, end, start=begin))
+
+
+def _read_life(stored: SessionVault, name: str, generation: int, begin: int, end: int) -> bytes:
+    return b"".join(stored.read(name, generation, end, start=begin))
+
+
+def _blocks_from(read: Read, end: int, start: int) -> Iterator[Block]:
+    return blocks_of(read, start, end)
+
+
+def blocks_of(read: Read, start: int, end: int) -> Iterator[Block]:
+    """The bytes [start, end) of a file in blocks that end on lines, if those end, each with its offset."""
+    while start < end:
+        size = BLOCK_BYTES
+        data = read(start, min(start + size, end))
+        while start + len(data) < end and size < LINE_BYTES and b"\n" not in data:
+            size *= 2
+            data = read(start, min(start + size, end))
+        if start + len(data) < end:
+            data = data[: data.rfind(b"\n") + 1] or data
+        yield start, data
+        start += len(data)
