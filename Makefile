@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
+# Its wheels bring the agent itself along, 400 MB of it
+FROM_SOURCE := --no-binary claude-agent-sdk
 # More arguments for the program behind a target: make test ARGS='-k queue', make run ARGS=--debug
 ARGS   ?=
 
@@ -25,7 +27,7 @@ $(VENV)/.run: $(VENV)/bin/python requirements.lock pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
-	$(PIP) install --require-hashes --requirement requirements-dev.lock
+	$(PIP) install --require-hashes --no-build-isolation $(FROM_SOURCE) --requirement requirements-dev.lock
 	@touch $@
 
 dev: $(VENV)/.dev ## .venv with all that tests and checks need
@@ -76,7 +78,7 @@ soak: $(VENV)/.dev ## traffic for hours
 # The development lock is compiled on top of the other, so both name the same versions.
 COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \
   --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options \
-  --resolver=backtracking pyproject.toml
+  --resolver=backtracking --pip-args='$(FROM_SOURCE)' pyproject.toml
 
 lock: $(VENV)/.dev ## requirements*.lock from pyproject.toml; ARGS=--upgrade for the newest of everything
 	$(COMPILE) --build-deps-for editable --output-file requirements.lock $(ARGS)

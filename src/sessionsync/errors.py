@@ -36,6 +36,9 @@ The class decides what happens next, never the text.  Every error has a stable `
     ├── NoteError              a note could not be made
     │   ├── NoteExists         there is one of that name already
     │   └── NoSuchNote         there is none about that
+    ├── ConversationError      what a program keeps of a conversation could not be read or written
+    │   └── ConversationDamaged   nothing of it can be read
+    ├── MessageInvalid         a message is none, and was not taken
     ├── IndexBroken            the search index cannot be used: it is rebuilt
     ├── NumbersBroken          the numbers for `stats` cannot be used: they are made again
     ├── QueryInvalid           a search for nothing
@@ -283,6 +286,25 @@ class NoSuchNote(NoteError):
 
     code = "no_such_note"
     exit_code = 4
+
+
+class ConversationError(SessiondError):
+    """What a program keeps of a conversation could not be read or written; what was there is as it was."""
+
+    code = "conversation_failed"
+
+
+class ConversationDamaged(ConversationError):
+    """Nothing of what is there can be read, and nothing was written over it."""
+
+    code = "conversation_damaged"
+
+
+class MessageInvalid(SessiondError):
+    """A message is none, or holds what JSON cannot; nothing was written."""
+
+    code = "message_invalid"
+    exit_code = 2
 
 
 class IndexBroken(SessiondError):

@@ -123,6 +123,18 @@ class Reader(Generic[T]):
         return self._shape(**good)
 
 
+def objects(line: bytes) -> list[dict[str, Any]]:
+    """Every object in a line with all that is in it: one, or more where a newline was lost."""
+    try:
+        found = [msgspec.json.decode(line)]
+    except _UNREADABLE:
+        try:
+            found = [json.loads(line)]  # half a surrogate pair, NaN: as they were written
+        except (ValueError, RecursionError):
+            found, _ = _values(line)
+    return [value for value in found if isinstance(value, dict)]
+
+
 def document(data: bytes) -> Any:
     """Return what a whole JSON file holds; ValueError where it is none, as while it is being written.
 
