@@ -29,7 +29,7 @@ import msgspec
 from sessiond import build, client, hooks, service
 from sessiond.observer import watches_limit
 from sessiond.token import LOG_IN, Token, find_token, renewal
-from sessionsync import __version__, migrations
+from sessionsync import __version__, age, migrations
 from sessionsync.config import Config, load
 from sessionsync.errors import (
     ConfigError,
@@ -42,6 +42,7 @@ from sessionsync.errors import (
 )
 from sessionsync.events import silent
 from sessionsync.paths import Paths, paths
+from sessionsync.privacy import seal
 from sessionsync.reliability.indicators import INDICATORS
 from sessionsync.remote import access
 from sessionsync.remote.answers import Bounds, Repository
@@ -547,6 +548,29 @@ def _archive(here: Here) -> Said:
     return Said(OK, f"It answers, with {len(refs)} refs of sessiond's.")
 
 
+def _encryption(here: Here) -> Said:
+    """Whether what is archived from here can be read with the identity that is here: it is tried."""
+    settings = here.config.archive
+    file, recipients = settings.identity_file, len(settings.encrypt_to)
+    if file is None and not recipients:
+        return Said(OK, "Not wanted: what is archived is redacted.")
+    if file is None:
+        message = f"The archive is encrypted for {recipients}, and no identity is here: this machine writes"
+        return Said(OK, f"{message}, and neither restores from there, nor mends, nor hears of others.")
+    try:
+        known = seal.identities(file)
+        opens = not recipients or seal.opens(settings.encrypt_to, known)
+    except age.Unavailable as problem:
+        return Said(FAILED, f"It cannot be done: {problem}.", seal.INSTALL)
+    if not opens:
+        hint = f"Add its recipient to archive.encrypt_to: {known[0].recipient or 'ssh-keygen -y prints it'}"
+        return Said(FAILED, f"The archive is encrypted for others than the identity in {file}.", hint)
+    if file.stat().st_mode & 0o077:
+        return Said(WARNING, f"{file} can be read by others.", f"chmod 600 {file}")
+    written = f"The archive is encrypted for {recipients}" if recipients else "Nothing is encrypted from here"
+    return Said(OK, f"{written}; {file} opens what is.")
+
+
 # --- the daemon
 
 
@@ -732,6 +756,7 @@ CHECKS: dict[str, Callable[[Here], Said]] = {
     "rights": _rights,
     "clock": _clock,
     "archive": _archive,
+    "encryption": _encryption,
     "service": _service,
     "lingering": _lingering,
     "daemon": _daemon,

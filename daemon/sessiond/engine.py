@@ -173,11 +173,7 @@ class Engine:
             self._offline = None
 
     def _pusher(self, github: GitHub, *, tells: bool = True) -> Push:
-        gate = Gate(
-            redact=self.config.privacy.redact,
-            patterns=self.config.privacy.patterns,
-            allow=self.config.privacy.allow,
-        )
+        gate = self._gate()
         return Push(
             catalog=self.catalog,
             queue=self.queue,
@@ -196,6 +192,10 @@ class Engine:
             archive=self._open_archive if address_of(self.config) is not None else None,
             tells=tells,
         )
+
+    def _gate(self) -> Gate:
+        privacy = self.config.privacy
+        return Gate(redact=privacy.redact, patterns=privacy.patterns, allow=privacy.allow)
 
     def connect_archive(self) -> None:
         """Make the archive's step anew, and queue what the archive lacks; its loop lets the old one go."""
@@ -220,9 +220,7 @@ class Engine:
             catalog=self.catalog,
             queue=self.queue,
             vault=self.vault,
-            gate=Gate(
-                redact=config.privacy.redact, patterns=config.privacy.patterns, allow=config.privacy.allow
-            ),
+            gate=self._gate(),
             config=config,
             github=self.client,
             host=socket.gethostname(),
@@ -240,6 +238,7 @@ class Engine:
             push=self.judging,
             catalog=self.catalog,
             elsewhere=Elsewhere(config.backup.vault_dir, self._emit),
+            gate=self._gate(),
             limits=(config.tiers.github_only_bytes, config.tiers.hybrid_bytes),
             machine=lambda: self.machine,
             ready=self._is_archive_there,

@@ -69,7 +69,7 @@ def reconstruct(restoring: Restoring, session: Known, out: Path | None, *, dry_r
         problems = loadable(main) if session.ref.source == "claude" and main.exists() else []
     return report | {
         "files": [{name: of[name] for name in of if name != "lines"} for of in report["files"]],
-        "notes": [*restoring.notes, *found.notes],
+        "notes": [*restoring.remarks, *found.notes],
         "path": None if dry_run else str(folder),
         "complete": not found.missing and all(made.exact for made in found.files.values()),
         "problems": problems,

@@ -138,6 +138,12 @@ class Restoring:
         self._here = _here()
         self._key = projects.identify(str(self._here)).key
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should know of what was looked for and not found, or not read."""
+        archived = self.archive.notes if self.archive is not None else []
+        return [*self.notes, *self.shelves.notes, *archived]
+
     # --- which session
 
     def find(self, text: str, origin: str = "") -> Known:

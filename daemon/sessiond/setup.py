@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from sessiond import client, hooks, settings
 from sessiond.service import Service
 from sessiond.service import Wish as ServiceWish
 from sessiond.token import Token, find_token
-from sessionsync import __version__, projects
+from sessionsync import __version__, age, projects
 from sessionsync.config import Config, load
 from sessionsync.errors import (
     ConfigError,
@@ -30,6 +31,7 @@ from sessionsync.errors import (
     UsageError,
 )
 from sessionsync.paths import Paths, home
+from sessionsync.privacy import seal
 from sessionsync.remote import access
 from sessionsync.remote.archive.address import address_of, web_of
 from sessionsync.remote.archive.git import Git
@@ -53,7 +55,11 @@ PASSING = (Unreachable, ServerFailed, Limited)
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a person wants; None: as it is.  `archive` is `archive.url`, '' for none."""
+    """What a person wants; None: as it is.
+
+    `archive` is `archive.url`, '' for none.  `identity` is the file that opens what is encrypted there, which
+    is made where it is missing; it wants encryption as well, unless `encrypt` says otherwise.
+    """
 
     repo: str | None = None
     issue: int | None = None
@@ -61,6 +67,8 @@ class Wish:
     allow_public: bool | None = None
     hooks: bool | None = None
     service: bool | None = None
+    encrypt: bool | None = None
+    identity: Path | None = None
 
 
 class Agent(NamedTuple):
@@ -95,14 +103,18 @@ class Found(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What would change: settings by name, and what of hooks and service is to be put in or taken out."""
+    """What would change: settings by name, and what of hooks and service is to be put in or taken out.
+
+    `identity` is an identity file to be made first; its recipient is put to those in `archive.encrypt_to`.
+    """
 
     settings: dict[str, object]
     hooks: bool | None
     service: bool | None
+    identity: Path | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.settings) or self.hooks is not None or self.service is not None
+        return bool(self.settings) or {self.hooks, self.service, self.identity} != {None}
 
 
 # --- find
@@ -191,18 +203,47 @@ def plan(found: Found, wish: Wish) -> Plan:
 
     Raises:
         UsageError: a value is not allowed.
+        IdentityUnusable: the identity file that is there is none.
     """
     changes = {}
     for name, setting in SETTINGS.items():
         value = getattr(wish, name)
         if value is not None and value != _of(found.written, setting):
             changes[setting] = checked(setting, value)
+    identity = _encryption(found, wish, changes)
     in_place = bool(found.service and found.service["installed"])
     return Plan(
         settings=changes,
+        identity=identity,
         hooks=None if wish.hooks in (None, found.hooked) else wish.hooks,
         service=None if wish.service in (None, in_place) else wish.service,
     )
+
+
+def _encryption(found: Found, wish: Wish, changes: dict[str, object]) -> Path | None:
+    """Put what encryption takes to the changes; returns the identity file that must be made for it."""
+    held = found.written.archive
+    if wish.encrypt is False and held.encrypt_to:
+        changes["archive.encrypt_to"] = []
+    wanted = wish.encrypt if wish.encrypt is not None else wish.identity is not None
+    if wish.identity is None and (not wanted or held.encrypt_to):
+        return None
+    file = wish.identity or held.identity_file or identity_file(found)
+    if file != held.identity_file:
+        changes["archive.identity_file"] = str(file)
+    if not wanted:
+        return None
+    if not os.path.lexists(file):
+        return file
+    recipient = seal.recipient_of(file)
+    if recipient not in {age.recipient(text).name for text in held.encrypt_to}:
+        changes["archive.encrypt_to"] = [*held.encrypt_to, recipient]
+    return None
+
+
+def identity_file(found: Found) -> Path:
+    """Where an identity is kept unless a person says otherwise."""
+    return found.where.config_file.with_name("archive-identity.txt")
 
 
 def checked(setting: str, value: object) -> object:
@@ -222,7 +263,7 @@ def checked(setting: str, value: object) -> object:
 
 
 def planned(found: Found, todo: Plan) -> Config:
-    """The settings as they would hold."""
+    """The settings as they would hold; the recipient of an identity that is to be made is not among them."""
     config = found.config
     for setting, value in todo.settings.items():
         section, key = setting.split(".")
@@ -310,6 +351,11 @@ def apply(
         SessiondError: a step failed; those before it are done.
     """
     done = []
+    if todo.identity is not None:
+        recipient = seal.make_identity(todo.identity)
+        recipients = [*found.written.archive.encrypt_to, recipient]
+        todo = todo._replace(settings=todo.settings | {"archive.encrypt_to": recipients})
+        done.append(f"Made the identity {todo.identity} (0600). Its recipient is {recipient}.")
     if todo.settings and settings.write(found.where.config_file, todo.settings, environ):
         done.append(f"Wrote {found.where.config_file}.")
     if todo.hooks is not None:

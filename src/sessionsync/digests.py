@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -49,9 +50,37 @@ class _Running:
         self.length += len(data)
         self.redactions += redactions
 
-    def copy(self) -> _Running:
+    def digest(self, gate: Gate, name: str, rest: bytes) -> Digest:
+        """The digest of these lines and the torn end of another; it stays as it is."""
         redacted = self.redacted.copy() if self.redacted is not None else None
-        return _Running(self.length, self.plain.copy(), redacted, self.redactions)
+        final = _Running(self.length, self.plain.copy(), redacted, self.redactions)
+        if rest:
+            final.take(rest, *gate.data(name, rest))
+        return Digest(
+            FileEntry(
+                path=name,
+                size=final.length,
+                sha256=None if final.redactions else final.plain.hexdigest(),
+                stored_sha256=final.redacted.hexdigest() if final.redacted is not None else msgspec.UNSET,
+            ),
+            final.redactions,
+        )
+
+
+def digest_of(gate: Gate, name: str, blocks: Iterable[bytes]) -> Digest:
+    """The digest of a file that is not in this machine's vault.
+
+    Raises:
+        RedactionFailed: the privacy gate could not judge it.
+    """
+    running, rest = _Running(), b""
+    for block in blocks:
+        data = rest + block
+        end = data.rfind(b"\n") + 1
+        whole, rest = data[:end], data[end:]
+        if whole:
+            running.take(whole, *gate.data(name, whole))
+    return running.digest(gate, name, rest)
 
 
 class Digests:
@@ -91,18 +120,7 @@ class Digests:
             self._running.popitem(last=False)
         if running.redactions == 0:
             self._remember_clean(key, running.length)
-        final = running.copy()
-        if rest:
-            final.take(rest, *self._gate.data(file.name, rest))
-        return Digest(
-            FileEntry(
-                path=file.name,
-                size=file.length,
-                sha256=None if final.redactions else final.plain.hexdigest(),
-                stored_sha256=final.redacted.hexdigest() if final.redacted is not None else msgspec.UNSET,
-            ),
-            final.redactions,
-        )
+        return running.digest(self._gate, file.name, rest)
 
     def _clean_to(self, key: tuple[int, str, int]) -> int:
         """Up to where an earlier run found nothing to take out, under the same rules."""

@@ -15,6 +15,7 @@ import msgspec
 from sessionsync.archiving import code_of
 from sessionsync.catalog import Catalog, Session
 from sessionsync.conflict import OpenArchive
+from sessionsync.digests import digest_of
 from sessionsync.elsewhere import Archived, Elsewhere, Version, Versions
 from sessionsync.errors import (
     ArchiveUnreadable,
@@ -27,6 +28,7 @@ from sessionsync.errors import (
 )
 from sessionsync.events import Emit
 from sessionsync.model import FileEntry, Role, rfc3339
+from sessionsync.privacy.gate import Gate
 from sessionsync.push import Push
 from sessionsync.remote import comments
 from sessionsync.remote.archive.reader import Head, Reader
@@ -54,6 +56,7 @@ class Gather:
         push: Callable[[], Push],
         catalog: Catalog,
         elsewhere: Elsewhere,
+        gate: Gate,
         limits: tuple[int, int],
         machine: Callable[[], str],
         ready: Callable[[], bool],
@@ -69,6 +72,7 @@ class Gather:
         self._push = push
         self._catalog = catalog
         self._elsewhere = elsewhere
+        self._gate = gate
         self._limits = limits
         self._machine = machine
         self._ready = ready
@@ -163,11 +167,11 @@ class Gather:
             kept = self._elsewhere.keep(
                 session.stored_as, machine, record, files, author=author, sha256=version.commit
             )
-        except (CopyError, RecordError) as error:
+        except (CopyError, RecordError, RedactionFailed) as error:
             self._emit("copy_unavailable", session=session.name, where="archive", reason=str(error))
             if isinstance(error, ArchiveUnreadable):  # until the settings are read again
                 self._unreadable.add(head.tip)
-            return isinstance(error, CopyMismatch | RecordError)
+            return isinstance(error, CopyMismatch | RecordError | RedactionFailed)
         revision, sha256 = (known.revision, known.sha256) if known is not None else (0, "")
         self._emit(
             "version_kept",
@@ -218,8 +222,11 @@ class Gather:
         own = [file for file in version.files() if not file.deleted_at and file.role != Role.COMPANION]
         entries = []
         for file in own:
-            digest = version.digest(file)
             name = readable(file.name)
+            if version.sealed:  # a record tells of what the gate lets through
+                entries.append(digest_of(self._gate, name, version.read(file)).entry)
+                continue
+            digest = version.digest(file)
             entries.append(
                 FileEntry(name, file.length, digest)
                 if file.exact

@@ -20,6 +20,7 @@ from sessiond import bundle, doctor
 from sessiond.doctor import CHECKS, FAILED, OK, WARNING, Check, Here
 from sessiond.hooks import install, read
 from sessionsync.paths import paths
+from sessionsync.privacy.seal import make_identity, recipient_of
 from sessionsync.restore.drill import Last
 from sessionsync.store import Store
 from sessionsync.upkeep import Scan
@@ -300,6 +301,34 @@ def test_the_archive(machine: Machine) -> None:
         closed.bind(("127.0.0.1", 0))
         machine.set(f'[archive]\nurl = "http://127.0.0.1:{closed.getsockname()[1]}/a.git"\n')
         assert machine.look("archive").status == FAILED
+
+
+def test_encryption(machine: Machine) -> None:
+    assert machine.look("encryption").message == "Not wanted: what is archived is redacted."
+    file, other = machine.home / "identity", machine.home / "other"
+    recipient, _ = make_identity(file), make_identity(other)
+    to = f"[archive]\nencrypt_to = ['{recipient}']\n"
+    machine.set(to)
+    found = machine.look("encryption")
+    assert (found.status, "neither restores" in found.message) == (OK, True)
+    machine.set(f"{to}identity_file = '{file}'\n")
+    found = machine.look("encryption")
+    assert (found.status, "opens what is" in found.message) == (OK, True)
+    file.chmod(0o640)
+    found = machine.look("encryption")
+    assert (found.status, found.hint) == (WARNING, f"chmod 600 {file}")
+    machine.set(f"[archive]\nidentity_file = '{other}'\n")
+    assert machine.look("encryption").message.startswith("Nothing is encrypted from here")
+    machine.set(f"{to}identity_file = '{other}'\n")
+    found = machine.look("encryption")
+    assert (found.status, recipient_of(other) in found.hint) == (FAILED, True)
+    secret = other.read_text().splitlines()[-1]
+    other.write_text(secret[:-1])
+    found = machine.look("encryption")
+    assert (found.status, found.code) == (FAILED, "identity_unusable")
+    assert secret[20:40] not in repr(found)
+    other.unlink()
+    assert machine.look("encryption").status == FAILED
 
 
 # --- the daemon

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from sessionsync.privacy.seal import make_identity, recipient_of
 from tests.daemon import Daemon
 from tests.fakes.git_host import GitHost
 from tests.fakes.github import FakeGitHub
@@ -137,6 +138,52 @@ def test_again_nothing_changes_and_one_flag_changes_one_thing(user: Newcomer) ->
     assert user.init("--yes", "--archive", "none", "--no-hooks").returncode == 0
     assert user.settings() == {"github": {"repo": "o/r"}, "archive": {"url": ""}}
     assert not user.hooks.exists()
+
+
+def test_the_archive_is_encrypted_for_an_identity_that_is_made_once(user: Newcomer) -> None:
+    done = user.init("--yes", "--archive", str(user.folder / "kept.git"), "--encrypt")
+    assert done.returncode == 0, done.stderr
+    file = user.config.with_name("archive-identity.txt")
+    made = file.read_text()
+    recipient = recipient_of(file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert f"identity: make {file}, for you alone" in done.stdout
+    assert recipient in done.stdout
+    assert "Keep a copy of it off this machine" in done.stdout
+    assert made.splitlines()[-1] not in done.stdout + done.stderr
+    said = {"url": f"{user.folder}/kept.git", "encrypt_to": [recipient], "identity_file": str(file)}
+    assert user.settings()["archive"] == said
+    again = user.init("--yes", "--encrypt")
+    assert "Nothing to change." in again.stdout
+    assert "encrypted for 1 recipient" in again.stdout
+    # another one beside it: made anew, an own one, or taken away
+    other, key = user.folder / "other" / "key", user.folder / "own"
+    own = make_identity(key)
+    assert user.init("--yes", "--identity", str(other)).returncode == 0
+    assert user.init("--yes", "--identity", str(key)).returncode == 0
+    assert user.settings()["archive"] == said | {
+        "encrypt_to": [recipient, recipient_of(other), own],
+        "identity_file": str(key),
+    }
+    assert user.init("--yes", "--no-encrypt").returncode == 0
+    assert user.settings()["archive"] == said | {"encrypt_to": [], "identity_file": str(key)}
+    assert file.read_text() == made
+
+
+@pytest.mark.parametrize("content", ["", "age1qqqq\n"], ids=["empty", "none"])
+def test_what_is_no_identity_is_refused_and_kept(user: Newcomer, content: str) -> None:
+    file = user.folder / "key"
+    file.write_text(content)
+    wanted = ("--yes", "--archive", str(user.folder / "kept.git"), "--identity", str(file))
+    first, _ = refused(user.init(*wanted), 1)
+    assert f"The identity file {file} cannot be used" in first
+    assert file.read_text() == content
+    assert not user.config.exists()
+    first, second = refused(user.init("--yes", "--encrypt"), 2)
+    assert "no archive" in first
+    assert "--archive" in second
+    assert not user.config.exists()
+    assert not user.config.with_name("archive-identity.txt").exists()
 
 
 def test_what_a_person_wrote_stays(user: Newcomer) -> None:
@@ -266,7 +313,7 @@ def test_a_daemon_that_runs_has_the_settings_at_once(user: Newcomer) -> None:
 
 
 def test_what_is_proposed_is_taken_with_enter(user: Newcomer) -> None:
-    code, screen = user.sit("", "", "", "")  # repository, archive, hooks, go on
+    code, screen = user.sit("", "", "", "", "")  # repository, archive, not encrypted, hooks, go on
     assert code == 0, screen
     assert "Repository (owner/name, or none) [o/r]: " in screen
     assert screen.index("This will be done:") < screen.index("Go on? [Y/n]") < screen.index("Wrote ")
@@ -278,6 +325,26 @@ def test_what_is_proposed_is_taken_with_enter(user: Newcomer) -> None:
     assert code == 0
     assert "Nothing to change." in screen
     assert user.files() == before
+
+
+def test_an_identity_is_asked_for_until_it_is_one(user: Newcomer) -> None:
+    wrong = user.folder / "wrong"
+    wrong.write_text("no key\n")
+    code, screen = user.sit("none", str(user.folder / "a.git"), "y", str(wrong), "", "n", "y")
+    assert code == 0, screen
+    assert "its line 1 is no identity" in screen
+    file = user.config.with_name("archive-identity.txt")
+    assert f"Identity file (made if it is not there) [{file}]: " in screen
+    assert user.settings()["archive"]["encrypt_to"] == [recipient_of(file)]
+    assert file.read_text().splitlines()[-1] not in screen
+    code, screen = user.sit("", "", "n")  # of what is there nothing is asked again
+    assert "Nothing to change." in screen
+    no = ("--no-hooks", "--no-service", "--repo", "none")
+    code, screen = user.sit(
+        "n", arguments=(*no, "--archive", str(user.folder / "b.git"), "--identity", "new")
+    )
+    assert code == 5, screen
+    assert not (user.project / "new").exists()
 
 
 def test_a_no_changes_nothing(user: Newcomer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,12 @@ from sessionsync.conflict import Conflict, Conflicts
 from sessionsync.elsewhere import Elsewhere as Kept
 from sessionsync.elsewhere import Versions
 from sessionsync.gather import EVERY_S, Gather
+from sessionsync.privacy.gate import Gate
+from sessionsync.privacy.seal import make_identity
 from sessionsync.remote.archive.reader import Reader
 from sessionsync.report import sessions
 from sessionsync.vault.verify import Part
-from tests.archive import Elsewhere, Shipper, with_archive
+from tests.archive import Elsewhere, Shipper, sha, with_archive
 from tests.keeper import done, flip, upkeep_of
 from tests.machines import SID, texts
 from tests.rig import START, Home, Line, Rig, append, line, write
@@ -24,23 +27,28 @@ from tests.rig import START, Home, Line, Rig, append, line, write
 class Peer:
     """A home with an archive and nothing else."""
 
-    def __init__(self, folder: Path, archive: Path, number: int) -> None:
+    def __init__(self, folder: Path, archive: Path, number: int, **settings: Any) -> None:
         self.home = Home(folder)
-        self.rig = Rig(self.home, settings=with_archive(self.home.config(), archive))
+        self.rig = Rig(self.home, settings=with_archive(self.home.config(), archive, **settings))
         self.name = f"{number:08x}"
         self.shipper = Shipper(self.rig, machine=self.name)
         # nobody listens there: whatever would be asked of GitHub fails
         self.line = Line(self.rig, "http://127.0.0.1:9", machine=self.name, host=f"host{number}", tells=False)
         self.asked = 0
-        self.gather = Gather(
+        self.archive = archive
+        self.gather = self.listening()
+
+    def listening(self) -> Gather:
+        return Gather(
             archive=self._reader,
             name="a",
             push=lambda: self.line.push,
             catalog=self.rig.catalog,
             elsewhere=Kept(self.home.vault, self.rig.events),
+            gate=Gate(),
             limits=(46_080, 204_800),
             machine=lambda: self.name,
-            ready=archive.exists,
+            ready=self.archive.exists,
             emit=self.rig.events,
         )
 
@@ -82,15 +90,15 @@ class Peer:
         self.rig.close()
 
 
-Make = Callable[[int], Peer]
+Make = Callable[..., Peer]
 
 
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[Make]:
     made: list[Peer] = []
 
-    def make(number: int) -> Peer:
-        made.append(Peer(tmp_path / str(number), tmp_path / "archive.git", number))
+    def make(number: int, **settings: Any) -> Peer:
+        made.append(Peer(tmp_path / str(number), tmp_path / "archive.git", number, **settings))
         return made[-1]
 
     yield make
@@ -98,9 +106,9 @@ def peer(tmp_path: Path) -> Iterator[Make]:
         each.close()
 
 
-def pair(peer: Make) -> tuple[Peer, Peer]:
+def pair(peer: Make, **settings: Any) -> tuple[Peer, Peer]:
     """Two machines that have the same session."""
-    one, two = peer(1), peer(2)
+    one, two = peer(1, **settings), peer(2, **settings)
     one.say("begun")
     two.transcript.write_bytes(one.transcript.read_bytes())
     one.send()
@@ -252,3 +260,40 @@ def test_old_versions_go_and_those_of_a_conflict_stay(peer: Make) -> None:
     assert {ids[1], *ids[-2:]} <= left
     assert texts(kept(two))[-1] == "more 7"
     assert not done(upkeep_of(two.rig).verify_others(deep=True)).bad
+
+
+def test_an_encrypted_archive_is_heard_exactly_and_told_of_redacted(peer: Make, tmp_path: Path) -> None:
+    identity = tmp_path / "identity"
+    one, two = pair(peer, encrypt_to=(make_identity(identity),), identity_file=identity)
+    two.hear()
+    assert two.told() == (False, False)
+    secret = "ghp_" + "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8"
+    one.say(f"gone on with {secret}")
+    one.send()
+    two.hear(one.rig.now)
+    assert two.told() == (True, False)
+    assert kept(two) == one.transcript.read_bytes()
+    session = two.rig.session()
+    (version,) = Versions(two.rig.store).of(session.id)
+    (entry,) = version.record.files
+    assert entry.sha256 is None  # of what was never redacted no hash is told
+    assert entry.stored_sha256 == sha(Gate().data(entry.path, kept(two))[0])
+    said = two.line.push.judge.draft_of(session, version)
+    assert secret not in str(said)
+    assert sha(one.transcript.read_bytes()) not in str(said)
+
+
+def test_who_cannot_read_hears_of_it_once_and_asks_again_with_an_identity(peer: Make, tmp_path: Path) -> None:
+    identity = tmp_path / "identity"
+    one, two = pair(peer, encrypt_to=(make_identity(identity),))
+    one.say("gone on")
+    one.send()
+    for _ in range(3):
+        two.hear(one.rig.now)
+    (told,) = two.rig.events.named("copy_unavailable")
+    assert "encrypted, and no identity is set here" in told["reason"]
+    assert two.told() == (False, False)
+    two.rig.config = with_archive(two.rig.config, tmp_path / "archive.git", identity_file=identity)
+    two.gather = two.listening()  # as where the settings are read again
+    two.hear()
+    assert two.told() == (True, False)

@@ -90,7 +90,9 @@ def run(context: click.Context, *, check: bool) -> None:
 @sessiond.command(
     short_help="Set it up: repository, archive, hooks and service.",
     epilog=example(
-        "sessiond init", "sessiond init --yes --repo owner/name --archive github --hooks --service"
+        "sessiond init",
+        "sessiond init --yes --repo owner/name --archive github --hooks --service",
+        "sessiond init --yes --archive git@git.example:ann/sessions.git --encrypt",
     ),
 )
 @click.option("--repo", metavar="OWNER/NAME", help="The repository that shows the sessions; `none` for none.")
@@ -98,6 +100,13 @@ def run(context: click.Context, *, check: bool) -> None:
     "--issue", type=click.IntRange(min=0), metavar="N", help="Show all in this issue; 0: one a project."
 )
 @click.option("--archive", metavar="URL", help="`github`, a git URL, a folder, or `none`.")
+@click.option("--encrypt/--no-encrypt", default=None, help="Encrypt the archive: exact then, else redacted.")
+@click.option(
+    "--identity",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The identity that opens it (age, or a key of SSH); made where it is missing, never replaced.",
+)
 @click.option(
     "--hooks/--no-hooks", "hooked", default=None, help="Put hooks into Claude Code's settings, or not."
 )
@@ -113,6 +122,8 @@ def init(
     repo: str | None,
     issue: int | None,
     archive: str | None,
+    encrypt: bool | None,
+    identity: Path | None,
     hooked: bool | None,
     served: bool | None,
     allow_public: bool | None,
@@ -126,7 +137,10 @@ def init(
     from sessiond.setup import Wish  # noqa: PLC0415
 
     repo, archive = ("" if text == "none" else text for text in (repo, archive))
-    setting_up.init(Wish(repo, issue, archive, allow_public, hooked, served), yes=yes)
+    if identity is not None:
+        identity = identity.expanduser().absolute()
+    wish = Wish(repo, issue, archive, allow_public, hooked, served, encrypt, identity)
+    setting_up.init(wish, yes=yes)
 
 
 @sessiond.command(

@@ -10,17 +10,21 @@ from typing import Any
 
 from sessiond.cli.searching import Searching, opened
 from sessiond.cli.terminal import Terminal, clean, count, table
-from sessionsync.archiving import CACHE
+from sessionsync.archiving import CACHE, COLD
 from sessionsync.catalog import Session
 from sessionsync.config import Config, load
 from sessionsync.errors import CopyError, RedactionFailed
 from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.scan import Hit, scan
+from sessionsync.privacy.seal import Unseal
 from sessionsync.remote.archive.address import address_of
 from sessionsync.remote.archive.cache import Cache
+from sessionsync.remote.archive.fold import Cold
 from sessionsync.remote.archive.git import Git
+from sessionsync.remote.archive.host import Host
 from sessionsync.remote.archive.ledger import Ledger
 from sessionsync.remote.archive.pushed import Pushed
+from sessionsync.remote.archive.reader import Reader
 
 Json = dict[str, Any]
 LINES = 20
@@ -39,6 +43,7 @@ def report(text: str | None, *, pushed: bool) -> Json:
         "rules": gate.rules,
         "redact": config.privacy.redact,
         "pushed": pushed,
+        "encrypted": bool(config.archive.encrypt_to),
         "sessions": len(sessions),
         "files": files,
         "kinds": dict(kinds.most_common()),
@@ -58,11 +63,13 @@ def _kept(home: Searching, gate: Gate, sessions: Iterable[Session]) -> Found:
 
 def _pushed(home: Searching, config: Config, gate: Gate, sessions: Iterable[Session]) -> Found:
     address = address_of(config)
-    if address is None or config.archive.encrypt_to:
+    if address is None:
         return
-    git = Git(address, os.environ, home.where.state_dir / "git")
-    with closing(Cache(home.where.state_dir / CACHE, git)) as cache:
-        archive = Pushed(cache, Ledger(home.store, address.id))
+    state = home.where.state_dir
+    git = Git(address, os.environ, state / "git")
+    with closing(Cache(state / CACHE, git)) as cache, closing(Cold(git, state / COLD)) as cold:
+        reader = Reader(cache, Host(git), cold, Unseal(None))
+        archive = Pushed(cache, Ledger(home.store, address.id), reader)
         for session in sessions:
             for name, older in archive.under_other_rules(session.id, gate.rules):
                 yield session, name, scan(gate, name, older)
@@ -93,6 +100,10 @@ def render(answer: Json, _now: float, out: Terminal) -> list[str]:
     problems = [
         f"{clean(each['session'])} {clean(each['path'])}: {clean(each['what'])}" for each in answer["failed"]
     ]
+    if answer["pushed"] and answer["encrypted"]:
+        problems.append(
+            "What is encrypted there was not redacted and not looked at: only its recipients read it."
+        )
     if not answer["files"]:
         nothing = "let nothing through" if answer["pushed"] else "would take nothing out"
         return [f"{looked} looked at: the rules {nothing}.", *problems]

@@ -203,7 +203,7 @@ def listed(answer: Json, now: float, out: Terminal) -> list[str]:
 
 
 def _warn(restoring: Restoring) -> None:
-    for note in [*restoring.notes, *restoring.shelves.notes]:
+    for note in restoring.remarks:
         click.echo(clean(note), err=True)
 
 

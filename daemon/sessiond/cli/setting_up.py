@@ -15,7 +15,14 @@ from sessiond.cli.terminal import Terminal, ago, cells, clean, count, size, term
 from sessiond.setup import Found, Plan, Wish
 from sessiond.token import LOG_IN
 from sessionsync.config import Config
-from sessionsync.errors import NotConfirmed, RemoteError, RepositoryPublic, SessiondError, UsageError
+from sessionsync.errors import (
+    IdentityUnusable,
+    NotConfirmed,
+    RemoteError,
+    RepositoryPublic,
+    SessiondError,
+    UsageError,
+)
 from sessionsync.model import rfc3339
 from sessionsync.paths import paths
 
@@ -26,6 +33,13 @@ ARCHIVE = (
     "Comments show sessions; an archive restores them whole, also on another machine: every checkpoint goes "
     "into a git repository.  `github` is the same one; another git URL or a folder will do."
 )
+
+
+ENCRYPT = (
+    "Encrypted, the archive holds every byte as it was, for whoever has the identity, and nobody else; else "
+    "secrets in it are redacted, and whoever may read the repository reads the rest."
+)
+KEEP = "Keep a copy of it off this machine: without it nobody can read the archive, nor can you."
 
 
 def init(wish: Wish, *, yes: bool) -> None:
@@ -53,6 +67,8 @@ def init(wish: Wish, *, yes: bool) -> None:
         if not yes and not click.confirm("Go on?", default=True, err=True):
             raise NotConfirmed("Nothing was changed.", hint="Run it again when you like.")
         _say(setup.apply(todo, found, environ, serving.of_here), out)
+        if todo.identity is not None:
+            _say([KEEP], out)
     _say(["", *_end(setup.find(environ, where, Path.cwd(), serving.of_here))], out)
 
 
@@ -69,7 +85,7 @@ def _found(found: Found, out: Terminal) -> list[str]:
     if found.config.github.repo:
         rows.append(("Repository", found.config.github.repo))
     if found.config.archive.url:
-        rows.append(("Archive", found.config.archive.url))
+        rows.append(("Archive", _archived(found.config)))
     rows.append(("Hooks", found.hooks_problem or ("installed" if found.hooked else "not installed")))
     rows.append(("Service", found.service_problem or _service(found)))
     widest = max(cells(name) for name, _ in rows)
@@ -80,6 +96,11 @@ def _found(found: Found, out: Terminal) -> list[str]:
         lines.append(f"{out.paint(name.ljust(widest), 'dim')}  {first}")
         lines += [" " * (widest + 2) + other for other in others]
     return lines
+
+
+def _archived(config: Config) -> str:
+    recipients = len(config.archive.encrypt_to)
+    return config.archive.url + (f", encrypted for {count(recipients, 'recipient')}" if recipients else "")
 
 
 def _agent(agent: setup.Agent) -> str:
@@ -112,8 +133,10 @@ def _is_set_up(found: Found) -> bool:
 
 def _given(found: Found, wish: Wish) -> Wish:
     """What the flags say, checked; nobody is asked."""
-    config = setup.planned(found, setup.plan(found, wish))
+    todo = setup.plan(found, wish)
+    config = setup.planned(found, todo)
     _check_pair(config)
+    _check_encryption(config, todo)
     if config.github.repo and {wish.repo, wish.issue, wish.allow_public} != {None}:
         try:
             _check_repository(found, config)
@@ -131,6 +154,7 @@ def _asked(found: Found, wish: Wish, out: Terminal) -> Wish:
     wish = _repository(found, wish)
     repo = setup.planned(found, setup.plan(found, wish)).github.repo
     wish = _archive(found, wish, repo, out)
+    wish = _encryption(found, wish, out)
     first = not _is_set_up(found)
     if wish.hooks is None and not found.hooked and not found.hooks_problem:
         text = f"\nLet Claude Code tell when a turn ends (4 entries in {found.hooks_file})?"
@@ -194,6 +218,39 @@ def _archive(found: Found, wish: Wish, repo: str, out: Terminal) -> Wish:
     raise NotConfirmed("Nothing was changed.", hint="Run it again when the archive is there.")
 
 
+def _encryption(found: Found, wish: Wish, out: Terminal) -> Wish:
+    """Whether an archive that was just named is encrypted, and with which identity it is read."""
+    todo = setup.plan(found, wish)
+    config = setup.planned(found, todo)
+    archive = config.archive
+    is_new = bool(archive.url) and archive.url != found.written.archive.url
+    if not is_new or archive.encrypt_to or {wish.encrypt, wish.identity} != {None}:
+        _check_encryption(config, todo)
+        return wish
+    _say(["", ENCRYPT], out)
+    wish = replace(wish, encrypt=click.confirm("Encrypt it?", default=False, err=True))
+    if not wish.encrypt:
+        return wish
+    usual = archive.identity_file or setup.identity_file(found)
+    for _ in range(TRIES):
+        answer = click.prompt("Identity file (made if it is not there)", default=str(usual), err=True)
+        try:
+            wish = replace(wish, identity=Path(answer.strip()).expanduser().absolute())
+            setup.plan(found, wish)
+            return wish
+        except IdentityUnusable as problem:
+            _complain(problem)
+    raise NotConfirmed("Nothing was changed.", hint="Run it again when the identity is there.")
+
+
+def _check_encryption(config: Config, todo: Plan) -> None:
+    if todo.identity is not None and not config.archive.url:
+        raise UsageError(
+            "There is no archive that could be encrypted.",
+            hint="Name one with --archive: github, a URL, a folder.",
+        )
+
+
 def _check_pair(config: Config) -> None:
     if config.archive.url == "github" and not config.github.repo:
         raise UsageError(
@@ -243,11 +300,19 @@ def _todo(found: Found, todo: Plan) -> list[str]:
         "github.issue": ("all of them in issue {}", "one issue a project"),
         "github.allow_public": ("also where everyone can read them", "only in private repositories"),
         "archive.url": ("archive every checkpoint in {}", "archive nothing"),
+        "archive.encrypt_to": (
+            "encrypt the archive for {}",
+            "encrypt it no more: what is archived from now on is redacted",
+        ),
+        "archive.identity_file": ("read what is encrypted there with {}", ""),
     }
     lines = []
+    if todo.identity is not None:
+        lines.append(f"identity: make {todo.identity}, for you alone, and encrypt the archive for it")
     for setting, value in todo.settings.items():
         some, none = words[setting]
         said = "the same repository" if value == "github" else value
+        said = ", ".join(value) if isinstance(value, list) else said
         lines.append(f"{setting}: {(some if value else none).format(said)}")
     if todo.hooks is not None:
         what = "4 entries into" if todo.hooks else "our entries out of"

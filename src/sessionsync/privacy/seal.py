@@ -111,6 +111,19 @@ def identities(file: Path) -> list[age.Identity]:
         ) from problem
 
 
+def opens(recipients: Sequence[str], known: Sequence[age.Identity]) -> bool:
+    """Whether one of these identities opens what is encrypted for these recipients: it is tried.
+
+    Raises:
+        age.Unavailable: the library is missing.
+    """
+    try:
+        age.decrypt(Seal(recipients)(b""), known)
+    except age.WrongKey:
+        return False
+    return True
+
+
 def recipient_of(file: Path) -> str:
     """The recipient that the first identity in a file belongs to.
 

@@ -107,6 +107,8 @@ class ArchiveShelf:
     name = "archive"
 
     def __init__(self, reader: Reader, now: float) -> None:
+        self.notes: list[str] = []
+        """What is there of a session that was asked for, and cannot be read."""
         self._reader = reader
         self._now = now
 
@@ -128,6 +130,8 @@ class ArchiveShelf:
             except (CopyMismatch, ArchiveUnreadable) as error:
                 problem = error
                 continue
+            if versions[-1].commit != head.tip:
+                self._note(head)
             # a machine that took a new name goes on from what it had under the old one
             versions = [version for version in versions if version.commit not in seen]
             seen |= {version.commit for version in versions}
@@ -136,6 +140,13 @@ class ArchiveShelf:
         if problem is not None and not found:
             raise problem
         return [copy for copies in sorted(found, key=lambda copies: copies[-1].at) for copy in copies]
+
+    def _note(self, head: Head) -> None:
+        """Say why what is given is not the newest."""
+        try:
+            self._reader.newest(head)
+        except (CopyMismatch, ArchiveUnreadable) as error:
+            self.notes.append(f"An older checkpoint is the newest that the archive gives. {error}")
 
     def named(self, text: str, here: str = "") -> Known | None:
         """The session that is called `text`, or begins so; of several that of the project `here`.

@@ -1,12 +1,18 @@
-"""What is in the archive as older rules of the privacy gate have let it through."""
+"""What is in the archive as older rules of the privacy gate have let it through.
+
+What is encrypted has passed no rules, and is none of it; what was there in clear before is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
 
+from sessionsync.errors import ArchiveUnreadable
+from sessionsync.remote.archive import refs
 from sessionsync.remote.archive.cache import Cache
-from sessionsync.remote.archive.ledger import FileState, Ledger
+from sessionsync.remote.archive.ledger import Branch, FileState, Ledger
+from sessionsync.remote.archive.reader import Head, Reader
 from sessionsync.remote.archive.tree import (
     BLOB_BYTES,
     Line,
@@ -21,9 +27,10 @@ from sessionsync.remote.archive.tree import (
 class Pushed:
     """Reads what this machine has committed; nothing is fetched."""
 
-    def __init__(self, cache: Cache, ledger: Ledger) -> None:
+    def __init__(self, cache: Cache, ledger: Ledger, reader: Reader) -> None:
         self._cache = cache
         self._ledger = ledger
+        self._reader = reader
 
     def under_other_rules(self, session: int, rules: str) -> Iterator[tuple[str, Iterator[bytes]]]:
         """The files of a session of which something went through other rules than these, and that part.
@@ -36,10 +43,26 @@ class Pushed:
         branch = self._ledger.branch(session)
         if branch is None or not branch.pushed:
             return
-        for name, state in sorted(self._ledger.files(session).items()):
-            parts = [] if state.sealed else list(_other(state, rules))
+        files = self._ledger.files(session)
+        if any(state.sealed for state in files.values()):
+            yield from self._in_clear(branch)
+            return
+        for name, state in sorted(files.items()):
+            parts = list(_other(state, rules))
             if parts:
                 yield name, self._bytes(branch.tip, state, parts)
+
+    def _in_clear(self, branch: Branch) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """The files of the newest commit that can be read without an identity, whatever rules they are of."""
+        place = refs.parse(branch.ref)
+        if place is None:
+            return
+        try:
+            version = self._reader.versions(Head(place, branch.tip))[-1]
+        except ArchiveUnreadable:
+            return
+        for file in version.files():
+            yield file.name, version.read(file)
 
     def _bytes(self, tip: str, state: FileState, parts: list[tuple[int, int]]) -> Iterator[bytes]:
         name = state.entry.name

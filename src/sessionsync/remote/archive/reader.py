@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from sessionsync.errors import ArchiveUnreadable, CopyMismatch, RemoteError
 from sessionsync.model import unix_seconds
-from sessionsync.privacy.seal import Unseal
+from sessionsync.privacy.seal import Unseal, is_sealed
 from sessionsync.remote.archive import refs
 from sessionsync.remote.archive.cache import FETCHED, Cache
 from sessionsync.remote.archive.fold import Cold
@@ -59,10 +59,14 @@ class Head:
 class Version:
     """One checkpoint of a session in the archive, its commit in the cache."""
 
-    def __init__(self, reader: Reader, place: Place, commit: str, manifest: Manifest) -> None:
+    def __init__(
+        self, reader: Reader, place: Place, commit: str, manifest: Manifest, *, sealed: bool
+    ) -> None:
         self.place = place
         self.commit = commit
         self.manifest = manifest
+        self.sealed = sealed
+        """Whether it is encrypted: then its texts and bytes have passed no gate."""
         self._reader = reader
         self._files: list[ArchivedFile] | None = None
 
@@ -203,10 +207,11 @@ class Reader:
 
     def _version(self, head: Head, commit: str) -> Version:
         what = f"checkpoint {commit[:10]} of {head.place.source}:{head.place.session_id}"
-        manifest = decode_manifest(self._said(f"{commit}:{MANIFEST}", what, MANIFEST_BYTES), what)
+        blob = self._object(f"{commit}:{MANIFEST}", what, MANIFEST_BYTES)
+        manifest = decode_manifest(opened(blob, what, MANIFEST_BYTES, self._unseal), what)
         if refs.encode(manifest.session_id) != head.place.session or manifest.source != head.place.source:
             raise damaged(what)
-        return Version(self, head.place, commit, manifest)
+        return Version(self, head.place, commit, manifest, sealed=is_sealed(blob))
 
     # --- bytes
 
