@@ -21,6 +21,7 @@ from sessionsync.catalog import Catalog, Session
 from sessionsync.config import Config, Paths, load, paths
 from sessionsync.errors import (
     AmbiguousSession,
+    ArchiveUnreadable,
     CopyError,
     CopyMismatch,
     NoSuchSession,
@@ -244,6 +245,9 @@ class Restoring:
             return []
         try:
             found = self.archive.told(fits)
+        except ArchiveUnreadable as error:
+            self.notes.append(f"{error} {error.hint}")
+            return []
         except (RemoteError, CopyError, AmbiguousSession) as error:
             self.notes.append(f"The archive was not asked: {error}")
             return []
@@ -257,9 +261,8 @@ class Restoring:
         """The newest; one of the source `besides` only where there is no other: it is put back as well."""
         found = self._merged(known, filed)
         found = [session for session in found if session.ref.source != besides] or found
-        if not found and self.notes:
-            raise RestoreError(f"Whether there is a session {what} is not known: {self.notes[0]}")
         if not found:
+            self.check_asked(what)
             raise NoSuchSession(
                 f"There is no session {what}.",
                 hint="`sessiond list` shows the known ones; name one by its id.",
@@ -267,6 +270,15 @@ class Restoring:
         if len(found) > 1:
             self.notes.append(f"Of {len(found)} sessions {what} this is the newest: {found[0].name}.")
         return found[0]
+
+    def check_asked(self, what: str) -> None:
+        """See that whoever may know of a session was heard, before it is said that there is none.
+
+        Raises:
+            RestoreError: somebody was not.
+        """
+        if self.notes:
+            raise RestoreError(f"Whether there is a session {what} is not known: {self.notes[0]}")
 
     def _merged(self, known: list[Known], filed: list[Filed]) -> list[Known]:
         """What this machine and the repository know, each session once, newest first."""

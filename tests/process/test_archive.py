@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.archive import refs_of, run_git
+from sessionsync.privacy.seal import is_sealed, make_identity
+from tests.archive import objects_of, refs_of, run_git
 from tests.conftest import poll
 from tests.daemon import Daemon
 from tests.fakes.agent import Agent
@@ -276,3 +277,59 @@ def _pack_of(folder: Path) -> bytes:
         if file.suffix == ".idx":
             file.unlink()
     return data
+
+
+def test_who_has_the_identity_reads_an_encrypted_archive_and_nobody_else(socket_dir: Path) -> None:
+    folder, secret = socket_dir / "archive", "ghp_" + "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8"
+    (socket_dir / "one").mkdir()
+    (socket_dir / "two").mkdir()
+    one, two = (Daemon(socket_dir / name, CI="true") for name in ("one", "two"))
+    assert run(one, "init", "--yes", "--archive", str(folder), "--encrypt").returncode == 0
+    agent = Agent(cwd="/work/app")
+    for prompt in ("hello", f"use {secret}"):
+        agent.turn(prompt)
+    path = one.agent / "projects" / "-work-app" / f"{agent.session}.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(agent.data)
+    done = run(one, "sync", "--once", "--json")
+    assert (done.returncode, json.loads(done.stdout)["left"]) == (0, 0), done.stderr
+    assert all(is_sealed(data) for _, kind, data in objects_of(folder) if kind == "blob")
+    before = list(objects_of(folder)), refs_of(folder)
+
+    identity, wrong = one.folder / "s" / "archive-identity.txt", socket_dir / "wrong"
+    make_identity(wrong)
+    asked = ("restore", agent.session, "--out", str(two.home / "out"))
+    for given, saying in (
+        ("", "no identity is set here"),
+        (str(wrong), f"for others than the identity in {wrong}"),
+        (str(socket_dir / "none"), "No such file or directory"),
+    ):
+        environ = {"SESSIOND_ARCHIVE_URL": str(folder), "SESSIOND_ARCHIVE_IDENTITY_FILE": given}
+        for command in (asked, (*asked, "--list"), ("restore", agent.session[:8])) if not given else (asked,):
+            done = run(two, *command, **environ)
+            assert done.returncode == 1, done.stdout
+            first, second = done.stderr.splitlines()
+            assert first.startswith("sessiond: archive_sealed: In the archive, checkpoint ")
+            assert saying in first
+            assert "archive.identity_file" in second
+    done = run(two, "continue", "--latest", SESSIOND_ARCHIVE_URL=str(folder))
+    assert done.returncode == 1
+    assert "is not known: In the archive, checkpoint " in done.stderr
+    assert "no identity is set here" in done.stderr
+    assert not (two.home / "out").exists()
+    assert not list(two.agent.rglob("*.jsonl"))
+
+    environ = {"SESSIOND_ARCHIVE_URL": str(folder), "SESSIOND_ARCHIVE_IDENTITY_FILE": str(identity)}
+    done = run(two, *asked, **environ)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert (two.home / "out" / path.name).read_bytes() == agent.data
+    done = run(two, "restore", agent.session, "--cwd", str(two.home), **environ)
+    assert done.returncode == 0, done.stderr
+    (restored,) = two.agent.rglob(f"{agent.session}.jsonl")
+    assert restored.read_bytes() == agent.data
+    assert (list(objects_of(folder)), refs_of(folder)) == before
+    words = identity.read_text().splitlines()[-1].encode()
+    kept = [
+        file for each in (one, two) for file in each.folder.rglob("*") if file.is_file() and file != identity
+    ]
+    assert not [file for file in kept if words in file.read_bytes()]

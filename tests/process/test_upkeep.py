@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from sessionsync.privacy.seal import make_identity
 from tests.conftest import poll
 from tests.daemon import Daemon
 from tests.fakes.github import FakeGitHub
@@ -43,11 +44,11 @@ def say(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def a_session(daemon: Daemon) -> tuple[Path, Path, Path]:
+def a_session(daemon: Daemon, *texts: str) -> tuple[Path, Path, Path]:
     """A transcript with two checkpoints, its plain copy and its pack."""
     path = daemon.agent / "projects" / "-work-app" / f"{uuid.uuid4()}.jsonl"
     path.parent.mkdir(parents=True)
-    for text in ("first", "second"):
+    for text in texts or ("first", "second"):
         append(path, line("user", text * 200, daemon.home, session=path.stem))
         append(path, line("assistant", text * 900, daemon.home, session=path.stem))
         poll(lambda: daemon.ctl("sessions")["sessions"])
@@ -249,11 +250,18 @@ def test_two_homes_share_a_vault_one_after_the_other(socket_dir: Path) -> None:
 
 
 def test_what_the_archive_holds_heals_both_local_copies(socket_dir: Path) -> None:
-    archive = socket_dir / "archive.git"
+    """Encrypted, it holds what redaction would have changed as well."""
+    archive, identity = socket_dir / "archive.git", socket_dir / "identity"
     subprocess.run(["git", "init", "-q", "--bare", str(archive)], check=True)
-    with Daemon(socket_dir, SESSIOND_SOURCES_QUIET_SECONDS="1", SESSIOND_ARCHIVE_URL=str(archive)) as daemon:
+    settings = {
+        "SESSIOND_SOURCES_QUIET_SECONDS": "1",
+        "SESSIOND_ARCHIVE_URL": str(archive),
+        "SESSIOND_ARCHIVE_ENCRYPT_TO": json.dumps([make_identity(identity)]),
+        "SESSIOND_ARCHIVE_IDENTITY_FILE": str(identity),
+    }
+    with Daemon(socket_dir, **settings) as daemon:
         daemon.start()
-        path, copy, pack = a_session(daemon)
+        path, copy, pack = a_session(daemon, "first", "use ghp_" + "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8 ")
         newest = daemon.ctl("show", session=path.stem)["checkpoints"][-1]["id"]
 
         def archived() -> bool:

@@ -71,6 +71,7 @@ def go_on(*, latest: bool, wish: Wish, as_json: bool = False) -> int:
         # a structured session has no command that resumes it
         found = [session for session in found if session.ref.source == "claude"] or found
         if not found:
+            restoring.check_asked("of this folder's project")
             raise NoSuchSession(
                 "There is no session of this folder's project.",
                 hint="`sessiond list` shows all; `sessiond restore ID` puts one back.",
