@@ -27,7 +27,7 @@ from sessionsync.errors import NoSuchSession, StoreError
 from sessionsync.events import Emit
 from sessionsync.model import ACTIVE_S
 from sessionsync.reliability.findings import CRITICAL, Finding, Findings, order, shown
-from sessionsync.reliability.indicators import settle
+from sessionsync.reliability.indicators import BY_CODE, GROUPS, settle
 
 # The ledger is written this often; in between, the pulse says how long the process was there.
 BEAT_S = 60.0
@@ -132,6 +132,9 @@ class HealthLoop(Loop):
         for number in self._to_look_at(now):
             app.upkeep.look(number)
         self.settled_at = now
+        failing = {BY_CODE[each.code].group for each in app.findings.open() if each.code in BY_CODE}
+        for group in GROUPS:
+            self._emit("health_checked", check=group, result="failed" if group in failing else "ok")
         return TICK_S
 
     def _to_look_at(self, now: float) -> Iterator[int]:

@@ -42,6 +42,7 @@ EVENTS: dict[str, str] = {
     "copy_cut": "warning",
     # upkeep
     "integrity_checked": "debug",
+    "references_checked": "debug",
     "integrity_scanned": "info",
     "damage_found": "error",
     "damage_healed": "warning",
@@ -121,6 +122,7 @@ EVENTS: dict[str, str] = {
     "conflict_resolved": "info",
     "notice_created": "info",
     # health
+    "health_checked": "debug",
     "finding_raised": "warning",
     "finding_escalated": "error",
     "finding_cleared": "info",

@@ -8,6 +8,7 @@ when all that was captured is committed: there, state, plain copies and vault sa
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault
 from sessionsync.vault import repair as healing
 from sessionsync.vault import verify as checks
 from sessionsync.vault.plan import states
+from sessionsync.vault.references import BROKEN, references
 from sessionsync.vault.repair import Cure, Reader, Repair
 from sessionsync.vault.retention import kept, last_of_lives
 from sessionsync.vault.session import SEGMENT_BYTES
@@ -85,6 +87,8 @@ class Verdict:
     bad: list[tuple[str, Bad]] = field(default_factory=list)
     results: dict[tuple[str, str], int] = field(default_factory=dict)
     """How many comparisons, by store and result (`ok`, `mismatch`, `missing`)."""
+    references: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many references, by kind and result (`ok`, `broken`)."""
 
     def count(self, checked: Checked) -> None:
         """Take in one comparison."""
@@ -99,10 +103,14 @@ class Verdict:
         self.bad += other.bad
         for key, number in other.results.items():
             self.results[key] = self.results.get(key, 0) + number
+        self.references += other.references
 
 
 class Scan(msgspec.Struct):
-    """Where the daily scan is: `after` which session (its row's number), -1 when it is through."""
+    """Where the daily scan is: `after` which session (its row's number), -1 when it is through.
+
+    `broken` counts the references that it found to lead nowhere, by kind; `left` are those of the last one.
+    """
 
     number: int = 0
     began: float = 0.0
@@ -111,6 +119,8 @@ class Scan(msgspec.Struct):
     checked: int = 0
     size: int = 0
     bad: int = 0
+    broken: dict[str, int] = msgspec.field(default_factory=dict)
+    left: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 _encode = msgspec.json.Encoder().encode
@@ -196,6 +206,8 @@ class Upkeep:
         for bad in real:
             verdict.count(Checked(bad.store, 0, bad))
         verdict.bad = [(session.name, bad) for bad in real]
+        known = [checkpoint.id for checkpoint in self._catalog.checkpoints(session.id)]
+        verdict.references = references(expected, known, real)
         if not tell:
             return verdict
         self._tell_results(session.name, verdict)
@@ -207,6 +219,8 @@ class Upkeep:
     def _tell_results(self, session: str, verdict: Verdict) -> None:
         for (store, result), number in verdict.results.items():
             self._emit("integrity_checked", session=session, store=store, result=result, count=number)
+        for (kind, result), number in verdict.references.items():
+            self._emit("references_checked", session=session, kind=kind, result=result, count=number)
 
     def _looks(
         self,
@@ -272,6 +286,10 @@ class Upkeep:
         """When the last scan ended (Unix seconds); 0 where none has."""
         return self._scan().ended
 
+    def broken_references(self) -> dict[str, int]:
+        """How many references led nowhere when the last scan ended, by kind."""
+        return self._scan().left
+
     def scan(self, now: float) -> Paced[Verdict]:
         """Look at the next session of the daily scan, or begin one, or end it.
 
@@ -280,7 +298,7 @@ class Upkeep:
         """
         scan = self._scan()
         if scan.after < 0:
-            scan = Scan(number=scan.number + 1, began=now, after=0, ended=scan.ended)
+            scan = Scan(number=scan.number + 1, began=now, after=0, ended=scan.ended, left=scan.left)
         part = Part(scan.number % SCANS + 1, SCANS)
         session = self._catalog.after(scan.after)
         verdict = Verdict()
@@ -290,8 +308,11 @@ class Upkeep:
                 verdict = yield from self.verify(session, part)
             else:
                 verdict = yield from self.verify_others(part)
-                scan.after, scan.ended = -1, now
+                scan.after, scan.ended, scan.left = -1, now, scan.broken
         finally:
+            for (kind, result), number in verdict.references.items():
+                if result == BROKEN:
+                    scan.broken[kind] = scan.broken.get(kind, 0) + number
             scan.size += verdict.size
             scan.checked += verdict.checked
             scan.bad += len(verdict.bad)

@@ -15,6 +15,7 @@ from sessionsync.reliability.findings import COMPONENTS
 from sessionsync.reliability.indicators import GROUPS
 from sessionsync.reliability.ledger import ENDINGS
 from sessionsync.reliability.score import STATES, WINDOWS
+from sessionsync.vault import references
 
 PREFIX = "sessiond_"
 
@@ -188,12 +189,12 @@ INTEGRITY = (
     _counter(
         "reference_checks",
         "Checked references between sessions, artifacts and checkpoints.",
-        {"kind": of.REFERENCES, "result": ("ok", "broken")},
+        {"kind": references.KINDS, "result": references.RESULTS},
     ),
     _gauge(
         "broken_references",
         "References that did not resolve in the last complete scan.",
-        {"kind": of.REFERENCES},
+        {"kind": references.KINDS},
     ),
     _gauge(
         "integrity_scan_last_success_timestamp_seconds",
@@ -355,7 +356,12 @@ RELIABILITY = (
     ),
     _counter("captured_bytes", "Session bytes copied into the local backup."),
     _counter("lost_bytes", "Captured bytes whose last copy is gone.", read=True),
-    _gauge("health_check_status", "1 if the last run of the check passed.", _CHECK),
+    _gauge("health_check_status", "1 if the last run of the check passed.", _CHECK, read=False),
     _counter("health_check_runs", "Health-check runs.", {**_CHECK, "result": of.CHECKED}),
-    _gauge("health_check_last_run_timestamp_seconds", "Unix time of the last run of the check.", _CHECK),
+    _gauge(
+        "health_check_last_run_timestamp_seconds",
+        "Unix time of the last run of the check, 0 before the first.",
+        _CHECK,
+        read=False,
+    ),
 )

@@ -120,9 +120,11 @@ COUNTS: Mapping[str, tuple[Count, ...]] = {
     "tier_promoted": (Count("session_tier_transitions", (Of("from_tier"), Of("to_tier"))),),
     "secret_redacted": (Count("redactions", (Of("kind"),), "count"),),
     "integrity_checked": (Count("integrity_checks", (Of("store"), Of("result")), "count"),),
+    "references_checked": (Count("reference_checks", (Of("kind"), Of("result")), "count"),),
     "integrity_scanned": (Count("integrity_scan_duration_seconds", (), "seconds"),),
     "restore_rehearsed": (Count("artifact_verifications", ("restore", Of("result"))),),
     # what is wrong, and what is done about it
+    "health_checked": (Count("health_check_runs", (Of("check"), Of("result"))),),
     "finding_raised": (Count("incidents", (Of("component"),)),),
     "finding_escalated": (Count("incidents", (Of("component"),)),),
     "finding_cleared": (Count("incident_recovery_seconds", (Of("component"),), "seconds"),),

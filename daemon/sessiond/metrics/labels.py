@@ -35,7 +35,6 @@ AREAS = ("live", "mirror", "vault", "archive", "index")
 RESULTS = ("ok", "mismatch", "missing", "error")
 VERDICTS = ("ok", "failed", "error")
 CHECKED = ("ok", "failed")
-REFERENCES = ("checkpoint", "artifact", "subagent", "parent")
 RESCANS = ("start", "timer", "overflow", "clock", "trouble", "command", OTHER)
 
 

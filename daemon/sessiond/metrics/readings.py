@@ -57,6 +57,7 @@ def of_upkeep(app: App) -> Readings:
     """When the copies were last looked at."""
     return {
         "integrity_scan_last_success_timestamp_seconds": app.copies.scanned_at(),
+        "broken_references": {kind: float(n) for kind, n in app.copies.broken_references().items()},
         "restore_last_verified_timestamp_seconds": app.upkeep.drill.passed_at(),
     }
 

@@ -84,6 +84,11 @@ class Metrics(Collector):
                 age_s := fields.get("seconds"), int | float
             ):
                 self.add("sync_operations", "push", "success" if self.in_time(age_s) else "failure")
+            case "health_checked":
+                self._set("health_check_status", fields.get("result") == "ok", str(fields.get("check", "")))
+                self._set(
+                    "health_check_last_run_timestamp_seconds", self._now(), str(fields.get("check", ""))
+                )
             case "config_reloaded":
                 self._loaded()
             case "config_refused":
@@ -143,8 +148,9 @@ class Metrics(Collector):
     # --- single series
 
     def _set(self, name: str, value: float, *labels: str) -> None:
-        self._series(name, labels).set(value)
-        self._changes[name] += 1
+        if (series := self._series(name, labels)) is not None:
+            series.set(value)
+            self._changes[name] += 1
 
     def _loaded(self) -> None:
         self._set("config_last_reload_successful", 1)
