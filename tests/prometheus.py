@@ -55,6 +55,13 @@ def faster(rules: str) -> str:
     return re.sub(r"sessiond_sync_lag_seconds > (\d+)", lag, rules)
 
 
+def queries(dashboard: dict[str, Any]) -> Iterator[str]:
+    """What a dashboard asks, with a value for each of Grafana's variables."""
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", ()):
+            yield str(target["expr"]).replace("$__rate_interval", "5m").replace("$instance", ".+")
+
+
 class Receiver:
     """Where Alertmanager sends to: every alert it told of, in order."""
 

@@ -75,6 +75,11 @@ class HealthLoop(Loop):
 
     # --- for any thread
 
+    @property
+    def areas(self) -> dict[str, int]:
+        """Bytes in use by area, as they were measured last; empty before that."""
+        return self._instruments.areas
+
     def on_event(self, event: str, fields: dict[str, Any]) -> None:
         """Hear what happens; look again at once where it says that something is wrong, or right again."""
         self._traffic.on_event(event, fields)

@@ -16,9 +16,11 @@ from sessiond import client, process
 from sessiond.cli import tables
 from sessiond.cli.progress import Progress, progress
 from sessiond.cli.terminal import terminal
+from sessiond.counting import storage
 from sessiond.engine import Engine
 from sessiond.logs import Log
 from sessiond.metrics import Metrics, catalogue, of_engine
+from sessiond.metrics.readings import of_storage
 from sessiond.modes import Modes
 from sessiond.saves import Saves
 from sessiond.spool import Spool
@@ -112,6 +114,7 @@ def _alone(
         try:
             yield engine, Saves(engine, Spool(where.spool_dir), emit)
             if textfile is not None:
+                metrics.read(lambda: of_storage(storage(engine.catalog, config, where)))
                 for source in of_engine(engine):
                     metrics.read(source)
                 _write(metrics, textfile)

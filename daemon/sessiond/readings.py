@@ -12,8 +12,9 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from sessiond.counting import storage
 from sessiond.engine import Engine
 from sessiond.observer import watches_limit
 from sessiond.upkeeping import UpkeepLoop
@@ -42,14 +43,6 @@ RUNNING_BYTES = 64 * 1024
 NEAR = BY_CODE["near_limit"].warning or 0.0
 
 
-class Sizes(NamedTuple):
-    """Bytes: of the sessions as they were captured, and on the disk of what is kept of them."""
-
-    sessions: int = 0
-    vault: int = 0
-    search: int = 0
-
-
 class Measured(Protocol):
     """What is looked at."""
 
@@ -72,8 +65,9 @@ class Instruments:
         self._app = app
         self._growth: dict[int, Growth] = {}
         self._measured_at: float | None = None
-        self.sizes = Sizes()
-        """As they were measured last; for any thread."""
+        self._sessions = 0
+        self.areas: dict[str, int] = {}
+        """Bytes by area, as they were measured last; for any thread."""
 
     def read(self, comments: Mapping[str, float], now: float) -> Readings:
         """Every indicator of these; `comments` is by session how full its one comment is."""
@@ -85,8 +79,8 @@ class Instruments:
             "near_limit": [*_near_tier(engine, now), *_near_comment(engine, comments, now), *_issues(engine)],
             **self._disks(now),
             "watches_low": [Reading(1.0 if app.watcher.is_starved else app.watcher.watches / limit)],
-            "index_large": _large(self.sizes.search, self.sizes.sessions, SMALL_INDEX_BYTES),
-            "vault_large": _large(self.sizes.vault, self.sizes.sessions, SMALL_VAULT_BYTES),
+            "index_large": _large(self.areas["index"], self._sessions, SMALL_INDEX_BYTES),
+            "vault_large": _large(self.areas["vault"], self._sessions, SMALL_VAULT_BYTES),
             "purge_near": list(_purged(engine, now)),
             "agent_silent": list(_silent(engine, now)),
             "loop_stuck": [Reading(age_s, of=name) for name, age_s in app.stuck_for().items()],
@@ -130,11 +124,8 @@ class Instruments:
         self._measured_at = now
         engine = self._app.engine
         row = engine.store.row("SELECT total(size) FROM sessions")
-        self.sizes = Sizes(
-            int(row[0]) if row else 0,
-            sum(_sizes(engine.config.backup.vault_dir)),
-            sum(_sizes(engine.paths.state_dir, engine.paths.index_db.name)),
-        )
+        self._sessions = int(row[0]) if row else 0
+        self.areas = storage(engine.catalog, engine.config, engine.paths)
 
 
 def _late(engine: Engine, now: float) -> Iterator[Reading]:
@@ -239,14 +230,3 @@ def _session(engine: Engine, name: str) -> Session | None:
     with suppress(NoSuchSession):
         return engine.catalog.resolve(name)
     return None
-
-
-def _sizes(folder: Path, prefix: str = "") -> Iterator[int]:
-    """The bytes of each file below a folder, or of those right there whose name begins so."""
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(OSError):
-                if entry.is_dir(follow_symlinks=False):
-                    yield from () if prefix else _sizes(Path(entry.path))
-                elif entry.name.startswith(prefix):
-                    yield entry.stat(follow_symlinks=False).st_size

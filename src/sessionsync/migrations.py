@@ -298,7 +298,7 @@ MIGRATIONS: tuple[str, ...] = (
         (SELECT size FROM checkpoints WHERE session = subject AND id = items.checkpoint), 0);
     UPDATE items SET behind = max(0, size - coalesce(
         (SELECT pushed_bytes FROM sessions WHERE id = subject), 0)) WHERE operation = 'comment';
-    CREATE INDEX items_census ON items (operation, state, enqueued_at, size, behind);
+    CREATE INDEX items_census ON items (operation, state, enqueued_at, size, behind, last_code);
     """,
 )
 

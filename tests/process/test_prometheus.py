@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from sessiond.metrics import catalogue
+from sessiond.metrics.dashboard import dashboard
 from tests.conftest import poll
 from tests.daemon import Daemon
 from tests.fakes.github import FakeGitHub
-from tests.prometheus import monitored
+from tests.prometheus import monitored, queries
 from tests.rig import append, line
 
 LAG = "SessiondSyncLagHigh"
@@ -59,19 +61,23 @@ def test_an_outage_of_github_is_told_and_so_is_its_end(
         for group in prometheus.api("rules")["groups"]:
             for rule in group["rules"]:
                 assert (rule["health"], rule.get("lastError")) == ("ok", None), rule["name"]
+        for query in queries(dashboard()):
+            assert prometheus.api("query", query=query) is not None, query
         daemon.kill()
         poll(lambda: receiver.told("SessiondDown", "critical", "firing"), 20)
 
 
-def test_promtool_has_nothing_to_say_of_a_running_daemon(daemon: Daemon) -> None:
+def test_a_running_daemon_shows_the_whole_catalogue_and_promtool_has_nothing_to_say(daemon: Daemon) -> None:
+    daemon.start()
+    checked = 'sessiond_health_check_last_run_timestamp_seconds{check="local"}'
+    poll(lambda: daemon.metrics()[checked] > 0, 20)  # from then on everything was measured once
+    text = daemon.get("/metrics")
+    for entry in catalogue():
+        assert f"\n# TYPE {entry.series} {entry.kind}\n" in text, entry.name
+    assert not [line for line in text.splitlines() if str(daemon.folder) in line or "o/r" in line]
     if (promtool := shutil.which("promtool")) is None:
         pytest.skip("no promtool (Debian: prometheus)")
-    daemon.start()
     done = subprocess.run(
-        [promtool, "check", "metrics"],
-        input=daemon.get("/metrics"),
-        capture_output=True,
-        text=True,
-        check=False,
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")

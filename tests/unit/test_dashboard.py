@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import yaml
 
 from sessiond.metrics import catalogue
 from sessiond.metrics.dashboard import dashboard, text
+from tests.prometheus import queries
 
 SHARE = Path(__file__).parents[2] / "daemon" / "sessiond" / "share"
 DASHBOARD = SHARE / "sessiond.dashboard.json"
@@ -23,13 +23,6 @@ def panels() -> list[dict[str, Any]]:
     return list(dashboard()["panels"])
 
 
-def expressions() -> Iterator[str]:
-    """Every query, with a value for each of Grafana's variables."""
-    for panel in panels():
-        for target in panel.get("targets", ()):
-            yield re.sub(r"\$instance", ".+", target["expr"].replace("$__rate_interval", "5m"))
-
-
 def test_it_is_what_its_script_makes() -> None:
     remedy = "python -m sessiond.metrics.dashboard > daemon/sessiond/share/sessiond.dashboard.json"
     assert DASHBOARD.read_text(encoding="utf-8") == text(), remedy
@@ -38,7 +31,7 @@ def test_it_is_what_its_script_makes() -> None:
 
 def test_every_metric_has_a_panel_and_every_panel_a_metric() -> None:
     asked = set()
-    for expression in expressions():
+    for expression in queries(dashboard()):
         names = re.findall(r"sessiond_\w+", expression)
         names = [name if name in ENTRIES else re.sub(r"_bucket$", "", name) for name in names]
         assert names or "ALERTS" in expression
@@ -68,7 +61,7 @@ def test_every_panel_can_be_told_from_the_others_and_says_what_it_shows() -> Non
 
 
 def test_labels_in_queries_are_those_of_the_metric() -> None:
-    for expression in expressions():
+    for expression in queries(dashboard()):
         for labels, name in re.findall(r"by \(([\w, ]+)\) \((?:rate\()?(sessiond_\w+)\{", expression):
             entry = ENTRIES.get(name) or ENTRIES[name.removesuffix("_bucket")]
             assert set(labels.split(", ")) <= {*entry.labels, "instance", "le"}
@@ -81,7 +74,7 @@ def test_labels_in_queries_are_those_of_the_metric() -> None:
 def test_prometheus_understands_every_query(tmp_path: Path) -> None:
     if (promtool := shutil.which("promtool")) is None:
         pytest.skip("no promtool (Debian: prometheus)")
-    rules = [{"record": f"panel:{n}:query", "expr": each} for n, each in enumerate(expressions())]
+    rules = [{"record": f"panel:{n}:query", "expr": each} for n, each in enumerate(queries(dashboard()))]
     file = tmp_path / "queries.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
     done = subprocess.run(

@@ -317,7 +317,11 @@ def test_the_queue_is_read(metrics: Metrics, clock: Clock, tmp_path: Path) -> No
     queue.bury(item, "refused", "github_refused")
     assert value(metrics, "queue_buried_items") == 1
     assert value(metrics, "queue_oldest_item_age_seconds") == 30
-    # what leads nowhere is not late
+    # what waits for its turn is not late, and neither is what leads nowhere
+    queue.enqueue("comment", 3, "20260101T000000Z", clock.now - 5000)
+    store.execute("UPDATE items SET last_code = 'creation_budget' WHERE subject = 3")
+    assert value(metrics, "sync_lag_seconds") == 30
+    assert value(metrics, "queue_items", state="pending") == 3
     queue.enqueue("archive", 2, "20260101T000000Z", clock.now - 70)
     assert value(metrics, "queue_oldest_item_age_seconds") == 30
     settings[0] = Config()._replace(archive=Archive(url="/mnt/archive.git"))

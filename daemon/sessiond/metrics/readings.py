@@ -17,6 +17,7 @@ from sessiond.observer import watches_limit
 from sessionsync.archiving import CACHE
 from sessionsync.config import Config
 from sessionsync.conflict import Conflicts
+from sessionsync.push import CREATION_BUDGET
 from sessionsync.queue import ARCHIVE, Queue, State
 from sessionsync.stats import Totals
 from sessionsync.store import Store
@@ -31,6 +32,7 @@ def of_daemon(app: App) -> Iterator[Callable[[], Readings]]:
     yield partial(of_process, app)
     yield partial(of_upkeep, app)
     yield partial(of_books, app.books)
+    yield lambda: of_storage(app.health.areas)
     yield lambda: of_transcripts(app.counting.totals())
 
 
@@ -83,8 +85,11 @@ def of_transcripts(totals: Totals) -> Readings:
 
 
 def of_queue(queue: Queue, config: Config, now: float) -> Readings:
-    """What waits.  What nobody has named a place for is not late: it has no age."""
-    census = queue.census()
+    """What waits, and for how long.
+
+    What nobody has named a place for is not late, nor what waits for its turn under GitHub's limits.
+    """
+    census = queue.census(besides=CREATION_BUDGET)
     since = {
         operation: at
         for operation, at in census.oldest.items()
@@ -133,6 +138,11 @@ def of_github(engine: Engine) -> Readings:
         "github_token_expiry_timestamp_seconds": float("inf") if expires_at is None else expires_at,
         "sync_last_success_timestamp_seconds": {"push": pushed_at or 0.0, "pull": pulled_at or 0.0},
     }
+
+
+def of_storage(areas: Mapping[str, int]) -> Readings:
+    """What is in use, as it was measured."""
+    return {"storage_bytes": {area: float(size) for area, size in areas.items()}}
 
 
 def areas(engine: Engine) -> dict[str, Path]:
