@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests import readme
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
 from tests.rig import append, line
@@ -287,6 +288,17 @@ def asked() -> str:
     """What `ctl status` says; nothing while one version takes over from the other."""
     command = [str(PROGRAM), "ctl", "status", "--json"]
     return subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=False).stdout
+
+
+def test_what_the_readme_says_of_the_service_can_be_typed() -> None:
+    (HOME / ".gh-token").write_text("T\n")
+    (HOME / ".gh-token").chmod(0o600)
+    typed = readme.typed("As a service")
+    assert len(typed) > 4
+    for command in typed:
+        run("/bin/sh", "-c", command)
+    assert shown("LoadState") == "not-found"
+    (HOME / ".gh-token").unlink()
 
 
 def test_where_it_does_not_start_hardened_it_starts_without_and_that_is_tried_once() -> None:
