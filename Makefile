@@ -39,9 +39,12 @@ demo: $(VENV)/.run ## sessions saved, pushed to a fake GitHub through every faul
 	@$(BIN)/python -m tests.demo $(ARGS)
 
 # A short name for the folder of what tests leave: the path of a socket may have 103 bytes.
+# Two workers a core, since most of the time a test waits for a process.
+WORKERS ?= $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
 test: $(VENV)/.dev ## every test but bench, chaos and soak
 	@t=$$(mktemp -d) && trap 'rm -rf "$$t"' EXIT && \
-	  $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --basetemp "$$t/t" $(ARGS)
+	  $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder \
+	  --basetemp "$$t/t" $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, direction of imports
 	$(BIN)/ruff format --check --diff --quiet .
@@ -53,17 +56,20 @@ format: $(VENV)/.dev ## write what check would ask for
 	$(BIN)/ruff check --quiet --fix .
 	$(BIN)/ruff format --quiet .
 
-bench: $(VENV)/.dev ## measure
-	$(BIN)/python -m tests.bench $(ARGS)
+bench: $(VENV)/.dev ## measure, beside the peers that are installed; the table goes to build/bench.md
+	AGENTSVIEW=$${AGENTSVIEW:-$(wildcard $(VENV)/peers/bin/agentsview)} $(BIN)/python -m tests.bench $(ARGS)
 
-bench-peers: $(VENV)/.dev ## measure beside rsync, restic and borg, which it installs
-	@missing=; for pair in rsync:rsync restic:restic borg:borgbackup; do \
+PEERS := rsync:rsync restic:restic borg:borgbackup lsyncd:lsyncd syncthing:syncthing
+bench-peers: $(VENV)/.dev ## measure, after installing those peers: rsync, restic, borg, lsyncd, syncthing, agentsview
+	@missing=; for pair in $(PEERS); do \
 	  command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; done; \
 	test -z "$$missing" || \
 	if command -v brew >/dev/null; then brew install $$missing; \
 	elif command -v dnf >/dev/null; then sudo dnf install -y $$missing; \
 	elif test "$$(id -u)" = 0; then apt-get install -y $$missing; else sudo apt-get install -y $$missing; fi
-	$(BIN)/python -m tests.bench peers $(ARGS)
+	@test -x $(VENV)/peers/bin/agentsview || \
+	  { $(PYTHON) -m venv $(VENV)/peers && $(VENV)/peers/bin/python -m pip install --quiet agentsview; }
+	@$(MAKE) --no-print-directory bench
 
 redaction-report: $(VENV)/.dev ## rules for secrets beside two public scanners, which it installs
 	$(PIP) install --target $(VENV)/redaction --upgrade --requirement requirements-redaction.txt

@@ -30,6 +30,16 @@ SERVICE = ("CREDENTIALS_", "INVOCATION_", "JOURNAL_", "LISTEN_", "NOTIFY_", "WAT
 OURS = "SESSIOND_NODE_CACHE"  # where tests/contract/install.sh puts what it fetched
 
 
+# What mostly waits, for processes and servers, and so begins while everybody else still has work.
+WAITING = ("process", "faults", "contract")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes longest first, else one worker ends long after the others; chance orders the rest."""
+    items.sort(key=lambda item: item.path.parent.name not in WAITING)
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the empty home folder the test, and every process it starts, lives in."""

@@ -1,4 +1,4 @@
-"""What was measured, beside what was aimed at: as a table for people, as JSON for machines."""
+"""What was measured, beside what others take and what was aimed at: a table for people, JSON for machines."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ from sessionsync import __version__
 REMARK = "remark"
 
 
-class Figure(NamedTuple):
-    """One number.  `most` or `least` is the goal; without either it is only told.
+class Beside(NamedTuple):
+    """What the same takes somebody else, in the figure's unit: a peer, or the machine with nothing between."""
 
-    A median of several rounds has the `lowest` and the `highest` of them as well.
+    name: str
+    value: float
+
+
+class Figure(NamedTuple):
+    """One number.  `most` or `least` is the goal, in its unit or, with `times`, in multiples of the peer.
+
+    Without either it is only told.  A median of several rounds has the `lowest` and the `highest` as well.
+    `limit` is what no program on this machine could beat.
     """
 
     name: str
@@ -29,25 +37,62 @@ class Figure(NamedTuple):
     least: float | None = None
     lowest: float | None = None
     highest: float | None = None
+    peer: Beside | None = None
+    times: bool = False
+    limit: Beside | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times the peer's; None without one."""
+        return self.value / self.peer.value if self.peer is not None and self.peer.value else None
 
     @property
     def held(self) -> bool | None:
-        """Whether the goal was held; None without one."""
+        """Whether the goal was held; None without one, and where the peer of a ratio was not there."""
+        value = self.ratio if self.times else self.value
+        if value is None:
+            return None
         if self.most is not None:
-            return self.value <= self.most
-        return None if self.least is None else self.value >= self.least
+            return value <= self.most
+        return None if self.least is None else value >= self.least
 
     @property
     def goal(self) -> str:
         """The goal as a person writes it."""
-        if self.most is not None:
-            return f"≤ {self.most:g} {self.unit}"
-        return "" if self.least is None else f"≥ {self.least:g} {self.unit}"
+        sign, bound = ("≤", self.most) if self.most is not None else ("≥", self.least)
+        if bound is None:
+            return ""
+        return f"{sign} {bound:g} {'x' if self.times else self.unit}".strip()
 
 
-def of_rounds(name: str, values: Sequence[float], unit: str, *, most: float | None = None) -> Figure:
+def of_rounds(
+    name: str,
+    values: Sequence[float],
+    unit: str,
+    *,
+    most: float | None = None,
+    peer: Beside | None = None,
+    times: bool = False,
+    limit: Beside | None = None,
+) -> Figure:
     """The median of what several rounds gave, with the lowest and the highest."""
-    return Figure(name, median(values), unit, most=most, lowest=min(values), highest=max(values))
+    return Figure(
+        name,
+        median(values),
+        unit,
+        most=most,
+        lowest=min(values),
+        highest=max(values),
+        peer=peer,
+        times=times,
+        limit=limit,
+    )
+
+
+def best(peers: Iterable[tuple[str, Sequence[float]]]) -> Beside | None:
+    """The peer whose median is the lowest; None where none is installed."""
+    medians = [Beside(name, median(values)) for name, values in peers if values]
+    return min(medians, key=lambda peer: peer.value, default=None)
 
 
 def said(remark: str) -> Figure:
@@ -75,28 +120,84 @@ def machine() -> str:
     )
 
 
+COLUMNS = ("figure", "sessiond", "lowest to highest", "best peer", "limit", "ratio", "goal", "")
+
+
+def cells(figure: Figure) -> tuple[str, ...]:
+    """One row of the table, a text a column."""
+    spread = (
+        f"{number(figure.lowest)} to {number(figure.highest)}"
+        if figure.lowest is not None and figure.highest is not None
+        else ""
+    )
+    return (
+        figure.name.strip(),
+        f"{number(figure.value)} {figure.unit}".strip(),
+        spread,
+        _beside(figure.peer),
+        _beside(figure.limit),
+        f"{figure.ratio:.2f} x" if figure.ratio is not None else "",
+        figure.goal,
+        {None: "", True: "held", False: "**missed**"}[figure.held],
+    )
+
+
 def row(figure: Figure) -> str:
-    """A line of the table."""
+    """A line of the table as it comes, for a terminal."""
     if figure.unit == REMARK:
         return f" {figure.name}:"
-    verdict = {None: "", True: "held", False: "MISSED"}[figure.held]
-    spread = (
-        f"({_number(figure.lowest)} to {_number(figure.highest)})"
-        if figure.lowest is not None and figure.highest is not None
-        else figure.goal
-    )
-    return f"  {figure.name:<58} {_number(figure.value):>10} {figure.unit:<7} {spread:<14} {verdict}".rstrip()
+    name, value, spread, peer, limit, ratio, goal, verdict = cells(figure)
+    rest = [
+        f"({spread})" if spread else "",
+        *(f"{what} {text};" for what, text in (("peer", peer), ("limit", limit)) if text),
+        *(text for text in (ratio, goal) if text),
+        verdict.strip("*").upper() if verdict.startswith("*") else verdict,
+    ]
+    return f"  {name:<62} {value:>16}  {' '.join(filter(None, rest))}".rstrip()
 
 
-def _number(value: float) -> str:
-    return f"{value:,.{2 if value < 10 else 1 if value < 1000 else 0}f}"
+def _beside(beside: Beside | None) -> str:
+    return f"{beside.name} {number(beside.value)}" if beside is not None else ""
 
 
-def write(file: Path, figures: Sequence[Figure]) -> None:
-    """Write everything as JSON."""
+def number(value: float) -> str:
+    """As many digits as say something."""
+    return f"{value:,.{2 if abs(value) < 10 else 1 if abs(value) < 1000 else 0}f}"
+
+
+def summary(figures: Sequence[Figure]) -> str:
+    """How many goals were held, and how many missed."""
+    missed = sum(figure.held is False for figure in figures)
+    return f"{sum(figure.held is True for figure in figures)} goals held, {missed} missed"
+
+
+def write(folder: Path, figures: Sequence[Figure]) -> None:
+    """Write everything as `bench.json`, and as a table for people, `bench.md`."""
+    folder.mkdir(parents=True, exist_ok=True)
     found = {
         "command": [sys.executable, "-m", "tests.bench", *sys.argv[1:]],
         "machine": machine(),
-        "figures": [figure._asdict() | {"held": figure.held} for figure in figures],
+        "figures": [_data(figure) for figure in figures],
     }
-    file.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(found, indent=2, ensure_ascii=False)
+    (folder / "bench.json").write_text(f"{text}\n", encoding="utf-8")
+    (folder / "bench.md").write_text("\n".join(_markdown(figures)) + "\n", encoding="utf-8")
+
+
+def _data(figure: Figure) -> dict[str, object]:
+    beside = {
+        name: each._asdict() if each is not None else None
+        for name, each in (("peer", figure.peer), ("limit", figure.limit))
+    }
+    return figure._asdict() | beside | {"ratio": figure.ratio, "held": figure.held}
+
+
+def _markdown(figures: Sequence[Figure]) -> Iterable[str]:
+    yield f"`python -m tests.bench {' '.join(sys.argv[1:])}`".replace(" `", "`")
+    yield f"on {machine()}: {summary(figures)}."
+    yield ""
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield f"|{'---|' * len(COLUMNS)}"
+    for figure in figures:
+        row = (f"*{figure.name}*", *[""] * 7) if figure.unit == REMARK else cells(figure)
+        yield f"| {' | '.join(row)} |"

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,6 +100,21 @@ def _lines(seed: int, session: str, cwd: str) -> Iterator[bytes]:
             yield line
 
 
+SESSIONS_OF_A_PROJECT = 20
+SIZES = (4_000, 20_000, 60_000, 100_000)
+
+
+def fleet(home: Daemon, numbers: Iterable[int]) -> int:
+    """Sessions of usual sizes, some to a project; returns their size."""
+    size = 0
+    for number in numbers:
+        project = f"p{number // SESSIONS_OF_A_PROJECT}"
+        if number % SESSIONS_OF_A_PROJECT == 0:
+            repository(home.home / "work" / project)
+        size += Transcript(home, number, SIZES[number % len(SIZES)], project).size
+    return size
+
+
 def repository(folder: Path) -> None:
     """Make a work tree there, as most sessions are started in one."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,19 +124,24 @@ def repository(folder: Path) -> None:
 
 def rested(home: Daemon, within_s: float = 600) -> None:
     """Wait until everything is copied and committed, and the daemon does next to nothing."""
-    until(lambda: home.ctl("status")["captured_until"] and _is_quiet(home), within_s)
+    until(lambda: home.ctl("status")["captured_until"] and _is_quiet(home.pid), within_s)
 
 
-def _is_quiet(home: Daemon) -> bool:
-    before = cpu_s(home.pid)
+def quiet(pid: int, within_s: float = 600) -> None:
+    """Wait until a process does next to nothing."""
+    until(lambda: _is_quiet(pid), within_s)
+
+
+def _is_quiet(pid: int) -> bool:
+    before = cpu_s(pid)
     time.sleep(2 * SETTLED_S)
-    return cpu_s(home.pid) - before < QUIET_CPU_S
+    return cpu_s(pid) - before < QUIET_CPU_S
 
 
-def until(condition: Callable[[], object], within_s: float) -> None:
+def until(condition: Callable[[], object], within_s: float, every_s: float = 0.05) -> None:
     """Wait for it."""
     end = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"not within {within_s} s")
-        time.sleep(0.05)
+        time.sleep(every_s)

@@ -1,0 +1,121 @@
+"""A daemon with many sessions: how fast it starts, and what it uses at rest; beside syncthing and rsync."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from tests.bench import peers, place
+from tests.bench.figures import Beside, Figure, of_rounds, said
+from tests.bench.place import MB, fleet
+from tests.bench.usage import cpu_s, rss_mib, wake_ups
+from tests.daemon import Daemon
+
+# What one process of Python takes to import what the daemon is made of, and nothing of it.
+LIBRARIES = (
+    "apscheduler.schedulers.background, click, markdown_it, msgspec, platformdirs, prometheus_client,"
+    " structlog, tomlkit, waitress, watchdog.observers, zstandard, sqlite3"
+)
+STARTS = 5
+WAKE_UPS_A_SECOND, READ_BY_OTHERS_MS, SESSION_KB = 0.5, 5, 0.5
+
+
+def measure(*, quick: bool) -> Iterator[Figure]:
+    """Nothing to watch; then many sessions, after their first backup and after a restart."""
+    few, many, rest_s = (30, 300, 15) if quick else (100, 2000, 60)
+    with ExitStack() as ends:
+        home = ends.enter_context(place.daemon(SESSIOND_HTTP_LISTEN='"127.0.0.1:0"'))
+        yield of_rounds("start to ready, nothing to watch", _starts(home), "s", most=1)
+        fleet(home, range(few))
+        place.rested(home)
+        small = rss_mib(home.pid)
+        size = fleet(home, range(few, many))
+        place.until(lambda: home.ctl("status")["captured_until"], 900)
+        place.rested(home)
+        if not quick:  # also the first scan of the copies, a minute after the start
+            place.until(lambda: "integrity_scanned" in home.log.read_text(), 900)
+            place.rested(home)
+        yield said(f"{many:,} sessions of {size / MB:.0f} MB, {rest_s} s at rest")
+        theirs = _syncthing_rests(home.agent, rest_s)
+        yield from _rest(home, rest_s, "", theirs)
+        more = (rss_mib(home.pid) - small) / (many - few) * 1024
+        yield Figure("memory a session more", more, "KB", most=SESSION_KB)
+        yield _read_by_others(home)
+        starts = _starts(home)
+        place.rested(home)
+        yield from _rest(home, rest_s, ", after a restart", theirs)
+        yield _start(f"start to ready, {many:,} sessions", starts, home)
+
+
+def _starts(home: Daemon) -> list[float]:
+    took = []
+    for _ in range(STARTS):
+        home.stop()
+        took.append(home.start())
+    return took
+
+
+def _start(name: str, took: list[float], home: Daemon) -> Figure:
+    """Beside importing its libraries and rsync's looking at the same files again."""
+    libraries = _imports()
+    if peers.missing("rsync"):
+        return of_rounds(name, took, "s")
+    with TemporaryDirectory(prefix="bench-", dir=home.folder) as folder:
+        command = ["rsync", "-a", f"{home.agent}/", f"{folder}/copy"]
+        subprocess.run(command, check=True)
+        rescans = [_timed(command) for _ in range(STARTS)]
+    other = Beside("libraries and rsync", libraries + median(rescans))
+    return of_rounds(name, took, "s", most=1.5, peer=other, times=True)
+
+
+def _imports() -> float:
+    return median(_timed([sys.executable, "-c", f"import {LIBRARIES}"]) for _ in range(STARTS))
+
+
+def _timed(command: list[str]) -> float:
+    began = time.monotonic()
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return time.monotonic() - began
+
+
+def _syncthing_rests(tree: Path, rest_s: float) -> tuple[float, float, float] | None:
+    """CPU milliseconds in that time, wake-ups a second and MiB, of the two that keep one copy."""
+    if peers.missing("syncthing"):
+        return None
+    with TemporaryDirectory(prefix="bench-") as folder, peers.syncthing(tree, Path(folder)) as pids:
+        for pid in pids:
+            place.quiet(pid)
+        cpu, woken = sum(map(cpu_s, pids)), sum(map(wake_ups, pids))
+        time.sleep(rest_s)
+        cpu, woken = sum(map(cpu_s, pids)) - cpu, sum(map(wake_ups, pids)) - woken
+        return cpu * 1000, woken / rest_s, sum(map(rss_mib, pids))
+
+
+def _rest(
+    home: Daemon, rest_s: float, when: str, theirs: tuple[float, float, float] | None
+) -> Iterator[Figure]:
+    cpu, woken = cpu_s(home.pid), wake_ups(home.pid)
+    time.sleep(rest_s)
+    cpu, woken = cpu_s(home.pid) - cpu, wake_ups(home.pid) - woken
+    cpu_, woken_, mib_ = (Beside("syncthing", value) for value in theirs) if theirs else [None] * 3
+    yield Figure(f"CPU time at rest{when}", cpu * 1000, "ms", most=0.1, peer=cpu_, times=True)
+    yield Figure(f"wake-ups at rest{when}", woken / rest_s, "/s", most=WAKE_UPS_A_SECOND, peer=woken_)
+    yield Figure(f"memory at rest{when}", rss_mib(home.pid), "MiB", most=0.45, peer=mib_, times=True)
+
+
+def _read_by_others(home: Daemon) -> Figure:
+    """What it costs the daemon that somebody else reads every session."""
+    before = cpu_s(home.pid)
+    count = 0
+    for file in home.agent.rglob("*.jsonl"):
+        file.read_bytes()
+        count += 1
+    time.sleep(place.SETTLED_S)
+    spent = (cpu_s(home.pid) - before) * 1000
+    return Figure(f"CPU time when others read {count:,} files", spent, "ms", most=READ_BY_OTHERS_MS)
