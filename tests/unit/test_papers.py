@@ -568,6 +568,29 @@ def test_a_fresh_runner_gets_the_context_file_and_what_was_said_since(
     assert (again.code, again.json["changed"], path.read_text()) == (0, False, text)
 
 
+@pytest.mark.parametrize("committed", [CONTEXT, CONTEXT[:-10], ""], ids=["same", "older", "empty"])
+def test_a_checkout_that_has_just_written_the_committed_file_is_gone_on_with(
+    make: Make, gh: FakeGitHub, discussed: Machine, committed: str
+) -> None:
+    said(gh, 1, "I measured it.")
+    runner = make("runner", gh=gh)
+    path = put(runner.home.project, ".claude/sessions/1.md", committed)
+    done = runner("restore", "--for-issue", "1", "--yes")
+    assert done.code == 0, done.err
+    assert path.read_text().startswith(CONTEXT + "\n## ")
+    assert "\n> I measured it.\n" in path.read_text()
+
+
+def test_what_somebody_has_just_written_there_is_not_replaced(
+    make: Make, gh: FakeGitHub, discussed: Machine
+) -> None:
+    said(gh, 1, "I measured it.")
+    runner = make("runner", gh=gh)
+    path = put(runner.home.project, ".claude/sessions/1.md", CONTEXT + "- mine\n")
+    assert runner("restore", "--for-issue", "1", "--yes").code == 1
+    assert path.read_text() == CONTEXT + "- mine\n"
+
+
 @pytest.mark.parametrize("remote", ["https://git.example/team/app.git", ""])
 def test_a_fresh_runner_gets_the_context_file_of_a_project_that_lies_elsewhere(
     make: Make, gh: FakeGitHub, remote: str

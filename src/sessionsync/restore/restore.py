@@ -221,7 +221,7 @@ def _judge(
     if not placing.changes and not rivals and not extras:
         return None
     if not force:
-        if why := place.live(present, now, alive):
+        if (against or place.held_open) and (why := place.live(present, now, alive)):
             raise SessionLive(
                 f"Session {session.name} is open: {why}.",
                 hint="End it and wait two minutes, or use --out DIR; --force writes all the same.",

@@ -72,6 +72,8 @@ class Target(Protocol):
     """What the backup of replaced files is relative to."""
     known_as: str
     """What names the session alone on this machine, see `Found.known_as`."""
+    held_open: bool
+    """Whether an agent that is open writes on where it was, also in a file that was replaced."""
 
     @property
     def home(self) -> Path | None:
@@ -151,6 +153,8 @@ def _cwds(folder: Path) -> Iterator[str]:
 
 class AgentTarget:
     """The agent's folder, for a transcript whose project is at `cwd`."""
+
+    held_open = True
 
     def __init__(self, root: Path, session_id: str, cwd: Path, environ: Mapping[str, str]) -> None:
         if not SESSION_ID.fullmatch(session_id):
@@ -248,6 +252,8 @@ class AgentTarget:
 class ProjectTarget:
     """The folder of a structured session in its project."""
 
+    held_open = True
+
     def __init__(self, project: Path, session_id: str, allowed: Allowed | None = None) -> None:
         self._allowed = allowed
         self.home = Path(os.path.realpath(project))
@@ -295,7 +301,12 @@ class ProjectTarget:
 
 
 class FileTarget:
-    """The place of a session that is one file: `steps` below `root`, which is its project or the agent's."""
+    """The place of a session that is one file: `steps` below `root`, which is its project or the agent's.
+
+    That it has just been written may be but the checkout of what is committed.
+    """
+
+    held_open = False
 
     def __init__(self, root: Path, steps: Sequence[str], home: Path | None) -> None:
         self.root = Path(os.path.realpath(root))
@@ -342,6 +353,8 @@ class FileTarget:
 
 class OutTarget:
     """A folder that a person named: byte for byte, and nobody goes on there."""
+
+    held_open = False
 
     def __init__(self, folder: Path, allowed: Allowed | None = None) -> None:
         self._allowed = allowed
