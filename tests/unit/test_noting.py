@@ -80,6 +80,7 @@ def test_a_topic_in_the_name_of_a_file(topic: str, slug: str) -> None:
         ("2026-01-02-add-a-cache.tmp", date(2026, 1, 2), "add-a-cache"),
         ("2025-07-11-1135-voices https:.md", date(2025, 7, 11), "voices-https"),
         ("2026-01-02.md", date(2026, 1, 2), ""),
+        ("2025-07-11-1135-voices https:/x.example/V.md", date(2025, 7, 11), "voices-https-x-example-v"),
         ("20260102-x.md", None, "20260102-x"),
         ("2026-13-02-x.md", None, "2026-13-02-x"),
         ("cache.md", None, "cache"),
@@ -237,6 +238,7 @@ def test_lint_of_all_notes_of_a_project(machine: Machine) -> None:
         f"{FOLDER}/2026-01-02-a.md",
         f"{FOLDER}/2026-01-02-b https:/x.example/b.md",
     }
+    assert machine("note", "show", "b", "--json").json["topic"] == "b-https-x-example-b"
 
 
 def test_hints_alone_are_no_failure(machine: Machine) -> None:

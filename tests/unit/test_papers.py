@@ -198,7 +198,39 @@ def test_over_midnight_there_are_two(rig: Rig) -> None:
         rig.wait(5)
         rig.wait(200)
     assert names(rig) == {f"note:note.app.2026-01-{day}-ab12cd34-session" for day in ("02", "03")}
-    assert all(session.checkpoint for session in rig.catalog.sessions())
+    for session in rig.catalog.sessions():
+        assert session.checkpoint
+        assert rig.restored(session) == {session.location.name: session.location.read_bytes()}
+
+
+def test_an_hourly_sweep_that_shortens_and_deletes_takes_nothing_with_it(rig: Rig) -> None:
+    folder = rig.home.project / ".claude" / "sessions"
+    kept: list[tuple[str, str, bytes]] = []  # session, checkpoint, and what was written then
+    for hour in range(8):
+        written = ours(rig.home, f"2026-01-02-{hour}.tmp", f"# Hour {hour}\n" + f"- line {hour}\n" * 20)
+        rig.wait(10)
+        rig.wait(200)
+        for path in sorted(
+            folder.iterdir()
+        ):  # the agent's sweep: the old ones go, of the others the end stays
+            if path.name < f"2026-01-02-{hour - 2}.tmp":
+                path.unlink()
+            elif path != written:
+                path.write_text(f"# Swept at {hour}\n" + path.read_text()[-40:])
+        rig.wait(10)
+        rig.wait(3400)
+        left = [session for session in rig.catalog.sessions() if session.location.exists()]
+        kept += [(each.name, each.checkpoint or "", each.location.read_bytes()) for each in left]
+    assert len(list(folder.iterdir())) == 3
+    assert len(kept) > 20
+    for name, point, data in kept:
+        session = rig.catalog.resolve(name)
+        assert rig.restored(session, point) == {session.location.name: data}
+    for hour in range(8):  # and what each note was before it was swept for the first time
+        session = rig.catalog.resolve(f"note:note.app.2026-01-02-{hour}")
+        copies = (rig.home.mirror / "app" / session.key).iterdir()
+        everything = b"".join(path.read_bytes() for path in sorted(copies))
+        assert everything.count(f"- line {hour}\n".encode()) >= 20
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from sessionsync import projects
 from sessionsync.config import Config, load, paths
 from sessionsync.errors import NoteError
 from sessionsync.events import silent
-from sessionsync.model import rfc3339
+from sessionsync.model import Found, rfc3339
 from sessionsync.notes.begin import begin
 from sessionsync.notes.current import current_session
 from sessionsync.notes.lint import PROBLEM, Problem
@@ -43,9 +43,9 @@ def lint(file: Path | None, *, project: Path, as_json: bool) -> int:
     """Check a note, or all of a project; 1 where something is wrong, 0 where there are but hints."""
     now = wall()
     found: list[Json] = []
-    notes = [(str(file), file)] if file is not None else list(_notes_in(project))
-    for shown, path in notes:
-        found += [_shown(shown, problem) for problem in _looked_at(path, now)]
+    notes = [(str(file), file.name, file)] if file is not None else sorted(_notes_in(project))
+    for shown, name, path in notes:
+        found += [_shown(shown, problem) for problem in _looked_at(name, path, now)]
     tell({"problems": found, "files": len(notes)}, _problems, as_json=as_json)
     return 1 if any(problem["severity"] == PROBLEM for problem in found) else 0
 
@@ -76,11 +76,18 @@ def _config() -> Config:
     return load(os.environ, paths(os.environ).config_file)
 
 
-def _notes_in(project: Path) -> Iterator[tuple[str, Path]]:
-    """Every note in a project's own folder, as it is shown, and where it lies."""
+def _notes_in(project: Path) -> Iterator[tuple[str, str, Path]]:
+    """Every note in a project's own folder: as it is shown, its path in that folder, and where it lies."""
     root = Path(projects.identify(str(project.absolute())).root)
     for found in Notes(lambda: [root], silent).find():
-        yield found.ref.session_id, found.location
+        yield found.ref.session_id, _name(found), found.location
+
+
+def _name(found: Found) -> str:
+    """A note's path in the folder of notes that it is in."""
+    folder = "/".join(SESSIONS)
+    below = found.ref.session_id.removeprefix(f"{folder}/")
+    return below if below != found.ref.session_id else found.location.name
 
 
 def _papers(here: ProjectIdentity, config: Config) -> Iterator[Paper]:
@@ -91,10 +98,10 @@ def _papers(here: ProjectIdentity, config: Config) -> Iterator[Paper]:
     for found in source.find():
         cwd = Path(source.peek_cwd(found, HEAD_BYTES) or "/")
         if cwd == root or cwd.is_relative_to(root):
-            names.add(found.location.name)
             path = found.location
+            names.add(path.name)
             shown = path.relative_to(root) if path.is_relative_to(root) else path
-            yield Paper(path.name, str(shown), _read(path))
+            yield Paper(_name(found), str(shown), _read(path))
     for path in _copies(here, config):
         if path.name not in names:
             yield Paper(path.name, str(path), _read(path), deleted=True)
@@ -118,8 +125,8 @@ def _read(path: Path) -> bytes:
         raise NoteError(message, hint="Let it be read, or move it elsewhere.") from error
 
 
-def _looked_at(path: Path, now: float) -> list[Problem]:
-    return look_at(path.name, _read(path), now=now, exists=lambda name: (path.parent / name).is_file())
+def _looked_at(name: str, path: Path, now: float) -> list[Problem]:
+    return look_at(name, _read(path), now=now, exists=lambda other: (path.parent / other).is_file())
 
 
 # --- what is printed

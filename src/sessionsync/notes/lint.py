@@ -80,8 +80,8 @@ class _Looked:
 def lint(name: str, data: bytes, *, now: float, exists: Callable[[str], bool]) -> list[Problem]:
     """Everything that is wrong with a note, by line.
 
-    `name` is the file's, `now` Unix seconds; `exists` says whether a file lies at a path that is relative to
-    the note's folder.
+    `name` is its path in the notes' folder, `now` Unix seconds; `exists` says whether a file lies at a path
+    that is relative to the note.
     """
     looked = _Looked(note_reading.read(data), name, now, exists)
     found = list(_text(looked, data))
@@ -125,7 +125,7 @@ def _text(looked: _Looked, data: bytes) -> Iterator[Problem]:
     else:
         yield from _bad_bytes(data)
     if looked.note.read_lines:
-        message = f"It is so long that only its first {looked.note.read_lines:,} lines were looked at."
+        message = "It is so long that what stands behind this line was not looked at."
         yield Problem(
             looked.note.read_lines, "length", message, "Move logs and code into files, and link them."
         )
@@ -212,7 +212,8 @@ def _dates(looked: _Looked) -> Iterator[Problem]:
     note = looked.note
     for names, word in ((("created", "date"), "Created"), (("updated", "ended"), "Updated")):
         if not any(looked.fields(*names)):
-            how = f"Add **{word}:** {rfc3339(looked.now)}"
+            begun = naming.parse(looked.name).day if word == "Created" else None
+            how = f"Add **{word}:** {begun or rfc3339(looked.now)}"
             yield Problem(_top(looked), "date-missing", f"It does not say when it was {word.lower()}.", how)
     day = note.fields.get("date", "")
     for field in looked.fields(*TIMES):

@@ -49,12 +49,14 @@ def is_note(target: str) -> bool:
 
 
 def parse(name: str) -> NoteName:
-    """What a file's name says, also `2026-01-02-1135-topic.md` with the time of day.
+    """What a note's path in its folder says, also `2026-01-02-1135-topic.md` with the time of day.
+
+    It has a `/` in it where somebody's title had one.
 
     >>> parse("2026-01-02-add-a-cache.tmp").topic
     'add-a-cache'
     """
-    stem = PurePosixPath(name).stem
+    stem = name.removesuffix(PurePosixPath(name).suffix)
     try:
         day = date(int(stem[:4]), int(stem[5:7]), int(stem[8:10]))
     except ValueError:

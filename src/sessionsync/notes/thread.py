@@ -21,7 +21,7 @@ CANDIDATES = 10
 
 
 class Paper(NamedTuple):
-    """A note's file: name, place and bytes, and whether it is only the copy of one that was deleted."""
+    """A note's file: its path in the notes' folder, its place, its bytes, and whether only a copy is left."""
 
     name: str
     path: str
@@ -98,7 +98,8 @@ def _chosen(notes: Sequence[Told], topic: str) -> Told:
     wanted, name = naming.slug(topic), PurePosixPath(topic).name
     for fits in (
         [note for note in notes if note.topic == wanted],
-        [note for note in notes if name in {note.paper.name, PurePosixPath(note.paper.name).stem}],
+        [note for note in notes if topic == note.paper.path or name == PurePosixPath(note.paper.name).name],
+        [note for note in notes if name == PurePosixPath(note.paper.name).stem],
         [note for note in notes if naming.slug(note.title) == wanted],
     ):
         if fits and wanted:

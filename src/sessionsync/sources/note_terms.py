@@ -29,7 +29,8 @@ SECTIONS = {
     "issues": "known issues|issues|known problems|problems|risks|known risks|open issues",
     "blockers": "dependencies blockers|dependencies and blockers|dependencies|blockers"
     "|blockers open questions|blockers and open questions|blockers encountered|open questions",
-    "continuity": "session continuity|continuity|context to load|environment|how to continue",
+    "continuity": "session continuity|continuity|context to load|environment|environment setup notes"
+    "|environment and setup notes|how to continue",
     "metrics": "session metrics|metrics|stats|statistics",
     "progress": "current progress|progress|in progress|current status|current work|current state of files",
     "phase": "current phase|phase",
