@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from sessionsync.config import Config
+from sessionsync.privacy.seal import make_identity
 from sessionsync.remote.github import GitHub
 from tests.archive import Elsewhere, Shipper, contents, refs_of, run_git, with_archive
 from tests.fakes.git_host import Fault, GitHost
@@ -41,11 +43,20 @@ def repo(host: GitHost) -> Path:
     return host.make("o/r")
 
 
+def settings_of(place: Home, host: GitHost, way: str) -> Config:
+    identity = place.folder / "identity"
+    to = (make_identity(identity),) if way == "encrypted" else ()
+    return with_archive(place.config(), host.url("o/r"), encrypt_to=to, identity_file=identity)
+
+
 @pytest.fixture
-def rig(place: Home, host: GitHost, repo: Path) -> Iterator[Rig]:
-    made = Rig(place, settings=with_archive(place.config(), host.url("o/r")))
+def rig(place: Home, host: GitHost, repo: Path, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    made = Rig(place, settings=settings_of(place, host, getattr(request, "param", "clear")))
     yield made
     made.close()
+
+
+BOTH = pytest.mark.parametrize("rig", ["clear", "encrypted"], indirect=True)
 
 
 @pytest.fixture
@@ -167,6 +178,7 @@ def test_whatever_the_host_does_everything_arrives_once(
     run_git(repo, "fsck", "--strict")
 
 
+@BOTH
 def test_a_push_whose_git_is_killed_is_made_again(
     rig: Rig, shipper: Shipper, host: GitHost, repo: Path, tmp_path: Path
 ) -> None:
@@ -202,6 +214,7 @@ def test_what_a_hook_refuses_is_buried_and_retried_by_command(
     assert [files[f"{SID}.jsonl"] for files in newest(tmp_path, rig)] == [state]
 
 
+@BOTH
 def test_the_local_copy_may_be_deleted_at_any_time(
     rig: Rig, shipper: Shipper, repo: Path, tmp_path: Path
 ) -> None:
@@ -218,6 +231,7 @@ def test_the_local_copy_may_be_deleted_at_any_time(
     assert run_git(repo, "rev-list", "--count", tip_now) == b"4\n"
 
 
+@BOTH
 def test_a_damaged_local_copy_is_made_anew(rig: Rig, shipper: Shipper, repo: Path, tmp_path: Path) -> None:
     states = [grow(rig, "one")]
     shipper.drain()
@@ -235,6 +249,7 @@ def test_a_damaged_local_copy_is_made_anew(rig: Rig, shipper: Shipper, repo: Pat
     again.close()
 
 
+@BOTH
 @pytest.mark.parametrize("both", [False, True], ids=["the archive alone", "and the local copy"])
 def test_an_archive_that_was_made_anew_is_filled_again(
     rig: Rig, shipper: Shipper, host: GitHost, repo: Path, tmp_path: Path, both: bool
@@ -290,11 +305,12 @@ def test_a_cloned_state_takes_a_new_name_and_forces_nothing(
     assert {one, two, common} == set(read)
 
 
+@pytest.mark.parametrize("way", ["clear", "encrypted"])
 def test_a_daemon_that_is_killed_while_it_pushes_goes_on_where_it_was(
-    place: Home, host: GitHost, repo: Path, tmp_path: Path
+    place: Home, host: GitHost, repo: Path, tmp_path: Path, way: str
 ) -> None:
     """SIGKILL of the whole engine, at each of several moments; then another one over the same state."""
-    rig = Rig(place, settings=with_archive(place.config(), host.url("o/r")))
+    rig = Rig(place, settings=settings_of(place, host, way))
     states = []
     for number, fault in enumerate(
         [Fault(path="info/refs"), Fault(path="git-receive-pack"), Fault(path="git-receive-pack", cut=0)]

@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ from sessionsync import age
 from sessionsync.config import Config
 from sessionsync.errors import ArchiveSealed, CopyMismatch, IdentityUnusable
 from sessionsync.model import Ref
+from sessionsync.privacy.gate import Gate
+from sessionsync.privacy.scan import scan
 from sessionsync.privacy.seal import Seal, Unseal, identities, is_sealed, make_identity, recipient_of
+from sessionsync.remote.archive.ledger import Ledger
+from sessionsync.remote.archive.pushed import Pushed
 from sessionsync.remote.archive.tree import BLOB_BYTES, Line, Segments, name_of, opened, unpack
 from sessionsync.restore import ArchiveShelf, Known
 from tests.archive import Elsewhere, Shipper, contents, objects_of, refs_of, run_git, with_archive
@@ -265,6 +270,7 @@ def test_who_cannot_read_goes_on_writing_whatever_is_lost(
     machine: Machine, reader: Callable[..., Elsewhere], archive: Path
 ) -> None:
     rig, shipper = machine("ann")
+    rig.now += 0.7  # a commit tells whole seconds alone
     path, states = rig.home.transcript(SID), []
     for number in range(6):
         if number == 2:  # the cache
@@ -335,6 +341,53 @@ def test_idle_refs_are_folded_by_who_cannot_read(
     grow(rig, path, said("and on", rig))
     shipper.drain()
     assert text(reader("ann").versions(SID, rig.now)[-1]) == path.read_bytes()
+
+
+def test_what_older_rules_let_through_before_it_was_encrypted_is_told(machine: Machine) -> None:
+    rig, shipper = machine()
+    grow(rig, rig.home.transcript(SID), said("ACME-12 it was", rig))
+    shipper.drain()
+    home, now = rig.home, rig.now
+    shipper.close()
+    rig.close()
+    rig, shipper = machine("ann", home=home)
+    rig.now = now + 100
+    grow(rig, rig.home.transcript(SID), said("ACME-13 it is", rig))
+    shipper.drain()
+    with closing(Elsewhere(shipper.folder, rig.config)) as here:
+        pushed = Pushed(here.cache, Ledger(rig.store, shipper.address.id), here.reader)
+        gate = Gate(patterns=[r"ACME-\d+"])
+        (found,) = pushed.under_other_rules(rig.session().id, gate.rules)
+        assert [hit.line for hit in scan(gate, *found)] == [1]
+
+
+def test_a_damaged_object_is_passed_over_and_said_to_be_damaged(
+    machine: Machine, reader: Callable[..., Elsewhere], archive: Path
+) -> None:
+    rig, shipper = machine("ann")
+    path = rig.home.transcript(SID)
+    grow(rig, path, said("first", rig))
+    first = path.read_bytes()
+    shipper.drain()
+    grow(rig, path, said("second", rig))
+    shipper.drain()
+    (ref,) = refs_of(archive)
+    manifest = bytearray(run_git(archive, "cat-file", "blob", f"{ref}:manifest.json"))
+    manifest[-1] ^= 1  # by whoever holds the archive: to git all is well
+    forged = run_git(archive, "hash-object", "-w", "--stdin", stdin=bytes(manifest)).decode().strip()
+    tree = run_git(archive, "ls-tree", ref).decode()
+    old = run_git(archive, "rev-parse", f"{ref}:manifest.json").decode().strip()
+    made = run_git(archive, "mktree", stdin=tree.replace(old, forged).encode()).decode().strip()
+    author = ("-c", "user.name=x", "-c", "user.email=x")
+    commit = run_git(archive, *author, "commit-tree", made, "-p", f"{ref}~1", "-m", "x").decode().strip()
+    run_git(archive, "update-ref", ref, commit)
+    shelf = ArchiveShelf(reader("ann").reader, rig.now)
+    (copy,) = shelf.copies(Known(Ref("claude", SID), SID))
+    assert b"".join(copy.read(copy.files()[0])) == first
+    (note,) = shelf.notes
+    assert "is damaged: decryption error" in note
+    with pytest.raises(ArchiveSealed, match="no identity is set"):  # who has no key sees no difference
+        ArchiveShelf(reader().reader, rig.now).copies(Known(Ref("claude", SID), SID))
 
 
 # --- identity files
