@@ -5,7 +5,11 @@ import string
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionsync.sources.note_reading import plain, read
+from sessionsync.notes.lint import lint
+from sessionsync.notes.naming import slug
+from sessionsync.notes.thread import Paper, thread
+from sessionsync.sources.markdown import plain
+from sessionsync.sources.note_reading import read
 from sessionsync.sources.note_terms import SECTIONS, state_of
 from tests.unit.test_note_reading import summary
 
@@ -68,3 +72,22 @@ def test_each_section_has_what_stands_below_it(
     found = read(text.encode())
     assert set(found.sections) == set(said)
     assert {name: found.entries(name) for name in said} == said
+
+
+@given(st.binary(max_size=2000) | MARKDOWN.map(str.encode), st.text(max_size=30))
+def test_lint_and_story_take_whatever_there_is(data: bytes, name: str) -> None:
+    last = len(data.splitlines()) + 2
+    for problem in lint(name, data, now=1.8e9, exists=lambda _name: False):
+        assert 1 <= problem.line <= last
+        assert problem.message
+        assert problem.hint
+    (note,) = thread([Paper(name, name, data)])
+    assert note.title or not note.topic
+
+
+@given(st.text(max_size=200))
+def test_a_slug_is_a_part_of_a_files_name_and_stays_one(topic: str) -> None:
+    made = slug(topic)
+    assert slug(made) == made
+    assert len(made.encode()) <= 80
+    assert all(letter.isalnum() or letter == "-" for letter in made)

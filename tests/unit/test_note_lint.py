@@ -227,9 +227,9 @@ FILES = [
 ]
 
 
-def found(text: str | bytes, name: str = NAME, *, there: bool = False) -> list[Problem]:
+def found(text: str | bytes, name: str = NAME, *, there: str = "") -> list[Problem]:
     data = text.encode() if isinstance(text, str) else text
-    return lint(name, data, now=NOW, exists=lambda _name: there)
+    return lint(name, data, now=NOW, exists=lambda name: name == there)
 
 
 def test_there_are_a_hundred() -> None:
@@ -275,6 +275,11 @@ def test_each_bad_file_is_told(rule: str, name: str, data: bytes) -> None:
     assert all(problem.message and problem.hint for problem in problems)
 
 
+def test_two_notes_of_one_name() -> None:
+    problems = lint(NAME, GOOD.encode(), now=NOW, exists=lambda name: name == "2026-01-02-add-a-cache.md")
+    assert [(problem.rule, problem.severity) for problem in problems] == [("name", HINT)]
+
+
 def test_where_metadata_is_missing_its_heading_is_named() -> None:
     assert [(p.line, p.rule) for p in found(GOOD.replace(STATUS + "\n", ""))] == [(3, "status-missing")]
     assert {p.line for p in found("# T\n\nhello\n") if p.rule.endswith("-missing")} == {1}
@@ -288,7 +293,7 @@ def test_a_status_is_told_what_it_was_meant_for() -> None:
 def test_a_thread_that_is_there_is_none_of_the_problems() -> None:
     text = GOOD.replace("**Thread:** none", "**Thread:** [before](<2025-12-30-add-a-cache.tmp>)")
     assert [problem.rule for problem in found(text)] == ["thread-broken"]
-    assert found(text, there=True) == []
+    assert found(text, there="2025-12-30-add-a-cache.tmp") == []
     assert found(GOOD.replace("**Thread:** none", "**Thread:** https://github.com/o/r/issues/12")) == []
 
 

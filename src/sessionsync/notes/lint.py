@@ -16,12 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from sessionsync.model import rfc3339
 from sessionsync.notes import naming, wording
 from sessionsync.sources import note_reading
-from sessionsync.sources.note_reading import Block, Field, Note, plain
+from sessionsync.sources.markdown import plain
+from sessionsync.sources.note_reading import Block, Field, Note
 from sessionsync.sources.note_terms import STATES, TIMES, says, state_of
 from sessionsync.sources.objects import moment
 from sessionsync.sources.papers import issue_of
@@ -130,6 +132,7 @@ def _text(looked: _Looked, data: bytes) -> Iterator[Problem]:
             looked.note.read_lines, "length", message, "Move logs and code into files, and link them."
         )
     yield from _named(looked.name)
+    yield from _twice(looked)
 
 
 def _bad_bytes(data: bytes) -> Iterator[Problem]:
@@ -155,6 +158,14 @@ def _named(name: str) -> Iterator[Problem]:
         return
     better = f"{said.day or 'YYYY-MM-DD'}-{said.topic or 'topic'}.{ending}"
     yield Problem(1, "name", what, f"Call it {better}", HINT)
+
+
+def _twice(looked: _Looked) -> Iterator[Problem]:
+    stem, _, ending = PurePosixPath(looked.name).name.rpartition(".")
+    other = f"{stem}.{'tmp' if ending == 'md' else 'md'}"
+    if stem and looked.exists(other):
+        message = f"{other} has the same name, so commands take one for the other."
+        yield Problem(1, "name", message, "Call one of them otherwise, or make one of both.", HINT)
 
 
 # --- what it is about

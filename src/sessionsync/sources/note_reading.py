@@ -13,8 +13,7 @@ missing or more than once; what stands in code, in a quotation or in an HTML com
     continuity  Session Continuity …                 metrics     Session Metrics …
     progress    Current Progress …                   tasks       Tasks, Goals …
 
-The parser is CommonMark's.  It is imported at the first note, and of a long one only so much is read that
-it cannot take longer than a moment.
+The parser is CommonMark's.  Of a long note only so much is read that it cannot take longer than a moment.
 """
 
 from __future__ import annotations
@@ -22,16 +21,15 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
+from sessionsync.sources.markdown import INLINE_CHARS, blocks_of, plain, words_and_link
 from sessionsync.sources.note_terms import TIMES, field_of, reference, says, section_of, state_of
 from sessionsync.sources.objects import moment
-from sessionsync.sources.prose import TEXT_CHARS, TITLE_CHARS, clip
+from sessionsync.sources.prose import TITLE_CHARS, clip
 
 if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
 HEAD_BYTES = 96 * 1024
@@ -39,14 +37,12 @@ TAIL_BYTES = 32 * 1024
 """What is read of a longer note: its beginning and its end."""
 LINES = 6000
 """Of them.  A list of that length is parsed in a tenth of a second."""
-INLINE_CHARS = 2000
 BLOCKS = 400
 """What is kept of one section."""
 KEY_CHARS = 40
 
 # Where a line `Key: value` is metadata and not somebody's sentence.
 _SAYING = frozenset({"", "metadata", "context", "status", "progress", "continuity"})
-_MARKS = frozenset("*_`[]<>&\\!~|")
 _BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -179,13 +175,8 @@ def read(data: bytes) -> Note:
     if len(lines) > LINES:
         note.read_lines = min(note.read_lines or LINES, first + LINES // 4 * 3)
         lines = [*lines[: LINES // 4 * 3], "", *lines[-LINES // 4 :]]
-    _Walk(note, first).over(_parser().parse("\n".join(lines)))
+    _Walk(note, first).over(blocks_of("\n".join(lines)))
     return note
-
-
-def plain(text: str, chars: int = TEXT_CHARS) -> str:
-    """Return a line or a paragraph of Markdown as the words that are shown, clipped."""
-    return clip(_shown(text)[0], chars)
 
 
 class _Walk:
@@ -306,7 +297,7 @@ class _Walk:
         if self._name not in _SAYING or ":" not in line or len(self._note.metadata) == BLOCKS:
             return
         if (key := line[: KEY_CHARS * 2].partition(":")[0]) and field_of(key):
-            shown, link = _shown(line)
+            shown, link = words_and_link(line)
             key, _, value = shown.partition(":")
             _keep(self._note, Field(number, field_of(key), value), link)
 
@@ -379,41 +370,3 @@ def _text(note: Note, data: bytes) -> str:
     else:
         text = head.decode("utf-8-sig", "replace")
     return text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
-
-
-# --- the parser
-
-
-@cache
-def _parser() -> MarkdownIt:
-    """Blocks alone: what is inside one is looked at where it is wanted."""
-    from markdown_it import MarkdownIt  # noqa: PLC0415 - 6 MB that a machine without notes does without
-
-    return MarkdownIt("commonmark").enable("table").disable(["reference", "inline"])
-
-
-@cache
-def _inline_parser() -> MarkdownIt:
-    from markdown_it import MarkdownIt  # noqa: PLC0415 - as above
-
-    return MarkdownIt("commonmark").enable("strikethrough")
-
-
-def _shown(text: str) -> tuple[str, str]:
-    """The words that a piece of Markdown shows, and the first address that it leads to."""
-    text = text[:INLINE_CHARS]
-    if _MARKS.isdisjoint(text):
-        return text, ""
-    shown: list[str] = []
-    link = ""
-    for token in _inline_parser().parseInline(text):
-        for child in token.children or ():
-            if child.type in {"text", "code_inline"}:
-                shown.append(child.content)
-            elif child.type in {"softbreak", "hardbreak"}:
-                shown.append(" ")
-            elif child.type == "link_open":
-                link = link or str(child.attrGet("href") or "")
-            elif child.type == "image":
-                shown.append(child.content)
-    return "".join(shown), link
