@@ -9,7 +9,7 @@ FROM_SOURCE := --no-binary claude-agent-sdk
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev run demo test check format bench bench-peers redaction-report chaos soak lock dist clean
+.PHONY: help dev run demo test check format bench bench-peers redaction-report chaos fuzz soak lock dist clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1 \t/p' Makefile | expand -t 13
@@ -41,7 +41,7 @@ demo: $(VENV)/.run ## sessions saved, pushed to a fake GitHub through every faul
 # A short name for the folder of what tests leave: the path of a socket may have 103 bytes.
 # Two workers a core, since most of the time a test waits for a process.
 WORKERS ?= $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
-test: $(VENV)/.dev ## every test but bench, chaos and soak
+test: $(VENV)/.dev ## every test but bench, chaos and soak, and a short run of fuzz
 	@t=$$(mktemp -d) && trap 'rm -rf "$$t"' EXIT && \
 	  $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder \
 	  --basetemp "$$t/t" $(ARGS)
@@ -77,6 +77,9 @@ redaction-report: $(VENV)/.dev ## rules for secrets beside two public scanners, 
 
 chaos: $(VENV)/.dev ## kills and faults at random for minutes
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+fuzz: $(VENV)/.dev ## a million broken inputs for everything that reads what others wrote; ARGS='--seed N'
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 soak: $(VENV)/.dev ## traffic for hours
 	$(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)

@@ -116,11 +116,16 @@ def normalise(remote: str, tree: str) -> str:
         return re.sub(r"//[^/@]*@", "//", remote)
     if url := _URL.match(remote):
         if url["scheme"].lower() == "file":
-            return os.path.realpath(unquote(url["path"]))
+            return _real(unquote(url["path"]), remote)
         return _address(url["host"].rpartition("@")[2], url["path"])
     if scp := _SCP.fullmatch(remote):
         return _address(scp["host"], scp["path"])
-    return os.path.realpath(Path(tree, remote))
+    return _real(str(Path(tree, remote)), remote)
+
+
+def _real(path: str, remote: str) -> str:
+    """The real path, or the remote as it is written where that is no path."""
+    return remote if "\0" in path else os.path.realpath(path)
 
 
 def _address(host: str, path: str) -> str:

@@ -13,6 +13,8 @@ import msgspec
 from sessionsync.sources.prose import clip
 
 ENTRIES = 50
+# No set: what stands in a status's place need not be a text.
+_OVER = ("completed", "deleted", "cancelled")
 
 
 class Entry(msgspec.Struct):
@@ -56,7 +58,7 @@ class Agenda(msgspec.Struct, omit_defaults=True):
             entry = Entry("")
         if isinstance(subject, str) and subject:
             entry.text = clip(subject)
-        if status in {"completed", "deleted"}:
+        if status in _OVER[:2]:
             self.tasks.pop(number, None)
         elif entry.text:
             entry.active = status == "in_progress" if isinstance(status, str) else entry.active
@@ -79,7 +81,7 @@ class Agenda(msgspec.Struct, omit_defaults=True):
 
     @staticmethod
     def _entry(step: Any, key: str) -> Entry | None:
-        if not isinstance(step, dict) or step.get("status") in {"completed", "deleted", "cancelled"}:
+        if not isinstance(step, dict) or step.get("status") in _OVER:
             return None
         text = step.get(key)
         return (

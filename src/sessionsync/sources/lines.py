@@ -138,13 +138,13 @@ def objects(line: bytes) -> list[dict[str, Any]]:
 def document(data: bytes) -> Any:
     """Return what a whole JSON file holds; ValueError where it is none, as while it is being written.
 
-    `NaN` and a byte order mark, which other programs write, are taken.
+    `NaN` and a byte order mark, which other programs write, are taken; half a surrogate pair becomes U+FFFD.
     """
     try:
         return msgspec.json.decode(data)
     except _UNREADABLE:
         try:
-            return json.loads(data.decode("utf-8-sig"))
+            return json.loads(_ESCAPE.sub(_whole, data).decode("utf-8-sig"))
         except RecursionError as error:
             raise ValueError("it is nested too deep") from error
 

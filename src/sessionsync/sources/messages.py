@@ -32,6 +32,8 @@ KNOWN = 10_000
 _USERS = frozenset({"user", "human"})
 _ASSISTANTS = frozenset({"assistant", "ai", "model", "gemini", "bot"})
 _TOOLS = frozenset({"tool", "function", "tool_use", "tool_result"})
+# No set: what stands in a type's place need not be a text.
+_CALLS = ("tool_use", "tool_call", "function_call")
 # Of a file that does not parse, as while it is written.  Quotes inside a JSON text are escaped.
 _LIST = re.compile(rb'[{,]\s*"messages"\s*:\s*\[')
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -201,5 +203,5 @@ def _calls(message: Any) -> Iterator[Any]:
             yield message[key]
     content = message.get("content")
     for block in content if isinstance(content, list) else ():
-        if isinstance(block, dict) and block.get("type") in {"tool_use", "tool_call", "function_call"}:
+        if isinstance(block, dict) and block.get("type") in _CALLS:
             yield [block.get("name"), block.get("input") or block.get("arguments")]

@@ -153,7 +153,7 @@ def decode(line: bytes) -> Entry | None:
         return _decoder.decode(body)
     except msgspec.ValidationError:
         return None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         try:
             entry: Entry = msgspec.convert(json.loads(body), Entry)
         except (ValueError, RecursionError, msgspec.MsgspecError):
