@@ -148,6 +148,8 @@ DEFECTS = [
     ("failed-why", FAILED, f"### A bigger pool{AT}\n\n### A smaller pool\nThe queue of requests grew.\n"),
     ("failed-why", FAILED, f"- A bigger pool{AT}\n  - did not work\n"),
     ("failed-why", FAILED, f"We tried a bigger pool{AT}"),
+    ("failed-why", FAILED, f"- A bigger pool (db/pool.py, 2026-01-02){AT}"),
+    ("failed-why", FAILED, f"- A bigger pool: nope{AT}"),
     # next steps in the order of their priority
     ("next-order", STEPS, f"1. [ ] P2: Expire the answers\n2. [ ] P1: Keep answers in `cache.py`{AT}"),
     ("next-order", STEPS, f"- P3: Write it down in the manual\n- P0: Keep answers in `cache.py`{AT}"),
@@ -163,6 +165,11 @@ DEFECTS = [
     ("next-priority", STEPS, f"- [ ] P1: Keep the answers\n- [ ] Expire them after a minute{AT}"),
     ("next-priority", STEPS, f"* [x] Measure it\n* Keep the answers{AT}\n* Expire them after a minute"),
     ("next-priority", STEPS, f"### Keep the answers{AT}\nIn `cache.py`.\n\n### Expire them\nAfter a minute."),
+    (
+        "next-order",
+        STEPS,
+        f"### Low priority\n- Write the manual\n\n### High priority\n- Keep the answers{AT}",
+    ),
     # TODOs
     ("todo-priority", CONTEXT, f"TODO: expire answers in cache.py after a minute{AT}"),
     ("todo-priority", CONTEXT, f"{CONTEXT}\nFIXME the lock in db/pool.py is never released{AT}"),
@@ -173,6 +180,13 @@ DEFECTS = [
     ("todo-context", CONTEXT, f"- **TODO** (high): fix this{AT}"),
     ("todo-context", ISSUE, f"{ISSUE}\n  - TODO P3: check the rest{AT}"),
     ("todo-context", CONTEXT, f"{CONTEXT}\n\nFIXME P1: broken{AT}"),
+    (
+        "todo-priority",
+        BLOCKER,
+        f"{BLOCKER}\n\n## TODO list\n- [x] done with it\n- [ ] Close the connection in db/pool.py{AT}",
+    ),
+    ("todo-priority", BLOCKER, f"{BLOCKER}\n\n## TODO\n- [ ] Close the connection in db/pool.py{AT}"),
+    ("todo-context", BLOCKER, f"{BLOCKER}\n\n## TODOs\n- [ ] P1: expiry{AT}\n"),
     # vague entries
     ("vague", STEP_2, f"2. [ ] P1: Fix bugs{AT}"),
     ("vague", STEP_2, f"2. [ ] P1: Fix the remaining issues{AT}"),
@@ -181,6 +195,10 @@ DEFECTS = [
     ("vague", STEP_2, f"2. [ ] P1: Various improvements{AT}"),
     ("vague", STEP_2, f"2. [ ] P1: Clean up stuff{AT}"),
     ("vague", STEP_2, f"2. [ ] P1: tests{AT}"),
+    ("vague", STEP_2, f"2. [ ] P1: Improve performance{AT}"),
+    ("vague", STEP_2, f"2. [ ] P1: Handle edge cases{AT}"),
+    ("vague", STEP_2, f"2. [ ] P1: Write more tests{AT}"),
+    ("vague", STEP_2, f"2. [ ] P1: Investigate further{AT}"),
     ("vague", STEP_2, f"2. [ ] P1: Documentation{AT}"),
     ("vague", STEP_2, f"2. [ ] P1: TBD{AT}"),
     ("vague", STEP_2, f"2. [ ] P1: ...{AT}"),
@@ -273,6 +291,12 @@ def test_each_bad_file_is_told(rule: str, name: str, data: bytes) -> None:
     problems = [problem for problem in found(data, name) if problem.rule == rule]
     assert problems
     assert all(problem.message and problem.hint for problem in problems)
+
+
+def test_steps_below_their_priorities() -> None:
+    steps = "### High Priority\n- Keep the answers\n- Expire them\n\n### P3 (later)\n- Write the manual\n"
+    assert found(GOOD.replace(STEPS, steps)) == []
+    assert found(GOOD.replace(FAILED, f"{FAILED}\n- A smaller one (db/pool.py, 11:40): deadlocks")) == []
 
 
 def test_two_notes_of_one_name() -> None:

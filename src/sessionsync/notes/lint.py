@@ -13,18 +13,21 @@ Every rule says where, what is wrong, and how to mend it.  A `hint` is worth a t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from sessionsync.model import rfc3339
 from sessionsync.notes import naming, wording
+from sessionsync.notes.entries import Entry, entries
 from sessionsync.sources import note_reading
 from sessionsync.sources.markdown import plain
-from sessionsync.sources.note_reading import Block, Field, Note
-from sessionsync.sources.note_terms import STATES, TIMES, says, state_of
+from sessionsync.sources.note_reading import Field, Heading, Note
+from sessionsync.sources.note_terms import STATES, TIMES, state_of
 from sessionsync.sources.objects import moment
 from sessionsync.sources.papers import issue_of
 from sessionsync.sources.prose import clip
@@ -48,16 +51,6 @@ class Problem(NamedTuple):
     message: str
     hint: str
     severity: str = PROBLEM
-
-
-class Entry(NamedTuple):
-    """One entry of a section, as words: what it says itself, and what stands below it."""
-
-    line: int
-    text: str
-    below: str
-    done: bool | None
-    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,23 +84,6 @@ def lint(name: str, data: bytes, *, now: float, exists: Callable[[str], bool]) -
         rules = (_topic, _status, _dates, _thread, _state, _failed, _next, _todos, _vague, _approaches)
         found += [problem for rule in rules for problem in rule(looked)]
     return sorted(found, key=lambda problem: (problem.line, problem.rule))
-
-
-def entries(blocks: list[Block]) -> list[Entry]:
-    """What a section lists: its items; headings inside it with what stands below; else its texts."""
-    kinds = {block.kind for block in blocks}
-    top = next((kind for kind in ("head", "item", "text") if kind in kinds), "")
-    found: list[tuple[Block, list[str]]] = []
-    for block in blocks:
-        if block.kind == top:
-            found.append((block, []))
-        elif found and (top == "head" or block.kind == "inner"):
-            found[-1][1].append(plain(block.text))
-    return [
-        Entry(block.line, text, " ".join(below), block.done, block.number)
-        for block, below in found
-        if (text := plain(block.text)) and says(text)
-    ]
 
 
 # --- the file
@@ -318,22 +294,33 @@ def _next(looked: _Looked) -> Iterator[Problem]:
 
 def _todos(looked: _Looked) -> Iterator[Problem]:
     note = looked.note
+    listed = {entry.line for entry in _in_todo_lists(looked)}
     blocks = [block for section in (*note.sections.values(), note.loose) for block in section]
     for block in blocks:
-        if (note.read_lines and block.line > note.read_lines) or not wording.is_todo(block.text):
+        if note.read_lines and block.line > note.read_lines:
             continue
         for number, line in enumerate(block.text.split("\n"), block.line):
-            text = plain(line)
-            if not wording.is_todo(line):
-                continue
-            if wording.priority(text) is None:
-                message = f"This has no priority: {clip(text, _SHOWN)}"
-                yield Problem(number, "todo-priority", message, "Mark it P1, P2 or P3: TODO P2: …")
-            if not wording.has_context(text):
-                message = f"This does not say where, or what for: {clip(text, _SHOWN)}"
-                yield Problem(
-                    number, "todo-context", message, "Name the file, the issue, or what goes wrong."
-                )
+            is_listed = block.done is not True and block.kind == "item" and number in listed
+            if is_listed or wording.is_todo(line):
+                yield from _todo(number, plain(line))
+
+
+def _in_todo_lists(looked: _Looked) -> Iterator[Entry]:
+    """What stands below a heading that says that these are TODOs."""
+    headings = [*looked.note.headings, Heading(sys.maxsize, 0, "", "")]
+    for heading, following in pairwise(headings):
+        if heading.title.lower().startswith(("todo", "to do", "to-do")):
+            listed = looked.entries(heading.section) if heading.section else entries(looked.note.loose)
+            yield from (entry for entry in listed if heading.line < entry.line < following.line)
+
+
+def _todo(line: int, text: str) -> Iterator[Problem]:
+    if wording.priority(text) is None:
+        message = f"This has no priority: {clip(text, _SHOWN)}"
+        yield Problem(line, "todo-priority", message, "Mark it P1, P2 or P3: TODO P2: …")
+    if not wording.has_context(text):
+        message = f"This does not say where, or what for: {clip(text, _SHOWN)}"
+        yield Problem(line, "todo-context", message, "Name the file, the issue, or what goes wrong.")
 
 
 def _vague(looked: _Looked) -> Iterator[Problem]:

@@ -19,6 +19,7 @@ _LEVELS = {
     "low": 3,
 }
 _NAMED = "|".join(_LEVELS)
+_NUMBERED = {"p0", "p1", "p2", "p3", "p4"}
 _PRIORITY = re.compile(
     rf"""\bP(?P<number>[0-4])\b                                       # P1
        | [\[(]\s*(?P<boxed>{_NAMED})\b[^\])]*[\])]                       # [high], (high priority)
@@ -60,7 +61,9 @@ _ANYTHING = """
     properly correctly again later soon maybe probably somehow possibly needed necessary required as well also
     just still yet so too very really done doing keep going go on over follow resolve resolved solve solved
     rework optimise optimize broken wrong weird luck help helped failed fails fail failing happened reason why
-    unknown nothing approach solution way idea ideas else now already still today tomorrow
+    unknown nothing nope nah approach solution way idea ideas else now already still today tomorrow further
+    need needs deal write writing docs documentation performance quality functionality feature features system
+    app application project file files logic edge case cases
 """
 _EMPTY = _BLANKS | frozenset(_ANYTHING.split())
 CONTEXT_WORDS = 5
@@ -83,6 +86,13 @@ def priority(text: str) -> int | None:
     ]
 
 
+def is_priority(text: str) -> bool:
+    """Whether nothing but a priority is said: `High Priority`, `P1 (now)`."""
+    words = {*words_of(text)}
+    named = words & (_LEVELS.keys() | _NUMBERED)
+    return bool(named) and words - named <= _EMPTY | {"priority", "prio"}
+
+
 def says_why(text: str) -> bool:
     """Whether more is said than what was tried: something behind a `because`, a colon or a dash.
 
@@ -93,9 +103,9 @@ def says_why(text: str) -> bool:
 
 
 def means(text: str) -> bool:
-    """Whether a reason is more than that it did not work."""
-    said = [word for word in words_of(text) if word not in _EMPTY]
-    return len(said) > 0 and len(words_of(text)) > 1
+    """Whether a reason is more than that it did not work, and where and when that was."""
+    bare = _TIME.sub(" ", _PATH.sub(" ", text))
+    return any(word not in _EMPTY and not word.isdecimal() for word in words_of(bare))
 
 
 def is_vague(text: str) -> bool:
