@@ -68,6 +68,8 @@ class _Work:
     news: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     captured_bytes: int = 0
     vault: SessionVault | None = None
+    fresh: tuple[str, int, bytes] | None = None
+    """The block that was read last: of which file, from where on; so that nobody reads it again."""
 
     def tell(self, event: str, **fields: Any) -> None:
         """Tell this once it is committed: on a full disk it is found out again and again."""
@@ -187,6 +189,9 @@ class Capture:
         except BaseException:
             self._forget(ref)
             raise
+        finally:
+            if ref in self._work:
+                self._work[ref].fresh = None
 
     def checkpoint(self, ref: Ref, trigger: str, now: float) -> Checkpoint:
         """Capture what is on disk and make a checkpoint of it, committed when this returns.
@@ -262,7 +267,8 @@ class Capture:
         """Make everything captured so far durable and commit it; returns the number of sessions.
 
         Raises:
-            CopyError: a copy could not be made durable; positions stay as they were.
+            CopyError: a copy could not be made durable; positions stay as they were, of all sessions where it
+                was a plain copy, else of those whose vault it was.
             StoreError: the commit failed; positions stay as they were.
         """
         self._identities.clear()
@@ -271,11 +277,13 @@ class Capture:
         batch, self._work = self._work, {}
         in_step, self._in_step = self._in_step, set()
         self._mirror.flush()
-        self._vault.flush()
+        failed = self._vault.flush_each()
+        lost = {ref for ref, work in batch.items() if work.session.name in failed}
+        batch = {ref: work for ref, work in batch.items() if ref not in lost}
         with self._catalog.store.transaction():
             for work in batch.values():
                 self._commit(work, now)
-        self._in_step = in_step
+        self._in_step = in_step - lost
         for work in batch.values():
             news, work.news = work.news, []
             for event, fields in news:
@@ -288,6 +296,8 @@ class Capture:
                     trigger=checkpoint.trigger,
                     bytes=checkpoint.size,
                 )
+        for problem in failed.values():
+            raise problem
         return len(batch)
 
     @property
@@ -794,20 +804,25 @@ class Capture:
             block = os.pread(descriptor, min(BLOCK_BYTES, size - file.length), file.length)
             if not block:
                 break  # it was cut while we read: the next look sees a shrink
-            offset, file.length = file.length, file.length + len(block)
+            offset, is_last = file.length, file.length + len(block) >= size
+            if not is_last:
+                block = block[: block.rfind(b"\n") + 1] or block
+            file.length += len(block)
+            work.fresh = file.name, offset, block
             self._touch(work, now)
             if file.unstored_since is None:
                 file.unstored_since = now
             view, known = memoryview(block), file.stored
             marks = self._copy_and_read(plain, lines, offset, block)
             if file.role is Role.MAIN and marks:
-                ends = [mark.offset for mark in marks]
-                self._store(work, file, ends[-1], ends)
+                self._store(work, file, marks[-1].offset)
             for mark in marks:
                 root.update(view[root.size - offset : mark.offset - offset])
                 if file.role is Role.MAIN and mark.offset > known:
                     self._checkpoint(work, mark.trigger, now, main=(mark.offset, root.hexdigest()))
             root.update(view[root.size - offset :])
+            if not is_last:
+                self._store(work, file, file.length)
 
     def _copy_and_read(self, plain: Copy, lines: _Lines | None, offset: int, block: bytes) -> list[Mark]:
         """Write a block to the plain copy and read its lines, which need not wait for each other."""
@@ -915,14 +930,14 @@ class Capture:
         if session.checkpoint is not None and session.dirty_since is None:
             session.dirty_since = session.changed_at
 
-    def _store(self, work: _Work, file: File, upto: int, cuts: Sequence[int] = ()) -> None:
-        """Put the captured bytes before `upto` into the vault; `cuts` are places where segments end too."""
+    def _store(self, work: _Work, file: File, upto: int) -> None:
+        """Put the captured bytes before `upto` into the vault."""
         copy = self._copy(work, file.name)
         vault = self._session_vault(work)
         work.changed.add(file.name)
         while file.stored < upto:
             end = min(file.stored + BLOCK_BYTES, upto)
-            data = self._mirror.read(copy, file.stored, end)
+            data = self._fresh(work, file, end) or self._mirror.read(copy, file.stored, end)
             if len(data) < end - file.stored:
                 raise CopyMismatch(
                     f"The plain copy {copy} has {file.stored + len(data)} of {file.length} bytes.",
@@ -930,10 +945,18 @@ class Capture:
                 )
             if end < upto and (newline := data.rfind(b"\n")) >= 0:
                 data = data[: newline + 1]
-            vault.append(file.name, file.generation, file.stored, data, cuts)
+            vault.append(file.name, file.generation, file.stored, data)
             file.stored += len(data)
         if file.stored >= file.length:
             file.unstored_since = None
+
+    @staticmethod
+    def _fresh(work: _Work, file: File, end: int) -> bytes:
+        """The bytes that are to be stored next, where they were just read; none where they were not."""
+        name, offset, block = work.fresh or ("", 0, b"")
+        if name != file.name or not offset <= file.stored < end <= offset + len(block):
+            return b""
+        return block[file.stored - offset : end - offset]
 
     def _checkpoint(
         self,

@@ -197,6 +197,8 @@ class Story:
         young = max((thing.created_at for thing in things), default=0.0)
         if not self._may_lose_state or self.chance.random() < 0.9 or self.now - young <= self.gh.lag_s:
             return False
+        if not all(live.names() for live in self._sessions):
+            return False  # one that its agent deleted is not found again without the state
         (self.home.state / "state.db").unlink()
         return True
 

@@ -63,7 +63,7 @@ def told(folder: Path, hands: Hands) -> dict[str, bytes]:
             data = session_bytes(number, 300_000)
             session = vault.open(f"p{number % 3}", ref)
             session.describe(first_seen=1.0, project_key="k", meta={})
-            session.append("a", 0, 0, data, [1000, 50_000, 200_000])
+            session.append("a", 0, 0, data)
             mirror.write(mirror.path_of(f"p{number % 3}", ref, f"s{number}.jsonl"), 0, data)
         assert mirror.flush() == SESSIONS
         assert vault.flush() == SESSIONS
@@ -87,3 +87,28 @@ def test_one_that_cannot_be_committed_keeps_no_other_back(tmp_path: Path, pool: 
             vault.flush()
         stored = [vault.open("p", Ref("claude", f"s{n}")).stored("a")[1] for n in range(SESSIONS) if n != 7]
         assert stored == [4] * (SESSIONS - 1)
+
+
+def test_what_other_hands_could_not_pack_is_told_and_keeps_no_other_back(
+    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = Vault(tmp_path, hands=pool.map)
+    data = session_bytes(1, 200_000)
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "claude.s7").write_text("no folder")
+    with vault.lock():
+        sessions = [vault.open("p", Ref("claude", f"s{number}")) for number in range(SESSIONS)]
+        for session in sessions:
+            session.append("a", 0, 0, data)
+        with pytest.raises(CopyError, match=r"claude\.s7"):
+            sessions[7].stored("a")
+        with pytest.raises(CopyError, match=r"claude\.s7"):
+            sessions[7].append("a", 0, len(data), data)
+        assert list(vault.flush_each()) == ["claude:s7"]
+        (tmp_path / "p" / "claude.s7").unlink()
+        assert [session.stored("a")[1] for session in sessions if session is not sessions[7]] == [
+            len(data)
+        ] * (SESSIONS - 1)
+        sessions[7].append("a", 0, 0, data)
+        assert not vault.flush_each()
+        assert b"".join(sessions[7].read("a", 0, len(data))) == data

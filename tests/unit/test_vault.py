@@ -212,14 +212,6 @@ def test_a_long_line_is_cut_all_the_same(vault: Vault, session: SessionVault, pl
     assert read(session, stated(data)) == data
 
 
-def test_an_append_is_cut_where_it_is_told_to(vault: Vault, session: SessionVault, place: Path) -> None:
-    session.append(NAME, 0, 0, b"ab")
-    session.append(NAME, 0, 2, b"c\ndefg\nh", [1, 4, 4, 9, 99])
-    vault.flush()
-    assert [line["length"] for line in lines_of(place)] == [2, 2, 5, 1]
-    assert read(session, stated(b"abc\ndefg\nh")) == b"abc\ndefg\nh"
-
-
 @pytest.mark.parametrize("name", ["a b", "ü", "a\nb", 'q"uote', os.fsdecode(b"caf\xe9"), "x" * 5000])
 def test_any_name_goes(vault: Vault, session: SessionVault, folder: Path, name: str) -> None:
     session.describe(first_seen=1.0, project_key="k", meta={"path": name})

@@ -1,19 +1,19 @@
 """What is written to the vault between two flushes, and how it becomes durable all at once.
 
-A frame goes into its pack at once, the line that names it is held back.  `commit` makes the packs
-durable, and only then writes the lines and makes them durable.  Killed before, none of it was ever
-there: bytes in a pack that no line names are dead weight.  A torn last line, and nothing else, is cut
-off before the next line is written.
+Where there are other hands, long segments are packed while the caller goes on.  A frame goes into its pack
+at once, or as soon as somebody must see it; the line that names it is held back.  `commit` makes the packs
+durable, and only then writes the lines and makes them durable.  Killed before, none of it was ever there:
+bytes in a pack that no line names are dead weight.  A torn last line, and nothing else, is cut off before
+the next line is written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -23,32 +23,52 @@ from sessionsync.errors import CopyError, CopyMismatch
 from sessionsync.events import Emit
 from sessionsync.hands import Hands, each
 from sessionsync.vault import journal
-from sessionsync.vault.folder import Folder, closing, open_regular, read_at, sync, translated, write_at
-from sessionsync.vault.journal import Entry
+from sessionsync.vault.disk import Disk
+from sessionsync.vault.folder import MANY, Folder, closing, open_regular, read_at, sync, translated, write_at
+from sessionsync.vault.journal import Entry, Segment
 from sessionsync.vault.mend import corrected
 from sessionsync.vault.pack import Damaged, Dictionaries, Packer, Unpacker
 
 # How much of a journal is read at a time.
 BLOCK_BYTES = 64 * 1024
+# So much may wait for being packed: each of it is in memory until then.
+PACKING_BYTES = 8 * 1024 * 1024
+# Less is packed in less time than it takes to hand it out.
+LEAST_SHARED_BYTES = 64 * 1024
 # What the line that names the pack fits into.
 HEAD_BYTES = 128
 
 
+class Framed(NamedTuple):
+    """A frame, and the SHA-256 of what is in it."""
+
+    frame: bytes
+    sha256: str
+
+
+@dataclass(slots=True, eq=False)
+class Packing:
+    """Segments that are being packed: neighbours of a file's generation, from `offset` on."""
+
+    file: str
+    generation: int
+    offset: int
+    lengths: list[int]
+    framed: Iterator[Framed]
+
+
 @dataclass(slots=True, eq=False)
 class Pending:
-    """What was written of one session and is not committed yet."""
+    """What was written of one session and is not committed yet.
+
+    `lines` can be read, `behind` are those that wait for segments before them, which `failed` to be stored.
+    """
 
     session: str
     lines: list[bytes] = field(default_factory=list)
+    behind: list[bytes | Packing] = field(default_factory=list)
     pack: Path | None = None
-
-
-class Packed(NamedTuple):
-    """Where a frame lies in the pack, its length, and the SHA-256 of what is in it."""
-
-    at: int
-    packed: int
-    sha256: str
+    failed: CopyError | None = None
 
 
 class Batch:
@@ -56,12 +76,14 @@ class Batch:
 
     def __init__(self, tree: Folder, dictionaries: Dictionaries, emit: Emit, hands: Hands) -> None:
         self._tree = tree
+        self._disk = Disk(tree.path)
         self._hands = hands
         self._dictionaries = dictionaries
         self._emit = emit
         # one a hand that packs: none of them may be used by two at once
         self._tools: deque[tuple[Packer, Unpacker]] = deque()
         self._sessions: dict[Path, Pending] = {}
+        self._packing: deque[tuple[Path, int]] = deque()
         self.locked = False
 
     def pending(self, folder: Path) -> Pending | None:
@@ -70,60 +92,137 @@ class Batch:
 
     def add(self, folder: Path, session: str, entry: Entry) -> None:
         """Hold a line of the journal in `folder`."""
-        self._of(folder, session).lines.append(journal.encode(entry))
+        pending = self._of(folder, session)
+        (pending.behind or pending.lines).append(journal.encode(entry))
 
-    def pack(self, folder: Path, session: str, parts: Sequence[bytes]) -> list[Packed]:
-        """Append a frame for each of `parts` to the pack in `folder`; returns what became of them.
+    def pack(
+        self, folder: Path, session: str, file: str, generation: int, offset: int, parts: Sequence[bytes]
+    ) -> None:
+        """Have the `parts` of a file's generation from `offset` on stored, a segment each.
+
+        What is worth it other hands do, meanwhile: no more than so much at a time, what was begun first is
+        then waited for.
 
         Raises:
-            CopyError: one could not be written or verified; the pack is as it was.
+            CopyError: it could not be written or verified, and nothing of it is stored; or what other hands
+                did of the session before could not be.
         """
         pending = self._of(folder, session)
-        file = pending.pack or self._pack_of(folder)
-        # handing out a single one would only cost time
-        hands = map if len(parts) == 1 else self._hands
-        framed = list(hands(partial(self._framed, file), parts))
-        with translated(file), self._tree.writing(file) as descriptor:
+        if pending.failed is not None:
+            raise pending.failed
+        lengths = [len(part) for part in parts]
+        hands = map if sum(lengths) < LEAST_SHARED_BYTES else self._hands
+        framed = iter(hands(partial(self._framed, folder), parts))
+        packing = Packing(file, generation, offset, lengths, framed)
+        if hands is map:
+            self.settle(folder)
+            self._put(folder, pending, [packing])
+            return
+        pending.behind.append(packing)
+        self._packing.append((folder, sum(lengths)))
+        while sum(length for _, length in self._packing) > PACKING_BYTES:
+            self._finish(self._packing[0][0])
+
+    def settle(self, folder: Path) -> None:
+        """Wait for what is being packed of a session, so that it can be read.
+
+        Raises:
+            CopyError: it could not be written or verified: nothing of the session can be committed.
+        """
+        self._finish(folder)
+        pending = self._sessions.get(folder)
+        if pending is not None and pending.failed is not None:
+            raise pending.failed
+
+    def _finish(self, folder: Path) -> None:
+        """Write what is being packed of a session; where that fails, all that comes after it is in vain."""
+        self._packing = deque(other for other in self._packing if other[0] != folder)
+        pending = self._sessions.get(folder)
+        if pending is None or not pending.behind:
+            return
+        behind, pending.behind = pending.behind, []
+        pending.failed = CopyError(
+            f"What was packed for {folder} was not written.", hint="It is tried again."
+        )
+        try:
+            self._put(folder, pending, behind)
+        except CopyError as problem:
+            pending.failed = problem
+        else:
+            pending.failed = None
+
+    def _put(self, folder: Path, pending: Pending, entries: Sequence[bytes | Packing]) -> None:
+        """Write what is packed into the pack, and hold the lines that say so, and those between them."""
+        framed = [one for entry in entries if isinstance(entry, Packing) for one in entry.framed]
+        pack = pending.pack or self._pack_of(folder)
+        at = self._append(pack, b"".join([one.frame for one in framed]))
+        pending.pack = pack
+        done = iter(framed)
+        for entry in entries:
+            if isinstance(entry, Packing):
+                for segment in _segments(entry, at, done):
+                    pending.lines.append(journal.encode(segment))
+                    at = segment.packed_end
+            else:
+                pending.lines.append(entry)
+
+    def _append(self, pack: Path, frames: bytes) -> int:
+        """Append to a pack; returns where."""
+        with translated(pack), self._tree.writing(pack) as descriptor:
+            self._disk.will_change(descriptor)
             at = os.fstat(descriptor).st_size
             try:
-                frames = b"".join(frame for frame, _ in framed)
                 write_at(descriptor, at, frames)  # it reads them back and compares
             except BaseException:
                 with contextlib.suppress(OSError):  # what no line names does no harm
                     os.ftruncate(descriptor, at)
                 raise
-        pending.pack = file
-        ends = itertools.accumulate((len(frame) for frame, _ in framed), initial=at)
-        return [Packed(at, len(frame), sha256) for at, (frame, sha256) in zip(ends, framed, strict=False)]
+        return at
 
-    def commit(self) -> int:
-        """Make it all durable; returns the number of sessions.
+    def commit(self) -> tuple[int, dict[str, CopyError]]:
+        """Make it all durable; returns the number of sessions, and with which it could not be done.
 
-        Raises:
-            CopyError: some sessions could not be committed: of them it is as if nothing had been
-                written.  The others are committed.
+        Of those it is as if nothing had been written.
         """
-        failed: CopyError | None = None
+        failed: dict[str, CopyError] = {}
         try:
-            folders = list(self._sessions)
-            for folder, problem in zip(folders, each(self._hands, self._commit, folders), strict=True):
-                if isinstance(problem, CopyError):
-                    failed = failed or problem
-                    del self._sessions[folder]
-                elif problem is not None:
-                    raise problem
-            with translated(self._tree.path):
-                self._tree.flush(self._hands)
+            self._try_all(map, self.settle, failed)
+            if not self._commit_at_once(failed):
+                self._try_all(self._hands, self._commit, failed)
+                with translated(self._tree.path):
+                    self._tree.flush(self._hands)
             committed = len(self._sessions)
         finally:
             self.drop()
-        if failed is not None:
-            raise failed
-        return committed
+        return committed, failed
+
+    def _try_all(self, hands: Hands, step: Callable[[Path], object], failed: dict[str, CopyError]) -> None:
+        """Do a step of the commit with each session; those with which it cannot be done are let go."""
+        folders = list(self._sessions)
+        for folder, problem in zip(folders, each(hands, step, folders), strict=True):
+            if isinstance(problem, CopyError):
+                failed[self._sessions.pop(folder).session] = problem
+            elif problem is not None:
+                raise problem
+
+    def _commit_at_once(self, failed: dict[str, CopyError]) -> bool:
+        """Make all packs durable, then write all lines, and make those durable; False where that is not sure.
+
+        Lines that were written are written again then, which says the same.
+        """
+        if len(self._sessions) < MANY or not self._disk.sync():
+            return False
+        self._try_all(map, partial(self._commit, is_synced=True), failed)
+        if not self._disk.sync():
+            return False
+        self._tree.flushed()
+        return True
 
     def drop(self) -> None:
         """Forget what is not committed, and the tools that only a burst of work needs: megabytes each."""
         self._sessions = {}
+        self._packing.clear()
+        self._disk.rest()
         while len(self._tools) > 1:
             self._tools.pop()
 
@@ -132,7 +231,7 @@ class Batch:
             raise RuntimeError("the vault is written without its lock")
         return self._sessions.setdefault(folder, Pending(session))
 
-    def _framed(self, file: Path, data: bytes) -> tuple[bytes, str]:
+    def _framed(self, folder: Path, data: bytes) -> Framed:
         """`data` as a frame that unpacks to it again, and its SHA-256.  Any thread."""
         try:
             tools = self._tools.pop()
@@ -142,11 +241,11 @@ class Batch:
             frame = tools[0].pack(data)
             with contextlib.suppress(Damaged):
                 if tools[1].unpack(frame, len(data)) == data:
-                    return frame, hashlib.sha256(data).hexdigest()
+                    return Framed(frame, hashlib.sha256(data).hexdigest())
         finally:
             self._tools.append(tools)
         raise CopyMismatch(
-            f"What was packed for {file} does not unpack to the same bytes.",
+            f"What was packed for {folder} does not unpack to the same bytes.",
             hint="It is tried again; if it stays, test this machine's memory.",
         )
 
@@ -160,21 +259,27 @@ class Batch:
             except FileNotFoundError:
                 return folder / journal.pack_name(0)
 
-    def _commit(self, folder: Path) -> None:
-        """Make a session's pack durable, and only then the lines that speak of it."""
+    def _commit(self, folder: Path, *, is_synced: bool = False) -> None:
+        """Make a session's pack durable, and only then write the lines that speak of it, and make them so.
+
+        What `is_synced` whole is made durable by the caller.
+        """
         pending = self._sessions[folder]
         if pending.pack is None and not pending.lines:
             return
         with translated(folder), self._tree.directory(folder, create=pending.pack is None) as parent:
-            if pending.pack is not None:
+            if pending.pack is not None and not is_synced:
                 with closing(open_regular(pending.pack, parent, os.O_RDONLY)) as pack:
                     sync(pack)
             if pending.lines:
                 with closing(self._tree.open(folder / "journal", parent)) as descriptor:
-                    self._write_lines(descriptor, pending)
-            self._tree.sync_names(folder, parent)
+                    if is_synced:
+                        self._disk.will_change(descriptor)
+                    self._write_lines(descriptor, pending, is_synced=is_synced)
+            if not is_synced:
+                self._tree.sync_names(folder, parent)
 
-    def _write_lines(self, descriptor: int, pending: Pending) -> None:
+    def _write_lines(self, descriptor: int, pending: Pending, *, is_synced: bool) -> None:
         size = os.fstat(descriptor).st_size
         end, closed = _end_of_lines(descriptor, size)
         if end < size:
@@ -182,11 +287,21 @@ class Batch:
             self._emit("vault_tail_cut", session=pending.session, bytes=size - end)
         try:
             write_at(descriptor, end, b"".join(pending.lines if closed else [b"\n", *pending.lines]))
-            sync(descriptor)
+            if not is_synced:
+                sync(descriptor)
         except BaseException:
             with contextlib.suppress(OSError):  # else the next commit cuts what is torn
                 os.ftruncate(descriptor, end)
             raise
+
+
+def _segments(packing: Packing, at: int, framed: Iterator[Framed]) -> Iterator[Segment]:
+    """The lines that say where the frames of `packing` lie, which begin at `at` of the pack."""
+    offset = packing.offset
+    for length, (frame, sha256) in zip(packing.lengths, framed, strict=False):
+        yield Segment(packing.file, packing.generation, offset, length, sha256, at, len(frame))
+        offset += length
+        at += len(frame)
 
 
 def pack_number(tree: Folder, folder: Path, descriptor: int) -> int:

@@ -26,6 +26,9 @@ NAME_BYTES = 255
 # What is held in memory of a file at once.
 BLOCK_BYTES = 1024 * 1024
 
+# From so many files on it is less work to make all of the disk durable than each of them.
+MANY = 20
+
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -158,6 +161,10 @@ class Folder:
         for error in each(hands, self._sync_names, list(self._changed)):
             if error is not None:
                 raise error
+
+    def flushed(self) -> None:
+        """Say that all names are durable."""
+        self._changed.clear()
 
     def sync_names(self, path: Path, descriptor: int) -> None:
         """Make the names in one folder, which is open, durable, where there are new ones.

@@ -26,7 +26,9 @@ from typing import Protocol
 
 from sessionsync.errors import CopyError, CopyMismatch
 from sessionsync.hands import Hands, each
+from sessionsync.vault.disk import Disk
 from sessionsync.vault.folder import (
+    MANY,
     Folder,
     blocks,
     closing,
@@ -69,6 +71,7 @@ class Mirror:
         self._tree = Folder(folder)
         self._hands = hands
         self._unsynced: dict[Path, None] = {}
+        self._disk = Disk(folder)
 
     def path_of(self, project: str, ref: Session, name: str) -> Path:
         """Where the copy of a session's file lies; two names never share a path.
@@ -201,6 +204,11 @@ class Mirror:
         """
         paths = list(self._unsynced)
         self._unsynced.clear()
+        is_durable = len(paths) >= MANY and self._disk.sync()
+        self._disk.rest()
+        if is_durable:
+            self._tree.flushed()
+            return len(paths)
         failed: CopyError | None = None
         for problem in each(self._hands, self._sync, paths):
             if isinstance(problem, CopyError):
@@ -226,6 +234,7 @@ class Mirror:
         """The copy as a descriptor, which the caller closes; it has no other name."""
         with translated(path), self._tree.directory(path.parent, create=True) as parent:
             copy = self._tree.open(path, parent)
+            self._disk.will_change(copy)
             if os.fstat(copy).st_nlink == 1:
                 return copy
             # another name of it, as a backup by hard links makes one, must not change with the copy

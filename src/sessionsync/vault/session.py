@@ -54,6 +54,7 @@ class SessionVault:
         self._folder = folder
         self._unpacker = Unpacker(dictionaries)
         self._known: tuple[object, Fold] | None = None
+        self._is_writer = False
 
     # --- writing
 
@@ -70,21 +71,20 @@ class SessionVault:
             )
         )
 
-    def append(self, name: str, generation: int, offset: int, data: bytes, cuts: Sequence[int] = ()) -> None:
+    def append(self, name: str, generation: int, offset: int, data: bytes) -> None:
         """Store `data`, the bytes of a file's generation from `offset` on, as one segment.
 
-        More than 1 MiB becomes several, cut behind a line where there is one.  `cuts` are offsets where
-        another one begins as well.  The cost is that of `data`, whatever is stored already; what is stored
-        already may be stored again.
+        More than 1 MiB becomes several, cut behind a line where there is one.  The cost is that of `data`,
+        whatever is stored already; what is stored already may be stored again.
 
         Raises:
             DiskFull: the disk is full or read-only.
-            CopyError: it could not be written or verified.
+            CopyError: what was stored before could not be written or verified; of the last that is told when
+                it is read, or flushed.
         """
-        parts = _parts(data, [cut - offset for cut in cuts])
-        for part, packed in zip(parts, self._batch.pack(self._folder, str(self.ref), parts), strict=True):
-            self._write(Segment(name, generation, offset, len(part), packed.sha256, packed.at, packed.packed))
-            offset += len(part)
+        self._is_writer = True
+        if data:
+            self._batch.pack(self._folder, str(self.ref), name, generation, offset, _parts(data))
 
     def fork(self, name: str, generation: int, parent: int, shared: int) -> None:
         """Begin a generation of a file: its first `shared` bytes are those of the generation `parent`."""
@@ -210,6 +210,8 @@ class SessionVault:
 
     def fold(self) -> Fold:
         """What the journal says, read again only when it has changed."""
+        if self._is_writer:
+            self._batch.settle(self._folder)
         for _ in range(_LOOKS):
             pending = self._batch.pending(self._folder)
             held = [] if pending is None else pending.lines[:]
@@ -265,19 +267,15 @@ class SessionVault:
             return None
 
 
-def _parts(data: bytes, cuts: Sequence[int]) -> list[bytes]:
-    """Cut at `cuts`, and where a part would be longer than a segment; behind a line, where there is one."""
-    ends = [*cuts, len(data)]
+def _parts(data: bytes) -> list[bytes]:
+    """Cut where a part would be longer than a segment; behind a line, where there is one."""
     parts: list[bytes] = []
     begin = 0
-    while begin < len(data):
-        end = min(next(cut for cut in ends if cut > begin), len(data))
-        if end - begin > SEGMENT_BYTES:
-            end = begin + SEGMENT_BYTES
-            end = data.rfind(b"\n", begin, end) + 1 or end
+    while len(data) - begin > SEGMENT_BYTES:
+        end = data.rfind(b"\n", begin, begin + SEGMENT_BYTES) + 1 or begin + SEGMENT_BYTES
         parts.append(data[begin:end])
         begin = end
-    return parts
+    return [*parts, data[begin:] if begin else data]
 
 
 def _pieces(life: Generation | None, length: int, line: int) -> Iterator[tuple[int, Segment | None]]:

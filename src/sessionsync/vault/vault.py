@@ -229,7 +229,14 @@ class Vault:
             CopyError: some sessions could not be committed.  Of them nothing since the last flush is
                 stored, and it must be written again; the others are committed.
         """
-        return self._batch.commit()
+        committed, failed = self._batch.commit()
+        for problem in failed.values():
+            raise problem
+        return committed
+
+    def flush_each(self) -> dict[str, CopyError]:
+        """Do the same; returns with which sessions, `source:id`, it could not be done."""
+        return self._batch.commit()[1]
 
     def sessions(self) -> Iterator[tuple[str, Ref]]:
         """Every session in the vault with its project, as far as they can be read."""
