@@ -29,6 +29,10 @@ def with_archive(config: Config, url: str | Path, **archive: Any) -> Config:
     return config._replace(archive=config.archive._replace(url=str(url), **archive))
 
 
+def sealed_for(config: Config) -> Seal | None:
+    return Seal(config.archive.encrypt_to) if config.archive.encrypt_to else None
+
+
 class Shipper:
     """The archive step over a rig's state.  Make another one to see what a restart sees."""
 
@@ -43,6 +47,7 @@ class Shipper:
         github: Callable[[], GitHub | None] = lambda: None,
         machine: str = "0a1b2c3d",
         environ: dict[str, str] | None = None,
+        seal: Callable[[Config], Seal | None] = sealed_for,
     ) -> None:
         self.rig = rig
         self.config = config or rig.config
@@ -68,7 +73,7 @@ class Shipper:
             context=Context(),
             chance=rig.chance,
             emit=rig.events,
-            seal=Seal(self.config.archive.encrypt_to) if self.config.archive.encrypt_to else None,
+            seal=seal(self.config),
         )
 
     def _rename(self) -> str:

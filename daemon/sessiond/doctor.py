@@ -554,14 +554,14 @@ def _encryption(here: Here) -> Said:
     file, recipients = settings.identity_file, len(settings.encrypt_to)
     if file is None and not recipients:
         return Said(OK, "Not wanted: what is archived is redacted.")
-    if file is None:
-        message = f"The archive is encrypted for {recipients}, and no identity is here: this machine writes"
-        return Said(OK, f"{message}, and neither restores from there, nor mends, nor hears of others.")
+    known = seal.identities(file) if file is not None else []
     try:
-        known = seal.identities(file)
         opens = not recipients or seal.opens(settings.encrypt_to, known)
     except age.Unavailable as problem:
         return Said(FAILED, f"It cannot be done: {problem}.", seal.INSTALL)
+    if file is None:
+        message = f"The archive is encrypted for {recipients}, and no identity is here: this machine writes"
+        return Said(OK, f"{message}, and neither restores from there, nor mends, nor hears of others.")
     if not opens:
         hint = f"Add its recipient to archive.encrypt_to: {known[0].recipient or 'ssh-keygen -y prints it'}"
         return Said(FAILED, f"The archive is encrypted for others than the identity in {file}.", hint)

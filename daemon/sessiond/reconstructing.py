@@ -13,7 +13,7 @@ from typing import Any
 
 from sessiond.retrieval import Restoring
 from sessionsync.config import paths
-from sessionsync.errors import CopyError, IndexBroken, NoSuchCopy, RemoteError
+from sessionsync.errors import ArchiveUnreadable, CopyError, IndexBroken, NoSuchCopy, RemoteError
 from sessionsync.events import silent
 from sessionsync.model import Ref, SessionFile, rfc3339
 from sessionsync.restore import Copy, Filed, Known, loadable
@@ -111,6 +111,9 @@ def _archived(restoring: Restoring, session: Known, notes: list[str]) -> Sequenc
         return ()
     try:
         return restoring.archive.copies(session)
+    except ArchiveUnreadable as error:
+        notes.append(str(error))
+        return ()
     except (RemoteError, CopyError) as error:
         notes.append(f"The archive was not asked: {error}")
         return ()

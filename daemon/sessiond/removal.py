@@ -101,6 +101,8 @@ def plan(environ: Mapping[str, str], where: Paths, depth: int, of_here: Callable
     backup = found.config.backup
     found.put(_mirror(backup.mirror_dir), 2)
     found.put(_vault(backup.vault_dir), 2)
+    if (identity := found.config.archive.identity_file) is not None and identity.exists():
+        found.staying.append(_part("identity", identity, "without it nobody reads the archive"))
     if depth:
         found.staying += _others(found)
     found.staying += _completions(environ)

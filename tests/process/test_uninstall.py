@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sessionsync.privacy.seal import make_identity
 from tests.hooked import run
 from tests.process.user import User
 from tests.sitting import sit
@@ -166,3 +167,15 @@ def test_settings_that_cannot_be_read_do_not_say_where_backups_lie(user: Leaver)
     assert user.fails("uninstall", "--purge", "--purge", "--yes")[0] == 78
     assert named(user.uninstall("--purge", "--yes")["going"]) == {"settings"}
     assert not (user.folder / "s").exists()
+
+
+def test_the_identity_of_the_archive_is_named_and_stays(user: Leaver) -> None:
+    file = user.folder / "s" / "archive-identity.txt"
+    make_identity(file)
+    file.with_name("config.toml").write_text(f"[archive]\nidentity_file = '{file}'\n")
+    kept = file.read_bytes()
+    found = user.uninstall("--purge", "--purge", "--yes")
+    (part,) = [part for part in found["staying"] if part["what"] == "identity"]
+    assert (part["path"], "nobody reads the archive" in part["note"]) == (str(file), True)
+    assert [*(user.folder / "s").iterdir()] == [file]
+    assert file.read_bytes() == kept

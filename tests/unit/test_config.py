@@ -161,6 +161,7 @@ def test_a_file_that_is_missing_is_no_file(tmp_path: Path) -> None:
 
 # --- what is refused, and how it is told -----------------------------------------------------------------
 
+RECIPIENT = "age1yplncq6p0v9kj6pz3jmj7z33k66tds7c46et75dr2he92tmc4awsxannsw"
 BAD = [
     ("sources.claude", '"~/x"', "a list of folders"),
     ("sources.claude", '["x"]', "it is relative"),
@@ -208,7 +209,14 @@ BAD = [
     ("archive.url", '"git://example.org/r.git"', "a git URL"),
     ("archive.url", '"file://example.org/r.git"', "a git URL"),
     ("archive.url", '"relative/folder"', "a git URL"),
-    ("archive.encrypt_to", '["age1short"]', "age recipients"),
+    ("archive.encrypt_to", '["age1short"]', '"age1short": it is no whole recipient'),
+    ("archive.encrypt_to", f'["{RECIPIENT}", "{RECIPIENT[:-1]}q"]', f'"{RECIPIENT[:-1]}q": it is no whole'),
+    ("archive.encrypt_to", '["ann@example.org"]', '"ann@example.org": it is no whole recipient'),
+    ("archive.encrypt_to", '["ssh-ed25519 AAAA"]', '"ssh-ed25519 AAAA": it is no whole key'),
+    ("archive.encrypt_to", '["ecdsa-sha2-nistp256 AAAA"]', "only ssh-ed25519 and ssh-rsa"),
+    ("archive.encrypt_to", '["age1yubikey1qqqq"]', "it needs a plugin"),
+    ("archive.encrypt_to", f"{[RECIPIENT] * 21}", "there are 21"),
+    ("archive.encrypt_to", f'"{RECIPIENT}"', "a list of at most 20 age recipients"),
     ("archive.identity_file", '"key.txt"', "it is relative"),
     ("privacy.patterns", '["("]', "regular expressions"),
     ("privacy.patterns", '["[[a]"]', "regular expressions"),

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import zstandard
 
 from sessionsync import age
-from sessionsync.config import Config
+from sessionsync.config import Config, load
 from sessionsync.errors import ArchiveSealed, CopyMismatch, IdentityUnusable
 from sessionsync.model import Ref
 from sessionsync.privacy.gate import Gate
@@ -490,3 +491,36 @@ def test_nobody_is_asked_for_a_passphrase(tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "some words", "-f", str(file)], check=True)
     with pytest.raises(IdentityUnusable, match="protected by a passphrase"):
         identities(file)
+
+
+def test_without_the_library_nothing_leaves_and_each_step_says_what_to_install(
+    machine: Machine, archive: Path, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (recipient,), identity = keys.to("ann"), keys("ann")
+    sealed = Seal([recipient])(b"hello")
+    monkeypatch.setitem(sys.modules, "pyrage", None)
+    with pytest.raises(age.Unavailable):
+        Seal([recipient])
+    rig, _ = machine()
+    rig.config = with_archive(rig.config, archive, encrypt_to=(recipient,))  # it was valid before
+    shipper = Shipper(rig, seal=lambda _: None)
+    grow(rig, rig.home.transcript(SID), said("hello", rig))
+    shipper.step()
+    pause = shipper.archiving.pause
+    assert pause is not None
+    assert (pause.code, "pyrage is missing" in pause.message) == ("archive_not_permitted", True)
+    assert "pip install pyrage" in pause.hint
+    assert not archive.exists() or not refs_of(archive)
+    shipper.close()
+    for fails, kind in (
+        (lambda: Unseal(identity)(sealed, "it"), ArchiveSealed),
+        (lambda: recipient_of(identity), IdentityUnusable),
+        (lambda: make_identity(tmp_path / "new"), IdentityUnusable),
+    ):
+        with pytest.raises(kind, match="pyrage") as raised:
+            fails()
+        assert "pip install pyrage" in raised.value.hint
+    assert not (tmp_path / "new").exists()
+    config = tmp_path / "config.toml"
+    config.write_text(f"[archive]\nencrypt_to = ['{recipient}']\n")
+    assert load({"HOME": "/home/ann"}, config).archive.encrypt_to == (recipient,)

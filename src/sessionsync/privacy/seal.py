@@ -65,8 +65,6 @@ class Unseal:
                 f"In the archive, {what} is encrypted for others than the identity in {self._file}.",
                 hint="Set archive.identity_file to the identity of a recipient that it was encrypted for.",
             ) from problem
-        except age.Unavailable as problem:
-            raise ArchiveSealed(f"In the archive, {what} is encrypted: {problem}.", hint=INSTALL) from problem
         except ValueError as problem:
             raise CopyMismatch(
                 f"In the archive, {what} is damaged: {problem}.",
@@ -96,13 +94,14 @@ def identities(file: Path) -> list[age.Identity]:
     """The identities in a file.
 
     Raises:
-        IdentityUnusable: it cannot be read, or holds none.
-        age.Unavailable: the library is missing.
+        IdentityUnusable: it cannot be read, or holds none, or the library is missing.
     """
     try:
         return age.identities(_content(file))
-    except age.Unavailable:
-        raise
+    except age.Unavailable as problem:
+        raise IdentityUnusable(
+            f"The identity file {file} cannot be used: {problem}.", hint=INSTALL
+        ) from problem
     except (OSError, ValueError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else problem
         raise IdentityUnusable(
@@ -129,7 +128,6 @@ def recipient_of(file: Path) -> str:
 
     Raises:
         IdentityUnusable: it cannot be read, holds none, or does not tell.
-        age.Unavailable: the library is missing.
     """
     (first, *_) = identities(file)
     if not first.recipient:
@@ -145,9 +143,11 @@ def make_identity(file: Path) -> str:
 
     Raises:
         IdentityUnusable: there is something of that name already, or it cannot be written.
-        age.Unavailable: the library is missing.
     """
-    secret, recipient = age.new_identity()
+    try:
+        secret, recipient = age.new_identity()
+    except age.Unavailable as problem:
+        raise IdentityUnusable(f"No identity can be made: {problem}.", hint=INSTALL) from problem
     head = "# It reads the archive of sessiond; keep a copy of it off this machine."
     text = f"{head}\n# public key: {recipient}\n{secret}\n"
     try:
