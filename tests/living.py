@@ -31,7 +31,7 @@ class Living:
             "SESSIOND_BACKUP_MIRROR_DIR": str(self.home.mirror),
             "SESSIOND_BACKUP_VAULT_DIR": str(self.home.vault),
             "SESSIOND_SOURCES_QUIET_SECONDS": "1",
-            "SESSIOND_HTTP_LISTEN": "",
+            "SESSIOND_HTTP_LISTEN": '""',
             "GIT_CONFIG_NOSYSTEM": "1",
             **settings,
         }

@@ -26,7 +26,7 @@ from sessiond.saves import Saves
 from sessiond.spool import Spool
 from sessionsync.capture import FLUSH_SESSIONS
 from sessionsync.config import Config, Paths, load, paths
-from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, OutputFailed, SessiondError
+from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, SessiondError
 from sessionsync.events import silent
 from sessionsync.privacy.rules import KINDS
 from sessionsync.push import Push
@@ -64,7 +64,7 @@ def sync_once(
             if engine.token_problem is not None:
                 problems.append(engine.token_problem)
     except AlreadyRunning as running:
-        counts, problems = _hand_over(where, timeout_s, running), []
+        counts, problems = _hand_over(where, timeout_s, textfile, running), []
     if counts["left"] and not _leads_anywhere(config):
         counts |= {"due": 0, "left": 0}  # waiting for a repository that nobody has named is not being behind
     _say(counts, as_json=as_json)
@@ -80,9 +80,11 @@ def _leads_anywhere(config: Config) -> bool:
     return bool(config.github.repo) or address_of(config) is not None
 
 
-def _hand_over(where: Paths, timeout_s: float, running: AlreadyRunning) -> dict[str, Any]:
+def _hand_over(
+    where: Paths, timeout_s: float, textfile: Path | None, running: AlreadyRunning
+) -> dict[str, Any]:
     """Let the daemon that holds the lock do it; `running` where it is another kind of process."""
-    wanted = {"wait": timeout_s, "capture": True}
+    wanted = {"wait": timeout_s, "capture": True, "textfile": str(textfile.absolute()) if textfile else ""}
     try:
         return client.request(where.socket, "sync", wanted, acts=True, timeout_s=timeout_s + GRACE_S)
     except DaemonNotRunning:
@@ -117,20 +119,10 @@ def _alone(
                 metrics.read(lambda: of_storage(storage(engine.catalog, config, where)))
                 for source in of_engine(engine):
                     metrics.read(source)
-                _write(metrics, textfile)
+                metrics.write(textfile)
         finally:
             engine.close()
             log.close()
-
-
-def _write(metrics: Metrics, file: Path) -> None:
-    try:
-        metrics.write(file)
-    except OSError as problem:
-        raise OutputFailed(
-            f"Everything is backed up, but the metrics cannot be written to {file}: {problem.strerror}.",
-            hint="Name a file in a folder that this user can write to: --textfile FILE.",
-        ) from problem
 
 
 def _untold(done: int, total: int) -> None:

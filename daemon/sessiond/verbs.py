@@ -15,6 +15,7 @@ from sessiond.engine import Engine
 from sessiond.health import HealthLoop
 from sessiond.indexing import IndexLoop
 from sessiond.loops import TROUBLES, CaptureLoop, PushLoop
+from sessiond.metrics import Metrics
 from sessiond.modes import LOCAL_ONLY, PAUSED, Mode, Modes
 from sessiond.reconstructing import reconstruct
 from sessiond.retrieval import opened
@@ -57,6 +58,7 @@ class Running(Protocol):
     saves: Saves
     books: Bookkeeping
     health: HealthLoop
+    metrics: Metrics
 
     def reload(self) -> list[str]:
         """Read the settings again and apply them."""
@@ -198,6 +200,8 @@ class Verbs:
         left = self._waiting(session)
         buried = self._buried(session)
         pushed = max(0, due - left - max(0, buried - refused))
+        if file := text(params, "textfile", ""):
+            app.metrics.write(Path(file))
         return {"due": due, "pushed": pushed, "left": left, "buried": buried, **(self._why() if left else {})}
 
     def retry(self, params: Params) -> Answer:

@@ -17,6 +17,7 @@ from sessiond.bookkeeping import SYNC_GOAL_S
 from sessiond.metrics.catalogue import PREFIX, Entry
 from sessiond.metrics.counting import COUNTS, Fields
 from sessiond.metrics.labels import OTHER
+from sessionsync.errors import OutputFailed
 from sessionsync.stats import Waits
 
 if TYPE_CHECKING:
@@ -131,8 +132,18 @@ class Metrics(Collector):
         return b"".join([*parts, encode(_Families(self._read()))]), content_type
 
     def write(self, file: Path) -> None:
-        """Write everything to a file, atomically, for the textfile collector of node_exporter."""
-        write_to_textfile(str(file), self)
+        """Write everything to a file, atomically, for the textfile collector of node_exporter.
+
+        Raises:
+            OutputFailed: it cannot be written; what was there before still is.
+        """
+        try:
+            write_to_textfile(str(file), self)
+        except OSError as problem:
+            raise OutputFailed(
+                f"Everything is backed up, but the metrics cannot be written to {file}: {problem.strerror}.",
+                hint="Name a file in a folder that this user can write to: --textfile FILE.",
+            ) from problem
 
     def _read(self) -> Iterator[Metric]:
         found: dict[str, Value] = {}
