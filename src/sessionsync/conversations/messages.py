@@ -224,15 +224,15 @@ def _checked(message: object) -> Message:
     role, content = made.get("role"), made.get("content")
     if not isinstance(role, str) or not role.strip():
         raise MessageInvalid("The message has no role.", hint='Give it one, as in {"role": "user", …}.')
-    if not isinstance(content, str | list) and not (content is None and len(made) > 2 and "content" in made):
+    if content is None and "content" in made and len(made) > 2:
+        return made  # as beside `tool_calls`
+    if not isinstance(content, str | list):
         raise MessageInvalid(
-            f"The content of the message is {type(content).__name__}.",
-            hint="Give a text, or a list of blocks.",
+            "The message has no content." if content is None else "The content is neither a text nor a list.",
+            hint="Give it a text, or a list of blocks.",
         )
     if isinstance(content, list) and not all(isinstance(block, str | dict) for block in content):
-        raise MessageInvalid(
-            "The content of the message has a block that is none.", hint="Give each as an object."
-        )
+        raise MessageInvalid("The content has a block that is none.", hint="Give each as an object.")
     return made
 
 
