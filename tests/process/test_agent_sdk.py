@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,37 @@ import pytest
 from sessionsync.conversations import TranscriptStore
 from tests.fakes import claude_cli
 from tests.fakes.agent import SESSION
+from tests.fakes.github import FakeGitHub
 from tests.machine import Machine
 
 sdk = pytest.importorskip("claude_agent_sdk")
 
 
+Make = Callable[..., Machine]
+
+
 @pytest.fixture
-def machine(
+def gh() -> Iterator[FakeGitHub]:
+    with FakeGitHub() as made:
+        made.add_repo("o/r", private=True)
+        made.token("T", login="me")
+        yield made
+
+
+@pytest.fixture
+def make(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Machine]:
-    made = Machine(tmp_path / "one", monkeypatch, capsys)
-    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(made.home.agent))
-    yield made
-    made.close()
+) -> Iterator[Make]:
+    made: list[Machine] = []
+
+    def machine(name: str, **options: Any) -> Machine:
+        made.append(Machine(tmp_path / name, monkeypatch, capsys, **options))
+        monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(made[-1].home.agent))
+        return made[-1]
+
+    yield machine
+    for each in made:
+        each.close()
 
 
 @pytest.fixture
@@ -61,26 +78,28 @@ def rows(machine: Machine) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_a_session_goes_on_on_the_next_runner(machine: Machine, cli: Path) -> None:
-    assert answered(machine, cli, "Is it safe?", session_id=SESSION) == "You asked 1 times."
+def test_a_session_goes_on_on_the_next_runner(make: Make, gh: FakeGitHub, cli: Path) -> None:
+    one = make("one", gh=gh)
+    assert answered(one, cli, "Is it safe?", session_id=SESSION) == "You asked 1 times."
     # the agent has written it there itself, and the store has doubled nothing
-    assert [row["type"] for row in rows(machine)] == ["mode", "user", "assistant"]
-    machine.settle()
-    shutil.rmtree(machine.home.agent / "projects")  # the runner ends
-    machine.rig.scan()
-    assert machine("restore", SESSION).code == 0
+    assert [row["type"] for row in rows(one)] == ["mode", "user", "assistant"]
+    one.settle()
+    one.rig.capture.include_history(one.rig.now)
+    one.push()
+    two = make("two", gh=gh, project="elsewhere/app")  # knows nothing but the repository
+    done = two("restore", SESSION, "--yes", "--json")
+    assert (done.code, done.json["from"]) == (0, "github"), done.err
     for asked in (2, 3):  # the agent goes on in a folder that is thrown away: only the store has it
-        assert answered(machine, cli, "And now?", resume=SESSION) == f"You asked {asked} times."
-        assert [row["type"] for row in rows(machine)] == ["mode", "user", "assistant"] * asked
-    machine.settle()
-    assert machine.rig.session().summary.prompts == 3
-    uuids = [row["uuid"] for row in rows(machine) if "uuid" in row]
+        assert answered(two, cli, "And now?", resume=SESSION) == f"You asked {asked} times."
+        assert [row["type"] for row in rows(two)] == ["mode", "user", "assistant"] * asked
+    two.settle()
+    assert two.rig.session().summary.prompts == 3
+    uuids = [row["uuid"] for row in rows(two) if "uuid" in row]
     assert len({*uuids}) == len(uuids) == 6
-    parents = [row["parentUuid"] for row in rows(machine) if "uuid" in row]
-    assert parents == [None, *uuids[:-1]]
-    assert answered(machine, cli, "And again?", continue_conversation=True) == "You asked 4 times."
+    assert [row["parentUuid"] for row in rows(two) if "uuid" in row] == [None, *uuids[:-1]]
+    assert answered(two, cli, "And again?", continue_conversation=True) == "You asked 4 times."
 
 
-def test_without_what_was_stored_there_is_nothing_to_go_on_with(machine: Machine, cli: Path) -> None:
+def test_without_what_was_stored_there_is_nothing_to_go_on_with(make: Make, cli: Path) -> None:
     with pytest.raises(Exception, match=r"exit code 1|No conversation"):
-        answered(machine, cli, "Is it safe?", resume=SESSION)
+        answered(make("one"), cli, "Is it safe?", resume=SESSION)

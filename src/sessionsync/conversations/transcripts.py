@@ -67,7 +67,8 @@ class Transcripts:
         """Add the entries that are not there yet; they are on the disk when this returns.
 
         An entry with a `uuid` is there once, however often it comes.  One without is added each time, but
-        where the agent itself writes this very file (its folder is the store's), and has written it.
+        where the agent itself writes this very file (its folder is the store's), and has written it.  For
+        that a store takes what it finds in a file that it has neither loaded nor written.
 
         Raises:
             UsageError: the key cannot be the name of a file.
