@@ -1,5 +1,6 @@
 """A real Prometheus scrapes the daemon, and a real Alertmanager tells of what goes wrong, and of its end."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -7,12 +8,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sessiond.metrics import catalogue
 from sessiond.metrics.dashboard import dashboard
 from tests.conftest import poll
 from tests.daemon import Daemon
 from tests.fakes.github import FakeGitHub
+from tests.process.user import User
 from tests.prometheus import monitored, queries
 from tests.rig import append, line
 
@@ -75,6 +78,50 @@ def test_a_running_daemon_shows_the_whole_catalogue_and_promtool_has_nothing_to_
     for entry in catalogue():
         assert f"\n# TYPE {entry.series} {entry.kind}\n" in text, entry.name
     assert not [line for line in text.splitlines() if str(daemon.folder) in line or "o/r" in line]
+    lint(text)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:17866", "127.0.0.1:0", '""'])
+def test_observe_prints_what_prometheus_takes(tmp_path: Path, listen: str) -> None:
+    user = User(tmp_path, SESSIOND_HTTP_LISTEN=listen)
+    said = user.type("observe").stdout
+    target = "127.0.0.1:17866" if listen.endswith("6") else "127.0.0.1:17865"
+    settings = yaml.safe_load(said)
+    (scrape,) = settings["scrape_configs"]
+    assert (scrape["job_name"], scrape["static_configs"]) == ("sessiond", [{"targets": [target]}])
+    assert said.startswith("#") == (not listen.endswith("6"))
+    told = json.loads(user.type("observe", "--json").stdout)
+    assert settings["rule_files"] == [told["rules"]]
+    assert json.loads(Path(told["dashboard"]).read_text())["title"] == "sessiond"
+    if promtool := shutil.which("promtool"):
+        file = tmp_path / "prometheus.yml"
+        file.write_text(said)
+        subprocess.run([promtool, "check", "config", str(file)], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_a_single_run_leaves_its_metrics_for_node_exporter(
+    tmp_path: Path, gh: FakeGitHub, running: bool
+) -> None:
+    folder = tmp_path / "node"
+    folder.mkdir()
+    file = folder / "sessiond.prom"
+    with User(tmp_path, gh) as user:
+        if running:
+            user.start()
+        user.say("hello")
+        done = user.type("sync", "--once", "--textfile", str(file), CI="true")
+        assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in folder.iterdir()] == ["sessiond.prom"]
+    text = file.read_text()
+    assert 'sessiond_sync_operations_total{direction="push",outcome="success"} 1.0\n' in text
+    assert 'sessiond_sessions{tier="github_only",tool="claude"} 1.0\n' in text
+    assert ("sessiond_ready 1.0\n" in text) == running
+    lint(text)
+
+
+def lint(text: str) -> None:
+    """Have promtool look at metrics."""
     if (promtool := shutil.which("promtool")) is None:
         pytest.skip("no promtool (Debian: prometheus)")
     done = subprocess.run(

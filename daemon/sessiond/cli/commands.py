@@ -414,6 +414,20 @@ def doctor(context: click.Context, *, bundle: Path | None, as_json: bool) -> Non
 
 
 @sessiond.command(
+    short_help="What Prometheus and Grafana need to watch the daemon.",
+    epilog=example("sessiond observe > /etc/prometheus/prometheus.yml", "sessiond observe --json"),
+)
+@as_json
+def observe(*, as_json: bool) -> None:
+    """Print a configuration for Prometheus, with where the alert rules and the Grafana dashboard lie."""
+    from sessiond.cli import observing  # noqa: PLC0415 - only for this
+    from sessionsync.config import load  # noqa: PLC0415
+
+    config = load(os.environ, paths(os.environ).config_file)
+    tell(observing.found(config), observing.render, as_json=as_json)
+
+
+@sessiond.command(
     short_help="Take away what sessiond has made on this machine.",
     epilog=example("sessiond uninstall --dry-run", "sessiond uninstall --purge --yes"),
 )
