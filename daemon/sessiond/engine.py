@@ -101,7 +101,7 @@ class Engine:
             config=config,
             first_seen=first_seen,
             emit=emit,
-            everything_new=environ.get("CI") == "true",
+            everything_new=self.is_passing,
             hands=hands,
         )
         self.token: Token | None = None
@@ -113,6 +113,11 @@ class Engine:
         self._offline: Push | None = None
         self.connect()
         self.connect_archive()
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether this home is gone soon, as a runner's in CI: then nothing is kept for later."""
+        return self.environ.get("CI") == "true"
 
     def _project_folders(self) -> Iterator[Path]:
         """Projects whose `.claude/sessions` is watched: by the settings, and by what transcripts name."""

@@ -185,6 +185,9 @@ def _send(engine: Engine, until: float) -> None:
             engine.pull.work(time.time())
             _comment(engine, until)
         archived.result()
+    if engine.gather is not None and not engine.is_passing and time.monotonic() < until:
+        engine.gather.work(time.time())
+        _comment(engine, until)
 
 
 def _archive(engine: Engine, until: float) -> None:

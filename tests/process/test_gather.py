@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.conftest import poll
@@ -36,3 +39,31 @@ def test_what_one_daemon_archives_the_other_shows(socket_dir: Path) -> None:
         poll(lambda: two.ctl("sessions")["sessions"][0]["newer_elsewhere"], 30)
         assert two.ctl("conflicts")["conflicts"] == []
         assert not one.ctl("sessions")["sessions"][0]["newer_elsewhere"]
+
+
+def test_a_single_run_hears_of_it_as_well(socket_dir: Path) -> None:
+    archive = socket_dir / "archive.git"
+    agent = Agent(cwd="/work/app")
+    agent.turn("hello there")
+    begun = agent.data
+    agent.turn("and on")
+    seen = []
+    for name, data in (("a", agent.data), ("b", begun)):
+        (socket_dir / name).mkdir()
+        machine = Daemon(socket_dir / name, SESSIOND_ARCHIVE_URL=str(archive))
+        path = machine.agent / "projects" / "-work-app" / f"{agent.session}.jsonl"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data)
+        for command in ("sync --once", "list --json"):
+            done = subprocess.run(
+                [sys.executable, "-m", "sessiond", *command.split()],
+                env=machine.environ,
+                cwd=machine.home,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+            )
+        seen += [each["newer_elsewhere"] for each in json.loads(done.stdout)["sessions"]]
+    assert seen == [False, True]
