@@ -16,10 +16,11 @@ from pathlib import Path
 from sessionsync.catalog import Catalog, Session
 from sessionsync.errors import CopyError, RemoteError, SessiondError
 from sessionsync.events import Emit
-from sessionsync.restore import Copy, Known, Shelf, of_session
+from sessionsync.restore import ArchiveCopy, Copy, Known, Shelf, of_session
 
 # A repair asks for many pieces one after the other.
 KEPT_S = 60.0
+NOBODY = (0, "")
 
 Open = Callable[[], AbstractContextManager[Shelf | None]]
 """Opens the place; None where it cannot be asked now."""
@@ -52,16 +53,19 @@ class Away:
         self._lock = threading.Lock()
         self._held = ExitStack()
         self._files: dict[str, int] = {}
-        self._session = 0
+        self._held_of = NOBODY
         self._until = float("-inf")
 
-    def read(self, session: Session, name: str, start: int, end: int) -> bytes:
-        """Bytes [start, end) of a session's file; none where this place has none, or does not answer."""
+    def read(self, session: Session, machine: str, name: str, start: int, end: int) -> bytes:
+        """Bytes [start, end) of a session's file; none where this place has none, or does not answer.
+
+        `machine` says whose copy is meant, '' the newest of all; only the archive keeps them apart.
+        """
         with self._lock:
-            if self._session != session.id or time.monotonic() > self._until:
+            if self._held_of != (session.id, machine) or time.monotonic() > self._until:
                 self._let_go()
-                self._fetch(session)
-                self._session, self._until = session.id, time.monotonic() + KEPT_S
+                self._fetch(session, machine)
+                self._held_of, self._until = (session.id, machine), time.monotonic() + KEPT_S
             file = self._files.get(name)
             return os.pread(file, end - start, start) if file is not None else b""
 
@@ -71,19 +75,19 @@ class Away:
             self._let_go()
 
     def _let_go(self) -> None:
-        self._session = 0
+        self._held_of = NOBODY
         self._files.clear()
         self._held.close()
 
-    def _fetch(self, session: Session) -> None:
+    def _fetch(self, session: Session, machine: str) -> None:
         try:
             with self._opened() as shelf:
                 if shelf is None:
                     self.missed[session.id] = None
                     return
-                for copy in reversed(shelf.copies(of_session(session, self._catalog))):
+                copies = reversed(shelf.copies(of_session(session, self._catalog)))
+                if (copy := next((each for each in copies if _is_of(each, machine)), None)) is not None:
                     self._keep(copy)
-                    break
         except RemoteError as error:
             self.missed[session.id] = None
             self._tell(session, error)
@@ -102,3 +106,7 @@ class Away:
 
     def _tell(self, session: Session, error: SessiondError) -> None:
         self._emit("copy_unavailable", session=session.name, where=self.name, reason=str(error))
+
+
+def _is_of(copy: Copy, machine: str) -> bool:
+    return not machine or (isinstance(copy, ArchiveCopy) and copy.machine == machine)

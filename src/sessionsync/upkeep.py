@@ -57,8 +57,11 @@ GRACE_S = 86_400.0
 
 Paced = Generator[int, None, T]
 """Yields the bytes just moved; returns what came of it."""
-FindBytes = Callable[[Session, str, int, int], bytes]
-"""Bytes [start, end) of a session's file from a copy elsewhere; none where it has none."""
+FindBytes = Callable[[Session, str, str, int, int], bytes]
+"""Bytes [start, end) of a session's file from a copy elsewhere: session, machine, name, start, end.
+
+None where it has none.  `machine` says whose copy is meant, '' the newest of all.
+"""
 
 
 def outcome(work: Paced[T]) -> T:
@@ -358,14 +361,15 @@ class Upkeep:
         return verdict
 
     def repair_other(self, name: str) -> Paced[Healing]:
-        """Heal what only the vault knows of the session of this name, as far as a plain copy of it proves.
+        """Heal what only the vault knows of the session of this name, as far as another copy of it proves.
+
+        That is a plain copy, or of another machine's version what that machine has archived.
 
         Raises:
             NoSuchSession: the vault has none.
         """
-        if (version := self._version_named(name)) is not None:  # its own machine has the other copy
-            verdict = yield from self._verify_version(*version, None, deep=True)
-            return Healing(left=[bad for _, bad in verdict.bad])
+        if (version := self._version_named(name)) is not None:
+            return (yield from self._repair_version(*version))
         found = next((each for each in self._others_in_vault() if str(each[1]) == name), None)
         if found is None:
             raise NoSuchSession(f"No session {name!r} is in the vault.")
@@ -442,6 +446,25 @@ class Upkeep:
             except AlreadyRunning:
                 return Verdict(checked=1)  # it is looked at another time
         return verdict
+
+    def _repair_version(self, machine: str, ref: Ref) -> Paced[Healing]:
+        verdict = yield from self._verify_version(machine, ref, None, deep=True)
+        outcome, session = Healing(), self._catalog.named(ref.session_id)
+        if verdict.bad and self._versions is not None and session is not None:
+            vault = self._versions.open(machine, ref)
+            repair = Repair(vault, self._mirror, (), self._away(session, machine))
+            for cure in chain.from_iterable(repair.cures(bad) for _, bad in verdict.bad):
+                yield len(cure.data)
+                with suppress(AlreadyRunning), self._versions.lock():
+                    self._versions.open(machine, ref).append(
+                        cure.name, cure.generation, cure.start, cure.data
+                    )
+                    self._versions.flush()
+                    outcome.healed[cure.source] = outcome.healed.get(cure.source, 0) + len(cure.data)
+            verdict = yield from self._verify_version(machine, ref, None, deep=True)
+        outcome.left = [bad for _, bad in verdict.bad]
+        self._tell_healing(_version_name(machine, ref), outcome)
+        return outcome
 
     def forget_versions(self, now: float) -> Paced[int]:
         """Let go of old versions of other machines; returns how many.
@@ -613,10 +636,15 @@ class Upkeep:
         def read(name: str, start: int, end: int) -> bytes:
             return _read(live[name], start, end) if name in live else b""
 
-        def from_elsewhere(find: FindBytes) -> Reader:
-            return lambda name, start, end: find(session, name, start, end)
+        return {"live": read, **self._away(session)}
 
-        return {"live": read, **{name: from_elsewhere(find) for name, find in self._elsewhere.items()}}
+    def _away(self, session: Session, machine: str = "") -> dict[str, Reader]:
+        """The copies elsewhere: of one machine, or the newest of all."""
+
+        def of(find: FindBytes) -> Reader:
+            return lambda name, start, end: find(session, machine, name, start, end)
+
+        return {name: of(find) for name, find in self._elsewhere.items()}
 
     # --- retention and merge
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sessiond.away import Away
 from sessionsync.conflict import Conflict, Conflicts
 from sessionsync.elsewhere import Elsewhere as Kept
 from sessionsync.elsewhere import Versions
@@ -17,8 +18,9 @@ from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.seal import make_identity
 from sessionsync.remote.archive.reader import Reader
 from sessionsync.report import sessions
+from sessionsync.restore import ArchiveShelf
 from sessionsync.vault.verify import Part
-from tests.archive import Elsewhere, Shipper, sha, with_archive
+from tests.archive import Elsewhere, Shipper, refs_of, run_git, sha, with_archive
 from tests.keeper import done, flip, upkeep_of
 from tests.machines import SID, texts
 from tests.rig import START, Home, Line, Rig, append, line, write
@@ -239,6 +241,34 @@ def test_a_flipped_bit_in_what_is_kept_of_others_is_found(peer: Make) -> None:
     assert {session for session, _ in found.bad} == {name}
     assert any(part.bad for part in parts)
     assert done(upkeep.repair_other(name)).left
+
+
+@pytest.mark.parametrize("whose", ["its own", "another's"])
+def test_what_is_kept_of_others_is_healed_from_what_they_archived(peer: Make, whose: str) -> None:
+    one, two = pair(peer)
+    one.say("gone on " * 50)
+    one.send()
+    two.hear(one.rig.now)
+    (pack,) = (two.home.vault / ".sessiond" / "elsewhere").rglob("pack*")
+    flip(pack, pack.stat().st_size // 2)
+    if whose == "another's":  # whose bytes are others, and prove nothing
+        (ref,) = [ref for ref in refs_of(one.archive) if ref.endswith(one.name)]
+        run_git(one.archive, "update-ref", "-d", ref)
+
+    @contextmanager
+    def opened() -> Iterator[ArchiveShelf]:
+        with closing(Elsewhere(two.home.folder / "third", two.rig.config)) as third:
+            yield ArchiveShelf(third.reader, two.rig.now)
+
+    away = Away("archive", opened, two.rig.catalog, two.home.folder, two.rig.events)
+    upkeep = upkeep_of(two.rig, archive=away.read)
+    healing = done(upkeep.repair_other(f"claude:{SID} of {one.name}"))
+    away.forget()
+    assert bool(healing.left) is (whose == "another's")
+    assert set(healing.healed) == (set() if healing.left else {"archive"})
+    if not healing.left:
+        assert kept(two) == one.transcript.read_bytes()
+        assert not done(upkeep.verify_others(deep=True)).bad
 
 
 def test_old_versions_go_and_those_of_a_conflict_stay(peer: Make) -> None:

@@ -135,7 +135,7 @@ def test_damage_to_both_is_healed_from_elsewhere(rig: Rig) -> None:
     path, session = a_transcript(rig)
     data = path.read_bytes()
 
-    def find(_session: Session, name: str, start: int, end: int) -> bytes:
+    def find(_session: Session, _machine: str, name: str, start: int, end: int) -> bytes:
         return data[start:end] if name == path.name else b""
 
     upkeep = upkeep_of(rig, github=find)
@@ -149,7 +149,7 @@ def test_damage_to_both_is_healed_from_elsewhere(rig: Rig) -> None:
 def test_what_elsewhere_says_is_not_believed_without_proof(rig: Rig) -> None:
     path, session = a_transcript(rig)
     data = path.read_bytes().replace(b"question", b"Question")
-    upkeep = upkeep_of(rig, github=lambda _s, _n, start, end: data[start:end])
+    upkeep = upkeep_of(rig, github=lambda _s, _m, _n, start, end: data[start:end])
     flip(pack_of(rig, session), 60)
     flip(rig.mirror.path_of(session.project or "", session.stored_as, path.name), 10)
     path.unlink()
