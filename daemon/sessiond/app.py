@@ -40,6 +40,7 @@ from sessionsync.budget import Budget
 from sessionsync.config import Config, Paths, differences, load, needs_restart, paths
 from sessionsync.errors import ConfigError, SessiondError, StoreError
 from sessionsync.events import EVENTS
+from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.rules import KINDS
 from sessionsync.queue import State
 from sessionsync.reliability.findings import Findings, Severity
@@ -461,7 +462,7 @@ class App:
         waiting = [name for name in changed if needs_restart(name)]
         config = config._replace(http=self.config.http, backup=self.config.backup)
         self.config = config
-        self.log.configure(config.log.level, config.log.format)
+        self.log.configure(config.log.level, config.log.format, Gate.of(config.privacy))
         self.capture.call(lambda _now: self.engine.reload(config))
         self.schedule.pace("health", config.health.interval_seconds)
         self.supervise()
@@ -551,6 +552,7 @@ def _run(environ: Mapping[str, str], where: Paths, notify: Notify, *, debug: boo
             level="debug" if debug else config.log.level,
             shape=config.log.format,
             folder=process.own(where.log_dir),
+            gate=Gate.of(config.privacy),
         )
         log.adopt()
         try:

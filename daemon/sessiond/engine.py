@@ -199,8 +199,7 @@ class Engine:
         )
 
     def _gate(self) -> Gate:
-        privacy = self.config.privacy
-        return Gate(redact=privacy.redact, patterns=privacy.patterns, allow=privacy.allow)
+        return Gate.of(self.config.privacy)
 
     def connect_archive(self) -> None:
         """Make the archive's step anew, and queue what the archive lacks; its loop lets the old one go."""

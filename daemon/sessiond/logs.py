@@ -24,7 +24,9 @@ sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
 import structlog  # noqa: E402 - behind the line above
 
 from sessiond.process import under_launchd  # noqa: E402
+from sessionsync.errors import RedactionFailed  # noqa: E402
 from sessionsync.events import EVENTS  # noqa: E402
+from sessionsync.privacy.gate import Gate  # noqa: E402
 
 LEVELS = ("debug", "info", "warning", "error")
 # syslog's numbers, as sd-daemon(3) wants them
@@ -34,6 +36,14 @@ _COLOUR = {"debug": "2", "info": "", "warning": "33", "error": "31"}
 FILE_BYTES = 5 * 1024 * 1024
 FILES = 3
 
+# What these say are the program's own words; most lines have nothing else, and a transcript's id.
+OWN = frozenset(
+    {"at", "level", "event", "checkpoint", "code", "trigger", "kind", "operation", "outcome", "mode"}
+)
+_ID = re.compile(r"claude:[0-9a-f-]{36}")
+UNSEARCHED = "[REDACTED:unsearched]"
+"""In the place of what the gate could not judge."""
+
 Fields = MutableMapping[str, Any]
 
 
@@ -42,7 +52,8 @@ class Log:
 
     `count` is told the level of each line written.  Lines go to `folder`/sessiond.log as well where
     nobody else keeps them: stderr is neither a terminal nor the journal.  `quiet` is for a command that
-    somebody waits for: what is no warning goes into the file alone.
+    somebody waits for: what is no warning goes into the file alone.  What a `gate` is given for passes it, as
+    logs are shown to others.
     """
 
     def __init__(
@@ -55,6 +66,7 @@ class Log:
         stream: TextIO | None = None,
         count: Callable[[str], None] | None = None,
         quiet: bool = False,
+        gate: Gate | None = None,
     ) -> None:
         self._stream = stream or sys.stderr
         self._journal = _is_journal(environ.get("JOURNAL_STREAM", ""), self._stream)
@@ -67,10 +79,11 @@ class Log:
         self._file = RotatingFile(folder / "sessiond.log") if kept and folder is not None else None
         self.count = count
         self._lock = threading.Lock()
-        self.configure(level, shape)
+        self.configure(level, shape, gate)
 
-    def configure(self, level: str, shape: str) -> None:
-        """Apply `log.level` and `log.format`; also for `reload`."""
+    def configure(self, level: str, shape: str, gate: Gate | None) -> None:
+        """Apply `log.level`, `log.format` and `[privacy]`; also for `reload`."""
+        self._gate = gate
         readable = shape == "text" or (shape == "auto" and self._terminal)
         self._threshold = LEVELS.index(level)
         self._logger = structlog.wrap_logger(
@@ -81,6 +94,7 @@ class Log:
                     fmt="%H:%M:%S" if readable else "iso", utc=not readable, key="at"
                 ),
                 structlog.processors.format_exc_info,
+                self._cleared,
                 self._readable if readable else _json,
                 self._write,
             ],
@@ -114,6 +128,13 @@ class Log:
             if self._file is not None:
                 self._file.close()
                 self._file = None
+
+    def _cleared(self, _logger: Any, _method: str, fields: Fields) -> Fields:
+        if (gate := self._gate) is not None:
+            for name, value in fields.items():
+                if name not in OWN and value is not None and not isinstance(value, bool | int | float):
+                    fields[name] = _clear(gate, value)
+        return fields
 
     def _readable(self, _logger: Any, level: str, fields: Fields) -> tuple[str, str]:
         return level, _readable(fields, colours=self._colours)
@@ -178,6 +199,16 @@ class _Foreign(logging.Handler):
         if record.exc_info:
             fields["exc_info"] = record.exc_info
         self._log.at(level, "library_logged", fields)
+
+
+def _clear(gate: Gate, value: object) -> object:
+    if isinstance(value, list | tuple):
+        return [_clear(gate, item) for item in value]
+    text = str(value)
+    try:
+        return text if _ID.fullmatch(text) else gate.text(text)[0]
+    except RedactionFailed:
+        return UNSEARCHED
 
 
 def _is_journal(named: str, stream: TextIO) -> bool:

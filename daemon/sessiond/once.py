@@ -28,6 +28,7 @@ from sessionsync.capture import FLUSH_SESSIONS
 from sessionsync.config import Config, Paths, load, paths
 from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, SessiondError
 from sessionsync.events import silent
+from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.rules import KINDS
 from sessionsync.push import Push
 from sessionsync.queue import Lane
@@ -106,6 +107,7 @@ def _alone(
             folder=process.own(where.log_dir),
             count=partial(metrics.add, "log_messages"),
             quiet=not debug,
+            gate=Gate.of(config.privacy),
         )
 
         def emit(event: str, **fields: Any) -> None:

@@ -16,6 +16,8 @@ import pytest
 
 from sessiond.logs import Log, RotatingFile
 from sessiond.process import AGENT
+from sessionsync.privacy.gate import Gate
+from tests.planted import ALNUM
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -54,11 +56,41 @@ def test_one_event_is_one_line_of_json() -> None:
     assert counted == ["info", "warning", "info"]
 
 
+def test_what_a_line_says_passes_the_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = "ghp_" + ALNUM[:36]
+    stream = io.StringIO()
+    gate = Gate(patterns=[r"ACME-\d+"], allow=["ACME-7"])
+    for shape in ("json", "text"):
+        log = Log({}, stream=stream, shape=shape, gate=gate)
+        log(
+            "push_failed",
+            reason=f"it said {token}",
+            files=["a", token],
+            path=Path(f"/x/{token}"),
+            session=token,
+        )
+        try:
+            raise ValueError(f"password = {token}")
+        except ValueError as error:
+            log("command_failed", error=repr(error), exc_info=error, host="ACME-12", mode="ACME-7")
+    assert token not in stream.getvalue()
+    assert "ACME-12" not in stream.getvalue()
+    assert stream.getvalue().count("[REDACTED:") >= 12
+    assert "ValueError" in stream.getvalue()
+
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Gate, "_redact", fails)
+    log("push_failed", reason=f"it said {token}", bytes=3)
+    assert stream.getvalue().splitlines()[-1].endswith("reason=[REDACTED:unsearched] bytes=3")
+
+
 def test_levels_and_shape_can_change_while_running() -> None:
     stream = io.StringIO()
     log = Log({}, level="error", stream=stream)
     log("push_failed")
-    log.configure("debug", "text")
+    log.configure("debug", "text", None)
     log("session_captured", bytes=1, title="two words", empty="", quote='"')
     assert re.fullmatch(
         r'\d\d:\d\d:\d\d debug   session_captured bytes=1 title="two words" empty="" quote="\\""\n',
@@ -73,7 +105,7 @@ def test_an_exception_is_kept_whole() -> None:
         raise ValueError("odd\nlines")
     except ValueError as error:
         log("loop_failed", loop="capture", exc_info=error)
-        log.configure("info", "text")
+        log.configure("info", "text", None)
         log("loop_failed", exc_info=error)
     first, *rest = stream.getvalue().splitlines()
     assert json.loads(first)["exception"].startswith("Traceback")

@@ -11,8 +11,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, NewType
+from typing import Any, NamedTuple, NewType, Self
 
+from sessionsync.config import Privacy
 from sessionsync.errors import ConfigError, RedactionFailed
 from sessionsync.privacy import keys
 from sessionsync.privacy.rules import CUSTOM, CUT_OFF, HALF, RULES, RULES_VERSION, Span, found, secret
@@ -69,6 +70,11 @@ class Gate:
         """The same for gates that redact alike under one `RULES_VERSION`."""
         self.rules = f"{RULES_VERSION}:{self.fingerprint}"
         """The same for gates that redact alike; stored with what has passed."""
+
+    @classmethod
+    def of(cls, settings: Privacy) -> Self:
+        """The one that the settings want; ConfigError."""
+        return cls(redact=settings.redact, patterns=settings.patterns, allow=settings.allow)
 
     def text(self, text: str) -> tuple[ClearedText, int]:
         """Clear one text; returns how many secrets were replaced.
