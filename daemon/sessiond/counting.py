@@ -80,6 +80,16 @@ class Counting:
                     self._wanted = True
                     self._let_go()
 
+    def forget(self, name: str) -> None:
+        """Let the numbers of a session be nobody's.
+
+        Raises:
+            NumbersBroken: they cannot be written.
+        """
+        with self._lock:
+            self._open().forget(name)
+            returns.forget(self._engine.paths.returns, name)
+
     def totals(self) -> Totals:
         """What was counted by the last run, or before this daemon; for any thread.
 

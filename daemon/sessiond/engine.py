@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from sessiond.ci import ci_context
@@ -20,8 +20,9 @@ from sessionsync.catalog import Catalog
 from sessionsync.config import Config, Paths
 from sessionsync.digests import Digests
 from sessionsync.elsewhere import Elsewhere
-from sessionsync.errors import ConfigError
+from sessionsync.errors import ConfigError, CopyError
 from sessionsync.events import Emit
+from sessionsync.forget import Forget
 from sessionsync.gather import Gather
 from sessionsync.model import rfc3339
 from sessionsync.paths import home
@@ -104,6 +105,16 @@ class Engine:
             everything_new=self.is_passing,
             hands=hands,
         )
+        self.forget = Forget(
+            catalog=self.catalog,
+            queue=self.queue,
+            mirror=self.mirror,
+            vault=self.vault,
+            elsewhere=Elsewhere(config.backup.vault_dir, emit),
+            emit=emit,
+        )
+        with suppress(CopyError):  # the next start tries again
+            self.forget.finish()
         self.token: Token | None = None
         self.token_problem: ConfigError | None = None
         self.push: Push | None = None

@@ -29,6 +29,7 @@ from sessionsync.events import Emit
 from sessionsync.paths import Paths, absolute, claude_root, home, paths
 from sessionsync.peek import SESSION_ID
 from sessionsync.projects import Names
+from sessionsync.tombstones import Tombstones
 from sessionsync.vault.mirror import Mirror
 
 PASSTHROUGH = "--passthrough"
@@ -135,6 +136,9 @@ def _at_event(name: str, data: bytes, environ: Mapping[str, str], began: float, 
         return
     except FileNotFoundError:
         say("hook_ignored", reason="there is no transcript yet")
+        return
+    if Tombstones(config.backup.mirror_dir).holds(session.source, session.session_id):
+        say("hook_ignored", reason="it was forgotten")
         return
     mirror, names = Mirror(config.backup.mirror_dir), Names(config.backup.mirror_dir)
 

@@ -133,6 +133,7 @@ class IndexLoop(Loop):
         """Let what was forgotten be found no longer, and its words leave with a rebuild."""
         for number in indexer.gone():
             index.forget(number)
+        if index.is_stale():
             self.rebuild()
 
     def _go_back(self, indexer: Indexer, waiting: list[int], until: float) -> float:

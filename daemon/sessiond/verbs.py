@@ -11,7 +11,9 @@ from typing import Any, Protocol
 from sessiond.archiver import ArchiveLoop
 from sessiond.bookkeeping import Bookkeeping
 from sessiond.control import Answer, Params, Verb, flag, number, text
+from sessiond.counting import Counting
 from sessiond.engine import Engine
+from sessiond.forgetting import FORGET_S, forget, remember, what_is_there
 from sessiond.health import HealthLoop
 from sessiond.indexing import IndexLoop
 from sessiond.loops import TROUBLES, CaptureLoop, PushLoop
@@ -56,6 +58,7 @@ class Running(Protocol):
     copies: Upkeep
     upkeep: UpkeepLoop
     saves: Saves
+    counting: Counting
     books: Bookkeeping
     health: HealthLoop
     metrics: Metrics
@@ -77,6 +80,7 @@ class Verbs:
         "sync",
         "retry",
         "resolve",
+        "forget",
         "pause",
         "resume",
         "local-only",
@@ -236,6 +240,24 @@ class Verbs:
             self._app.push.call(lambda now: push.resolve(session, conflict, keep, now))
             self._app.push.look_now()
         return answer
+
+    def forget(self, params: Params) -> Answer:
+        """Remove a session everywhere, or say what that would remove; with `undo` take it in again."""
+        app, name = self._app, text(params, "session")
+        if flag(params, "undo"):
+            return remember(app, self._ref_of_forgotten(name))
+        session = app.engine.catalog.resolve(name)
+        there = what_is_there(app, session)
+        if flag(params, "dry_run"):
+            return there
+        return there | forget(app, session, number(params, "wait", FORGET_S))
+
+    def _ref_of_forgotten(self, name: str) -> Ref:
+        """Which session a person means that is not known any more: one on this disk, or any transcript."""
+        try:
+            return self._ref(name)
+        except NoSuchSession:
+            return Ref("claude", name.removeprefix("claude:"))
 
     def pause(self, params: Params) -> Answer:
         """Push nothing until `resume`; capturing goes on."""

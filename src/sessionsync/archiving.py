@@ -36,20 +36,23 @@ from sessionsync.errors import (
     Unreachable,
 )
 from sessionsync.events import Emit
+from sessionsync.forget import Forgettings, Forgotten
 from sessionsync.model import Context
 from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.seal import INSTALL, Seal, is_sealed
 from sessionsync.push import RECHECK_S, Pause
-from sessionsync.queue import ARCHIVE, Item, Lane, Queue
+from sessionsync.queue import ARCHIVE, UNARCHIVE, Item, Lane, Queue
 from sessionsync.remote import access
 from sessionsync.remote.archive import refs
 from sessionsync.remote.archive.address import Address
 from sessionsync.remote.archive.branch import Branches
 from sessionsync.remote.archive.cache import FETCHED, Cache, is_untidy, size_of, tidy
+from sessionsync.remote.archive.erase import erase
 from sessionsync.remote.archive.fold import Cold
 from sessionsync.remote.archive.git import AGAIN, Git, refusal
 from sessionsync.remote.archive.host import REFS, Host, Told
 from sessionsync.remote.archive.ledger import Branch, FileState, Ledger
+from sessionsync.remote.archive.refs import Place, encode
 from sessionsync.remote.archive.tree import MANIFEST, MANIFEST_BYTES, decode_manifest
 from sessionsync.remote.github import GitHub
 from sessionsync.retry import Reach, next_attempt_at
@@ -191,6 +194,7 @@ class Archiving:
         waiting = {item.subject: item for item in items}
         try:
             self._get_ready()
+            self._erase(waiting)
             self._send(waiting)
         except SessiondError as error:
             self._failed(list(waiting.values()), error)
@@ -483,6 +487,31 @@ class Archiving:
             return self._catalog.session(item.subject).name
         except NoSuchSession:
             return ""
+
+    def _erase(self, waiting: dict[int, Item]) -> None:
+        """Remove sessions that were forgotten.
+
+        Those of transcripts under every machine's name; a session whose id a person chose may have a
+        namesake in another project, so only where it was seen to be this one.
+        """
+        rows = Forgettings(self._store)
+        for item in [item for item in waiting.values() if item.operation == UNARCHIVE]:
+            forgotten = rows.get(item.subject)
+            if forgotten is not None:
+                session, machines = encode(forgotten.key), {self._machine(), *forgotten.machines}
+
+                def is_meant(
+                    place: Place, said: Forgotten = forgotten, session: str = session, of: set[str] = machines
+                ) -> bool:
+                    ours = place.source == said.source and place.session == session
+                    return ours and (said.source == "claude" or place.machine in of or place.ref == said.ref)
+
+                count = erase(self._host, self._cache, self._cold, is_meant, self._now)
+                self._emit("archive_erased", refs=count)
+            with self._store.transaction():
+                self._queue.done(waiting.pop(item.subject), self._now)
+                rows.sweep()
+        self._cache.make()
 
     # --- what is lost is made good
 

@@ -34,6 +34,7 @@ from sessionsync.remote.tiers import tier_of
 from sessionsync.sources import Source
 from sessionsync.sources.folders import is_hidden, readable
 from sessionsync.sources.lines import LINE_BYTES, is_whole
+from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Copy, Mirror, Root, SessionVault, StoredFile, Vault
 
 # What is compared at each capture to see whether what was read before is still there.
@@ -105,6 +106,7 @@ class Capture:
         self._vault = vault
         self._sources = {source.name: source for source in sources}
         self._names = names
+        self._tombstones = Tombstones(mirror.folder)
         self._first_seen = first_seen
         self._everything_new = everything_new
         self._emit = emit
@@ -132,7 +134,7 @@ class Capture:
             differing.extend(
                 (found.mtime, found.ref)
                 for found in source.find()
-                if known.pop(found.ref, None) != fingerprint(found)
+                if known.pop(found.ref, None) != fingerprint(found) and not self._is_forgotten(found.ref)
             )
         nothing = fingerprint(None)
         gone = [ref for ref, was in known.items() if was != nothing and ref.source in self._sources]
@@ -203,6 +205,10 @@ class Capture:
         """
         self.capture(ref, now, by_time=False)  # it is to have this trigger
         work = self._load(ref)
+        if work is None and self._is_forgotten(ref):
+            raise NoSuchSession(
+                f"Session {ref} was forgotten.", hint=f"`sessiond forget --undo {ref}` takes it in again."
+            )
         if work is None:
             raise NoSuchSession(
                 f"No session {ref} is on this disk.", hint="`sessiond list` shows the known ones."
@@ -218,6 +224,18 @@ class Capture:
         if newest is None:
             raise NoSuchSession(f"Session {ref} is empty.", hint="There is nothing to make a checkpoint of.")
         return self._catalog.checkpoint(work.session, newest)
+
+    def let_go(self, ref: Ref, now: float) -> None:
+        """Hold nothing of a session any more: somebody has it forgotten.
+
+        Raises:
+            CopyError: what was captured could not be made durable.
+            StoreError: the state could not be written.
+        """
+        self.flush(now)
+        self._forget(ref)
+        self._unread.pop(ref, None)
+        self._unfinished.discard(ref)
 
     def store_anew(self, ref: Ref, now: float) -> None:
         """Make the vault of a session whole again, where something removed it, or lines of its journal.
@@ -320,6 +338,9 @@ class Capture:
                     self._enqueue(session, session.summary, now)
         return added
 
+    def _is_forgotten(self, ref: Ref) -> bool:
+        return self._tombstones.holds(ref.source, ref.session_id, ref.scope)
+
     def _forget(self, ref: Ref) -> None:
         """Go back to what is committed of a session; the vault may know more of it by now."""
         self._work.pop(ref, None)
@@ -366,7 +387,7 @@ class Capture:
         found = source.look(ref)
         work = self._load(ref)
         if work is None:
-            if found is None:
+            if found is None or self._is_forgotten(ref):
                 return 0
             work = self._begin(source, found, now)
         self._regain(source, work)

@@ -21,6 +21,9 @@ from sessionsync.store import Store
 # What stands for a file's size while its plain copy is being rewritten; no file has it.
 REWRITTEN = -1
 
+# What the store keeps the highest number of a forgotten session under.
+LAST = "last_forgotten"
+
 # As many of several sessions are named to a person who has to say which.
 NAMED = 5
 
@@ -284,10 +287,24 @@ class Catalog:
         else:
             values = [_plain(getattr(session, name)) for name in _SESSION]
             marks = ", ".join("?" * (len(_SESSION) + 3))
+            columns = f"id, source, session_id, scope, {', '.join(_SESSION)}"
             session.id = self.store.insert(
-                f"INSERT INTO sessions (source, session_id, scope, {', '.join(_SESSION)}) VALUES ({marks})",
+                f"INSERT INTO sessions ({columns}) SELECT 1 + max("
+                " coalesce((SELECT max(id) FROM sessions), 0),"
+                f" coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = '{LAST}'), 0)), {marks}",
                 (session.ref.source, session.ref.session_id, session.ref.scope, *values),
             )
+
+    def forget(self, session: Session) -> None:
+        """Remove a session's rows, and what was told of it; its number is not given to another one."""
+        with self.store.transaction():
+            self.store.execute("PRAGMA secure_delete = ON")  # titles and steps are not left in free pages
+            last = max(session.id, int(self.store.meta(LAST) or 0))
+            self.store.set_meta(LAST, str(last))
+            for table, column in (("events", "session"), ("incidents", "session")):
+                self.store.execute(f"DELETE FROM {table} WHERE {column} = ?", (session.name,))
+            self.store.execute("DELETE FROM items WHERE subject = ? AND operation <> 'index'", (session.id,))
+            self.store.execute("DELETE FROM sessions WHERE id = ?", (session.id,))
 
     def mark_pushed(self, session: int, checkpoint: Checkpoint, at: float) -> None:
         """The checkpoint has reached GitHub."""
@@ -428,8 +445,9 @@ class Catalog:
     def mark_merged(self, session: Session, at: float, *, cold: bool) -> None:
         """A merge of the session was made, or thought about, when this was its newest checkpoint."""
         self.store.execute(
-            "INSERT OR REPLACE INTO merges (session, at, upto, cold) VALUES (?, ?, ?, ?)",
-            (session.id, at, session.checkpoint or "", int(cold)),
+            "INSERT OR REPLACE INTO merges (session, at, upto, cold)"
+            " SELECT id, ?, ?, ? FROM sessions WHERE id = ?",  # it may have been forgotten meanwhile
+            (at, session.checkpoint or "", int(cold), session.id),
         )
 
     def checkpoint(self, session: Session, text: str) -> Checkpoint:

@@ -53,6 +53,7 @@ EVENTS: dict[str, str] = {
     "orphans_removed": "info",
     "session_adopted": "info",
     "numbers_failed": "warning",
+    "session_forgotten": "info",
     "restore_rehearsed": "debug",
     "drill_ended": "info",
     "drill_failed": "error",
@@ -94,6 +95,7 @@ EVENTS: dict[str, str] = {
     "comment_created": "info",
     "comment_edited": "debug",
     "comment_deleted": "info",
+    "comment_kept": "warning",
     "comment_missed": "warning",
     "comment_changed_by_person": "warning",
     # archive
@@ -109,6 +111,7 @@ EVENTS: dict[str, str] = {
     "archive_made": "info",
     "archive_lost": "warning",
     "archive_folded": "info",
+    "archive_erased": "info",
     "archive_cache_dropped": "warning",
     "archive_upkeep_failed": "warning",
     "machine_renamed": "warning",

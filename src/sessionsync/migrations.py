@@ -300,6 +300,15 @@ MIGRATIONS: tuple[str, ...] = (
         (SELECT pushed_bytes FROM sessions WHERE id = subject), 0)) WHERE operation = 'comment';
     CREATE INDEX items_census ON items (operation, state, enqueued_at, size, behind, last_code);
     """,
+    # what was forgotten and is not gone everywhere yet
+    """
+    CREATE TABLE forgettings (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        at REAL NOT NULL,
+        local INTEGER NOT NULL,
+        said TEXT NOT NULL
+    );
+    """,
 )
 
 

@@ -44,9 +44,10 @@ from sessionsync.errors import (
     Unreachable,
 )
 from sessionsync.events import Emit
+from sessionsync.forget import Forgettings, erase
 from sessionsync.model import CheckpointEntry, Context, Role, Tier, rfc3339
 from sessionsync.privacy.gate import ClearedText, Gate
-from sessionsync.queue import Item, Lane, Queue
+from sessionsync.queue import FORGET, Item, Lane, Queue
 from sessionsync.remote import comments
 from sessionsync.remote.github import Comment, GitHub, Repository
 from sessionsync.remote.issues import Issues, Steps, Whose, critical_hash
@@ -179,12 +180,7 @@ class Push:
             seconds=max(0.0, now - item.enqueued_at),
         )
         try:
-            if item.operation == "index":
-                yield from self._send_index(item)
-            elif item.operation == NOTICE:
-                yield from self._send_notice(item)
-            else:
-                yield from self._send_record(item)
+            yield from self._sender(item)
         except GeneratorExit:
             # stopped between two writes: every answer so far is committed, so no doubt remains
             self._queue.release(item, self.issues.now, "", "")
@@ -196,6 +192,11 @@ class Push:
             self.reached()
         self._leased = False
         return True
+
+    def _sender(self, item: Item) -> Steps:
+        """What an item asks for: an operation that is none of these sends a session's record."""
+        known = {"index": self._send_index, NOTICE: self._send_notice, FORGET: self._forget}
+        return known.get(item.operation, self._send_record)(item)
 
     def next_at(self, now: float) -> float | None:
         """When `work` will next have something to send; None while only a person or an event can tell.
@@ -640,6 +641,17 @@ class Push:
             pr=said.pr or here.pr,
             run_id=said.run_id or here.run_id,
         )
+
+    def _forget(self, item: Item) -> Steps:
+        """Delete what GitHub has of a session that was forgotten."""
+        rows = Forgettings(self._store)
+        if (forgotten := rows.get(item.subject)) is not None:
+            issue = self._config.github.issue
+            yield from erase(self.issues, self._placements, self._queue, forgotten, self._emit, issue=issue)
+        with self._store.transaction():
+            self._queue.done(item, self.issues.now)
+            rows.sweep()
+        return True
 
     # --- two versions of a session
 

@@ -80,6 +80,8 @@ _COLUMNS = (
 )
 ARCHIVE = "archive"
 """The operation of the archive's lane: the checkpoints of a session, as commits."""
+FORGET, UNARCHIVE = "forget", "unarchive"
+"""The removal of what was forgotten from GitHub, and from the archive; see `forget` for their subjects."""
 _WAITING = "state IN ('pending', 'retrying', 'paused')"
 
 
@@ -100,9 +102,9 @@ def _of(lane: Lane | None) -> str:
         case None:
             return "1"
         case Lane.ARCHIVE:
-            return f"operation = '{ARCHIVE}'"
+            return f"operation IN ('{ARCHIVE}', '{UNARCHIVE}')"
         case Lane.GITHUB:
-            return f"operation <> '{ARCHIVE}'"
+            return f"operation NOT IN ('{ARCHIVE}', '{UNARCHIVE}')"
 
 
 def _item(row: tuple[object, ...]) -> Item:

@@ -5,7 +5,8 @@ One connection, shared by the threads under one lock; `migrations` has its schem
 connections could corrupt in SQLite before 3.51.3.  Who owns which tables: `catalog` (sessions,
 files, checkpoints, merges), `queue` (items), `remote.placements` (issues, comments, records, creations),
 `digests` (how far a file is known to hold no secret), `elsewhere` (versions), `conflict` (conflicts,
-amendments), `reliability.ledger` (spans, tallies, incidents, recoveries, ledger_totals).
+amendments), `forget` (forgettings), `reliability.ledger` (spans, tallies, incidents, recoveries,
+ledger_totals).
 """
 
 from __future__ import annotations

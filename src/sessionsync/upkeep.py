@@ -27,6 +27,7 @@ from sessionsync.queue import ARCHIVE, Queue
 from sessionsync.remote.archive.ledger import unarchived
 from sessionsync.sources import Source
 from sessionsync.sources.folders import readable
+from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault
 from sessionsync.vault import repair as healing
 from sessionsync.vault import verify as checks
@@ -789,8 +790,10 @@ class Upkeep:
             for project, ref in self._vault.sessions()
             if ref.session_id in found and self._vault.open(project, ref).snapshots()
         }
-        adopted = 0
+        adopted, tombstones = 0, Tombstones(self._mirror.folder)
         for stray in found.values():
+            if tombstones.holds("claude", stray.session_id):
+                continue
             if stray.session_id not in known and (yield from self._take_in(stray)):
                 adopted += 1
         return adopted

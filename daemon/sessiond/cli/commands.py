@@ -29,6 +29,8 @@ GRACE_S = 30.0
 CHECKPOINT_S = 600.0
 # Every byte of a large backup is read.
 VERIFY_S = 4 * 3600.0
+# GitHub and the archive are waited for.
+FORGET_S = 600.0
 FOLLOW_S = 1.0
 QUERY_HINT = "Give words, \"a phrase\" or a prefix*, as in: sessiond search 'blue green'"
 # What click looks at to complete a line that is being typed.
@@ -465,6 +467,40 @@ def completion(shell: str) -> None:
     kind = shell_completion.get_completion_class(shell)
     assert kind is not None  # noqa: S101 - click knows these three
     click.echo(kind(sessiond, {}, "sessiond", COMPLETE).source())
+
+
+@sessiond.command(
+    short_help="Remove a session everywhere, on purpose.",
+    epilog=example("sessiond forget 0f4c --dry-run", "sessiond forget 0f4c", "sessiond forget --undo 0f4c…"),
+)
+@click.argument("session", metavar="ID")
+@click.option("--dry-run", is_flag=True, help=DRY_HELP)
+@click.option("--undo", is_flag=True, help="Let a session that was forgotten be captured again.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@as_json
+@click.pass_context
+def forget(
+    context: click.Context, *, session: str, dry_run: bool, undo: bool, yes: bool, as_json: bool
+) -> None:
+    """Remove a session everywhere: plain copies, backup, index, comments and archive; says first what that is.
+
+    The agent's own file is not touched, and is captured no more.  Other machines that have the session keep
+    it, and send it again: it is to be forgotten there as well.  Exit code 1 says that something is left, which
+    goes on by itself.
+    """
+    from sessiond.cli import forgetting  # noqa: PLC0415 - rarely wanted
+
+    if undo:
+        tell(act("forget", session=session, undo=True), forgetting.undone, as_json=as_json)
+        return
+    found = act("forget", session=session, dry_run=True)
+    if dry_run:
+        tell(found, forgetting.planned, as_json=as_json)
+        return
+    forgetting.confirm(found, yes=yes)
+    answer = act("forget", timeout_s=FORGET_S, session=found["session"])
+    tell(answer, forgetting.done, as_json=as_json)
+    context.exit(1 if answer["left"] else 0)
 
 
 @sessiond.command(

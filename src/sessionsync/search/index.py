@@ -398,6 +398,11 @@ class Index:
             run("DELETE FROM places WHERE file IN (SELECT id FROM files WHERE session = ?)", (session,))
             for table in ("files", "members", "seen"):
                 run(f"DELETE FROM {table} WHERE session = ?", (session,))
+            run("INSERT OR REPLACE INTO meta VALUES ('stale', '1')")
+
+    def is_stale(self) -> bool:
+        """Whether it holds words of what was forgotten, and is to be made anew for that."""
+        return bool(self._rows("SELECT 1 FROM meta WHERE key = 'stale'"))
 
     def is_untidy(self) -> bool:
         """Whether `tidy` has something to do."""

@@ -43,3 +43,12 @@ def noted(file: Path) -> dict[str, Sequence[int]]:
                 said = msgspec.json.decode(line, type=_Return)
                 found[said.session].append(said.at)
     return dict(found)
+
+
+def forget(file: Path, session: str) -> None:
+    """Let go of what was noted of a session."""
+    with suppress(OSError):
+        lines = file.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if f'"session":"{session}"'.encode() not in line]
+        if len(kept) < len(lines):
+            file.write_bytes(b"".join(kept))

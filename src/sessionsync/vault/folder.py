@@ -13,6 +13,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,6 +152,33 @@ class Folder:
     def changed(self, directory: Path) -> None:
         """Remember that the names in `directory` are not durable yet."""
         self._changed[directory] = None
+
+    def remove(self, path: Path) -> None:
+        """Remove a file, or a folder with all below it, durably and without following links.
+
+        Raises:
+            OSError: it could not be; not where it is not there.
+        """
+        with contextlib.suppress(FileNotFoundError), self.directory(path.parent) as parent:
+            if stat.S_ISDIR(os.stat(path.name, dir_fd=parent, follow_symlinks=False).st_mode):
+                shutil.rmtree(path.name, dir_fd=parent)
+            else:
+                os.unlink(path.name, dir_fd=parent)
+            sync(parent)
+
+    def size(self, path: Path) -> int:
+        """How many bytes a file has, or all files below a folder; 0 where there is none."""
+        try:
+            status = path.stat(follow_symlinks=False)
+        except OSError:
+            return 0
+        if not stat.S_ISDIR(status.st_mode):
+            return status.st_size
+        return sum(
+            os.lstat(os.path.join(above, name)).st_size  # noqa: PTH118 - quicker than a Path each
+            for above, _, names in os.walk(path)
+            for name in names
+        )
 
     def flush(self, hands: Hands = map) -> None:
         """Make the names of new files and folders durable, with as many `hands` as there are.

@@ -73,6 +73,39 @@ class Mirror:
         self._unsynced: dict[Path, None] = {}
         self._disk = Disk(folder)
 
+    @property
+    def folder(self) -> Path:
+        """Where they lie."""
+        return self._tree.path
+
+    def forget(self, ref: Session) -> None:
+        """Remove every copy of a session, what was set aside of it as well, under whatever project.
+
+        Raises:
+            CopyError: something could not be removed.
+        """
+        for path in self._places_of(ref):
+            with translated(path):
+                self._tree.remove(path)
+
+    def weigh(self, ref: Session) -> int:
+        """How many bytes the copies of a session take."""
+        return sum(map(self._tree.size, self._places_of(ref)))
+
+    def _places_of(self, ref: Session) -> list[Path]:
+        """Every file and folder that is a session's alone; a transcript's files begin with its id."""
+        with translated(self._tree.path):
+            projects = self._tree.folders(self._tree.path)
+        own, beginning = component(ref.session_id), f"{ref.session_id}."
+        found = [project / own for project in projects if os.path.lexists(project / own)]
+        if ref.source == "claude":
+            for project in projects:
+                with translated(project):
+                    found += [
+                        project / name for name in self._tree.files(project) if name.startswith(beginning)
+                    ]
+        return found
+
     def path_of(self, project: str, ref: Session, name: str) -> Path:
         """Where the copy of a session's file lies; two names never share a path.
 

@@ -218,6 +218,26 @@ class Vault:
         with translated(orphan), self._tree.directory(orphan.parent) as folder:
             os.unlink(orphan.name, dir_fd=folder)
 
+    def forget(self, ref: Ref) -> None:
+        """Remove a session, under whatever project it lies; it must be flushed.
+
+        Raises:
+            CopyError: it could not be removed, or not all of it.
+        """
+        for folder in self._folders_of(ref):
+            with translated(folder):
+                self._tree.remove(folder)
+
+    def weigh(self, ref: Ref) -> int:
+        """How many bytes a session takes."""
+        return sum(map(self._tree.size, self._folders_of(ref)))
+
+    def _folders_of(self, ref: Ref) -> list[Path]:
+        name = component(f"{ref.source}.{ref.session_id}")
+        with translated(self._tree.path):
+            projects = self._tree.folders(self._tree.path)
+        return [project / name for project in projects if os.path.lexists(project / name)]
+
     def _folder_of(self, project: str, ref: Ref) -> Path:
         above = component(project) if project != OWN else component(OWN, ending="~")
         return self._tree.path / above / component(f"{ref.source}.{ref.session_id}")

@@ -9,14 +9,14 @@ deleted ones go in one atomic push, each deletion only if the ref is still what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sessionsync.errors import RemoteError
+from sessionsync.errors import RemoteError, ServerFailed
 from sessionsync.remote.archive import refs
 from sessionsync.remote.archive.cache import Cache
-from sessionsync.remote.archive.git import Git
+from sessionsync.remote.archive.git import AGAIN, Git
 from sessionsync.remote.archive.host import Host
 from sessionsync.remote.archive.refs import OBJECT, Place
 
@@ -83,6 +83,39 @@ class Cold:
             if OBJECT.fullmatch(tip):
                 found[place] = tip
         return found
+
+    def drop(self) -> None:
+        """Delete the local copy: it is fetched again when it is needed."""
+        self._cache.drop()
+        self._known.clear()
+
+    def erase(
+        self, host: Host, listed: Mapping[str, str], is_meant: Callable[[Place], bool], now: float
+    ) -> None:
+        """Write the months anew in which something that is meant was folded, without it and what led there.
+
+        Raises:
+            RemoteError: the archive does not answer, or refuses.
+        """
+        self.index(host, listed, now)
+        for ref, old in listed.items():
+            folded = self._known.get(old, {}) if refs.is_cold(ref) else {}
+            kept = {place: tip for place, tip in folded.items() if not is_meant(place)}
+            if len(kept) == len(folded):
+                continue
+            new = ""
+            if kept:
+                self._fetch_commits(host, {tip: tip for tip in kept.values()}, now)
+                new = self._commit(ref, "", {place.ref: tip for place, tip in kept.items()}, now)
+            told = host.push(
+                [f"{new}:{ref}"],
+                self._cache.folder,
+                now,
+                options=["--no-thin", f"--force-with-lease={ref}:{old}"],
+                negotiate=True,
+            )
+            if ref not in told or not told[ref].taken:
+                raise ServerFailed(f"{ref} was changed meanwhile, or may not be.", hint=AGAIN)
 
     # --- folding
 

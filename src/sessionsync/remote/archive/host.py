@@ -96,6 +96,13 @@ class Host:
         except OSError:
             return False
 
+    def compact(self) -> None:
+        """Delete what nothing names any more, where that is in our hands."""
+        folder = self.address.folder
+        if folder is not None and self.is_ours:
+            self.git.run(["repack", "-a", "-d", "-q"], folder=folder)
+            self.git.run(["prune", "--expire=now"], folder=folder)
+
     def refs(self, now: float) -> dict[str, str]:
         """Every ref of ours there, and the object it names."""
         done = self.git.run(["ls-remote", "--refs", self.address.url, f"{PREFIX}*"], far=True)

@@ -160,7 +160,8 @@ class Ledger:
         """Keep how far a session is, and those of its files that went on; `anew` forgets the others."""
         with self.store.transaction():
             self.store.execute(
-                f"INSERT OR REPLACE INTO archives (archive, {_BRANCH}) VALUES (?{', ?' * 9})",
+                f"INSERT OR REPLACE INTO archives (archive, {_BRANCH}) SELECT ?{', ?' * 9}"
+                f" FROM sessions WHERE id = {branch.session:d}",  # it may have been forgotten meanwhile
                 (
                     *(self._archive, branch.session, branch.ref, branch.tip),
                     *(branch.checkpoint, branch.checkpoint_at),
@@ -175,8 +176,8 @@ class Ledger:
             for state in files:
                 self.store.execute(
                     "INSERT OR REPLACE INTO archived_files (archive, session, number, state)"
-                    " VALUES (?, ?, ?, ?)",
-                    (self._archive, branch.session, state.entry.number, encode(state)),
+                    " SELECT ?, id, ?, ? FROM sessions WHERE id = ?",
+                    (self._archive, state.entry.number, encode(state), branch.session),
                 )
 
     def forget(self, session: int) -> None:
