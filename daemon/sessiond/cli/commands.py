@@ -482,11 +482,11 @@ def completion(shell: str) -> None:
 def forget(
     context: click.Context, *, session: str, dry_run: bool, undo: bool, yes: bool, as_json: bool
 ) -> None:
-    """Remove a session everywhere: plain copies, backup, index, comments and archive; says first what that is.
+    """Remove a session everywhere: plain copies, backup, index, comments, archive; says first what that is.
 
     The agent's own file is not touched, and is captured no more.  Other machines that have the session keep
-    it, and send it again: it is to be forgotten there as well.  Exit code 1 says that something is left, which
-    goes on by itself.
+    it, and send it again: it is to be forgotten there as well.  Exit code 1 says that something is left,
+    which goes on by itself.
     """
     from sessiond.cli import forgetting  # noqa: PLC0415 - rarely wanted
 

@@ -22,8 +22,10 @@ def planned(answer: Json, now: float, out: Terminal) -> list[str]:
     ]
     if stored["elsewhere"]:
         lines.append(f"  other versions  {size(stored['elsewhere'])}, as other machines had it")
-    for each in answer["comments"]:
-        lines.append(f"  GitHub        {count(each['comments'], 'comment')} in issue {each['issue']}")
+    lines += [
+        f"  GitHub        {count(each['comments'], 'comment')} in issue {each['issue']}"
+        for each in answer["comments"]
+    ]
     if answer["archived"]:
         lines.append("  archive       its refs; a host may keep for a while what they named")
     lines.append("  and its words in the search index; its numbers stay in the sums, nobody's")

@@ -33,7 +33,8 @@ def erase(
         sent=Sent(forgotten.sent_to, 0, "") if forgotten.sent_to else None,
     )
     issues.look_everywhere(repository)
-    for placement in _places(placements, repository, whose):
+    places = _places(placements, repository, whose)
+    for placement in places:
         try:
             issues.list_completely(repository, placement)
         except Missing:
@@ -44,10 +45,9 @@ def erase(
         placements.drop(repository.id, comment.id)
     for notice in forgotten.notices:
         yield from _delete(issues, notice, "", emit)
-    for number in {comment.issue for comment in held if comment.part == 1}:
-        for placement in placements.of_issue(repository.id, number):
-            if placement.ours:
-                queue.enqueue("index", placement.id, "", issues.now)
+    for placement in places:  # also where an attempt before this one has deleted it
+        if placement.ours:
+            queue.enqueue("index", placement.id, "", issues.now)
     return True
 
 
