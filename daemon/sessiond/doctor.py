@@ -560,15 +560,16 @@ def _encryption(here: Here) -> Said:
     except age.Unavailable as problem:
         return Said(FAILED, f"It cannot be done: {problem}.", seal.INSTALL)
     if file is None:
-        message = f"The archive is encrypted for {recipients}, and no identity is here: this machine writes"
+        message = "The archive is encrypted, and no identity is here: this machine writes"
         return Said(OK, f"{message}, and neither restores from there, nor mends, nor hears of others.")
     if not opens:
         hint = f"Add its recipient to archive.encrypt_to: {known[0].recipient or 'ssh-keygen -y prints it'}"
         return Said(FAILED, f"The archive is encrypted for others than the identity in {file}.", hint)
     if file.stat().st_mode & 0o077:
         return Said(WARNING, f"{file} can be read by others.", f"chmod 600 {file}")
-    written = f"The archive is encrypted for {recipients}" if recipients else "Nothing is encrypted from here"
-    return Said(OK, f"{written}; {file} opens what is.")
+    others = f", and {recipients - 1} more" if recipients > 1 else ""
+    written = f"The archive is encrypted for the identity in {file}{others}; it opens it."
+    return Said(OK, written if recipients else f"Nothing is encrypted from here; {file} reads what is.")
 
 
 # --- the daemon

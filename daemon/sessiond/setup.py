@@ -241,6 +241,11 @@ def _encryption(found: Found, wish: Wish, changes: dict[str, object]) -> Path | 
     return None
 
 
+def placed(path: str) -> Path:
+    """A file that a person has named, as the settings name it."""
+    return Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100 - without `..`, and no link is followed
+
+
 def identity_file(found: Found) -> Path:
     """Where an identity is kept unless a person says otherwise."""
     return found.where.config_file.with_name("archive-identity.txt")

@@ -313,7 +313,7 @@ def test_encryption(machine: Machine) -> None:
     assert (found.status, "neither restores" in found.message) == (OK, True)
     machine.set(f"{to}identity_file = '{file}'\n")
     found = machine.look("encryption")
-    assert (found.status, "opens what is" in found.message) == (OK, True)
+    assert (found.status, "it opens it" in found.message) == (OK, True)
     file.chmod(0o640)
     found = machine.look("encryption")
     assert (found.status, found.hint) == (WARNING, f"chmod 600 {file}")

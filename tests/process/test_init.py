@@ -149,7 +149,7 @@ def test_the_archive_is_encrypted_for_an_identity_that_is_made_once(user: Newcom
     assert file.stat().st_mode & 0o777 == 0o600
     assert f"identity: make {file}, for you alone" in done.stdout
     assert recipient in done.stdout
-    assert "Keep a copy of it off this machine" in done.stdout
+    assert "Keep a copy of the identity off this machine" in done.stdout
     assert made.splitlines()[-1] not in done.stdout + done.stderr
     said = {"url": f"{user.folder}/kept.git", "encrypt_to": [recipient], "identity_file": str(file)}
     assert user.settings()["archive"] == said

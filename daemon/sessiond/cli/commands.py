@@ -105,7 +105,7 @@ def run(context: click.Context, *, check: bool) -> None:
 @click.option("--encrypt/--no-encrypt", default=None, help="Encrypt the archive: exact then, else redacted.")
 @click.option(
     "--identity",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False),
     metavar="FILE",
     help="The identity that opens it (age, or a key of SSH); made where it is missing, never replaced.",
 )
@@ -125,7 +125,7 @@ def init(
     issue: int | None,
     archive: str | None,
     encrypt: bool | None,
-    identity: Path | None,
+    identity: str | None,
     hooked: bool | None,
     served: bool | None,
     allow_public: bool | None,
@@ -136,12 +136,11 @@ def init(
     Repository, visibility and rights are checked with GitHub first.  Again: only what is asked for changes.
     """
     from sessiond.cli import setting_up  # noqa: PLC0415 - only for this
-    from sessiond.setup import Wish  # noqa: PLC0415
+    from sessiond.setup import Wish, placed  # noqa: PLC0415
 
     repo, archive = ("" if text == "none" else text for text in (repo, archive))
-    if identity is not None:
-        identity = identity.expanduser().absolute()
-    wish = Wish(repo, issue, archive, allow_public, hooked, served, encrypt, identity)
+    file = None if identity is None else placed(identity)
+    wish = Wish(repo, issue, archive, allow_public, hooked, served, encrypt, file)
     setting_up.init(wish, yes=yes)
 
 

@@ -39,7 +39,9 @@ ENCRYPT = (
     "Encrypted, the archive holds every byte as it was, for whoever has the identity, and nobody else; else "
     "secrets in it are redacted, and whoever may read the repository reads the rest."
 )
-KEEP = "Keep a copy of it off this machine: without it nobody can read the archive, nor can you."
+KEEP = (
+    "Keep a copy of the identity off this machine: without it nobody can read what is archived, nor can you."
+)
 
 
 def init(wish: Wish, *, yes: bool) -> None:
@@ -235,7 +237,7 @@ def _encryption(found: Found, wish: Wish, out: Terminal) -> Wish:
     for _ in range(TRIES):
         answer = click.prompt("Identity file (made if it is not there)", default=str(usual), err=True)
         try:
-            wish = replace(wish, identity=Path(answer.strip()).expanduser().absolute())
+            wish = replace(wish, identity=setup.placed(answer.strip()))
             setup.plan(found, wish)
             return wish
         except IdentityUnusable as problem:
@@ -326,7 +328,9 @@ def _end(found: Found) -> list[str]:
     """What still lacks, what `ctl status` says first, and what to do next."""
     lines = []
     repo = found.config.github.repo
-    if not repo:
+    if not repo and found.config.has_archive:
+        lines.append("No repository on GitHub is set: sessions are shown nowhere, and go to the archive.")
+    elif not repo:
         lines.append("No repository is set: everything stays on this machine, twice.")
     elif found.token is None:
         why = f"{found.token_problem}" if found.token_problem is not None else "There is no token"
