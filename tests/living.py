@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,14 @@ from tests.rig import Home, append, line
 PATIENCE_S = 30.0
 
 
+class Daemon(App):
+    """The daemon, but for its end: this process goes on."""
+
+    def end(self, exit_code: int = 0) -> None:
+        """Remember how it would have ended."""
+        self.exit_code = self.exit_code or exit_code
+
+
 class Living:
     """An `App` that runs; its home's folders, and what `sessiond ctl` would be told."""
 
@@ -30,12 +39,12 @@ class Living:
             "SESSIOND_HOME": str(folder / "s"),
             "SESSIOND_BACKUP_MIRROR_DIR": str(self.home.mirror),
             "SESSIOND_BACKUP_VAULT_DIR": str(self.home.vault),
-            "SESSIOND_SOURCES_QUIET_SECONDS": "1",
+            "SESSIOND_SOURCES_PROJECTS": json.dumps([str(self.home.project)]),
             "SESSIOND_HTTP_LISTEN": '""',
             "GIT_CONFIG_NOSYSTEM": "1",
             **settings,
         }
-        self.app: App
+        self.app: Daemon
 
     def start(self) -> Self:
         """Start it, and wait for its first look at everything."""
@@ -43,15 +52,16 @@ class Living:
         config = load(self.environ, where.config_file)
         process.own(where.state_dir)
         log = Log(self.environ, level="debug", shape="json", folder=process.own(where.log_dir), quiet=True)
-        self.app = App(self.environ, config, where, log, Notify(self.environ))
+        self.app = Daemon(self.environ, config, where, log, Notify(self.environ))
         self.app.start()
         self.until(self.app.capture.scanned.is_set)
         return self
 
     def stop(self) -> None:
-        """Stop it."""
+        """Stop it; an error where it would have ended by itself."""
         self.app.stop()
         self.app.log.close()
+        assert self.app.exit_code == 0, "a loop has failed"
 
     def __enter__(self) -> Self:
         return self.start()
@@ -74,9 +84,14 @@ class Living:
         """The findings that are open, consequences too."""
         return {found.code for found in self.app.health.open(time.time())}
 
-    def transcript(self, text: str = "hello") -> Path:
-        """Write a new session with a message in it, and wait until it is captured."""
-        path = self.home.transcript()
+    def write(self, path: Path | None = None, text: str = "hello") -> Path:
+        """Let an agent write a message, into a session or a new one."""
+        path = path or self.home.transcript()
         append(path, line("user", text, self.home.project, session=path.stem))
+        return path
+
+    def transcript(self, text: str = "hello") -> Path:
+        """Write a new session with a message in it, and make a checkpoint of it."""
+        path = self.write(text=text)
         self.ctl("checkpoint", acts=True, session=path.stem)
         return path

@@ -414,7 +414,9 @@ class App:
     def _archived(self) -> Iterator[Shelf | None]:
         """What the archive holds; None while it may not be asked."""
         with ExitStack() as ends:
-            if self.modes.may_push():
+            if not self.config.archive.url:
+                yield Nothing()
+            elif self.modes.may_push():
                 yield open_archive(self.config, self.paths, ends) or Nothing()
             else:
                 yield None

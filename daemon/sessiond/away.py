@@ -105,7 +105,9 @@ class Away:
             self._files[file.name] = kept.fileno()
 
     def _tell(self, session: Session, error: SessiondError) -> None:
-        self._emit("copy_unavailable", session=session.name, where=self.name, reason=str(error))
+        self._emit(
+            "copy_unavailable", session=session.name, where=self.name, code=error.code, reason=str(error)
+        )
 
 
 def _is_of(copy: Copy, machine: str) -> bool:

@@ -17,17 +17,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from sessiond.token import without_tokens
 from sessionsync.events import Emit
 
 LIMIT_S = 30.0
-# Where a token may lie in the daemon's environment.
-SECRETS = (
-    "GH_TOKEN",
-    "GITHUB_TOKEN",
-    "GH_ENTERPRISE_TOKEN",
-    "GITHUB_ENTERPRISE_TOKEN",
-    "CREDENTIALS_DIRECTORY",
-)
 # How much of what it says is kept for the log.
 SAID_BYTES = 500
 
@@ -36,7 +29,8 @@ class Escalation:
     """Calls the command, one call at a time, in a thread of its own."""
 
     def __init__(self, environ: Mapping[str, str], emit: Emit, limit_s: float = LIMIT_S) -> None:
-        self._environ = {name: value for name, value in environ.items() if name not in SECRETS}
+        self._environ = without_tokens(environ)
+        self._environ.pop("CREDENTIALS_DIRECTORY", None)  # a token lies there
         self._emit = emit
         self._limit_s = limit_s
         self._running: threading.Thread | None = None

@@ -23,10 +23,10 @@ from sessiond.recovering import Means, Recovering
 from sessiond.standing import Standing, standing
 from sessiond.traffic import Traffic
 from sessionsync import report
-from sessionsync.errors import NoSuchSession, StoreError
+from sessionsync.errors import ArchiveTooNew, NoSuchSession, StoreError
 from sessionsync.events import Emit
 from sessionsync.model import ACTIVE_S
-from sessionsync.reliability.findings import CRITICAL, Finding, Findings, order, shown
+from sessionsync.reliability.findings import CRITICAL, FINDINGS, Finding, Findings, Severity, order, shown
 from sessionsync.reliability.indicators import BY_CODE, GROUPS, settle
 
 # The ledger is written this often; in between, the pulse says how long the process was there.
@@ -37,8 +37,8 @@ BREATH_S = 1.0
 TURNS = {
     *("github_unreachable", "github_reached", "github_limited", "push_paused", "push_resumed"),
     *("archive_unreachable", "archive_reached", "archive_limited", "archive_paused", "archive_resumed"),
-    *("push_buried", "archive_buried", "conflict_opened", "conflict_resolved", "mode_changed"),
-    "config_reloaded",
+    *("push_completed", "push_unchanged", "push_buried", "archive_buried"),
+    *("conflict_opened", "conflict_resolved", "mode_changed", "config_reloaded"),
 }
 
 
@@ -67,7 +67,7 @@ class HealthLoop(Loop):
         self._wanted = True
         self._checkpoints: deque[str] = deque(maxlen=10_000)
         self._looked: dict[str, float] = {}
-        self._known: set[tuple[str, str]] = set()
+        self._known: set[tuple[str, str, Severity]] = set()
         self._called: set[tuple[str, str]] = set()
         self.settled_at = 0.0
         """When the indicators were read last (Unix seconds); for any thread."""
@@ -83,10 +83,20 @@ class HealthLoop(Loop):
     def on_event(self, event: str, fields: dict[str, Any]) -> None:
         """Hear what happens; look again at once where it says that something is wrong, or right again."""
         self._traffic.on_event(event, fields)
-        if event == "checkpoint_completed":
-            self._checkpoints.append(str(fields.get("session", "")))
-            self.want()
-        elif event in TURNS:
+        session = str(fields.get("session", ""))
+        match event:
+            case "checkpoint_completed":
+                self._checkpoints.append(session)
+                self.want()
+            case "copy_unavailable" if fields.get("code") == ArchiveTooNew.code:
+                kind = FINDINGS[ArchiveTooNew.code]
+                said = str(fields.get("reason", kind.summary))
+                self._app.findings.raised(
+                    ArchiveTooNew.code, kind.severity, said, kind.remedy, time.time(), session
+                )
+            case "version_kept":
+                self._app.findings.cleared(ArchiveTooNew.code, session)
+        if event in TURNS:
             self.bell.ring()
 
     def want(self) -> None:
@@ -114,8 +124,8 @@ class HealthLoop(Loop):
         """Whatever of it is due."""
         pause = TICK_S
         with suppress(StoreError):  # a full disk is said where it hurts; the next turn goes on
-            if self._wanted:
-                pause = self._read()
+            if self._wanted or any(each.code in BY_CODE for each in self._app.findings.open()):
+                pause = self._read()  # what is wrong is looked at again at each turn, to see it end
             now = time.time()
             self._traffic.take(self._app.engine.push, now)
             found = self.open(now)
@@ -180,7 +190,7 @@ class HealthLoop(Loop):
         if beats:
             self._beat_at = time.monotonic() + BEAT_S
             books.beat(found)
-        open_now = {(each.code, each.session) for each in found}
+        open_now = {(each.code, each.session, each.severity) for each in found}
         # what was open at the end of the last life may still be, until everything was looked at once
         is_checked = self._app.capture.scanned.is_set() and self.settled_at > 0
         if is_checked and (beats or open_now != self._known):

@@ -24,6 +24,8 @@ from sessionsync.reliability.trend import Growth, Trend
 CONFLICTS_S, LEAST_SYNCS = 3600.0, 20
 # How fast a rate limit is used up is looked at this often.
 LIMIT_S = 30.0
+# Reads and writes may have windows of their own, that end within moments of each other; a new one ends later.
+WINDOW_S = 120.0
 # An answer that says that GitHub works, though not that it liked the question.
 ANSWERED = ("success", "client_error")
 
@@ -55,7 +57,7 @@ class Traffic:
             self._count(*self._heard.popleft())
         if push is None or (limit := push.github.limits.get("core")) is None:
             return
-        if limit.reset_at != self._reset_at:
+        if limit.reset_at > self._reset_at + WINDOW_S:
             self._reset_at = limit.reset_at
             self._used.restart()
         self._used.add(now, limit.limit - limit.remaining)

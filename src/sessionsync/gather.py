@@ -168,7 +168,9 @@ class Gather:
                 session.stored_as, machine, record, files, author=author, sha256=version.commit
             )
         except (CopyError, RecordError, RedactionFailed) as error:
-            self._emit("copy_unavailable", session=session.name, where="archive", reason=str(error))
+            self._emit(
+                "copy_unavailable", session=session.name, where="archive", code=error.code, reason=str(error)
+            )
             if isinstance(error, ArchiveUnreadable):  # until the settings are read again
                 self._unreadable.add(head.tip)
             return isinstance(error, CopyMismatch | RecordError | RedactionFailed)
@@ -205,7 +207,9 @@ class Gather:
         try:
             self._push().weigh(session, version, now)
         except (CopyError, RedactionFailed, NoSuchSession) as error:  # the others are heard all the same
-            self._emit("copy_unavailable", session=session.name, where="archive", reason=str(error))
+            self._emit(
+                "copy_unavailable", session=session.name, where="archive", code=error.code, reason=str(error)
+            )
 
     def _weigh_again(self, now: float) -> None:
         """What was newer elsewhere may be in ours by now, as after a restore."""

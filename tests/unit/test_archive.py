@@ -13,7 +13,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from sessionsync.errors import ArchiveTooNew, CopyMismatch, NoSuchCopy, RepositoryMissing, RestoreError
+from sessionsync.errors import (
+    ArchiveTooNew,
+    CopyMismatch,
+    NoSuchCopy,
+    RepositoryMissing,
+    RestoreError,
+    Unreachable,
+)
 from sessionsync.model import Ref
 from sessionsync.privacy.gate import Gate
 from sessionsync.remote.archive.address import Address
@@ -532,3 +539,10 @@ def test_what_a_killed_git_has_left_is_removed_when_packs_become_few(
     assert not left.exists()
     assert running.exists()
     run_git(archive, "fsck", "--strict")
+
+
+def test_what_is_begun_after_the_end_ends_as_well(tmp_path: Path) -> None:
+    git = Git(Address(str(tmp_path / "archive"), tmp_path / "archive"), dict(os.environ), tmp_path / "git")
+    git.abort()
+    with pytest.raises(Unreachable, match="left in the middle"):
+        git.run(["version"])

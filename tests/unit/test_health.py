@@ -28,9 +28,13 @@ def test_a_finding_is_an_incident_from_when_it_comes_until_it_goes(tmp_path: Pat
         living.until(lambda: [each.code for each in ledger.incidents(still_open=True)] == ["archive_too_new"])
         assert living.ctl("status")["status"] == "degraded"
         findings.cleared("archive_too_new")
-        living.until(lambda: not ledger.incidents(still_open=True))
-        told = [each["event"] for each in living.ctl("events")["events"]]
-        assert [name for name in told if name.startswith("finding_")] == ["finding_raised", "finding_cleared"]
+
+        def told() -> list[str]:
+            events = [each["event"] for each in living.ctl("events")["events"]]
+            return [name for name in events if name.startswith("finding_")]
+
+        living.until(lambda: told() == ["finding_raised", "finding_cleared"])
+        assert not ledger.incidents(still_open=True)
         assert living.ctl("health")["reliability"]["1h"]["incidents"] == 1
 
 

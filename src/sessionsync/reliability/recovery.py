@@ -45,7 +45,7 @@ ACTIONS = {
 REMEDIES = {
     "sync_late": "push",
     "sync_failing": "push",
-    "copy_mismatch": "heal",
+    "copy_mismatch": "capture",
     "copy_damaged": "heal",
     "drill_failed": "heal",
     "artifact_missing": "heal",

@@ -179,7 +179,7 @@ class Git:
             process = self._start(arguments, environ, descriptors, stdin=given, stderr=subprocess.PIPE)
             self._running = process
             if self._aborted:
-                kill(process)
+                end_group(process)  # its streams stay open for who listens now
             try:
                 out, said, why = self._listen(process, limit_s, silent_s)
             finally:

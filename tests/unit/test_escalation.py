@@ -1,0 +1,103 @@
+"""The command that calls a person: what it is given, what it is not given, and how it is ended."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessiond.escalation import Escalation
+from sessionsync.reliability.findings import CRITICAL
+from tests.living import Living
+from tests.rig import Events
+
+HEALTH: dict[str, Any] = {
+    "status": "critical",
+    "findings": [{"code": "data_lost", "message": "10 B are gone.", "session": "claude:a"}],
+}
+REPORT = """
+import json, os, sys
+json.dump({"words": sys.argv[2:], "stdin": json.load(sys.stdin), "environ": dict(os.environ)}, open(sys.argv[1], "w"))
+print("rang the bell")
+"""
+
+
+class Bell:
+    """A command that writes down how it was called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "called.json"
+        self.script = folder / "a script.py"
+        self.script.write_text(REPORT)
+        self.command = f"{sys.executable} '{self.script}' {self.file}"
+
+    def heard(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.file.read_text())
+        return found
+
+
+def called(command: str, environ: dict[str, str], limit_s: float = 20.0) -> Events:
+    events = Events()
+    escalation = Escalation(environ, events, limit_s)
+    escalation.call(command, HEALTH)
+    escalation.join()
+    assert not escalation.is_busy
+    return events
+
+
+def test_it_is_told_what_is_wrong_and_no_token(tmp_path: Path) -> None:
+    bell = Bell(tmp_path)
+    environ = {"PATH": "/usr/bin:/bin", "GH_TOKEN": "secret", "GITHUB_TOKEN": "secret", "MINE": "kept"}
+    events = called(f"{bell.command} '$HOME; echo' ~", environ)
+
+    heard = bell.heard()
+    assert heard["stdin"] == HEALTH
+    assert heard["environ"]["SESSIOND_FINDING"] == "data_lost"
+    assert heard["environ"]["SESSIOND_MESSAGE"] == "10 B are gone."
+    assert heard["environ"]["MINE"] == "kept"
+    assert "secret" not in heard["environ"].values()
+    assert heard["words"] == ["$HOME; echo", str(Path.home())]  # words, and no shell
+    assert events.all == [("escalated", {"said": "rang the bell"})]
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("/nowhere/at/all", "No such file"),
+        ("an 'unclosed quote", "No closing quotation"),
+        ("false", "ended with 1"),
+        ("sleep 600", "timed out"),
+    ],
+)
+def test_one_that_fails_or_hangs_is_told_of_and_ended(command: str, said: str) -> None:
+    began = time.monotonic()
+    ((name, told),) = called(command, {"PATH": "/usr/bin:/bin"}, 0.2).all
+    assert name == "escalation_failed"
+    assert said in told["reason"]
+    assert time.monotonic() - began < 10
+
+
+def test_a_person_is_called_once_for_what_is_new_and_critical(tmp_path: Path) -> None:
+    bell = Bell(tmp_path)
+    with Living(tmp_path, SESSIOND_HEALTH_ON_CRITICAL=json.dumps(bell.command)) as living:
+
+        def calls() -> int:
+            told = [each["event"] for each in living.ctl("events", limit=1000)["events"]]
+            assert "escalation_failed" not in told
+            return told.count("escalated")
+
+        raised, now = living.app.findings.raised, time.time()
+        raised("archive_too_new", CRITICAL, "Too new.", "Update.", now, "claude:a")
+        living.until(lambda: calls() == 1)
+        raised("archive_too_new", CRITICAL, "Still too new.", "Update.", now, "claude:a")
+        raised("archive_too_new", CRITICAL, "Too new.", "Update.", now, "claude:b")
+        living.until(lambda: calls() == 2)
+        assert {each["session"] for each in bell.heard()["stdin"]["findings"]} == {"claude:a", "claude:b"}
+        living.app.findings.cleared("archive_too_new", "claude:b")
+        living.ctl("health")
+        raised("archive_too_new", CRITICAL, "Too new.", "Update.", now, "claude:b")
+        living.until(lambda: calls() == 3)
