@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import io
 import json
 import tarfile
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from sessionsync import age
 from sessionsync.privacy.seal import Seal
 from sessionsync.remote.archive import tree
 from sessionsync.remote.comments import payload
@@ -259,6 +261,22 @@ def sealed(seal: Seal) -> Sequence[bytes]:
     return _sealed(seal)
 
 
+def identities() -> Sequence[bytes]:
+    secret, recipient = age.new_identity()
+    # the beginning of a key of SSH's: what it holds of the public half is read here, the rest by the library
+    fields = (b"none", b"none", b"")
+    head = b"openssh-key-v1\0" + b"".join(len(each).to_bytes(4) + each for each in fields)
+    public = (11).to_bytes(4) + b"ssh-ed25519" + (32).to_bytes(4) + bytes(32)
+    body = binascii.b2a_base64(head + (1).to_bytes(4) + len(public).to_bytes(4) + public)
+    return (
+        f"# of mine: {recipient}\n{secret}\n".encode(),
+        f"{secret}\r\n\n{secret}\n".encode(),
+        b"-----BEGIN OPENSSH PRIVATE KEY-----\n%b-----END OPENSSH PRIVATE KEY-----\n" % body,
+        b"AGE-PLUGIN-YUBIKEY-1QQQQ\n",
+    )
+
+
+@cache
 def names() -> Sequence[bytes]:
     return (
         f"{SESSION}/subagents/agent-1.jsonl".encode(),

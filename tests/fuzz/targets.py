@@ -29,7 +29,7 @@ from sessionsync.events import silent
 from sessionsync.model import FileEntry, Found, Ref, Role, SessionFile, Summary
 from sessionsync.peek import first_cwd
 from sessionsync.privacy.gate import Gate
-from sessionsync.privacy.seal import Seal, Unseal
+from sessionsync.privacy.seal import Seal, Unseal, identities
 from sessionsync.remote import comments
 from sessionsync.remote.answers import Answer, Bounds
 from sessionsync.remote.archive import host, refs, tree
@@ -305,6 +305,10 @@ def sealed(data: bytes) -> None:
             tree.opened(blob, "a page", tree.PAGE_BYTES, unseal)
 
 
+def identity(data: bytes) -> None:
+    identities(_file("key", data))
+
+
 def names_in_it(data: bytes) -> None:
     name = os.fsdecode(data)
     for judge in (names.steps, names.in_project):
@@ -407,6 +411,7 @@ TARGETS: dict[str, Target] = {
     "manifest": Target(manifest, goods.manifests, 8),
     "page": Target(page, goods.pages, 4),
     "segment": Target(segment, goods.segments, 4),
+    "identity": Target(identity, goods.identities, 2),
     "sealed": Target(sealed, lambda: goods.sealed(_identity()[0]), 2),
     "names": Target(names_in_it, goods.names, 4),
     "github": Target(github_answer, goods.answers, 3),
