@@ -127,7 +127,7 @@ def number(params: Params, name: str, default: float) -> float:
     value = params.get(name, default)
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found = float("nan")
     if isinstance(value, bool) or not abs(found) < float("inf"):
         raise UsageError(f"The parameter {name!r} is no number: {str(value)[:40]!r}.")

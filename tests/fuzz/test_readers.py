@@ -22,6 +22,7 @@ BROKE = (
     ("structured", b'{"title": "\\udc80", "decisions": ["\\ud800"]}'),
     ("remote_url", b"file:///a%00b"),
     ("remote_url", b"a\0b"),
+    ("control", b'/v1/act\n{"n": 1%s}' % (b"0" * 400)),
     ("journal", b'{"do":"pack","number":"\x85"}'),
 )
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -827,6 +828,25 @@ def test_a_full_disk_leaves_everything_as_it_was(machine: Machine) -> None:
     assert live.read_bytes() == whole[:100]
     assert not leftovers(machine)
     assert replaced(machine) == {}
+
+
+def test_a_copy_that_says_more_than_the_disk_holds_is_not_begun(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, live = a_session(machine, "one")
+    session = machine.rig.session()
+    known = Known(session.stored_as, agent.session, (session.project or "",))
+    (copy,) = MirrorShelf(machine.rig.mirror, machine.rig.vault).copies(known)
+    live.unlink()
+    puts, _ = AgentTarget(machine.home.agent, agent.session, machine.home.project, {}).puts(copy.files())
+    free = len(agent.data) - 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with Placing(tmp_path / "kept", 0.0, lambda _: None) as placing:
+        with pytest.raises(RestoreError, match=f"holds {free + 1:,} bytes"):
+            placing.stage(copy, puts)
+        free += 1
+        placing.stage(copy, puts)
+    assert not leftovers(machine)
 
 
 def test_a_failure_half_way_takes_everything_back(machine: Machine, tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ class Placing:
         self.missing.clear()
         try:
             with _translated(puts[0].base if puts else self.kept_in):
+                _check_room(puts)
                 for put in puts:
                     self._stage_one(copy, put)
         except BaseException:
@@ -324,6 +325,24 @@ def _new(path: Path, data: bytes) -> None:
         sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _check_room(puts: Sequence[Put]) -> None:
+    """See that there is room for what a copy says that it holds, before the first byte is written.
+
+    Raises:
+        RestoreError: there is not.
+    """
+    needed: dict[Path, int] = {}
+    for put in puts:
+        there = next(each for each in (put.base, *put.base.parents) if each.exists())
+        needed[there] = needed.get(there, 0) + put.file.size
+    for there, size in needed.items():
+        if size > (free := shutil.disk_usage(there).free):
+            raise RestoreError(
+                f"The copy holds {size:,} bytes, and {there} has room for {free:,}.",
+                hint="Make room, name a folder with more of it by --out DIR, or take another copy: --list.",
+            )
 
 
 def _look(put: Put) -> os.stat_result | None:

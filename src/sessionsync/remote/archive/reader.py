@@ -26,6 +26,7 @@ from sessionsync.remote.archive.host import Host
 from sessionsync.remote.archive.refs import Place
 from sessionsync.remote.archive.tree import (
     BLOB_BYTES,
+    FILES,
     LINES,
     MANIFEST,
     MANIFEST_BYTES,
@@ -223,6 +224,8 @@ class Reader:
             data = self._said(f"{version.commit}:{list_path(page)}", what, MANIFEST_BYTES)
             listed: list[ArchivedFile] = decode(list[ArchivedFile], data, what)
             found += listed
+            if len(found) > FILES:  # before more of it is read
+                raise damaged(what)
         check(found, what)
         return found
 
