@@ -477,6 +477,13 @@ def test_events_are_followed_until_interrupted(daemon: Daemon, short_home: Path)
 # --- without a daemon
 
 
+def test_who_has_an_archive_and_nothing_else_is_told_how_to_find_what_it_holds(
+    short_home: Path, sessiond: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SESSIOND_ARCHIVE_URL", str(short_home / "archive.git"))
+    assert "`sessiond continue` finds in its folder" in sessiond("list")[1]
+
+
 def test_list_reads_what_the_last_daemon_left(short_home: Path, sessiond: Run) -> None:
     code, out, err = sessiond("list")
     assert (code, err) == (0, "")

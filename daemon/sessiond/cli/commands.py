@@ -171,9 +171,12 @@ def _sessions(project: Path | None) -> Json:
     except DaemonNotRunning:
         from sessionsync.config import load  # noqa: PLC0415 - heavy, and the daemon knows
 
-        load(os.environ, where.config_file)  # no daemon may be running because of them
+        config = load(os.environ, where.config_file)  # no daemon may be running because of them
         if not where.state_db.exists():
-            return {"sessions": [], "hint": "Nothing was captured yet: `sessiond run` begins."}
+            hint = "Nothing was captured yet: `sessiond run` begins."
+            if config.has_archive:
+                hint += " What the archive holds of a project, `sessiond continue` finds in its folder."
+            return {"sessions": [], "hint": hint}
     from sessionsync import report  # noqa: PLC0415 - as above
     from sessionsync.catalog import Catalog  # noqa: PLC0415
     from sessionsync.store import Store  # noqa: PLC0415
