@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from sessionsync.config import Config
+from sessionsync.privacy.gate import Gate, Redacted
 from sessionsync.privacy.seal import make_identity
 from sessionsync.remote.github import GitHub
-from tests.archive import Elsewhere, Shipper, contents, refs_of, run_git, with_archive
+from tests.archive import Elsewhere, Shipper, contents, every_object, refs_of, run_git, with_archive
 from tests.fakes.git_host import Fault, GitHost
 from tests.fakes.github import FakeGitHub
 from tests.rig import Home, Rig, append, line
@@ -440,6 +441,26 @@ def test_an_archive_that_becomes_public_while_nothing_is_said_is_noticed_within_
             some_turns(shipper)
             assert shipper.archiving.pause is None
             assert refs_of(repo) != there
+
+
+def test_what_cannot_be_searched_for_secrets_stops_alone(
+    rig: Rig, shipper: Shipper, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = Gate._redact
+
+    def fails(gate: Gate, data: bytes, *, whole_json: bool) -> Redacted:
+        if b"unsearchable" in data:
+            raise RecursionError
+        return judge(gate, data, whole_json=whole_json)
+
+    monkeypatch.setattr(Gate, "_redact", fails)
+    grow(rig, "unsearchable words")
+    grow(rig, "other words", SID.replace("1", "2"))
+    shipper.drain()
+    (buried,) = rig.queue.items(buried=True)
+    assert (buried.operation, buried.last_code) == ("archive", "redaction_failed")
+    assert len(refs_of(repo)) == 1
+    assert not any(b"unsearchable" in data for data in every_object(repo).values())
 
 
 def some_turns(shipper: Shipper) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sessionsync import report
+from sessionsync.privacy.gate import Gate, Redacted
 from sessionsync.queue import State
 from sessionsync.remote import comments
 from tests import arrived
@@ -383,6 +384,35 @@ def test_that_a_token_may_do_more_than_is_needed_is_said_once(desk: Desk, gh: Fa
     (told,) = desk.rig.events.named("token_exceeded")
     assert told["scopes"] == "repo"
     assert "fine-grained" in told["hint"]
+
+
+# --- the gate
+
+
+def test_what_cannot_be_searched_for_secrets_stops_alone(
+    desk: Desk, gh: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = Gate._redact
+
+    def fails(gate: Gate, data: bytes, *, whole_json: bool) -> Redacted:
+        if b"unsearchable" in data:
+            raise RecursionError
+        return judge(gate, data, whole_json=whole_json)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Gate, "_redact", fails)
+        stuck = desk.say("unsearchable words")
+        desk.say("other words")
+        desk.go(HOUR)
+        (buried,) = desk.rig.queue.items(buried=True)
+        assert buried.last_code == "redaction_failed"
+        assert "unsearchable" not in buried.last_error
+        assert desk.line.push.pause is None
+        assert not any("unsearchable" in read for read in gh.ever_readable())
+        assert len(arrived.records(gh)) == 1
+    desk.say("once more", stuck)
+    desk.go(HOUR)
+    desk.check_all_arrived()
 
 
 # --- the issue
