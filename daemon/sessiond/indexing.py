@@ -133,6 +133,8 @@ class IndexLoop(Loop):
         """Let what was forgotten be found no longer, and its words leave with a rebuild."""
         for number in indexer.gone():
             index.forget(number)
+        for number in indexer.outdated():
+            index.rotate(number)
         if index.is_stale():
             self.rebuild()
 
@@ -226,4 +228,5 @@ class IndexLoop(Loop):
 
     def _indexer(self, index: Index) -> Indexer:
         engine = self._engine
-        return Indexer(index, engine.catalog, engine.mirror, engine.vault, engine.sources)
+        rotated = engine.catalog.rotated(time.time())
+        return Indexer(index, engine.catalog, engine.mirror, engine.vault, engine.sources, rotated)

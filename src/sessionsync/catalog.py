@@ -21,8 +21,14 @@ from sessionsync.store import Store
 # What stands for a file's size while its plain copy is being rewritten; no file has it.
 REWRITTEN = -1
 
+# The trigger of a checkpoint that an agent's hook asks for when it ends a session.
+SESSION_END = "session-end"
 # What the store keeps the highest number of a forgotten session under.
 LAST = "last_forgotten"
+
+# What is older leaves the search index where all together is more than that; it stays everywhere else.
+ROTATED_AFTER_S = 365 * 86_400.0
+INDEXED_BYTES = 8 * 1024**3
 
 # As many of several sessions are named to a person who has to say which.
 NAMED = 5
@@ -259,6 +265,29 @@ class Catalog:
         for (number,) in self.store.rows("SELECT id FROM sessions ORDER BY modified_at DESC, id"):
             with suppress(NoSuchSession):  # it was forgotten meanwhile
                 yield self.session(number)
+
+    def rotated(self, now: float) -> set[int]:
+        """The sessions that are too old for the search index, where all of them are too much for it."""
+        ((total,),) = self.store.rows("SELECT coalesce(sum(captured_bytes), 0) FROM sessions")
+        if total <= INDEXED_BYTES:
+            return set()
+        found, kept = set(), 0
+        for number, size, at in self.store.rows(
+            "SELECT id, captured_bytes, modified_at FROM sessions ORDER BY modified_at DESC, id"
+        ):
+            kept += size
+            if kept > INDEXED_BYTES and at < now - ROTATED_AFTER_S:
+                found.add(number)
+        return found
+
+    def ended(self) -> set[int]:
+        """The sessions that their agent ended, and that have not changed since."""
+        rows = self.store.rows(
+            "SELECT sessions.id FROM sessions JOIN checkpoints ON checkpoints.session = sessions.id"
+            " AND checkpoints.id = sessions.checkpoint WHERE trigger = ? AND dirty_since IS NULL",
+            (SESSION_END,),
+        )
+        return {int(row[0]) for row in rows}
 
     def stored(self) -> set[tuple[str | None, Ref]]:
         """Where the copies of every session are: its project, and what they are kept under."""

@@ -32,6 +32,8 @@ Json = dict[str, Any]
 # say since when.
 CHECKPOINT_SPAN_S = 600.0
 SHOWN_CHECKPOINTS = 50
+# States of sessions whose agent's own file is not counted on any more.
+GONE = frozenset({"deleted", "rotated"})
 # What is tried again by itself, but will not go well until somebody does this.
 MENDED_BY = {
     IssueLocked.code: "Unlock the issue, or give the token's account write access.",
@@ -127,13 +129,13 @@ def sessions(catalog: Catalog, now: float, project: Path | None = None, *, every
     `everywhere` adds those that only the repository knows of, as their records tell.  `newer_elsewhere` says
     that another machine has something of a session that this one has not.
     """
-    there, archived = _present(catalog.store), ledger.archived(catalog.store)
+    archived, states = ledger.archived(catalog.store), States(catalog, now)
     newer = Versions(catalog.store).newer()
     in_conflict = {conflict.session for conflict in Conflicts(catalog.store).all()}
     cleanup = functools.cache(cleanup_days)  # one look at the settings for all sessions
     here = [session for session in catalog.sessions() if project is None or is_in(session, project)]
     found = [
-        _element(session, now, cleanup, deleted=session.id not in there, archived=session.id in archived)
+        _element(session, now, cleanup, states.of(session), archived=session.id in archived)
         | _elsewhere(newer.get(session.id, ()), conflict=session.id in in_conflict)
         for session in here
     ]
@@ -152,7 +154,6 @@ def show(catalog: Catalog, session: Session, findings: Iterable[Finding], now: f
     """`ctl show`: one session with all that is known of it."""
     checkpoints = catalog.checkpoints(session.id)
     files = catalog.files(session.id)
-    deleted = all(file.deleted_at is not None for file in files.values())
     newest = checkpoints[-SHOWN_CHECKPOINTS:]
     critical = msgspec.to_builtins(session.summary.critical)
     critical["checkpoints"] = [
@@ -160,7 +161,11 @@ def show(catalog: Catalog, session: Session, findings: Iterable[Finding], now: f
     ]
     return {
         **_element(
-            session, now, cleanup_days, deleted=deleted, archived=session.id in ledger.archived(catalog.store)
+            session,
+            now,
+            cleanup_days,
+            States(catalog, now).of(session),
+            archived=session.id in ledger.archived(catalog.store),
         ),
         **_elsewhere(
             Versions(catalog.store).newer().get(session.id, ()),
@@ -309,16 +314,35 @@ def trouble(queue: Queue, lane: Lane | None = None) -> tuple[str, str]:
 # --- parts
 
 
+class States:
+    """Where sessions are in their lives, all looked up at once."""
+
+    def __init__(self, catalog: Catalog, now: float) -> None:
+        self._now = now
+        self._there = _present(catalog.store)
+        self._ended = catalog.ended()
+        self._rotated = catalog.rotated(now)
+
+    def of(self, session: Session) -> str:
+        """One session's state; see ARCHITECTURE.md for what is kept of it where."""
+        if session.id in self._rotated:
+            return "rotated"
+        if session.id not in self._there:
+            return "deleted"
+        if session.id in self._ended:
+            return "ended"
+        return "active" if self._now - session.modified_at < ACTIVE_S else "idle"
+
+
 def _element(
     session: Session,
     now: float,
     cleanup: Callable[[Path], float | None],
+    state: str,
     *,
-    deleted: bool,
     archived: bool,
 ) -> Json:
     summary = session.summary
-    state = "deleted" if deleted else "active" if now - session.modified_at < ACTIVE_S else "idle"
     unpushed = session.commented and _speaks(session) and not _is_pushed(session)
     return {
         "id": session.key,
@@ -337,7 +361,7 @@ def _element(
         "unpushed": unpushed,
         "unpushed_bytes": max(0, session.size - session.pushed_bytes) if unpushed else 0,
         "copies": _copies(session, archived=archived),
-        "purge_in_days": _days_left(session, now, cleanup) if not deleted else None,
+        "purge_in_days": _days_left(session, now, cleanup) if state not in GONE else None,
     }
 
 

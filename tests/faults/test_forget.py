@@ -317,6 +317,7 @@ def test_what_was_folded_leaves_the_archive_as_well(home: Home, tmp_path: Path) 
 
 def test_titles_and_steps_are_not_left_in_free_pages(rig: Rig, home: Home) -> None:
     say(rig, f"about the {WORD}")
+    home.state.joinpath("state.db.v3").write_text(f"a state of before, with {WORD}")
     forget(rig)
     with closing(sqlite3.connect(home.state / "state.db")) as state:
         state.execute("PRAGMA integrity_check").fetchone()

@@ -246,6 +246,16 @@ def test_states_and_copies(state: State) -> None:
     assert [each["tier"] for each in found][1] is None
 
 
+def test_a_session_is_ended_when_its_agent_said_so_and_nothing_came_since(state: State) -> None:
+    over, on = state.add("over", checkpoints=[NOW - 60]), state.add("on", checkpoints=[NOW - 60])
+    state.catalog.store.execute("UPDATE checkpoints SET trigger = 'session-end'")
+    on.dirty_since = NOW - 5
+    state.catalog.save(on)
+    found = report.sessions(state.catalog, NOW)["sessions"]
+    assert {each["id"]: each["state"] for each in found} == {"over": "ended", "on": "active"}
+    assert report.show(state.catalog, over, (), NOW)["state"] == "ended"
+
+
 def test_sessions_of_one_project(state: State) -> None:
     shop, other = state.root / "shop", state.root / "shop-other"
     state.add("in", project_root=str(shop))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from sessionsync import report
 from sessionsync.errors import IndexBroken, QueryInvalid
 from sessionsync.model import rfc3339
 from sessionsync.search import Hit, Index, Indexer, expression, passage_of, snippet, words
@@ -51,6 +53,50 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 @pytest.fixture
 def searching(rig: Rig) -> Searching:
     return Searching(rig)
+
+
+def test_what_is_old_leaves_the_index_where_there_is_too_much_and_nothing_else(
+    searching: Searching, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = say(rig, "an old quokka")
+    assert searching.find("quokka") == ["an old quokka"]
+    monkeypatch.setattr("sessionsync.catalog.INDEXED_BYTES", 500)
+    rig.now += 400 * 86_400
+    new = say(rig, "a new quokka " + "x" * 400)
+    os.utime(new, (rig.now, rig.now))
+    os.utime(old, (rig.now - 400 * 86_400,) * 2)
+    rig.wait(5)
+    rig.wait(200)
+    number = rig.catalog.named(old.stem).id  # type: ignore[union-attr]
+    assert rig.catalog.rotated(rig.now) == {number}
+    searching.indexer = Indexer(
+        searching.index, rig.catalog, rig.mirror, rig.vault, rig.sources, rig.catalog.rotated(rig.now)
+    )
+    assert searching.indexer.outdated() == [number]
+    searching.index.rotate(number)
+    assert not searching.index.is_stale()
+    assert searching.indexer.behind() in ([], [rig.catalog.named(new.stem).id])  # type: ignore[union-attr]
+    assert all("old" not in text for text in searching.find("quokka"))
+    assert rig.restored(rig.catalog.session(number))[old.name] == old.read_bytes()
+    states = {each["id"]: each["state"] for each in report.sessions(rig.catalog, rig.now)["sessions"]}
+    assert states == {old.stem: "rotated", new.stem: "active"}
+    # gone on with, it is no longer old
+    append(old, line("user", "quokka again", rig.home.project))
+    os.utime(old, (rig.now, rig.now))
+    rig.wait(5)
+    assert rig.catalog.rotated(rig.now) == set()
+    searching.indexer = Indexer(searching.index, rig.catalog, rig.mirror, rig.vault, rig.sources)
+    assert {"an old quokka", "quokka again"} <= set(searching.find("quokka"))
+
+
+def test_many_old_sessions_that_left_are_worth_a_rebuild(
+    searching: Searching, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(rig, "an old quokka")
+    searching.find("quokka")
+    monkeypatch.setattr("sessionsync.search.index.ROTATED_BYTES", 10)
+    searching.index.rotate(rig.session().id)
+    assert searching.index.is_stale()
 
 
 def say(rig: Rig, *texts: str, path: Path | None = None) -> Path:

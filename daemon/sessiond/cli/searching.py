@@ -60,7 +60,8 @@ class Searching:
 
     def indexer(self, index: Index) -> Indexer:
         """What brings an index up."""
-        return Indexer(index, self.catalog, self.mirror, self.vault, self.sources.values())
+        rotated = self.catalog.rotated(time.time())
+        return Indexer(index, self.catalog, self.mirror, self.vault, self.sources.values(), rotated)
 
     def shown(self, hits: list[Hit], query: str, limit: int, marks: tuple[str, str]) -> list[Json]:
         """Hits as `search --json` prints them: those that can still be read, each text of a session once."""
@@ -124,10 +125,11 @@ def search(
             sessions = {s.id for s in searching.catalog.sessions() if report.is_in(s, project)}
         index = searching.index(read_only=True)
         try:
+            rotated = searching.catalog.rotated(time.time())
             hits = index.search(query, sessions=sessions, role=role, since=after, limit=limit * SPARE)
             return {
                 "hits": searching.shown(hits, query, limit, marks),
-                "behind": len(unindexed(index, searching.catalog)),
+                "behind": len(set(unindexed(index, searching.catalog)) - rotated),
             }
         finally:
             index.close()

@@ -10,6 +10,7 @@ from sessionsync.elsewhere import PERSON, Elsewhere, Versions
 from sessionsync.errors import CopyError
 from sessionsync.events import Emit
 from sessionsync.forget.rows import Forgettings, Forgotten
+from sessionsync.migrations import copies_of
 from sessionsync.queue import FORGET, UNARCHIVE, Queue
 from sessionsync.remote.archive import ledger
 from sessionsync.tombstones import Tombstones
@@ -107,6 +108,9 @@ class Forget:
                 f"That {forgotten.name} was forgotten cannot be written down: {error.strerror}.",
                 hint="The rest is removed at the next start.",
             ) from error
+        for copy in copies_of(self._store.file):  # the state of before, put aside for who goes back
+            with suppress(OSError):
+                copy.unlink()
         ref = forgotten.stored_as
         self._mirror.forget(ref)
         self._vault.forget(ref)

@@ -31,6 +31,8 @@ SHARD_ROWS = 1 << SHARD_BITS
 FIRST_SHARD = 1 << 10
 # Of the newest matches in a shard so many are put in the order of their time.
 CANDIDATES = 1000
+# So many bytes of old sessions may have left before their words are worth a rebuild.
+ROTATED_BYTES = 1024**3
 # What was said so long before the newest passage is still said now: sessions overlap.
 OVERLAP_S = 86_400
 
@@ -392,16 +394,31 @@ class Index:
             )
 
     def forget(self, session: int) -> None:
-        """Let nothing lead to a session any more; its words go with the next rebuild."""
+        """Let nothing lead to a session any more; its words go with a rebuild, which is due."""
         with self.transaction():
+            self._take_out_session(session)
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('stale', '1')")
+
+    def rotate(self, session: int) -> None:
+        """Let nothing lead to an old session any more; when many have gone a rebuild is due."""
+        with self.transaction():
+            gone = self._rows("SELECT captured_bytes FROM seen WHERE session = ?", (session,))
+            before = self._rows("SELECT value FROM meta WHERE key = 'rotated'")
+            size = sum(int(row[0]) for row in [*gone, *before])
+            self._take_out_session(session)
             run = self._connection.execute
-            run("DELETE FROM places WHERE file IN (SELECT id FROM files WHERE session = ?)", (session,))
-            for table in ("files", "members", "seen"):
-                run(f"DELETE FROM {table} WHERE session = ?", (session,))
-            run("INSERT OR REPLACE INTO meta VALUES ('stale', '1')")
+            run("INSERT OR REPLACE INTO meta VALUES ('rotated', ?)", (str(size),))
+            if size > ROTATED_BYTES:
+                run("INSERT OR REPLACE INTO meta VALUES ('stale', '1')")
+
+    def _take_out_session(self, session: int) -> None:
+        run = self._connection.execute
+        run("DELETE FROM places WHERE file IN (SELECT id FROM files WHERE session = ?)", (session,))
+        for table in ("files", "members", "seen"):
+            run(f"DELETE FROM {table} WHERE session = ?", (session,))
 
     def is_stale(self) -> bool:
-        """Whether it holds words of what was forgotten, and is to be made anew for that."""
+        """Whether it holds words of what was forgotten, or of much that is old, and is to be made anew."""
         return bool(self._rows("SELECT 1 FROM meta WHERE key = 'stale'"))
 
     def is_untidy(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import suppress
 
 from sessionsync.captured import Block, Captured
@@ -23,8 +23,16 @@ class Indexer:
     """Brings an index up to what is captured.  Call it from one thread."""
 
     def __init__(
-        self, index: Index, catalog: Catalog, mirror: Mirror, vault: Vault, sources: Iterable[Source]
+        self,
+        index: Index,
+        catalog: Catalog,
+        mirror: Mirror,
+        vault: Vault,
+        sources: Iterable[Source],
+        rotated: Collection[int] = (),
     ) -> None:
+        """Wire it; `rotated` are sessions that are too old to be in the index."""
+        self._rotated = rotated
         self._index = index
         self._catalog = catalog
         self._captured = Captured(mirror, vault)
@@ -36,7 +44,11 @@ class Indexer:
 
         Of those only that have changed since then (Unix seconds).
         """
-        return behind(self._index, self._catalog, since)
+        return [number for number in behind(self._index, self._catalog, since) if number not in self._rotated]
+
+    def outdated(self) -> list[int]:
+        """Sessions in the index that are too old to be there."""
+        return [number for number in self._index.seen() if number in self._rotated] if self._rotated else []
 
     def gone(self) -> list[int]:
         """Sessions in the index that are known no longer: somebody had them forgotten."""
