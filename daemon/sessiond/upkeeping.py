@@ -36,8 +36,8 @@ TROUBLE_S = 300.0
 # What a copy elsewhere could have healed is tried again when that answers: soon, then less and less often.
 ASK_S = 60.0
 ASK_SELDOM_S = 3600.0
-# Between two looks at something there is always a moment for others.
-MOMENT_S = 0.01
+# What a look at something costs besides the bytes that it moves: a hundredth of a second.
+LOOK_BYTES = BYTES_PER_S // 100
 BUSY_S = 1.0
 # Once a day, and at the first rest.
 DAY_S = 86_400.0
@@ -135,7 +135,7 @@ class UpkeepLoop(Loop):
             try:
                 return self._work(time.time())
             except NoSuchSession:
-                return MOMENT_S  # it was forgotten meanwhile
+                return 0.0  # it was forgotten meanwhile
             except (CopyError, StoreError, TimeoutError, CancelledError) as error:
                 if not self._stopping:
                     self._emit("upkeep_postponed", reason=str(error) or type(error).__name__)
@@ -249,7 +249,7 @@ class UpkeepLoop(Loop):
             self._paced(self._upkeep.merge(due, now))
         else:
             return TICK_S
-        return MOMENT_S
+        return self._budget.spend(LOOK_BYTES, time.monotonic())
 
     def _repair(self, name: str, work: Generator[int, Any, Healing]) -> None:
         """Repair, judge what is left, and tell how it went where there was anything to mend."""

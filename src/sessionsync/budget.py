@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# A shorter wait is put off until it is worth being woken for: a sleep costs more than many small pieces.
+LEAST_WAIT_S = 0.5
+
 
 class Budget:
     """So many bytes a second, over time; nobody saves up for later more than a second's worth."""
@@ -13,7 +16,8 @@ class Budget:
     def spend(self, size: int, now: float) -> float:
         """Take note that `size` bytes were moved; returns how many seconds to wait before the next ones.
 
-        `now` is any clock that only goes forward, in seconds.
+        That is none or `LEAST_WAIT_S` at least.  `now` is any clock that only goes forward, in seconds.
         """
         self._paid_until = max(self._paid_until, now - 1.0) + size / self.bytes_per_s
-        return max(0.0, self._paid_until - now)
+        wait = self._paid_until - now
+        return wait if wait >= LEAST_WAIT_S else 0.0
