@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 
 MAGIC = b"age-encryption.org/v1\n"
 """What everything encrypted begins with."""
-# 20 recipients with the longest SSH keys have less: what is longer is no header of ours.
+# What is longer is no header of ours; there is room for 20 recipients, or for fewer with very long keys.
 HEADER_BYTES = 40 * 1024
 RECIPIENTS = 20
+# A recipient's part of the header is as long as its name, as of RSA, or shorter, and some words.
+_PART_BYTES = 200
 
 _SECRET = re.compile(r"AGE-SECRET-KEY-1[0-9A-Z]+")
 _WRONG_KEY = "No matching keys found"
@@ -67,6 +69,12 @@ def recipient(text: str) -> Recipient:
             raise ValueError("it needs a plugin, and none is run here") from problem
         what = "key" if kind.startswith("ssh-") else "recipient"
         raise ValueError(f"it is no whole {what}: letters are missing or mistyped") from problem
+
+
+def fits(names: Sequence[str]) -> bool:
+    """Whether the header for these recipients is one that is read again."""
+    room = HEADER_BYTES - 2 * _PART_BYTES
+    return len(names) <= RECIPIENTS and sum(len(name) + _PART_BYTES for name in names) <= room
 
 
 def identities(data: bytes) -> list[Identity]:

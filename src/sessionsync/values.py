@@ -92,9 +92,10 @@ def _recipients() -> Rule:
     texts = _texts(f"at most {age.RECIPIENTS} age recipients (age1…, ssh-ed25519 …, ssh-rsa …)", _recipient)
 
     def read(value: object, home: Path) -> object:
-        if isinstance(value, list | tuple) and len(value) > age.RECIPIENTS:
-            raise ValueError(f"there are {len(value)}")
-        return texts.read(value, home)
+        found = texts.read(value, home)
+        if isinstance(found, tuple) and not age.fits(found):
+            raise ValueError(f"these {len(found)} are too many, or their keys too long")
+        return found
 
     return Rule(texts.allowed, read)
 

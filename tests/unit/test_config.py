@@ -215,7 +215,7 @@ BAD = [
     ("archive.encrypt_to", '["ssh-ed25519 AAAA"]', '"ssh-ed25519 AAAA": it is no whole key'),
     ("archive.encrypt_to", '["ecdsa-sha2-nistp256 AAAA"]', "only ssh-ed25519 and ssh-rsa"),
     ("archive.encrypt_to", '["age1yubikey1qqqq"]', "it needs a plugin"),
-    ("archive.encrypt_to", f"{[RECIPIENT] * 21}", "there are 21"),
+    ("archive.encrypt_to", f"{[RECIPIENT] * 21}", "these 21 are too many"),
     ("archive.encrypt_to", f'"{RECIPIENT}"', "a list of at most 20 age recipients"),
     ("archive.identity_file", '"key.txt"', "it is relative"),
     ("privacy.patterns", '["("]', "regular expressions"),

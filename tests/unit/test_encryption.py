@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -414,14 +415,35 @@ def test_an_identity_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "nowhere").exists()
 
 
-def ssh_key(kind: str, form: str = "OpenSSH") -> tuple[bytes, str]:
+def test_half_an_identity_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(IdentityUnusable, match="cannot be made: No space left"):
+        make_identity(tmp_path / "identity")
+    assert not (tmp_path / "identity").exists()
+
+
+def test_a_header_that_is_written_can_be_read() -> None:
+    """Of 20 recipients with the longest key there is here; what might be longer is refused before."""
+    data, public = ssh_key("rsa", bits=4096)
+    sealed = Seal([public] * age.RECIPIENTS)(b"hello")
+    assert sealed.index(b"\n--- ") < age.HEADER_BYTES
+    assert age.decrypt(sealed, age.identities(data)) == b"hello"
+    assert age.fits([public] * age.RECIPIENTS)
+    assert not age.fits([public] * (age.RECIPIENTS + 1))
+    assert not age.fits(["x" * 4000] * 10)
+
+
+def ssh_key(kind: str, form: str = "OpenSSH", bits: int = 2048) -> tuple[bytes, str]:
     """A key of SSH's, and its public half."""
     from cryptography.hazmat.primitives import serialization as s
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
     key: Any
     if kind == "rsa":
-        key = rsa.generate_private_key(65537, 2048)
+        key = rsa.generate_private_key(65537, bits)
     else:
         key = (
             ed25519.Ed25519PrivateKey.generate()

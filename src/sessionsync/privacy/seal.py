@@ -26,7 +26,7 @@ def is_sealed(data: bytes) -> bool:
 
 
 class Seal:
-    """Encrypts for some recipients, the same bytes to others each time.
+    """Encrypts for some recipients; the same bytes become others each time.
 
     Raises:
         age.Unavailable: the library is missing.
@@ -149,15 +149,17 @@ def make_identity(file: Path) -> str:
     except age.Unavailable as problem:
         raise IdentityUnusable(f"No identity can be made: {problem}.", hint=INSTALL) from problem
     head = "# It reads the archive of sessiond; keep a copy of it off this machine."
-    text = f"{head}\n# public key: {recipient}\n{secret}\n"
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            os.fchmod(descriptor, 0o600)
-            stream.write(text.encode())
-            stream.flush()
-            os.fsync(descriptor)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(f"{head}\n# public key: {recipient}\n{secret}\n".encode())
+                stream.flush()
+                os.fsync(descriptor)
+        except OSError:
+            file.unlink()  # half of it would be taken for one
+            raise
     except OSError as problem:
         raise IdentityUnusable(
             f"The identity file {file} cannot be made: {problem.strerror}.", hint="Name another file."
