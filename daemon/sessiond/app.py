@@ -301,7 +301,7 @@ class App:
         return [root for source in self.engine.sources for root in (*source.roots(), *source.awaited())]
 
     def _mode_changed(self) -> None:
-        for loop in (self.push, self.archive, self.upkeep):
+        for loop in (self.push, self.archive, self.upkeep, self.health):
             loop.bell.ring()
 
     def _captured(self) -> None:

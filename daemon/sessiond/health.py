@@ -33,6 +33,9 @@ from sessionsync.reliability.indicators import BY_CODE, GROUPS, settle
 BEAT_S = 60.0
 # Checkpoints that come together are looked at together.
 BREATH_S = 1.0
+# What ends with the next answers, and so is read at each of them while it is wrong.
+PASSING = {"github_errors_high", "sync_failing"}
+ANSWERS = {"github_requested", "push_completed", "push_unchanged"}
 # Events that say that what the state tells is another now.
 TURNS = {
     *("github_unreachable", "github_reached", "github_limited", "push_paused", "push_resumed"),
@@ -96,7 +99,7 @@ class HealthLoop(Loop):
                 )
             case "version_kept":
                 self._app.findings.cleared(ArchiveTooNew.code, session)
-        if event in TURNS:
+        if event in TURNS or (event in ANSWERS and self._is_passing()):
             self.bell.ring()
 
     def want(self) -> None:
@@ -133,6 +136,9 @@ class HealthLoop(Loop):
             self._escalate(now)
             self._keep_books(found)
         return pause
+
+    def _is_passing(self) -> bool:
+        return any(each.code in PASSING for each in self._app.findings.open())
 
     def _read(self) -> float:
         """Settle the indicators, and have active sessions looked at; a bit later where that was just done."""

@@ -27,7 +27,7 @@ class Standing(Protocol):
 
 
 def standing(app: Standing, now: float) -> Iterator[Finding]:
-    """Everything that the state says is wrong; each was seen `now`."""
+    """Everything that the state says is wrong; each was seen `now`, or when it was last tried."""
     engine = app.engine
     if engine.push is not None:
         yield from _of_github(engine.push, app.modes, now)
@@ -50,7 +50,7 @@ def _of_github(push: Push, modes: Modes, now: float) -> Iterator[Finding]:
             "GitHub does not answer; everything is kept and sent when it does.",
             "Check the network and github.api_url.",
             push.reach.since or now,
-            seen_at=now,
+            seen_at=push.reach.failed_at or now,
         )
 
 
@@ -65,7 +65,7 @@ def _of_archive(archiving: Archiving, now: float) -> Iterator[Finding]:
             f"The archive {archiving.address.url} does not answer; all is kept and sent when it does.",
             "Check the network and archive.url.",
             archiving.reach.since or now,
-            seen_at=now,
+            seen_at=archiving.reach.failed_at or now,
         )
 
 

@@ -427,6 +427,7 @@ class Verbs:
             engine.archiving.probe_now(insist=insist)
         self._app.push.look_now()
         self._app.archive.bell.ring()
+        self._app.health.bell.ring()  # what kept it from sending may be gone
         return due
 
     def _waiting(self, session: Session | None) -> int:

@@ -38,11 +38,13 @@ def next_attempt_at(
 class Reach:
     """Whether the other side can be reached.
 
-    `failures` in a row began at `since`; `probe_at` is when to probe, set while it is unreachable.
+    `failures` in a row began at `since`, the last one was at `failed_at`; `probe_at` is when to probe, set
+    while it is unreachable.
     """
 
     failures: int = 0
     since: float | None = None
+    failed_at: float | None = None
     probe_at: float | None = None
 
     @property
@@ -54,6 +56,7 @@ class Reach:
         """Count an attempt or a probe without an answer; returns whether this one made it unreachable."""
         self.failures += 1
         self.since = now if self.since is None else min(self.since, now)
+        self.failed_at = now
         if self.unreachable:
             self.probe_at = now + dice.uniform(*PROBE_S)
         return self.failures == UNREACHABLE_AFTER
@@ -61,7 +64,7 @@ class Reach:
     def answered(self) -> bool:
         """Count any answer, a refusal too; returns whether it had been unreachable, so all is due now."""
         was = self.unreachable
-        self.failures, self.since, self.probe_at = 0, None, None
+        self.failures, self.since, self.failed_at, self.probe_at = 0, None, None, None
         return was
 
     def wait_s(self, now: float) -> float | None:

@@ -215,3 +215,12 @@ def test_a_rate_limit_that_ends_before_its_reset_is_told() -> None:
     assert of_limit(None, NOW, NOW + 600) == ()
     assert of_limit(700.0, NOW, NOW + 600) == ()
     assert of_limit(200.0, NOW, NOW + 600) == (Reading(400.0),)
+
+
+def test_a_rate_was_last_so_when_something_last_failed() -> None:
+    findings, rates = Findings(), Rates()
+    for at in range(12):
+        rates.add(NOW + at, success=at not in {3, 5})
+    settle(findings, {"github_errors_high": of_rate(rates, NOW + 20)}, NOW + 20)
+    (found,) = findings.open()
+    assert (found.since, found.seen_at) == (NOW + 20, NOW + 5)

@@ -447,13 +447,25 @@ class Findings:
         """Told when a finding has come or gone, in the thread that raised or cleared it."""
 
     def raised(
-        self, code: str, severity: Severity, message: str, hint: str, now: float, session: str = ""
+        self,
+        code: str,
+        severity: Severity,
+        message: str,
+        hint: str,
+        now: float,
+        session: str = "",
+        *,
+        seen_at: float | None = None,
     ) -> bool:
-        """Open a finding, or renew its words; returns whether it is new.  `since` stays the first time."""
+        """Open a finding, or renew its words; returns whether it is new.  `since` stays the first time.
+
+        `seen_at` is when its cause was last seen, where that is not now.
+        """
         with self._lock:
             known = self._open.get((code, session))
             since = known.since if known is not None else now
-            self._open[code, session] = Finding(code, severity, message, hint, since, session, now)
+            seen_at = now if seen_at is None else seen_at
+            self._open[code, session] = Finding(code, severity, message, hint, since, session, seen_at)
         if known is None:
             self.changed()
         return known is None

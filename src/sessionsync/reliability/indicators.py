@@ -71,11 +71,15 @@ class Indicator(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """What an indicator stands at; `session` where it is of one, `of` names it for a person."""
+    """What an indicator stands at; `session` where it is of one, `of` names it for a person.
+
+    `at` is when the last thing happened that made it so (Unix seconds), None where it is so now.
+    """
 
     value: float
     session: str = ""
     of: str = ""
+    at: float | None = None
 
 
 INDICATORS: tuple[Indicator, ...] = (
@@ -170,7 +174,7 @@ def settle(findings: Findings, readings: Readings, now: float) -> None:
                 worst[reading.session] = severity, reading
         for session, (severity, reading) in worst.items():
             said = indicator.words.format(value=indicator.unit.said(reading.value), of=reading.of)
-            findings.raised(code, severity, said, kind.remedy, now, session)
+            findings.raised(code, severity, said, kind.remedy, now, session, seen_at=reading.at)
         for finding in findings.open():
             if finding.code == code and finding.session not in worst:
                 findings.cleared(code, finding.session)
@@ -185,7 +189,7 @@ def of_rate(rates: Rates, now: float) -> Sequence[Reading] | None:
     if rates.is_over(now):
         return ()
     rate = rates.error_rate(now)
-    return None if rate is None else (Reading(rate),)
+    return None if rate is None else (Reading(rate, at=rates.failed_at),)
 
 
 def of_latency(latencies: Latencies, now: float) -> Sequence[Reading] | None:

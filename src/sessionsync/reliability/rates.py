@@ -52,12 +52,17 @@ class Rates:
         newest = [success for _, success in self._outcomes][-CLEAR_AFTER:]
         if len(newest) == CLEAR_AFTER and all(newest):
             return True
-        failed_at = max((at for at, success in self._outcomes if not success), default=None)
+        failed_at = self.failed_at
         if failed_at is None:
             return bool(self._outcomes)
         return now - failed_at >= QUIET_S and any(
             success and at >= failed_at for at, success in self._outcomes
         )
+
+    @property
+    def failed_at(self) -> float | None:
+        """When the last one failed that is still counted; None where none did."""
+        return next((at for at, success in reversed(self._outcomes) if not success), None)
 
     def failures_in_row(self) -> int:
         """How many have failed since the last success."""

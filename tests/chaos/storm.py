@@ -1,0 +1,431 @@
+"""One run: sessions grow on two machines while everything goes wrong; then everything is counted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Self
+
+from tests.chaos.machine import Machine
+from tests.fakes.faults import accept_then_drop, limited, rule, server_error
+from tests.fakes.github import FakeGitHub
+
+SESSIONS = 4
+TOKEN = "a-token-of-the-storm"
+WITHIN_S, END_S = 60.0, 240.0
+VERIFIED = 10
+# How far the daemon's figures may be from the harness's.
+AGREE = 0.01
+DISKS, CLOCKS = ("full", "read_only"), ("clock",)
+TROUBLES = (
+    *("kill", "kill", "freeze", "rot", "outage", "errors", "limit", "revoke", "delete", "shrink"),
+    *DISKS,
+    *CLOCKS,
+)
+# How the codes begin of what comes of GitHub's troubles, and of a disk's.
+AWAY, DISK = ("github_", "sync_", "archive_"), ("backup_", "copy_", "purge_")
+# What nothing can be sent or copied with; what is counted over a while takes that while to pass.
+PAUSES = {"github_unreachable", "github_token_refused", "github_rate_limited", "backup_disk_full"}
+WORDS = ("queue", "holds", "waits", "copy", "counts", "verified", "nothing", "sent", "twice")
+
+_MARKER = re.compile(
+    r"<!-- sessiond v1 session=(\S+) part=(\d+)/(\d+) revision=(\d+) sha256=[0-9a-f]{64} -->"
+)
+_RECORD = re.compile(r"^(`{3,})json\n(.*?)\n\1$", re.MULTILINE | re.DOTALL)
+
+
+class Session:
+    """A transcript of one machine, or of both, and every byte that was ever written to it there."""
+
+    def __init__(self, machines: list[Machine], project: Path, session_id: str) -> None:
+        self.id = session_id
+        self.machines = machines
+        self.is_gone = False
+        self.written = {machine.name: b"" for machine in machines}
+        self.project = project
+
+    def file(self, machine: Machine) -> Path:
+        """Where it lies there."""
+        folder = machine.agent / "projects" / str(self.project).replace("/", "-")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{self.id}.jsonl"
+
+    def grow(self, machine: Machine, data: bytes) -> None:
+        """Append, as an agent does."""
+        with self.file(machine).open("ab", buffering=0) as file:
+            file.write(data)
+        self.written[machine.name] += data
+
+
+def _is_told(machine: Machine, codes: set[str]) -> bool:
+    return codes <= machine.wrong
+
+
+def _is_over(machine: Machine) -> bool:
+    return not PAUSES & machine.wrong
+
+
+def _is_well(machine: Machine) -> bool:
+    return not machine.wrong
+
+
+class Storm:
+    """Everything random comes from `seed` but the kernel's timing.  `tell` is given a line for each trouble."""
+
+    def __init__(
+        self, folder: Path, seed: int, *, tell: Callable[[str], object] = print, **environ: str
+    ) -> None:
+        self.chance = random.Random(seed)
+        self._tell = tell
+        self._ends = ExitStack()
+        self.gh = FakeGitHub(seed=seed)
+        self.gh.add_repo("o/r", private=True)
+        self.gh.token(TOKEN, login="me")
+        # a run makes more requests than a person's daemons do in an hour
+        self.gh.behave(content_per_minute=100_000, content_per_hour=100_000)
+        self.project = folder / "work" / "app"
+        self.project.mkdir(parents=True)
+        self._folder = folder
+        self._environ = environ
+        self.counts: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        self._ends.enter_context(self.gh)
+        settings = {
+            "GH_TOKEN": TOKEN,
+            "SESSIOND_GITHUB_REPO": "o/r",
+            "SESSIOND_GITHUB_API_URL": self.gh.url,
+            "SESSIOND_GITHUB_CREATIONS_PER_HOUR": "500",
+            "SESSIOND_SOURCES_QUIET_SECONDS": "1",
+            "SESSIOND_ARCHIVE_URL": str(self._folder / "archive.git"),
+        }
+        self.machines = []
+        for name in ("here", "there"):
+            (self._folder / name).mkdir()
+            machine = Machine(self._folder / name, name, **settings, **self._environ)
+            self.machines.append(self._ends.enter_context(machine))
+            machine.up()
+        self.sessions = [
+            Session([machine], self.project, self._id()) for machine in self.machines for _ in range(SESSIONS)
+        ]
+        both = Session(self.machines, self.project, self._id())
+        first = self._lines(1)
+        for machine in self.machines:  # it began on one, and was brought to the other
+            both.grow(machine, first)
+        self.sessions.append(both)
+        for lack in sorted({lack for machine in self.machines for lack in machine.lacks}):
+            self._tell(f"  left out: {lack}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.close()
+
+    # --- what happens
+
+    def blow(self, name: str = "") -> None:
+        """Let sessions grow, and one thing go wrong, any or that of this name, until it is right again."""
+        machine = self.chance.choice(self.machines)
+        name = name or self.chance.choice(TROUBLES)
+        if (name in DISKS and not machine.has_disk) or (name in CLOCKS and not machine.has_clock):
+            return
+        self.counts[name] = self.counts.get(name, 0) + 1
+        self._tell(f"  {name} {machine.name}")
+        self._grow(machine)
+        trouble: Callable[[Machine], None] = getattr(self, f"_{name}")
+        trouble(machine)
+        self._grow(machine)
+
+    def _kill(self, machine: Machine) -> None:
+        machine.down()
+        self._grow(machine)  # the agent goes on while nobody watches
+        time.sleep(self.chance.uniform(0.5, 4))
+        machine.up()
+
+    def _freeze(self, machine: Machine) -> None:
+        machine.freeze()
+        try:
+            self._grow(machine)
+            time.sleep(self.chance.uniform(0.2, 2))
+        finally:
+            machine.thaw()
+
+    def _full(self, machine: Machine) -> None:
+        with self._wrong(machine, code=DISK):
+            machine.fill()
+            self._grow(machine, 30)
+            self._until(partial(_is_told, machine, {"backup_disk_full"}), "the full disk is noticed")
+            machine.make_room()
+
+    def _read_only(self, machine: Machine) -> None:
+        with self._wrong(machine, code=DISK):
+            machine.read_only(on=True)
+            self._grow(machine, 3)
+            self._until(
+                partial(_is_told, machine, {"backup_disk_full"}), "the disk that cannot be written is noticed"
+            )
+            machine.read_only(on=False)
+
+    def _rot(self, machine: Machine) -> None:
+        mine = [each for each in self.sessions if each.machines == [machine] and not each.is_gone]
+        for session in mine:
+            self._save(machine, session)
+        victim = machine.rot(self.chance)
+        machine.tell("verify", session=victim, deep=True)
+        self._until(
+            lambda: not machine.tell("verify", session=victim, deep=True)["bad"], "what rots is healed"
+        )
+
+    def _outage(self, machine: Machine) -> None:
+        with self._wrong(*self.machines, code=AWAY):
+            self.gh.refuse()
+            for each in self.machines:
+                self._grow(each)
+                self._checkpoint(each)
+            for each in self.machines:
+                self._until(partial(_is_told, each, {"github_unreachable"}), "the outage is noticed")
+            self.gh.accept()
+
+    def _errors(self, machine: Machine) -> None:
+        faults = [
+            accept_then_drop(method="POST", probability=0.4),
+            accept_then_drop(method="PATCH|DELETE", probability=0.3),
+            rule("truncate", method="GET", probability=0.2),
+            rule("truncate", method="POST|PATCH", probability=0.2),
+            rule("malformed", method="GET", probability=0.2),
+            rule("html", probability=0.1),
+            server_error(502, effect=True, method="POST", probability=0.3),
+            server_error(500, effect=False, probability=0.2),
+        ]
+        since = time.monotonic()
+        for fault in self.chance.sample(faults, self.chance.randint(1, 4)):
+            self.gh.fault(fault)
+        for _ in range(3):
+            self._grow(machine)
+            self._checkpoint(machine)
+            time.sleep(self.chance.uniform(0, 1))
+        self.gh.clear_faults()
+        for each in self.machines:
+            each.account.causes.append((AWAY, since, time.monotonic()))
+            each.account.unsure_s += time.monotonic() - since
+
+    def _limit(self, machine: Machine) -> None:
+        with self._wrong(machine, code=AWAY):
+            self.gh.fault(limited(403, retry_after_s=2, method="POST|PATCH", times=2))
+            self._checkpoint(machine)
+            time.sleep(1)
+            machine.account.unsure_s += 4
+            self.gh.clear_faults()
+
+    def _revoke(self, machine: Machine) -> None:
+        with self._wrong(*self.machines, code=AWAY, then="resume"):
+            self.gh.revoke_token(TOKEN)
+            self._checkpoint(machine)
+            self._until(partial(_is_told, machine, {"github_token_refused"}), "the revoked token is noticed")
+            self.gh.token(TOKEN, login="me")
+
+    def _clock(self, machine: Machine) -> None:
+        machine.set_clock(self.chance.choice((-7200, -90, 90, 3600, 86_400)))
+        self._grow(machine)
+        time.sleep(self.chance.uniform(0.5, 2))
+        machine.set_clock(0)
+
+    def _delete(self, machine: Machine) -> None:
+        session = self._old_one(machine)
+        if session is not None:
+            self._save(machine, session)
+            session.file(machine).unlink()
+            session.is_gone = True
+
+    def _shrink(self, machine: Machine) -> None:
+        session = self._old_one(machine)
+        if session is not None:
+            self._save(machine, session)
+            file = session.file(machine)
+            with file.open("r+b") as there:
+                there.truncate(len(session.written[machine.name]) // 2)
+            session.is_gone = True  # nobody writes to it any more, and what was cut is to be had
+
+    # --- with what
+
+    def _id(self) -> str:
+        return str(uuid.UUID(int=self.chance.getrandbits(128), version=4))
+
+    def _grow(self, machine: Machine, most: int = 3) -> None:
+        mine = [each for each in self.sessions if machine in each.machines and not each.is_gone]
+        for session in self.chance.sample(mine, min(len(mine), 2)):
+            session.grow(machine, self._lines(self.chance.randint(1, most)))
+
+    def _lines(self, turns: int) -> bytes:
+        lines = []
+        for _ in range(turns):
+            for kind in ("user", "assistant"):
+                said = " ".join(f"{self.chance.choice(WORDS)} {self.chance.random()}" for _ in range(30))
+                message = {
+                    "role": kind,
+                    "content": said if kind == "user" else [{"type": "text", "text": said}],
+                }
+                more: dict[str, object] = (
+                    {"id": f"msg_{self._id()}", "stop_reason": "end_turn"} if kind == "assistant" else {}
+                )
+                entry: dict[str, object] = {
+                    "type": kind,
+                    "uuid": self._id(),
+                    "parentUuid": None,
+                    "timestamp": "2026-09-21T10:00:00.000Z",
+                    "cwd": str(self.project),
+                    "message": message | more,
+                }
+                lines.append(json.dumps(entry).encode() + b"\n")
+        return b"".join(lines)
+
+    def _old_one(self, machine: Machine) -> Session | None:
+        """A session that may be lost: there are always others, and a new one takes its place."""
+        mine = [each for each in self.sessions if each.machines == [machine] and not each.is_gone]
+        mine = [each for each in mine if each.written[machine.name]]
+        if not mine:
+            return None
+        self.sessions.append(Session([machine], self.project, self._id()))
+        return self.chance.choice(mine)
+
+    def _save(self, machine: Machine, session: Session) -> None:
+        if session.written[machine.name]:
+            machine.tell("checkpoint", session=session.id)
+
+    def _checkpoint(self, machine: Machine) -> None:
+        for session in self.sessions:
+            if machine in session.machines and not session.is_gone:
+                self._save(machine, session)
+
+    @contextmanager
+    def _wrong(self, *machines: Machine, code: tuple[str, ...], then: str = "sync") -> Iterator[None]:
+        """Something is wrong inside the block, and can be mended from its end on; left when it is.
+
+        The daemons are told so with a verb, lest everything took as long as they may take to see it.
+        """
+        since = time.monotonic()
+        yield
+        now = time.monotonic()
+        for machine in machines:
+            machine.account.causes.append((code, since, now))
+            machine.tell(then)
+        for machine in machines:
+            self._until(partial(_is_over, machine), f"{machine.name} gets over it")
+
+    def _until(self, condition: Callable[[], object], what: str, within_s: float = WITHIN_S) -> None:
+        end = time.monotonic() + within_s
+        while not condition():
+            assert time.monotonic() < end, f"not within {within_s:.0f} s: {what}"
+            time.sleep(0.02)
+
+    # --- what has come of it
+
+    def check(self) -> None:
+        """Nothing is lost, nothing is doubled, and the daemons' account is the harness's.
+
+        Raises:
+            AssertionError: it is not so.
+        """
+        self.gh.clear_faults()
+        for machine in self.machines:
+            self._grow(machine)
+            self._checkpoint(machine)
+        for machine in self.machines:
+            self._until(partial(self._is_through, machine), f"{machine.name} comes to rest", END_S)
+        for machine in self.machines:
+            self._until(partial(_is_well, machine), f"{machine.name} is well", END_S)
+            # what was found bad once or twice is then a small part of what was looked at
+            for _ in range(VERIFIED):
+                assert machine.tell("verify", deep=True)["bad"] == [], f"every copy on {machine.name}"
+        self._agree()
+        self._restore()
+        self._on_github()
+
+    def _is_through(self, machine: Machine) -> bool:
+        machine.tell("sync")
+        status = machine.ask("status")
+        time.sleep(0.3)
+        return not (status["queue"]["pending"] or status["sessions"]["unpushed"])
+
+    def _restore(self) -> None:
+        """Every byte that was ever durable comes back."""
+        for session in self.sessions:
+            for machine in session.machines:
+                data = session.written[machine.name]
+                if not data:
+                    continue
+                for source in ("mirror", "vault", "archive"):
+                    got = self._restored(machine, session, source)
+                    if len(session.machines) == 1:
+                        if source == "mirror" and session.is_gone:
+                            continue  # the plain copy follows the file; what was cut lies beside it
+                        assert got == data, f"{session.id} of {machine.name} from {source}"
+                    else:
+                        missing = set(data.splitlines()) - set(got.splitlines())
+                        assert not missing, f"{len(missing)} lines of {session.id} from {source}"
+
+    def _restored(self, machine: Machine, session: Session, source: str) -> bytes:
+        with tempfile.TemporaryDirectory(dir=machine.home) as out:
+            done = machine.said("restore", session.id, "--from", source, "--out", out, "--yes")
+            # 5: two versions were united
+            assert done.returncode in {0, 5}, f"restore from {source}: {done.stderr}"
+            return next(Path(out).rglob("*.jsonl")).read_bytes()
+
+    def _on_github(self) -> None:
+        """The newest checkpoint of each session is in the stand-in's storage, in one record."""
+        found: dict[str, list[tuple[int, int, int, str]]] = {}
+        for comment in self.gh.all_comments():
+            if (marker := _MARKER.match(comment.body)) is not None:
+                session, *numbers = marker.groups()
+                found.setdefault(session, []).append((*map(int, numbers), comment.body))  # type: ignore[arg-type]
+        for session in self.sessions:
+            if not any(session.written.values()):
+                continue
+            parts = sorted(found.pop(session.id, []))
+            assert parts, f"{session.id} is on GitHub"
+            assert [part[0] for part in parts] == list(range(1, parts[0][1] + 1)), (
+                f"{session.id} is there once"
+            )
+            assert len({part[2] for part in parts}) == 1, f"{session.id} is of one revision"
+            record = _RECORD.search(parts[0][3])
+            assert record is not None, f"the record of {session.id}"
+            if len(session.machines) == 1 and not session.is_gone:
+                (data,) = session.written.values()
+                told = json.loads(record[2])
+                assert told["size"] == len(data), f"{session.id} is the newest: {told['size']} of {len(data)}"
+                assert told["files"][0]["sha256"] == hashlib.sha256(data).hexdigest(), (
+                    f"{session.id} is exact"
+                )
+        assert not found, f"nobody wrote {sorted(found)}"
+
+    def _agree(self) -> None:
+        """Score, time to recovery and loss, by the daemon and by the harness, within a hundredth."""
+        for machine in self.machines:
+            now = time.monotonic()
+            said = machine.figures()
+            account = machine.account
+            checks = said["counts"]["integrity_ok"] + said["counts"]["integrity_bad"]
+            integrity = 1 - account.flips / checks if checks else 1.0
+            score = account.uptime_ratio(now) * integrity
+            self._tell(
+                f"  {machine.name}: score {said['score']:.4f}, by the harness {score:.4f}; down"
+                f" {said['state_seconds']['down']:.1f} s, {account.downtime():.1f} s; to recovery"
+                f" {said['mttr_seconds'] or 0:.2f} s, {(account.mttr() or (0,))[0]:.2f} s, of {said['incidents']} and"
+                f" {len(account.closed)}; lost {said['data_loss_ratio']:.1%}"
+            )
+            assert abs(said["score"] - score) <= AGREE, f"the score of {machine.name}"
+            assert said["data_loss_ratio"] == 0, f"what {machine.name} calls lost"
+            if (known := account.mttr()) is not None:
+                mttr, blind_s = known
+                assert said["incidents"] == len(account.closed), f"the incidents of {machine.name}"
+                assert abs(said["mttr_seconds"] - mttr) <= AGREE * mttr + blind_s, (
+                    f"the time to recovery of {machine.name}"
+                )
