@@ -46,15 +46,15 @@ class Living:
         }
         self.app: Daemon
 
-    def start(self) -> Self:
-        """Start it, and wait for its first look at everything."""
+    def start(self, *, scanned: bool = True) -> Self:
+        """Start it and, with `scanned`, wait for its first look at everything."""
         where = paths(self.environ)
         config = load(self.environ, where.config_file)
         process.own(where.state_dir)
         log = Log(self.environ, level="debug", shape="json", folder=process.own(where.log_dir), quiet=True)
         self.app = Daemon(self.environ, config, where, log, Notify(self.environ))
         self.app.start()
-        self.until(self.app.capture.scanned.is_set)
+        self.until(self.app.capture.scanned.is_set if scanned else self.app.capture.is_alive)
         return self
 
     def stop(self) -> None:

@@ -20,7 +20,7 @@ from sessionsync.catalog import Catalog
 from sessionsync.config import Config, Paths
 from sessionsync.digests import Digests
 from sessionsync.elsewhere import Elsewhere
-from sessionsync.errors import ConfigError, CopyError
+from sessionsync.errors import ConfigError, CopyError, DiskFull
 from sessionsync.events import Emit
 from sessionsync.forget import Forget
 from sessionsync.gather import Gather
@@ -80,8 +80,9 @@ class Engine:
         hands = self._ends.enter_context(ThreadPoolExecutor(HANDS, "hand")).map
         self.mirror = Mirror(config.backup.mirror_dir, hands)
         self.vault = Vault(config.backup.vault_dir, emit, hands)
-        self._ends.enter_context(self.vault.lock())
-        first_seen = float(self.store.meta("first_seen", lambda: repr(self.vault.first_used(now))))
+        self.vault_trouble: DiskFull | None = None
+        """Why nothing can be written into the vault, since before the start; see `hold_vault`."""
+        first_seen = self.hold_vault(now)
         self.queue.recover(now)
         self.catalog.clamp(now)
         self.sources: list[Source] = [
@@ -124,6 +125,24 @@ class Engine:
         self._offline: Push | None = None
         self.connect()
         self.connect_archive()
+
+    def hold_vault(self, now: float) -> float:
+        """Take the vault for writing, or say in `vault_trouble` why that has to wait; when it was first used.
+
+        A full or read-only disk keeps nothing else from going on.
+
+        Raises:
+            SessiondError: it cannot be used for another reason.
+        """
+        try:
+            self._ends.enter_context(self.vault.lock())
+            first = self.store.meta("first_seen", lambda: repr(self.vault.first_used(now)))
+        except DiskFull as error:
+            self.vault_trouble = error
+            self.vault.refuse(error)
+            return float(self.store.meta("first_seen") or now)
+        self.vault_trouble = None
+        return float(first)
 
     @property
     def is_passing(self) -> bool:

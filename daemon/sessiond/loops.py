@@ -220,6 +220,8 @@ class CaptureLoop(Loop):
             self._command(work, future)
         if beat < self._stopped_until:
             return self._stopped_until - beat
+        if self._engine.vault_trouble is not None and not self._has_vault(now):
+            return TROUBLE_S
         hints = self._watcher.take(beat)
         if hints.rescan:
             self.want_rescan("watcher")
@@ -241,6 +243,16 @@ class CaptureLoop(Loop):
         self._flush(time.monotonic())
         self._tell_unreadable(now)
         return self._pause(hints.next_at)
+
+    def _has_vault(self, now: float) -> bool:
+        """Whether the vault can be written to by now, which it could not be at the start."""
+        self._engine.hold_vault(now)
+        if (trouble := self._engine.vault_trouble) is not None:
+            self.scanning.set()  # it is ready, and says why it does not do more
+            self._trouble(trouble)
+            return False
+        self._flush_at = 0.0  # and then the trouble is over
+        return True
 
     def _pause(self, hints_at: float | None) -> float:
         now, beat = time.time(), time.monotonic()

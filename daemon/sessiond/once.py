@@ -116,6 +116,8 @@ def _alone(
 
         engine = Engine(environ, config, where, emit)
         try:
+            if engine.vault_trouble is not None:
+                raise engine.vault_trouble
             yield engine, Saves(engine, Spool(where.spool_dir), emit)
             if textfile is not None:
                 metrics.read(lambda: of_storage(storage(engine.catalog, config, where)))

@@ -85,6 +85,8 @@ class Batch:
         self._sessions: dict[Path, Pending] = {}
         self._packing: deque[tuple[Path, int]] = deque()
         self.locked = False
+        self.refusal: Exception = RuntimeError("the vault is written without its lock")
+        """What whoever writes without the lock is told."""
 
     def pending(self, folder: Path) -> Pending | None:
         """What the session in `folder` has not committed yet."""
@@ -228,7 +230,7 @@ class Batch:
 
     def _of(self, folder: Path, session: str) -> Pending:
         if not self.locked:
-            raise RuntimeError("the vault is written without its lock")
+            raise self.refusal
         return self._sessions.setdefault(folder, Pending(session))
 
     def _framed(self, folder: Path, data: bytes) -> Framed:

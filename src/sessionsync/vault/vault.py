@@ -64,6 +64,10 @@ class Vault:
                 self._batch.locked = False
                 self._batch.drop()
 
+    def refuse(self, why: CopyError) -> None:
+        """Tell whoever writes while the lock cannot be had that this is why."""
+        self._batch.refusal = why
+
     def check_format(self) -> None:
         """See that nothing newer was written here: this program would take what it does not know for damage.
 

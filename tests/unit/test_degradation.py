@@ -1,0 +1,175 @@
+"""What still goes on while something else does not: each trouble, in the daemon as it is wired."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessiond import loops
+from sessionsync.errors import DaemonError
+from tests.fakes.github import FakeGitHub
+from tests.living import Living
+
+TOKEN = "T"
+
+
+@pytest.fixture
+def gh() -> Iterator[FakeGitHub]:
+    with FakeGitHub() as made:
+        made.add_repo("o/r")
+        made.token(TOKEN, login="me")
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loops, "TROUBLE_S", 0.2)
+
+
+def living(folder: Path, gh: FakeGitHub, **settings: str) -> Living:
+    usual = {"GH_TOKEN": TOKEN, "SESSIOND_GITHUB_REPO": "o/r", "SESSIOND_GITHUB_API_URL": gh.url}
+    return Living(folder, **usual, **settings)
+
+
+def full_below(patch: pytest.MonkeyPatch, folder: Path, number: int = errno.ENOSPC) -> None:
+    """Let the system refuse to write, and to make files, below a folder."""
+    real_open, real_pwrite = os.open, os.pwrite
+
+    def is_below(descriptor: int) -> bool:
+        return Path(f"/proc/self/fd/{descriptor}").readlink().is_relative_to(folder)
+
+    def opened(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        descriptor = real_open(path, flags, mode, dir_fd=dir_fd)
+        if flags & os.O_CREAT and is_below(descriptor):
+            os.close(descriptor)
+            raise OSError(number, os.strerror(number))
+        return descriptor
+
+    def pwrite(descriptor: int, data: bytes, offset: int) -> int:
+        if is_below(descriptor):
+            raise OSError(number, os.strerror(number))
+        return real_pwrite(descriptor, data, offset)
+
+    patch.setattr(os, "open", opened)
+    patch.setattr(os, "pwrite", pwrite)
+
+
+def test_github_away_lets_local_go_on_and_is_caught_up_with(tmp_path: Path, gh: FakeGitHub) -> None:
+    with living(tmp_path, gh) as here:
+        gh.refuse()
+        names = [here.transcript().stem for _ in range(3)]
+        here.until(lambda: here.ctl("sync", acts=True) and "github_unreachable" in here.codes())
+        found = here.ctl("status")
+        assert found["queue"]["pending"] == 3
+        assert found["sessions"]["unpushed"] == 3
+        assert len(list(here.home.mirror.rglob("*.jsonl"))) == 3
+        gh.accept()
+        assert here.ctl("sync", acts=True, wait=30)["left"] == 0
+        assert len(gh.all_comments()) == len(names)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_full_disk_stops_the_capture_and_not_what_is_on_its_way(
+    tmp_path: Path, gh: FakeGitHub, number: int
+) -> None:
+    with living(tmp_path, gh) as here:
+        here.ctl("pause", acts=True)
+        here.transcript()
+        with pytest.MonkeyPatch.context() as patch:
+            full_below(patch, here.home.mirror, number)
+            here.write()
+            here.until(lambda: "backup_disk_full" in here.codes())
+            here.ctl("resume", acts=True)
+            here.until(gh.all_comments)
+            assert here.ctl("health")["status"] == "critical"
+        here.until(lambda: "backup_disk_full" not in here.codes())
+        here.until(lambda: len(list(here.home.mirror.rglob("*.jsonl"))) == 2)
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of its own at a folder; needs root."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k,mode=0700", "sessiond-test", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk, and not everywhere")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_read_only_vault_does_not_keep_the_daemon_from_starting(tmp_path: Path, gh: FakeGitHub) -> None:
+    here = living(tmp_path, gh)
+    with small_disk(here.home.vault) as vault:
+        with here:
+            here.ctl("pause", acts=True)
+            here.transcript()
+        subprocess.run(["mount", "-o", "remount,ro", str(vault)], check=True)
+        here.start(scanned=False)
+        here.until(lambda: "backup_disk_full" in here.codes())
+        (found,) = here.ctl("health")["findings"]
+        assert str(vault) in found["message"]
+        with pytest.raises(DaemonError, match="Read-only"):
+            here.transcript()
+        here.ctl("resume", acts=True)
+        here.until(gh.all_comments)  # what was captured before goes out
+        subprocess.run(["mount", "-o", "remount,rw", str(vault)], check=True)
+        here.until(lambda: here.codes() == set())
+        assert here.ctl("sync", acts=True, capture=True, wait=30)["left"] == 0
+        assert len(gh.all_comments()) == 2
+        here.stop()
+
+
+def test_nor_does_a_full_disk_where_there_is_no_vault_yet(tmp_path: Path, gh: FakeGitHub) -> None:
+    here = living(tmp_path, gh)
+    with small_disk(here.home.vault) as vault:
+        filled = vault / "filled"
+        with suppress(OSError), filled.open("wb", buffering=0) as file:
+            while file.write(b"x" * 1024):
+                pass
+        here.start(scanned=False)
+        here.until(lambda: "backup_disk_full" in here.codes())
+        assert here.app.capture.scanning.is_set()
+        filled.unlink()
+        here.until(lambda: here.codes() == set())
+        here.transcript()
+        here.until(gh.all_comments)
+        here.stop()
+
+
+def test_a_broken_index_keeps_nothing_else_from_going_on(tmp_path: Path, gh: FakeGitHub) -> None:
+    with living(tmp_path, gh) as here:
+        here.transcript()
+        index = here.app.engine.paths.index_db
+        here.until(index.exists)
+    for file in index.parent.glob("index.db*"):
+        file.unlink()
+    index.write_bytes(b"no database at all" * 1000)
+    with pytest.raises(sqlite3.DatabaseError), sqlite3.connect(index) as broken:
+        broken.execute("SELECT * FROM sqlite_master")
+    with here:
+        here.transcript()
+        assert here.ctl("sync", acts=True, wait=30)["left"] == 0
+        assert len(gh.all_comments()) == 2
+        here.until(lambda: "index_broken" not in here.codes())  # it is made anew by itself
+
+
+def test_a_revoked_token_pauses_and_burns_no_attempt(tmp_path: Path, gh: FakeGitHub) -> None:
+    with living(tmp_path, gh) as here:
+        gh.revoke_token(TOKEN)
+        here.transcript()
+        here.until(lambda: "github_token_refused" in here.codes())
+        assert here.ctl("status")["mode"] == "paused"
+        (item,) = here.ctl("queue")["items"]
+        assert item["attempts"] == 0
+        here.transcript()  # and local goes on
+        assert here.ctl("status")["queue"]["pending"] == 2
