@@ -18,7 +18,9 @@ from contextlib import suppress
 from typing import Any
 
 from sessiond.token import without_tokens
+from sessionsync.errors import RedactionFailed
 from sessionsync.events import Emit
+from sessionsync.privacy.gate import Gate
 
 LIMIT_S = 30.0
 # How much of what it says is kept for the log.
@@ -40,8 +42,16 @@ class Escalation:
         """Whether the last call has not ended yet."""
         return self._running is not None and self._running.is_alive()
 
-    def call(self, command: str, health: Mapping[str, Any]) -> None:
-        """Begin a call: `health` has at least one finding, the worst one first."""
+    def call(self, command: str, health: Mapping[str, Any], gate: Gate) -> None:
+        """Begin a call: `health` has at least one finding, the worst one first.
+
+        It passes the gate, since a command is there to send it on.
+        """
+        try:
+            health = json.loads(gate.text(json.dumps(health))[0])
+        except RedactionFailed as error:
+            self._emit("escalation_failed", reason=str(error))
+            return
         worst = health["findings"][0]
         environ = self._environ | {"SESSIOND_FINDING": worst["code"], "SESSIOND_MESSAGE": worst["message"]}
         self._running = threading.Thread(

@@ -26,6 +26,7 @@ from sessionsync import report
 from sessionsync.errors import ArchiveTooNew, NoSuchSession, StoreError
 from sessionsync.events import Emit
 from sessionsync.model import ACTIVE_S
+from sessionsync.privacy.gate import Gate
 from sessionsync.reliability.findings import CRITICAL, FINDINGS, Finding, Findings, Severity, order, shown
 from sessionsync.reliability.indicators import BY_CODE, GROUPS, settle
 
@@ -187,7 +188,8 @@ class HealthLoop(Loop):
             self._called &= keys
         elif not self._escalation.is_busy:
             self._called = keys
-            self._escalation.call(command, report.health(told, {}, now))
+            gate = Gate.of(self._app.engine.config.privacy)
+            self._escalation.call(command, report.health(told, {}, now), gate)
 
     def _keep_books(self, found: list[Finding]) -> None:
         """Once a minute how long it was up, and at once what came and went."""

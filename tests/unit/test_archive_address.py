@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,27 @@ def test_where_nobody_can_tell_whether_everyone_could_read_it_nothing_is_pushed(
             host.is_public()
     else:
         assert host.is_public() is is_public
+
+
+def test_git_runs_nothing_of_anybodys(tmp_path: Path) -> None:
+    """No hook, no rewriting of addresses, no `ext::`, and no settings but those that are given."""
+    ran = tmp_path / "ran"
+    home, repo = tmp_path / "anybodys", tmp_path / "repo"
+    home.mkdir()
+    there = str(tmp_path / "there")
+    (home / ".gitconfig").write_text(
+        f'[url "{tmp_path}/elsewhere"]\n\tinsteadOf = {there}\n'
+        f"[core]\n\thooksPath = {home}\n\tfsmonitor = touch {ran}\n[alias]\n\tpush = !touch {ran}\n"
+    )
+    git = Git(Address(there, Path(there)), {"PATH": os.environ["PATH"], "HOME": str(home)}, tmp_path)
+    for folder in (there, str(repo)):
+        assert git.run(["init", "--quiet", "--bare", folder]).code == 0
+    for folder in (home, repo / "hooks"):
+        folder.mkdir(exist_ok=True)
+        for name in ("pre-push", "post-index-change", "reference-transaction"):
+            (folder / name).write_text(f"#!/bin/sh\ntouch {ran}\n")
+            (folder / name).chmod(0o755)
+    blob = git.run(["hash-object", "-w", "--stdin"], folder=repo, stdin=b"x").out.decode().strip()
+    assert Host(git).push([f"{blob}:refs/sessiond/check"], repo, 0.0)["refs/sessiond/check"].taken
+    assert git.run(["ls-remote", f"ext::sh -c touch% {ran}"], far=True).code
+    assert not ran.exists()

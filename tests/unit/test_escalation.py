@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from sessiond.escalation import Escalation
+from sessionsync.privacy.gate import Gate
 from sessionsync.reliability.findings import CRITICAL
 from tests.living import Living
+from tests.planted import ALNUM
 from tests.rig import Events
 
 HEALTH: dict[str, Any] = {
@@ -43,10 +45,22 @@ class Bell:
 def called(command: str, environ: dict[str, str], limit_s: float = 20.0) -> Events:
     events = Events()
     escalation = Escalation(environ, events, limit_s)
-    escalation.call(command, HEALTH)
+    escalation.call(command, HEALTH, Gate())
     escalation.join()
     assert not escalation.is_busy
     return events
+
+
+def test_what_it_is_told_has_passed_the_gate(tmp_path: Path) -> None:
+    bell = Bell(tmp_path)
+    token = "ghp_" + ALNUM[:36]
+    escalation = Escalation({"PATH": "/usr/bin:/bin"}, Events())
+    health = {"findings": [{"code": "item_buried", "message": f"GitHub said {token}"}]}
+    escalation.call(bell.command, health, Gate())
+    escalation.join()
+    heard = bell.heard()
+    assert token not in json.dumps(heard)
+    assert heard["environ"]["SESSIOND_MESSAGE"] == "GitHub said [REDACTED:github_token]"
 
 
 def test_it_is_told_what_is_wrong_and_no_token(tmp_path: Path) -> None:
