@@ -184,8 +184,8 @@ def test_git_runs_nothing_of_anybodys(tmp_path: Path) -> None:
         f"[core]\n\thooksPath = {home}\n\tfsmonitor = touch {ran}\n[alias]\n\tpush = !touch {ran}\n"
     )
     git = Git(Address(there, Path(there)), {"PATH": os.environ["PATH"], "HOME": str(home)}, tmp_path)
-    for folder in (there, str(repo)):
-        assert git.run(["init", "--quiet", "--bare", folder]).code == 0
+    for bare in (there, str(repo)):
+        assert git.run(["init", "--quiet", "--bare", bare]).code == 0
     for folder in (home, repo / "hooks"):
         folder.mkdir(exist_ok=True)
         for name in ("pre-push", "post-index-change", "reference-transaction"):
