@@ -406,7 +406,8 @@ class App:
         """Whether the daemon does its work: state open, watcher alive, the first scan done."""
         checks = self.health_checks()
         checks["first_scan"] = "" if self.capture.scanned.is_set() else "has not finished"
-        full = [f.message for f in self.findings.open() if f.code.endswith("disk_full")]
+        # anybody may look, and the message has the folder in it
+        full = [f.kind.summary for f in self.findings.open() if f.code.endswith("disk_full")]
         checks["disk"] = full[0] if full else ""
         return checks
 

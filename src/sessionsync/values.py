@@ -152,7 +152,7 @@ def _archive_url(value: str, home: Path) -> str:
         return value
     if re.match(r"[~/]", value):
         return str(absolute(value, home))
-    if re.fullmatch(r"([\w.-]+@)?[a-zA-Z0-9][\w.-]*:[^-:\s][^:\s]*", value) and "://" not in value:
+    if re.fullmatch(r"(\w[\w.-]*@)?[a-zA-Z0-9][\w.-]*:[^-:\s][^:\s]*", value) and "://" not in value:
         return value  # ssh as scp writes it
     parts = _split(value)
     if parts.password is not None or (parts.username and parts.scheme != "ssh"):

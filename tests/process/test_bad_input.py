@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 
@@ -457,6 +458,12 @@ def test_a_full_disk_stops_capturing_says_so_and_ends_with_the_first_free_byte(
         assert str(disk) in first
         assert re.match("Free space|Make room", advice)
         assert user.type("ctl", "health").returncode == 5
+        with pytest.raises(HTTPError, match="503") as unready:
+            user.get("/readyz")
+        with unready.value as answer:  # anybody on this machine may look, so no folder is named
+            shown = answer.read().decode()
+        assert "[-] disk: The disk of the" in shown
+        assert str(disk) not in shown
         waits, *_, todo = user.type("list").stdout.splitlines()[-2:]
         assert waits == f"1 session waits to be captured: {found['message']}"
         assert todo == found["hint"]

@@ -204,6 +204,7 @@ BAD = [
     ("backup.mirror_dir", '"~/.claude/backup"', "one lies in the other"),
     ("archive.url", '"ext::sh -c id"', "a git URL"),
     ("archive.url", '"-oProxyCommand=id"', "a git URL"),
+    ("archive.url", '"-x@example.org:me/r.git"', "a git URL"),
     ("archive.url", '"ssh://-oProxyCommand=id/x"', "a git URL"),
     ("archive.url", '"http://example.org/r.git"', "a git URL"),
     ("archive.url", '"git://example.org/r.git"', "a git URL"),
