@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Protocol
 
 from sessiond.bookkeeping import Bookkeeping
@@ -115,8 +116,8 @@ class HealthLoop(Loop):
         return sorted(found.values(), key=order)
 
     def shown(self, now: float) -> list[Finding]:
-        """What of that is to be told."""
-        return shown(self.open(now), now)
+        """What of that is to be told, and what is done about it."""
+        return [replace(each, doing=self._recovering.doing(each, now)) for each in shown(self.open(now), now)]
 
     def beat(self, found: Iterable[Finding] | None = None) -> None:
         """Write the books up to now, for who wants to read them."""

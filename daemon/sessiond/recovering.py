@@ -81,6 +81,10 @@ class Recovering:
             self._begin(planned, open_now[planned.code, planned.session], now)
         self._recovery.tell(self._findings, now)
 
+    def doing(self, finding: Finding, now: float) -> str:
+        """What is done about a finding now; any thread may ask."""
+        return self._recovery.doing(finding.code, finding.session, now)
+
     # --- one action
 
     def _begin(self, planned: Planned, finding: Finding, now: float) -> None:

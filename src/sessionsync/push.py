@@ -61,6 +61,8 @@ INDEX_DELAY_S = 30.0
 LONGEST_WAIT_S = 5.0
 # Why it waits there, as `ctl queue` says.
 CREATION_BUDGET = "creation_budget"
+# Below this share of a rate limit nothing is sent any more.
+LAST = 0.02
 # What a person must mend is looked at again this often.
 RECHECK_S = 300.0
 LOCKED_S = 3600.0
@@ -225,6 +227,8 @@ class Push:
 
     def _held_back(self) -> bool:
         if self.pause is None:
+            self._save_the_rest()
+        if self.pause is None:
             return False
         # a clock set back does not prolong it
         if self.pause.until is not None and not self.pause.since <= self.issues.now < self.pause.until:
@@ -246,6 +250,17 @@ class Push:
         else:
             self.reached()
         return True
+
+    def _save_the_rest(self) -> None:
+        """Wait for the reset where hardly anything is left of the rate limit: somebody else may need it."""
+        limit, now = self.github.limits.get("core"), self.issues.now
+        if limit is None or limit.remaining >= limit.limit * LAST:
+            return
+        until = limit.reset_at - (self.github.skew_s or 0.0)
+        if until > now:
+            text = f"Only {limit.remaining:,} of GitHub's {limit.limit:,} requests are left until its reset."
+            self.pause = Pause(Limited.code, text, "Nothing to do: it goes on at the reset.", now, until)
+            self._emit("github_limited", kind="primary", seconds=round(until - now, 1))
 
     def _probe(self) -> bool:
         """One look for the whole daemon while GitHub does not answer; its first answer makes all due."""

@@ -240,6 +240,7 @@ def finding(found: Finding) -> Json:
         "session": found.session,
         "message": found.message,
         "hint": found.hint,
+        "doing": found.doing,
         "since": rfc3339(found.since),
     }
 

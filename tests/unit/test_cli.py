@@ -370,6 +370,38 @@ def test_health_is_5_when_not_ok(daemon: Daemon, sessiond: Run, found: str) -> N
     assert "Free space on /b." in out
 
 
+def test_health_says_since_when_and_what_is_done(daemon: Daemon, sessiond: Run) -> None:
+    found = FULL | {"doing": "attempt 2 to remove what nothing needs is under way"}
+    day = {"score": 0.98765, "incidents": 2, "mttr_seconds": 90.0}
+    daemon.answers["health"] = {
+        "status": "critical",
+        "checked_at": rfc3339(NOW),
+        "findings": [found],
+        "reliability": {"24h": day},
+    }
+    _, out, _ = sessiond("ctl", "health")
+    assert "ago; attempt 2 to remove what nothing needs is under way" in out
+    assert out.splitlines()[-1].startswith("reliability over 24 h 98.77 %, 2 incidents over, each for 1 min")
+
+
+def test_health_can_be_watched_through_an_absence(
+    daemon: Daemon, sessiond: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ok = {"status": "ok", "checked_at": rfc3339(NOW), "findings": []}
+    answers = [ok, ok, ok | {"status": "critical", "findings": [FULL]}]
+
+    def sleep(_seconds: float) -> None:
+        if not answers:
+            raise KeyboardInterrupt
+        daemon.answers["health"] = answers.pop(0)
+
+    sleep(0)
+    monkeypatch.setattr(time, "sleep", sleep)
+    code, out, _ = sessiond("ctl", "health", "--watch", "--json")
+    assert code == 130
+    assert [json.loads(line)["status"] for line in out.splitlines()] == ["ok", "critical"]  # where it changed
+
+
 COUNTS = {"due": 3, "pushed": 1, "left": 2, "buried": 0}
 STAYS = {"mode": "local_only", "reason": "no repository is set", "hint": "Set github.repo.", "paused": True}
 PAUSE = {"mode": "paused", "reason": "a pause was asked for", "hint": "Resume ends it.", "paused": True}

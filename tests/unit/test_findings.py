@@ -151,3 +151,15 @@ def test_what_may_pass_is_told_when_it_has_lasted() -> None:
 def test_a_code_that_nobody_knows_is_told_all_the_same() -> None:
     strange = Finding("of_tomorrow", WARNING, "m", "h", NOW)
     assert shown([strange], NOW) == [strange]
+
+
+def test_the_runbook_has_each_finding_as_it_is() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.partition("\n## Runbook\n")[2].partition("\n## ")[0]
+    rows = [line.strip("|").split(" | ") for line in section.splitlines() if line.startswith("| `")]
+
+    assert [row[0].strip(" `") for row in rows] == list(FINDINGS)
+    for code, summary, does, remedy in rows:
+        kind = FINDINGS[code.strip(" `")]
+        assert (summary, remedy.strip()) == (kind.summary, kind.remedy)
+        assert does.endswith(".")

@@ -267,3 +267,25 @@ def test_a_new_name_of_the_machine_is_in_the_next_record(rig: Rig, gh: FakeGitHu
     grow(rig, path)
     pusher.drain()
     assert record_of(gh.comments("o/r", 1)[0].body)["machine"] == "99999999"
+
+
+def test_the_last_fiftieth_of_a_rate_limit_is_left_to_others(rig: Rig, gh: FakeGitHub, pusher: Line) -> None:
+    session(rig, "one")
+    pusher.drain()
+    gh.rate_limit("me", remaining=103, reset_in_s=1800)
+    session(rig, "two")
+    session(rig, "three")
+    for _ in range(20):
+        pusher.step()
+    pause = pusher.push.pause
+    assert pause is not None
+    assert pause.code == "github_rate_limited"
+    assert "are left until its reset" in pause.message
+    assert rig.queue.items()
+    limit = pusher.github.limits["core"]
+    assert 90 < limit.remaining < 100
+    gh.advance(1900)
+    rig.now += 1900
+    pusher.drain()
+    assert rig.queue.items() == []
+    assert len(records(gh)) == 3

@@ -192,6 +192,7 @@ def test_the_worst_finding_is_the_status(state: State) -> None:
         "session": "claude:s1",
         "message": "Full.",
         "hint": "Free space.",
+        "doing": "",
         "since": rfc3339(NOW - 20),
     }
     healthy = report.health([], {}, NOW)

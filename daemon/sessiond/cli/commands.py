@@ -834,11 +834,18 @@ def conflicts(*, as_json: bool) -> None:
     look("conflicts", tables.conflicts, as_json=as_json)
 
 
-@ctl.command(epilog=example("sessiond ctl health", "sessiond ctl health --json | jq -r .findings[].code"))
+@ctl.command(
+    epilog=example("sessiond ctl health --watch", "sessiond ctl health --json | jq -r .findings[].code")
+)
+@click.option("-w", "--watch", is_flag=True, help="Stay, and show it anew every two seconds.")
 @as_json
 @click.pass_context
-def health(context: click.Context, *, as_json: bool) -> None:
-    """What is wrong, since when, and what to do.  Exit code 5 when something is."""
+def health(context: click.Context, *, watch: bool, as_json: bool) -> None:
+    """What is wrong, since when, what is done about it, and what to do.  Exit code 5 when something is."""
+    if watch:
+        from sessiond.cli.watching import watch_health  # noqa: PLC0415 - only for this
+
+        watch_health(as_json=as_json)
     answer = client.request(paths(os.environ).socket, "health")
     tell(answer, tables.health, as_json=as_json)
     context.exit(0 if answer["status"] == "ok" else 5)

@@ -210,7 +210,8 @@ def _queue(queue: Json, now: float) -> str:
 
 def _finding(found: Json, now: float) -> str:
     about = f"{clean(found['session'])}: " if found["session"] else ""
-    return f"{about}{_sentence(found['message'])} {clean(found['hint'])} ({ago(found['since'], now)})"
+    doing = f"; {clean(found['doing'])}" if found.get("doing") else ""
+    return f"{about}{_sentence(found['message'])} {clean(found['hint'])} ({ago(found['since'], now)}{doing})"
 
 
 def _sentence(text: str) -> str:

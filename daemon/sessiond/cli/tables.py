@@ -251,7 +251,18 @@ def health(answer: Json, now: float, out: Terminal) -> list[str]:
             "",
             *wrap(clean(f"{found['severity']} {found['code']}: {about}{found['message']}"), out.width, "  "),
         ]
-        lines += wrap(f"  {clean(found['hint'])} (since {clock(found['since'], now)})", out.width, "  ")
+        since = f"since {clock(found['since'], now)}, {ago(found['since'], now)}"
+        doing = f"; {found['doing']}" if found.get("doing") else ""
+        for text in (clean(found["hint"]), clean(f"{since}{doing}")):
+            lines += wrap(f"  {text}", out.width, "  ")
+    day = (answer.get("reliability") or {}).get("24h")
+    if day is not None:
+        mttr = day["mttr_seconds"]
+        lines += [
+            "",
+            f"reliability over 24 h {100 * day['score']:.2f} %, {count(day['incidents'], 'incident')} over",
+        ]
+        lines[-1] += f", each for {span(mttr)}" if mttr is not None else ""
     return lines
 
 

@@ -420,7 +420,7 @@ class Finding:
     """One thing that is wrong.
 
     `session` is '' where it concerns all.  `since` is when it was first noticed, `seen_at` when last
-    (0: never again), both Unix seconds.
+    (0: never again), both Unix seconds.  `doing` is what is done about it now, '' for nothing.
     """
 
     code: str
@@ -430,6 +430,7 @@ class Finding:
     since: float
     session: str = ""
     seen_at: float = 0.0
+    doing: str = ""
 
     @property
     def kind(self) -> Kind:

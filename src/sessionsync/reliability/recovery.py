@@ -154,6 +154,16 @@ class Recovery:
         course.next_at = now + min(LONGEST_PAUSE_S, PAUSE_S * 2 ** min(course.attempts - 1, 16))
         return course.failures == TRIES
 
+    def doing(self, code: str, session: str, now: float) -> str:
+        """What is done about a finding, for a person; '' for nothing.  Any thread may ask."""
+        course = self._courses.get((code, session))
+        if course is None:
+            return ""
+        words = ACTIONS[REMEDIES[code]].words
+        if course.is_running:
+            return f"attempt {course.attempts} to {words} is under way"
+        return f"{course.attempts} attempts to {words} so far, the next in {max(0.0, course.next_at - now):.0f} s"
+
     def tell(self, findings: Findings, now: float) -> None:
         """Raise `recovery_failed` where an action has failed repeatedly; clear it where it no longer does."""
         for finding in findings.open():
