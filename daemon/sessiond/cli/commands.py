@@ -835,7 +835,8 @@ def conflicts(*, as_json: bool) -> None:
 
 
 @ctl.command(
-    epilog=example("sessiond ctl health --watch", "sessiond ctl health --json | jq -r .findings[].code")
+    short_help="What is wrong, since when, and what to do.",
+    epilog=example("sessiond ctl health --watch", "sessiond ctl health --json | jq -r .findings[].code"),
 )
 @click.option("-w", "--watch", is_flag=True, help="Stay, and show it anew every two seconds.")
 @as_json

@@ -257,12 +257,9 @@ def health(answer: Json, now: float, out: Terminal) -> list[str]:
             lines += wrap(f"  {text}", out.width, "  ")
     day = (answer.get("reliability") or {}).get("24h")
     if day is not None:
-        mttr = day["mttr_seconds"]
-        lines += [
-            "",
-            f"reliability over 24 h {100 * day['score']:.2f} %, {count(day['incidents'], 'incident')} over",
-        ]
-        lines[-1] += f", each for {span(mttr)}" if mttr is not None else ""
+        mttr, ended = day["mttr_seconds"], count(day["incidents"], "incident")
+        took = f", {ended} ended, after {span(mttr)} on average" if mttr is not None else ""
+        lines += ["", f"{100 * day['score']:.2f} % reliable over 24 h{took}"]
     return lines
 
 
