@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sessionsync.catalog import Session
@@ -11,6 +12,7 @@ from sessionsync.elsewhere import Versions
 from sessionsync.errors import CopyError, NoSuchSession, NumbersBroken
 from sessionsync.model import Ref
 from sessionsync.remote.archive import ledger
+from sessionsync.vault.strays import strays
 
 if TYPE_CHECKING:
     from sessiond.verbs import Running
@@ -42,8 +44,17 @@ def what_is_there(app: Running, session: Session) -> Json:
         "comments": [{"issue": issue, "comments": number} for issue, number in issues],
         "archived": session.id in ledger.archived(store),
         "path": str(session.location) if live and live[0] else None,
+        "strays": [str(path) for path in _strays(app, session)],
         "machines": [{"host": version.host, "machine": version.machine} for version in seen],
     }
+
+
+def _strays(app: Running, session: Session) -> list[Path]:
+    """What older backups left of a transcript in the vault's folder: not ours, and never deleted."""
+    if session.ref.source != "claude":
+        return []
+    folder = app.engine.config.backup.vault_dir
+    return [stray.path for stray in strays(folder) if stray.session_id == session.key]
 
 
 def forget(app: Running, session: Session, wait_s: float) -> Json:
@@ -61,8 +72,12 @@ def forget(app: Running, session: Session, wait_s: float) -> Json:
             raise NoSuchSession(f"Session {session.name} was just forgotten.")
         return engine.forget.begin(found, now)
 
-    # between two items of the pusher, which must not write of it meanwhile
-    subject = app.push.call(lambda _now: app.capture.call(here, TURN_S), TURN_S)
+    try:
+        # between two items of the pusher, which must not write of it meanwhile
+        subject = app.push.call(lambda _now: app.capture.call(here, TURN_S), TURN_S)
+    except TimeoutError:
+        reason = "the daemon is busy, and comes to it as soon as it can"
+        return {"forgotten": False, "left": [{"where": "here", "reason": reason}]}
     with suppress(NumbersBroken):  # then there is nothing to be found in them either
         app.counting.forget(session.name)
     for loop in (app.index, app.push, app.archive):

@@ -223,6 +223,10 @@ def test_another_machine_that_has_it_keeps_it_and_sends_it_again(tmp_path: Path,
         one.sync()
         hand_over(one, two)
         two.sync()
+        two.say(f"more of the {WORD} here")
+        two.sync()
+        one.listen()
+        assert holding(one.home.vault / ".sessiond", text=SID)  # what the other one has is kept as well
         forget(one.rig)
         one.push()
         assert SID not in on_github(gh)

@@ -70,7 +70,7 @@ def counted(*pieces: tuple[str, list[bytes]]) -> dict[str, Any]:
     return figures(numbers, Beside({}), now=START)
 
 
-@settings(max_examples=40)
+@settings(max_examples=120)
 @given(st.lists(steps, max_size=30), st.data())
 def test_how_lines_are_spread_over_reads_makes_no_difference(
     story: list[tuple[Any, ...]], data: st.DataObject

@@ -200,6 +200,40 @@ def test_only_what_is_new_is_read_also_by_another_process(stats: Stats) -> None:
     assert stats.tokens() == [101, 101, 101, 101]
 
 
+def test_two_that_count_at_once_count_once_and_leave_nothing_out(
+    stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessionsync.captured.BLOCK_BYTES", 1000)
+    book = stats.book()
+    book.ask(T)
+    for number in range(20):
+        book.answer(T + number, f"a{number}", 1, 1, 1, 1)
+    stats.rig.scan()
+    captured = Captured(stats.rig.mirror, stats.rig.vault)
+
+    class Slow(Numbers):
+        """Between what it reads first and what it does then, another process counts a block, and dies."""
+
+        def reached(self, *of: Any) -> tuple[int, str] | None:
+            found = super().reached(*of)
+            if not dead:
+                dead.append(True)
+                other = Counter(stats.numbers, stats.rig.catalog, captured, stats.rig.sources)
+                next(other.catch_up())
+            return found
+
+    dead: list[bool] = []
+    slow = Slow(stats.rig.home.state / "numbers.db")
+    late = Counter(slow, stats.rig.catalog, captured, stats.rig.sources)
+    list(late.catch_up())
+    assert late.behind()  # it has seen that somebody else is at it
+    list(late.catch_up())
+    assert not late.behind()
+    answer = figures(slow, Beside({}), now=START)
+    assert answer["tokens"]["input"] == 20
+    assert answer["growth"]["bytes"] == book.path.stat().st_size
+
+
 def test_numbers_that_are_lost_or_damaged_are_made_again(stats: Stats) -> None:
     book = stats.book()
     book.ask(T)
@@ -248,6 +282,16 @@ def test_a_turn_lasts_from_the_prompt_to_the_first_and_to_the_last_line_of_the_a
     waits = stats.figures()["response_seconds"]
     assert (waits["p50"], waits["p99"], waits["turns"], waits["interrupted"]) == (3.0, 3.98, 2, 1)
     assert waits["to_last"]["p50"] == 47.0
+
+
+def test_a_turn_that_goes_on_between_two_counts_is_one(stats: Stats) -> None:
+    book = stats.book()
+    book.ask(T)
+    book.answer(T + 2, "a", 1)
+    assert stats.figures()["response_seconds"]["to_last"]["p50"] == 2.0
+    book.answer(T + 50, "b", 1)
+    waits = stats.figures()["response_seconds"]
+    assert (waits["p50"], waits["to_last"]["p50"], waits["turns"]) == (2.0, 50.0, 1)
 
 
 def test_nobody_is_answered_by_words_of_programs(stats: Stats) -> None:

@@ -11,6 +11,7 @@ import pytest
 from sessionsync.catalog import Session
 from sessionsync.errors import NoSuchSession
 from sessionsync.model import Ref
+from sessionsync.tombstones import Tombstones
 from sessionsync.upkeep import Upkeep
 from sessionsync.vault.verify import Part
 from tests.keeper import done, flip, pack_of, place_of, upkeep_of, wheres
@@ -428,6 +429,16 @@ def test_what_an_older_backup_left_is_taken_in_and_left_alone(rig: Rig, upkeep: 
     ]
     assert done(upkeep.verify_others(deep=True)).bad == []
     assert len(rig.catalog.checkpoints(session.id)) == 6
+
+
+def test_what_was_forgotten_is_not_taken_in_from_an_older_backup(rig: Rig, upkeep: Upkeep) -> None:
+    old = "00000000-58d7-4cf4-9f3f-6a6f5c9c1a11"
+    write(rig.home.vault / "app", [(f"2023/{old}.jsonl", line("user", "long ago", rig.home.project))])
+    Tombstones(rig.home.mirror).add("claude", old)
+    folders = {rig.home.mirror: 1, rig.home.vault: 6}
+    assert done(upkeep.adopt(folders)) == 0
+    assert Tombstones(rig.home.mirror).lift("claude", old)
+    assert done(upkeep.adopt(folders)) == 1
 
 
 def test_what_is_just_being_captured_is_no_older_backup(rig: Rig, upkeep: Upkeep) -> None:

@@ -11,6 +11,13 @@ from sessionsync.errors import NotConfirmed
 Json = dict[str, Any]
 
 
+LEFT = {
+    "here": "What is on this machine",
+    "comments": "Its comments",
+    "archive": "What the archive has of it",
+}
+
+
 def planned(answer: Json, now: float, out: Terminal) -> list[str]:
     """What of a session is where: all that would be removed, and what would not."""
     del now
@@ -31,6 +38,7 @@ def planned(answer: Json, now: float, out: Terminal) -> list[str]:
     lines.append("  and its words in the search index; its numbers stay in the sums, nobody's")
     if answer["path"]:
         lines.append(f"Not removed: the agent's own file, {clean(answer['path'])}. It is captured no more.")
+    lines += [f"Not removed, as it is not sessiond's: {clean(path)}" for path in answer["strays"]]
     if answer["machines"]:
         hosts = ", ".join(sorted({clean(each["host"]) or each["machine"] for each in answer["machines"]}))
         lines.append(
@@ -50,7 +58,7 @@ def confirm(found: Json, *, yes: bool) -> None:
     name = found["session"]
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise NotConfirmed(
-            f"To forget {name} removes every copy of it, and cannot be undone.",
+            f"Forgetting {name} removes every copy of it for good.",
             hint=f"See what that is with --dry-run, then: sessiond forget {name} --yes",
         )
     out = terminal(sys.stderr)
@@ -63,9 +71,11 @@ def confirm(found: Json, *, yes: bool) -> None:
 def done(answer: Json, now: float, out: Terminal) -> list[str]:
     """What was removed, and what is left to be."""
     del now, out
-    lines = [f"{clean(answer['session'])} is forgotten: nothing of it is left on this machine's backups."]
+    lines = []
+    if answer["forgotten"]:
+        lines = [f"{clean(answer['session'])} is forgotten: nothing of it is left in this machine's backups."]
     for left in answer["left"]:
-        where = "Its comments" if left["where"] == "comments" else "What the archive has of it"
+        where = LEFT[left["where"]]
         reason = f" ({clean(left['reason'])})" if left["reason"] else ""
         lines.append(f"{where} will go as soon as that can be{reason}.")
     if answer["path"]:
