@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import site
 import subprocess
@@ -19,7 +20,10 @@ VERSION = Path("src", "sessionsync", "__init__.py")
 
 
 def built(folder: Path, version: str, **changed: str) -> Path:
-    """A wheel of this tree with another version; `changed` are lines put behind modules of `sessiond`."""
+    """A wheel of this tree with another version, which asks for no library.
+
+    `changed` are lines put behind modules of `sessiond`.
+    """
     tree = folder / f"tree-{version}"
     tree.mkdir(parents=True)
     for name in SOURCES:
@@ -28,6 +32,9 @@ def built(folder: Path, version: str, **changed: str) -> Path:
             shutil.copytree(source, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, tree / name)
+    project = (tree / "pyproject.toml").read_text()
+    alone = re.sub(r"^dependencies = \[.*?^\]", "dependencies = []", project, flags=re.DOTALL | re.MULTILINE)
+    (tree / "pyproject.toml").write_text(alone)
     said = (tree / VERSION).read_text()
     (tree / VERSION).write_text(said.replace(f'"{__version__}"', f'"{version}"'))
     for module, lines in changed.items():
@@ -39,15 +46,13 @@ def built(folder: Path, version: str, **changed: str) -> Path:
 
 
 class Environment:
-    """A virtual environment with the libraries of this one, and with whichever sessiond is put into it."""
+    """A virtual environment that real pip puts whichever sessiond into."""
 
     def __init__(self, folder: Path) -> None:
         venv.create(folder, with_pip=False, symlinks=True)
         self.python = folder / "bin" / "python"
         self.sessiond = folder / "bin" / "sessiond"
-        (packages,) = folder.glob("lib/python*/site-packages")
-        # a folder that a .pth file names is searched, but not for .pth files: this tree stays out
-        (packages / "libraries.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+        lend(folder)
 
     def install(self, wheel: Path) -> None:
         """`pip install`, as a person would."""
@@ -55,7 +60,45 @@ class Environment:
         _run([*pip, "install", "-q", "--no-index", "--no-deps", "--force-reinstall", str(wheel)])
 
 
-def _run(command: list[str], cwd: Path | None = None) -> None:
-    environ = {**os.environ, "PYTHONPATH": "", "PIP_CONFIG_FILE": os.devnull}
+class Tool:
+    """What people install programs with in a home, each in an environment of its own: `pipx` or `uv`."""
+
+    def __init__(self, name: str, home: Path) -> None:
+        self.name = name
+        self.sessiond = home / ".local" / "bin" / "sessiond"
+        below = {"pipx": "pipx/venvs", "uv": "uv/tools"}[name]
+        self.folder = home / ".local" / "share" / below / "sessiond"
+        self._environ = {
+            "HOME": str(home),
+            "PATH": f"{self.sessiond.parent}:{Path(sys.executable).parent}:/usr/bin:/bin",
+            "UV_OFFLINE": "1",
+            "UV_NO_INDEX": "1",
+            "UV_NO_CONFIG": "1",
+            "UV_PYTHON": sys.executable,
+            "PIPX_DEFAULT_PYTHON": sys.executable,
+        }
+
+    def install(self, wheel: Path) -> None:
+        """Install it, or upgrade to it."""
+        command = {"pipx": ["pipx", "install", "--force"], "uv": ["uv", "tool", "install", "--quiet"]}[
+            self.name
+        ]
+        _run([*command, str(wheel)], environ=self._environ)
+        lend(self.folder)
+
+    def uninstall(self) -> None:
+        command = {"pipx": ["pipx"], "uv": ["uv", "tool"]}[self.name]
+        _run([*command, "uninstall", "sessiond"], environ=self._environ)
+
+
+def lend(environment: Path) -> None:
+    """Let a virtual environment have the libraries of this one, and not its sessiond."""
+    (packages,) = environment.glob("lib/python*/site-packages")
+    # a folder that a .pth file names is searched, but not for .pth files: this tree stays out
+    (packages / "libraries.pth").write_text("\n".join(site.getsitepackages()) + "\n")
+
+
+def _run(command: list[str], *, cwd: Path | None = None, environ: dict[str, str] | None = None) -> None:
+    environ = environ or {**os.environ, "PYTHONPATH": "", "PIP_CONFIG_FILE": os.devnull}
     done = subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Another version is installed under a running daemon, by real pip; its service manager's part is in under_systemd.py."""
+"""Another version is installed under a running daemon, by real pip, pipx and uv; its service manager's part is in under_systemd.py."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests import arrived
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
 from tests.process.user import User, codes
-from tests.wheels import Environment, built
+from tests.wheels import Environment, Tool, built
 
 Wait = Callable[..., None]
 REFUSES = "raise SystemExit('sessiond: broken: this version does not start')"
@@ -42,15 +43,19 @@ def gh() -> Iterator[FakeGitHub]:
         made.release_hangs()
 
 
-@pytest.fixture
-def environment(tmp_path: Path, wheels: dict[str, Path]) -> Environment:
-    made = Environment(tmp_path / "env")
+@pytest.fixture(params=["pip"])
+def environment(
+    request: pytest.FixtureRequest, tmp_path: Path, wheels: dict[str, Path]
+) -> Environment | Tool:
+    """Where version 1.0.0 was installed, by the tool that a test is for."""
+    (tmp_path / "home").mkdir(exist_ok=True)
+    made = Environment(tmp_path / "env") if request.param == "pip" else Tool(request.param, tmp_path / "home")
     made.install(wheels["1.0.0"])
     return made
 
 
 @pytest.fixture
-def user(tmp_path: Path, gh: FakeGitHub, environment: Environment) -> Iterator[User]:
+def user(tmp_path: Path, gh: FakeGitHub, environment: Environment | Tool) -> Iterator[User]:
     with User(tmp_path, gh, NOTIFY_SOCKET=str(tmp_path / "ear"), WATCHDOG_USEC="60000000") as made:
         made.program = (str(environment.sessiond),)
         yield made
@@ -60,7 +65,7 @@ def test_it_ends_with_nothing_lost_and_goes_on_as_the_new_version_in_the_same_pr
     tmp_path: Path,
     user: User,
     gh: FakeGitHub,
-    environment: Environment,
+    environment: Environment | Tool,
     wheels: dict[str, Path],
     wait_until: Wait,
 ) -> None:
@@ -112,8 +117,9 @@ def began(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 
+@pytest.mark.parametrize("environment", ["uv"], indirect=True)
 def test_a_version_that_does_not_start_is_not_given_way_to_and_one_that_does_is(
-    user: User, environment: Environment, wheels: dict[str, Path], wait_until: Wait
+    user: User, environment: Environment | Tool, wheels: dict[str, Path], wait_until: Wait
 ) -> None:
     user.start()
     path = user.say("before")
@@ -132,8 +138,9 @@ def test_a_version_that_does_not_start_is_not_given_way_to_and_one_that_does_is(
     user.check_kept(path)
 
 
+@pytest.mark.parametrize("environment", ["pipx"], indirect=True)
 def test_a_stop_that_comes_as_another_version_takes_over_is_obeyed(
-    user: User, environment: Environment, wheels: dict[str, Path], wait_until: Wait
+    user: User, environment: Environment | Tool, wheels: dict[str, Path], wait_until: Wait
 ) -> None:
     user.start()
     environment.install(wheels["2.0.0"])
@@ -161,3 +168,21 @@ def test_a_check_says_what_would_keep_it_from_starting(tmp_path: Path) -> None:
     code, what, todo = user.fails("run", "--check")
     assert (code, "has format 2" in what, "newer sessiond" in todo) == (78, True, True)
     assert json.loads(user.type("doctor", "--json").stdout)["checks"]
+
+
+@pytest.mark.parametrize("environment", ["pipx", "uv"], indirect=True)
+def test_hooks_and_service_run_it_where_an_upgrade_leaves_it(
+    tmp_path: Path, environment: Environment | Tool, wheels: dict[str, Path]
+) -> None:
+    user = User(tmp_path)
+    user.program = (str(environment.sessiond),)
+    assert user.type("hooks", "install").returncode == 0
+    settings = json.loads((user.agent / "settings.json").read_text())
+    (entry,) = settings["hooks"]["Stop"][0]["hooks"]
+    command = entry["command"].removesuffix(" hook Stop")
+    assert command == str(environment.sessiond)
+    environment.install(wheels["2.0.0"])
+    said = subprocess.run(
+        [command, "--version"], env=user.environ, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.startswith("sessiond 2.0.0")

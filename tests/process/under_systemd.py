@@ -5,6 +5,7 @@ A story in order: every test begins with the service installed, and leaves it so
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from tests import readme
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
 from tests.rig import append, line
-from tests.wheels import Environment, built
+from tests.wheels import Environment, Tool, built
 
 HOME = Path("/home/sdtest")
 STATE = HOME / "s"
@@ -256,9 +257,8 @@ def test_a_token_file_reaches_it_and_a_stop_in_mid_push_keeps_its_time(
 def test_upgraded_by_pip_it_goes_on_as_the_new_version_and_loses_nothing(
     gh: FakeGitHub, wait_until: Wait
 ) -> None:
-    wheels = {version: built(HOME / "t" / "wheels", version) for version in ("1.0.0", "2.0.0")}
     environment = Environment(HOME / "t" / "env")
-    environment.install(wheels["1.0.0"])
+    environment.install(wheel("1.0.0"))
     usual = PROGRAM.readlink()
     PROGRAM.unlink()
     PROGRAM.symlink_to(environment.sessiond)
@@ -269,7 +269,7 @@ def test_upgraded_by_pip_it_goes_on_as_the_new_version_and_loses_nothing(
         gh.fault(rule("hang", method="POST", path=r"/comments$", times=1, effect=True))
         say("in flight")
         wait_until(lambda: gh.fault_hits()[0] > 0, timeout_s=20)
-        environment.install(wheels["2.0.0"])
+        environment.install(wheel("2.0.0"))
         wait_until(lambda: '"version": "2.0.0"' in asked(), timeout_s=40)
         assert (pid(), shown("NRestarts"), shown("ActiveState")) == (was, "0", "active")
         gh.release_hangs()
@@ -288,6 +288,28 @@ def asked() -> str:
     """What `ctl status` says; nothing while one version takes over from the other."""
     command = [str(PROGRAM), "ctl", "status", "--json"]
     return subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=False).stdout
+
+
+@pytest.mark.parametrize("name", ["pipx", "uv"])
+def test_from_where_people_install_programs_the_service_is_the_same(name: str) -> None:
+    usual = PROGRAM.readlink()
+    PROGRAM.unlink()
+    tool = Tool(name, HOME)
+    try:
+        tool.install(wheel("1.0.0"))
+        assert run(str(PROGRAM), "run", "--check") == "sessiond 1.0.0\n"
+        assert service("install")["changed"] is False  # it starts what was called, ~/.local/bin/sessiond
+    finally:
+        tool.uninstall()
+        for folder in (".local/share", ".local/state/pipx", ".cache"):
+            shutil.rmtree(HOME / folder, ignore_errors=True)
+        PROGRAM.symlink_to(usual)
+
+
+@functools.cache
+def wheel(version: str) -> Path:
+    """A wheel of this tree, with another version."""
+    return built(HOME / "t" / "wheels", version)
 
 
 def test_what_the_readme_says_of_the_service_can_be_typed() -> None:
