@@ -10,13 +10,15 @@ from contextlib import suppress
 
 # A line in `systemctl status` that is longer is read by nobody.
 STATUS_LETTERS = 300
+# A manager whose queue is full is given so long to hear of another state; the rest is said again.
+SPEAKS_S = 2.0
 
 
 class Notify:
     """The service manager's ear: a datagram a message, to `$NOTIFY_SOCKET`.
 
-    Any thread may speak, nothing is ever raised and nothing waits: a manager that does not listen must
-    not stop the daemon.
+    Any thread may speak, nothing is ever raised and nothing waits for long: a manager that does not listen
+    must not stop the daemon, and a busy one must not miss that it is ready.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -27,24 +29,25 @@ class Notify:
 
     def ready(self, status: str) -> None:
         """The daemon does its work; also the end of `reloading` and of `replacing`."""
-        self._send("READY=1", self._status(status), *self._watch(self.watchdog_s))
+        self._send("READY=1", self._status(status), *self._watch(self.watchdog_s), wait_s=SPEAKS_S)
 
     def reloading(self) -> None:
         """Settings are read again; the manager waits for `ready`."""
-        self._send("RELOADING=1", _now(), self._status("Reading the settings again."))
+        self._send("RELOADING=1", _now(), self._status("Reading the settings again."), wait_s=SPEAKS_S)
 
     def replacing(self, status: str, within_s: float) -> None:
         """Another program takes over this process; it is watched again once `ready`, or after so long."""
-        self._send("RELOADING=1", _now(), self._status(status), *self._watch(self.watchdog_s and within_s))
+        watch = self._watch(self.watchdog_s and within_s)
+        self._send("RELOADING=1", _now(), self._status(status), *watch, wait_s=SPEAKS_S)
 
     def stopping(self) -> None:
         """The daemon ends."""
-        self._send("STOPPING=1", self._status("Ending: what is captured is committed."))
+        self._send("STOPPING=1", self._status("Ending: what is captured is committed."), wait_s=SPEAKS_S)
 
     def status(self, text: str) -> None:
         """What the daemon does now, for a person; said again only when it changes."""
-        if text != self._said:
-            self._send(self._status(text))
+        if text != self._said and not self._send(self._status(text)):
+            self._said = ""
 
     def alive(self) -> None:
         """Every loop turns."""
@@ -59,17 +62,20 @@ class Notify:
         self._said = text
         return f"STATUS={' '.join(text.split())[:STATUS_LETTERS]}"
 
-    def _send(self, *lines: str) -> None:
+    def _send(self, *lines: str, wait_s: float = 0.0) -> bool:
+        """Say it; whether it was heard, or nobody is there to hear."""
         if not self._address.startswith(("/", "@")):
-            return
+            return True
         # `@` stands for the NUL of an address without a file
         address = self._address.replace("@", "\0", 1) if self._address[0] == "@" else self._address
         with (
             suppress(OSError, ValueError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear,
         ):
-            ear.setblocking(False)
+            ear.settimeout(wait_s)
             ear.sendto("\n".join(lines).encode("utf-8", "replace"), address)
+            return True
+        return False
 
 
 def _now() -> str:

@@ -95,7 +95,7 @@ def test_the_watchdog_is_not_fed_while_one_loop_is_stuck(tmp_path: Path, ear: so
     app.notify = Notify({"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"})
     loops = [
         Turning(name, Bell(), silent, lambda _name, _error: None)
-        for name in ("capture", "push", "archive", "index", "upkeep")
+        for name in ("capture", "push", "archive", "index", "upkeep", "health")
     ]
     for loop in loops:
         setattr(app, loop.name, loop)

@@ -251,7 +251,10 @@ def test_a_token_file_reaches_it_and_a_stop_in_mid_push_keeps_its_time(
     service("start")
     run(str(PROGRAM), "ctl", "sync", "--wait", "30")
     assert len(gh.all_comments()) == 1
-    wait_until(lambda: shown("StatusText").endswith("and on GitHub."), timeout_s=20)
+    try:
+        wait_until(lambda: shown("StatusText").endswith("and on GitHub."), timeout_s=20)
+    except AssertionError as late:
+        raise AssertionError(shown("StatusText"), asked()) from late
 
 
 def test_upgraded_by_pip_it_goes_on_as_the_new_version_and_loses_nothing(

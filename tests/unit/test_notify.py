@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +103,27 @@ def test_a_manager_that_does_not_read_stops_nobody(ear: socket.socket) -> None:
     notify = speaker(ear, WATCHDOG_USEC="1000000")
     for _ in range(5000):
         notify.alive()
+
+
+def test_what_was_not_heard_is_said_again(ear: socket.socket) -> None:
+    notify = speaker(ear, WATCHDOG_USEC="1000000")
+    for _ in range(5000):
+        notify.alive()
+    notify.status("busy")
+    while not silent(ear):
+        pass
+    notify.status("busy")
+    ear.settimeout(5)
+    assert heard(ear) == ["STATUS=busy"]
+
+
+def test_a_busy_manager_hears_that_it_is_ready(ear: socket.socket) -> None:
+    notify = speaker(ear, WATCHDOG_USEC="1000000")
+    for _ in range(5000):
+        notify.alive()
+    speaking = threading.Thread(target=notify.ready, args=("here",))
+    speaking.start()
+    while (words := heard(ear)) == ["WATCHDOG=1"]:
+        pass
+    speaking.join(10)
+    assert words[0] == "READY=1"
