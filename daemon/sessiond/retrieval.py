@@ -498,7 +498,7 @@ def opened() -> Iterator[Restoring]:
             else:
                 ends.callback(store.close)
                 catalog = Catalog(store)
-        github = _github(config)
+        github = github_of(config)
         if github is not None:
             ends.callback(github.close)
         records = None
@@ -528,7 +528,8 @@ def open_archive(config: Config, where: Paths, ends: ExitStack) -> ArchiveShelf 
     return ArchiveShelf(Reader(cache, Host(git), cold, unseal), time.time())
 
 
-def _github(config: Config) -> GitHub | None:
+def github_of(config: Config) -> GitHub | None:
+    """A client for the repository in the settings, which the caller closes; None without one or a token."""
     settings = config.github
     token = find_token(os.environ, settings.api_url) if settings.repo else None
     if token is None:

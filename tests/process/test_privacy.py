@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.github import FakeGitHub
 from tests.planted import ALNUM
 from tests.process.user import User
 
@@ -80,3 +81,27 @@ def test_what_older_rules_let_through_is_told_and_never_redacted_anew(user: User
     assert told["kinds"] == {"custom": 1}
     assert told["files"][0]["lines"] == [{"line": 1, "kind": "custom", "count": 1}]
     assert scan(user)["kinds"] == {"custom": 2, "github_token": 1}
+
+
+def test_what_older_rules_let_through_to_a_comment_is_told_as_well(socket_dir: Path) -> None:
+    with FakeGitHub() as gh, User(socket_dir, gh) as user:
+        gh.add_repo("o/r", private=True)
+        gh.token("T", login="me")
+        user.start()
+        path = user.say("ACME-12 it is")
+        user.save(path)
+        pushed(user)
+        user.stop()
+        assert scan(user, "--pushed")["files"] == []
+        told = scan(user, "--pushed", **PATTERN)
+        assert {(file["where"], file["path"]) for file in told["files"]} == {
+            ("github", "its comment"),
+            ("github", path.name),
+        }
+        assert set(told["kinds"]) == {"custom"}
+        assert "ACME" not in json.dumps(told)
+        gh.revoke_token("T")
+        done = user.type("privacy", "scan", "--pushed", "--json", **PATTERN)
+        assert done.returncode == 5
+        assert json.loads(done.stdout)["files"] == []
+        assert "Bad credentials" in json.loads(done.stdout)["failed"][0]["what"]

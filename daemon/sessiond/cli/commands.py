@@ -681,7 +681,7 @@ def privacy() -> None:
 
 @privacy.command("scan", epilog=example("sessiond privacy scan 3f2a9c1e", "sessiond privacy scan --pushed"))
 @click.argument("session", metavar="[ID]", required=False)
-@click.option("--pushed", is_flag=True, help="What older rules have let through to the archive.")
+@click.option("--pushed", is_flag=True, help="What older rules have let through to comments and archive.")
 @as_json
 @click.pass_context
 def privacy_scan(context: click.Context, *, session: str | None, pushed: bool, as_json: bool) -> None:
