@@ -57,7 +57,7 @@ def report(text: str | None, *, pushed: bool) -> Json:
 
 
 Found = Iterator[tuple[Session, str, str, Iterable[Hit]]]
-"""A session, where something of it lies, its name, and what is found there, or an error while that is read."""
+"""A session, where something of it lies, its name, and what is found there, or an error as that is read."""
 
 
 def _kept(home: Searching, gate: Gate, sessions: Iterable[Session]) -> Found:
