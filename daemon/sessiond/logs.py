@@ -41,6 +41,8 @@ OWN = frozenset(
     {"at", "level", "event", "checkpoint", "code", "trigger", "kind", "operation", "outcome", "mode"}
 )
 _ID = re.compile(r"claude:[0-9a-f-]{36}")
+PASSED, PASSED_CHARS = 500, 100
+"""So many texts that the gate let pass, no longer than this, are not given to it again."""
 UNSEARCHED = "[REDACTED:unsearched]"
 """In the place of what the gate could not judge."""
 
@@ -84,6 +86,7 @@ class Log:
     def configure(self, level: str, shape: str, gate: Gate | None) -> None:
         """Apply `log.level`, `log.format` and `[privacy]`; also for `reload`."""
         self._gate = gate
+        self._passed: set[str] = set()
         readable = shape == "text" or (shape == "auto" and self._terminal)
         self._threshold = LEVELS.index(level)
         self._logger = structlog.wrap_logger(
@@ -133,8 +136,24 @@ class Log:
         if (gate := self._gate) is not None:
             for name, value in fields.items():
                 if name not in OWN and value is not None and not isinstance(value, bool | int | float):
-                    fields[name] = _clear(gate, value)
+                    fields[name] = self._clear(gate, value)
         return fields
+
+    def _clear(self, gate: Gate, value: object) -> object:
+        if isinstance(value, list | tuple):
+            return [self._clear(gate, item) for item in value]
+        text = str(value)
+        if text in self._passed or _ID.fullmatch(text):
+            return text
+        try:
+            cleared = gate.text(text)[0]
+        except RedactionFailed:
+            return UNSEARCHED
+        if cleared == text and len(text) <= PASSED_CHARS:
+            if len(self._passed) >= PASSED:
+                self._passed.clear()
+            self._passed.add(text)
+        return cleared
 
     def _readable(self, _logger: Any, level: str, fields: Fields) -> tuple[str, str]:
         return level, _readable(fields, colours=self._colours)
@@ -199,16 +218,6 @@ class _Foreign(logging.Handler):
         if record.exc_info:
             fields["exc_info"] = record.exc_info
         self._log.at(level, "library_logged", fields)
-
-
-def _clear(gate: Gate, value: object) -> object:
-    if isinstance(value, list | tuple):
-        return [_clear(gate, item) for item in value]
-    text = str(value)
-    try:
-        return text if _ID.fullmatch(text) else gate.text(text)[0]
-    except RedactionFailed:
-        return UNSEARCHED
 
 
 def _is_journal(named: str, stream: TextIO) -> bool:
