@@ -197,16 +197,18 @@ def _overlap(one: Path, other: Path) -> bool:
 
 
 def _from_file(file: Path) -> Given:
-    import tomllib  # noqa: PLC0415 - the hook's fast way may have no file
-
     where = plain(file)
     try:
-        sections = tomllib.loads(file.read_bytes().decode())
+        data = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as problem:
         hint = "make it a file that this user may read, or remove it for the defaults"
         raise ConfigError(f"{where} cannot be read: {problem.strerror}", hint=hint) from problem
+    import tomllib  # noqa: PLC0415 - the hook's fast way may have no file
+
+    try:
+        sections = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as problem:  # not TOML, not UTF-8, a number or a nesting without end
         raise ConfigError(f"{where} is not TOML: {plain(problem)}", hint="mend that place") from problem
     given: Given = {}

@@ -522,7 +522,7 @@ def test_the_hook_waits_for_no_library() -> None:
 import sys
 from sessionsync.vault import Mirror
 assert Mirror.__name__ == "Mirror"
-print([name for name in ("zstandard", "msgspec", "sqlite3", "json") if name in sys.modules])
+print([name for name in ("zstandard", "msgspec", "sqlite3", "json", "shutil", "ctypes") if name in sys.modules])
 """
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30

@@ -13,7 +13,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -161,6 +160,8 @@ class Folder:
         """
         with contextlib.suppress(FileNotFoundError), self.directory(path.parent) as parent:
             if stat.S_ISDIR(os.stat(path.name, dir_fd=parent, follow_symlinks=False).st_mode):
+                import shutil  # noqa: PLC0415 - the hook removes nothing, and would wait for it
+
                 shutil.rmtree(path.name, dir_fd=parent)
             else:
                 os.unlink(path.name, dir_fd=parent)
