@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from sessiond.bookkeeping import Bookkeeping
 from sessiond.engine import Engine
 from sessiond.escalation import Escalation
+from sessiond.judging import LASTING
 from sessiond.loops import TICK_S, Bell, CaptureLoop, Failed, Loop
 from sessiond.modes import Modes
 from sessiond.readings import Instruments, Measured
@@ -70,6 +71,7 @@ class HealthLoop(Loop):
         self._beat_at = time.monotonic() + BEAT_S
         self._read_at = 0.0
         self._wanted = True
+        self._has_recalled = False
         self._checkpoints: deque[str] = deque(maxlen=10_000)
         self._looked: dict[str, float] = {}
         self._known: set[tuple[str, str, Severity]] = set()
@@ -129,6 +131,8 @@ class HealthLoop(Loop):
         """Whatever of it is due."""
         pause = TICK_S
         with suppress(StoreError):  # a full disk is said where it hurts; the next turn goes on
+            if not self._has_recalled:
+                self._recall()
             if self._wanted or any(each.code in BY_CODE for each in self._app.findings.open()):
                 pause = self._read()  # what is wrong is looked at again at each turn, to see it end
             now = time.time()
@@ -141,6 +145,15 @@ class HealthLoop(Loop):
 
     def _is_passing(self) -> bool:
         return any(each.code in PASSING for each in self._app.findings.open())
+
+    def _recall(self) -> None:
+        """Say again what was found to be damaged before the last end, and have it looked at again."""
+        for code, session, since in self._app.books.left_open():
+            if code in LASTING:
+                kind = FINDINGS[code]
+                self._app.findings.raised(code, kind.severity, kind.summary, kind.remedy, since, session)
+                self._app.upkeep.heal_named(session)
+        self._has_recalled = True
 
     def _read(self) -> float:
         """Settle the indicators, and have active sessions looked at; a bit later where that was just done."""

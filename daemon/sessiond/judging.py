@@ -12,7 +12,9 @@ from sessionsync.sources.structured import ARTIFACTS
 from sessionsync.store import Store
 from sessionsync.vault.verify import Bad
 
+# Found by looks at copies, and by nothing else: what was so at the end stays so until the next look.
 DAMAGED, MISSING, BROKEN, LOST = "copy_damaged", "artifact_missing", "reference_broken", "data_lost"
+LASTING = (DAMAGED, MISSING, BROKEN, LOST, "drill_failed")
 _WORDS = {
     DAMAGED: "A copy is damaged, and nothing heals it",
     MISSING: "A file cannot be read from its copies",

@@ -56,6 +56,11 @@ class _Course(NamedTuple):
     is_done: IsDone
     began: float
 
+    @property
+    def shows_s(self) -> float:
+        """How long after it was done its effect may yet show: a repair judges at once what is left."""
+        return 0.0 if self.planned.action.name in {"heal", "mend_references"} else SHOWS_S
+
 
 class Recovering:
     """Runs what `Recovery` plans.  Belongs to the health loop."""
@@ -122,7 +127,7 @@ class Recovering:
         done_at = self._done_at.setdefault(planned, beat)
         if is_done and course.is_outside:
             self._end(course, finding.message, now, success=True)
-        elif not is_done or beat - done_at >= SHOWS_S:
+        elif not is_done or beat - done_at >= course.shows_s:
             self._end(course, finding.message, now, success=False)
 
     def _end(self, course: _Course, after: str, now: float, *, success: bool) -> None:

@@ -29,7 +29,7 @@ from sessionsync.archiving import Archiving
 from sessionsync.catalog import Session
 from sessionsync.conflict import WAYS, Conflicts
 from sessionsync.errors import Limited, NoSuchSession, UsageError
-from sessionsync.model import Found, Ref
+from sessionsync.model import Found, Ref, Tier
 from sessionsync.push import Push
 from sessionsync.queue import ARCHIVE, Item, Lane
 from sessionsync.reliability.findings import Finding, Findings
@@ -129,7 +129,10 @@ class Verbs:
     def show(self, params: Params) -> Answer:
         """One session whole."""
         catalog = self._app.engine.catalog
-        return report.show(catalog, catalog.resolve(text(params, "session")), self.findings(), time.time())
+        tiers = self._app.engine.config.tiers
+        limits = {Tier.GITHUB_ONLY: tiers.github_only_bytes, Tier.HYBRID: tiers.hybrid_bytes}
+        session = catalog.resolve(text(params, "session"))
+        return report.show(catalog, session, self.findings(), time.time(), limits)
 
     def queue(self, params: Params) -> Answer:
         """What waits, or what is buried."""

@@ -21,6 +21,7 @@ from sessionsync.model import ACTIVE_S, Tier, rfc3339
 from sessionsync.queue import Item, Lane, Queue, State
 from sessionsync.reliability.findings import Finding, Severity
 from sessionsync.reliability.score import TALLIES, Figures
+from sessionsync.reliability.trend import Growth
 from sessionsync.remote.archive import ledger
 from sessionsync.remote.placements import Held, Placements
 from sessionsync.sources.cleanup import cleanup_days
@@ -150,8 +151,18 @@ def conflicts(catalog: Catalog) -> Json:
     return {"conflicts": [_conflict(catalog, conflict) for conflict in Conflicts(catalog.store).all()]}
 
 
-def show(catalog: Catalog, session: Session, findings: Iterable[Finding], now: float) -> Json:
-    """`ctl show`: one session with all that is known of it."""
+def show(
+    catalog: Catalog,
+    session: Session,
+    findings: Iterable[Finding],
+    now: float,
+    limits: Mapping[Tier, int] | None = None,
+) -> Json:
+    """`ctl show`: one session with all that is known of it.
+
+    `tier_limit_in_seconds` is when it will have grown past its tier at this pace, null where it will not;
+    `limits` are the sizes at which tiers end.
+    """
     checkpoints = catalog.checkpoints(session.id)
     files = catalog.files(session.id)
     newest = checkpoints[-SHOWN_CHECKPOINTS:]
@@ -170,6 +181,9 @@ def show(catalog: Catalog, session: Session, findings: Iterable[Finding], now: f
         **_elsewhere(
             Versions(catalog.store).newer().get(session.id, ()),
             conflict=Conflicts(catalog.store).of(session.id) is not None,
+        ),
+        "tier_limit_in_seconds": _tier_limit_in(
+            session, newest, (limits or {}).get(session.tier or Tier.HYBRID)
         ),
         "critical_data": critical,
         "quality": session.summary.quality,
@@ -364,6 +378,15 @@ def _element(
         "copies": _copies(session, archived=archived),
         "purge_in_days": _days_left(session, now, cleanup) if state not in GONE else None,
     }
+
+
+def _tier_limit_in(session: Session, checkpoints: Sequence[Checkpoint], limit: int | None) -> float | None:
+    """How long until a session reaches its tier's limit, by its checkpoints."""
+    growth = Growth(0.0)
+    for point in checkpoints:
+        growth.add(point.at, point.size)
+    left_s = growth.left_s(limit) if limit is not None and session.size < limit else None
+    return None if left_s is None else round(left_s)
 
 
 def _elsewhere(versions: Sequence[Version], *, conflict: bool) -> Json:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from sessiond.cli.status import headline
+from sessionsync.model import unix_seconds
 from sessionsync.reliability.findings import CRITICAL, WARNING
+from tests.keeper import flip
 from tests.living import Living
 
 
@@ -46,3 +49,46 @@ def test_what_follows_from_something_else_is_not_told_as_well(tmp_path: Path) ->
         for verb in ("status", "health"):
             assert [each["code"] for each in living.ctl(verb)["findings"]] == ["backup_disk_full"]
         assert living.codes() == {"backup_disk_full", "copy_failed"}
+
+
+def test_what_was_damaged_is_said_again_after_a_restart_since_when_it_was(tmp_path: Path) -> None:
+    living = Living(tmp_path)
+    with living:
+        path = living.transcript("words " * 200)
+        path.unlink()
+        living.until(lambda: "session_deleted" in [e["event"] for e in living.ctl("events")["events"]])
+        copies = [*living.home.mirror.rglob("*.jsonl"), *living.home.vault.rglob("pack*")]
+        sound = [copy.read_bytes() for copy in copies]
+        for copy in copies:
+            flip(copy, 60)
+        living.ctl("repair", acts=True, session=path.stem)
+        living.until(lambda: living.app.books.ledger.incidents(still_open=True))
+        first = living.ctl("status")
+        assert first["findings"]
+        assert "not everything is on this disk" in headline(first, time.time()).text.lower()
+    with living:
+        living.until(lambda: {"copy_damaged", "data_lost"} <= living.codes())
+        again = living.ctl("status")["findings"]
+        for then, now in zip(first["findings"], again, strict=True):
+            assert then["code"] == now["code"]
+            assert abs(unix_seconds(then["since"]) - unix_seconds(now["since"])) <= 2
+        assert living.ctl("health")["reliability"]["1h"]["incidents"] == 0  # it is still the same one
+    for copy, data in zip(copies, sound, strict=True):
+        copy.write_bytes(data)
+    with living:
+        living.until(lambda: living.codes() == set())
+        assert living.ctl("health")["reliability"]["1h"]["counts"]["lost_bytes"] > 0  # counted once, for ever
+        living.until(lambda: living.ctl("health")["reliability"]["1h"]["incidents"] == 2)
+
+
+def test_show_says_when_a_session_grows_past_its_tier(tmp_path: Path) -> None:
+    with Living(tmp_path) as living:
+        path = living.transcript()
+        assert living.ctl("show", session=path.stem)["tier_limit_in_seconds"] is None
+        for number in range(8):
+            living.app.engine.store.execute(
+                "INSERT INTO checkpoints (session, id, at, trigger, size) SELECT id, ?, ?, 'stop', ? FROM sessions",
+                (f"x{number}", time.time() + 60 * number + 60, 1000 * number + 5000),
+            )
+        left_s = living.ctl("show", session=path.stem)["tier_limit_in_seconds"]
+        assert 1900 < left_s < 2200  # 34,080 bytes left, at 1,000 a minute

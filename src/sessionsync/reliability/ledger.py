@@ -258,6 +258,12 @@ class Ledger:
         )
         return [Incident(*row) for row in rows]
 
+    def age_of_open(self, clocks: Clocks) -> dict[tuple[str, str], float]:
+        """For how many seconds each open incident has been so, by code and session."""
+        now = self._now(clocks)
+        open_now = self.incidents(still_open=True)
+        return {(each.code, each.session): max(0.0, now - each.since) for each in open_now}
+
     def _now(self, clocks: Clocks) -> float:
         """The ledger's time at this reading, which may lie after the last beat."""
         since = 0.0 if self._last is None else _between(self._last.boot_s, clocks.boot_s)
