@@ -109,10 +109,9 @@ def test_its_examples_run_as_they_stand(tmp_path: Path) -> None:
 def typed(user: User, command: str) -> None:
     """Type a command; the first that needs a daemon finds one."""
     if command == "sessiond init":
-        # no repository, no archive, no hooks, no service: for that there is a test of its own
-        code, screen = sit(
-            ["/bin/sh", "-c", command], "none", "none", "n", environ=user.environ, cwd=user.project
-        )
+        # without a repository, hooks and a service: for those there is a test of its own
+        answers = ("none", str(user.folder / "archive.git"), "n", "n", "")
+        code, screen = sit(["/bin/sh", "-c", command], *answers, environ=user.environ, cwd=user.project)
         assert code == 0, screen
         user.start()
         user.save(user.folder_of_project / f"{SESSION}.jsonl")
