@@ -80,11 +80,21 @@ def locate(path: object, roots: Sequence[str]) -> Session:
     for root in roots:
         if os.path.dirname(real) == os.path.realpath(f"{root}/projects"):  # noqa: PTH120 - hot
             transcript = f"{real}/{name}"
-            status = os.lstat(transcript)
+            status = _status(transcript)
             if not stat.S_ISREG(status.st_mode):
                 raise UsageError(f"{path!r} is no regular file.")
             return Session(session, transcript, root)
     raise UsageError(f"{path!r} is not in the agent's folder.")
+
+
+def _status(path: str) -> os.stat_result:
+    """What lies there; UsageError where the system does not take the path, as for too long a name."""
+    try:
+        return os.lstat(path)
+    except FileNotFoundError:
+        raise
+    except OSError as problem:
+        raise UsageError(f"{path[:200]!r} cannot be looked at: {problem.strerror}.") from problem
 
 
 def _split(path: object) -> tuple[str, str]:

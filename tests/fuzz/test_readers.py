@@ -8,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 from sessionsync.errors import SessiondError
+from tests.fakes.agent import SESSION
 from tests.fuzz.runner import Tally, _one, run, watched
 from tests.fuzz.targets import TARGETS, Target
 
@@ -22,6 +23,7 @@ BROKE = (
     ("structured", b'{"title": "\\udc80", "decisions": ["\\ud800"]}'),
     ("remote_url", b"file:///a%00b"),
     ("remote_url", b"a\0b"),
+    ("hook", json.dumps({"transcript_path": f"/x/projects/{'9' * 400}/{SESSION}.jsonl"}).encode()),
     ("control", b'/v1/act\n{"n": 1%s}' % (b"0" * 400)),
     ("journal", b'{"do":"pack","number":"\x85"}'),
 )
