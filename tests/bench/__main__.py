@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from tests.bench import append, backup, commands, growth, job, redacting, requests, rest, searching
+from tests.bench import append, backup, commands, growth, job, redacting, requests, rest, scraping, searching
 from tests.bench.figures import Figure, machine, row, summary, write
 
 
@@ -34,6 +34,7 @@ PARTS: dict[str, Measure] = {
     "requests": requests.measure,
     "commands": commands.measure,
     "redacting": redacting.measure,
+    "scraping": scraping.measure,
     "job": job.measure,
     "growth": growth.measure,
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.core import Metric
+from prometheus_client.exposition import choose_encoder
 
 from sessiond.bookkeeping import Bookkeeping
 from sessiond.engine import Engine
@@ -19,6 +20,7 @@ from sessionsync.config import load, paths
 from sessionsync.events import silent
 from sessionsync.privacy.rules import KINDS
 from sessionsync.store import Store
+from tests.crowd import fill
 
 MOST_STATEMENTS = 8
 
@@ -41,28 +43,6 @@ def metrics(engine: Engine, tmp_path: Path) -> Metrics:
     made.read(partial(of_books, books))
     made.text()  # the score is worked out once a minute, not at each scrape
     return made
-
-
-def fill(store: Store, first: int, sessions: int) -> None:
-    """Put sessions into the state, each with a checkpoint that waits for GitHub and for the archive."""
-    with store.transaction():
-        for number in range(first, first + sessions):
-            store.execute(
-                "INSERT INTO sessions (id, source, session_id, scope, key, root, location, tier, size, summary,"
-                " modified_at, changed_at, pushed_at, pushed_bytes)"
-                " VALUES (?1, 'claude', ?1, '', ?1, '/', '/', 'hybrid', 90000, zeroblob(2000), 0, 0, ?1, 70000)",
-                (number,),
-            )
-            store.execute(
-                "INSERT INTO checkpoints (session, id, at, trigger, size) VALUES (?, 'c', 0, 'once', 90000)",
-                (number,),
-            )
-            for operation in ("comment", "archive"):
-                store.execute(
-                    "INSERT INTO items (operation, subject, checkpoint, state, enqueued_at, next_attempt_at, size,"
-                    " behind) VALUES (?, ?, 'c', 'pending', 0, 0, 90000, 20000)",
-                    (operation, number),
-                )
 
 
 def asked(metrics: Metrics, store: Store) -> list[str]:
@@ -107,6 +87,21 @@ def test_only_what_has_changed_is_written_anew(metrics: Metrics, monkeypatch: py
     assert written == ["watch_rescans"]
     assert b'sessiond_watch_rescans_total{reason="timer"} 1.0' in after[0]
     assert before[1] == after[1]
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+def test_it_is_what_the_library_would_write(metrics: Metrics, engine: Engine, accept: str) -> None:
+    whole = choose_encoder(accept)[0]
+    for number, event in enumerate(["watch_overflowed", "rescan_completed", "push_completed"]):
+        fill(engine.store, 1 + 3 * number, 3)
+        metrics.on_event(event, {"reason": "timer", "session": "claude:x", "seconds": 1e-7 + 1e9 * number})
+        engine.store.execute("UPDATE items SET enqueued_at = 9e9")  # an age would be another at each look
+        said = metrics.text(accept)[0].splitlines()
+        meant = whole(metrics).splitlines()
+        moving = (b"sessiond_storage_filesystem_avail_bytes", b"sessiond_github_token")
+        assert [each for each in said if not each.startswith(moving)] == [
+            each for each in meant if not each.startswith(moving)
+        ]
 
 
 def test_each_format_is_remembered_on_its_own(metrics: Metrics) -> None:

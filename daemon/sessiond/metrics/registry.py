@@ -16,6 +16,7 @@ from prometheus_client.utils import floatToGoString
 from sessiond.bookkeeping import SYNC_GOAL_S
 from sessiond.metrics.catalogue import PREFIX, Entry
 from sessiond.metrics.counting import COUNTS, Fields
+from sessiond.metrics.exposition import Text
 from sessiond.metrics.labels import OTHER
 from sessionsync.errors import OutputFailed
 from sessionsync.stats import Waits
@@ -28,7 +29,6 @@ Value = float | Mapping[str, float] | Mapping[tuple[str, ...], float] | Mapping[
 Readings = Mapping[str, Value]
 # What a scrape may choose among is known; what it makes up must not fill the memory.
 FORMATS = 4
-_END = b"# EOF\n"
 
 
 class Metrics(Collector):
@@ -42,7 +42,7 @@ class Metrics(Collector):
         self.entries = {entry.name: entry for entry in entries}
         self._kept = {entry.name: _made(entry) for entry in self.entries.values() if not entry.read}
         self._changes = dict.fromkeys(self._kept, 0)
-        self._texts: dict[str, dict[str, tuple[int, bytes]]] = {}
+        self._texts: dict[str, Text] = {}
         self._sources: list[Callable[[], Readings]] = []
         (build,) = product(*self.entries["build_info"].labels.values())
         self._set("build_info", 1, *build)
@@ -114,22 +114,14 @@ class Metrics(Collector):
         return metrics
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
-        """Everything, in the format that an `Accept` header asks for, and its content type.
-
-        Nearly all series rest between two scrapes, and to write a thousand of them takes 8 ms: what has not
-        changed is not written anew.
-        """
+        """Everything, in the format that an `Accept` header asks for, and its content type."""
         encode, content_type = choose_encoder(accept)
         if content_type not in self._texts and len(self._texts) >= FORMATS:
             self._texts.clear()
-        known = self._texts.setdefault(content_type, {})
-        parts = []
-        for name, metric in self._kept.items():
-            change = self._changes[name]  # before it is read: what comes meanwhile is written next time
-            if name not in known or known[name][0] != change:
-                known[name] = change, encode(_Families(metric.collect())).removesuffix(_END)
-            parts.append(known[name][1])
-        return b"".join([*parts, encode(_Families(self._read()))]), content_type
+        text = self._texts.setdefault(content_type, Text(encode))
+        # a change is looked at before what it changed: what comes meanwhile is written the next time
+        kept = [text.kept(name, self._changes[name], self._kept[name].collect) for name in self._kept]
+        return "".join([*kept, *map(text.of, self._read()), text.end()]).encode(), content_type
 
     def write(self, file: Path) -> None:
         """Write everything to a file, atomically, for the textfile collector of node_exporter.
@@ -179,18 +171,8 @@ class Metrics(Collector):
         return self._kept[name].labels(*bounded)
 
 
-class _Families(Collector):
-    """Some metrics, as what writes them wants to be given them."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
-
-
 def _family(entry: Entry, value: Value) -> Metric:
-    """What was read, with 0 for every label set of which nothing was said."""
+    """What was read, with 0 for every label set of which nothing was said; what has no place is left out."""
     found: dict[tuple[str, ...], float | Waits] = {}
     if isinstance(value, Mapping):
         found |= {key if isinstance(key, tuple) else (key,): said for key, said in value.items()}
@@ -198,7 +180,7 @@ def _family(entry: Entry, value: Value) -> Metric:
         found[()] = value
     nothing = Waits((0,) * len(entry.buckets), 0, 0.0) if entry.kind == "histogram" else 0.0
     family = _FAMILIES[entry.kind](PREFIX + entry.name, entry.help, labels=list(entry.labels))
-    for labels in dict.fromkeys([*product(*entry.labels.values()), *found]):
+    for labels in product(*entry.labels.values()):
         said = found.get(labels, nothing)
         if isinstance(said, Waits):
             bounds = [*map(floatToGoString, entry.buckets), "+Inf"]
