@@ -313,8 +313,7 @@ class Copy:
                 f"{self._path} ends at byte {size}: writing at {offset} would leave a hole.",
                 hint="Something else cut it; it is made again from the session's file.",
             )
-        view = memoryview(data)
-        there, new = view[: size - offset], view[size - offset :]
+        there, new = data[: size - offset], data[size - offset :]
         if not holds(self._descriptor, offset, there):
             raise CopyMismatch(
                 f"{self._path} already has other bytes behind {offset}.",
