@@ -28,6 +28,7 @@ from sessionsync.errors import (
 )
 from sessionsync.events import Emit
 from sessionsync.model import Ref
+from sessionsync.pull import Pull
 from sessionsync.push import Push
 from sessionsync.reliability.findings import Findings, Severity
 
@@ -424,7 +425,7 @@ class PushLoop(Loop):
                 self.progressed_at = time.monotonic()
             pull = self._engine.pull
             if pull is not None and self._may_send(push):
-                pull.work(time.time())
+                self._listen(pull)
             gather = self._engine.gather
             if gather is not None and self._may_send(push):
                 gather.work(time.time())
@@ -439,6 +440,12 @@ class PushLoop(Loop):
         lines = (push, pull, gather)
         due = [at for each in lines if each is not None and (at := each.next_at(now)) is not None]
         return max(0.001, min(due) - now + 0.001) if due else TICK_S
+
+    def _listen(self, pull: Pull) -> None:
+        """Hear of what others have changed, and tell how long that took."""
+        began = time.monotonic()
+        if pull.work(time.time()):
+            self._emit("pull_ended", seconds=round(time.monotonic() - began, 3))
 
     def _gather(self) -> float:
         """Without GitHub: hear of what others archive."""

@@ -118,6 +118,7 @@ EVENTS: dict[str, str] = {
     "secret_redacted": "info",
     # pull and conflict
     "pull_completed": "debug",
+    "pull_ended": "debug",
     "pull_failed": "warning",
     "version_kept": "info",
     "session_united": "info",

@@ -75,6 +75,7 @@ def test_a_checkpoint_on_its_way_to_github(living: Living, gh: FakeGitHub) -> No
         living,
         "sync_operations_total{push,success}",
         "sync_duration_seconds_count{push}",
+        "sync_duration_seconds_count{pull}",
         "sync_last_success_timestamp_seconds{push}",
         "sync_last_success_timestamp_seconds{pull}",
         "queue_enqueued_total{comment}",
@@ -122,6 +123,17 @@ def test_copies_that_are_looked_at(living: Living) -> None:
         "reference_checks_total{checkpoint,ok}",
         "artifact_verifications_total{restore,ok}",
     )
+
+
+def test_artifacts_that_are_looked_at(living: Living) -> None:
+    folder = living.home.structured("plan")
+    (folder / "artifacts").mkdir()
+    (folder / "artifacts" / "plan.md").write_text("# Plan\n")
+    (folder / "context.json").write_text("{}")
+    living.transcript()
+    living.ctl("sync", acts=True, capture=True)
+    living.ctl("verify", acts=True)
+    rises(living, "reference_checks_total{artifact,ok}", "artifact_verifications_total{artifact,ok}")
 
 
 def test_a_session_that_outgrows_its_tier(living: Living) -> None:

@@ -111,8 +111,13 @@ def test_they_tell_a_person_what_to_do() -> None:
         assert re.fullmatch(r"Sessiond[A-Z]\w+", rule["alert"])
         said = rule["annotations"]
         assert set(said) == {"summary", "description", "runbook_url"}
+        assert said["runbook_url"].endswith("#runbook")
         assert "{{" not in said["summary"]
         assert said["summary"].endswith(".")
         assert said["description"].endswith(".")
         for command in re.findall(r"`sessiond ctl (\w+)", said["description"]):
             assert command in {*Verbs.NAMES, "logs"}
+
+
+def test_the_runbook_is_where_they_point() -> None:
+    assert "\n## Runbook\n" in (ROOT / "README.md").read_text(encoding="utf-8")

@@ -69,6 +69,14 @@ def _has_failed(fields: Fields) -> bool:
     return bool(fields.get("failures"))
 
 
+def _of_artifacts(fields: Fields) -> bool:
+    return fields.get("kind") == "artifact"
+
+
+def _verdict(fields: Fields) -> str:
+    return "ok" if fields.get("result") == "ok" else "failed"
+
+
 COUNTS: Mapping[str, tuple[Count, ...]] = {
     "github_requested": (
         Count("github_requests", (Of("operation"), Of("outcome"))),
@@ -106,6 +114,7 @@ COUNTS: Mapping[str, tuple[Count, ...]] = {
     ),
     # what others change
     "version_kept": (Count("sync_operations", ("pull", "success")),),
+    "pull_ended": (Count("sync_duration_seconds", ("pull",), "seconds"),),
     "pull_failed": (Count("sync_operations", ("pull", "failure")),),
     "session_united": (Count("sync_conflicts", ("transcript", "merged")),),
     "conflict_opened": (
@@ -120,7 +129,10 @@ COUNTS: Mapping[str, tuple[Count, ...]] = {
     "tier_promoted": (Count("session_tier_transitions", (Of("from_tier"), Of("to_tier"))),),
     "secret_redacted": (Count("redactions", (Of("kind"),), "count"),),
     "integrity_checked": (Count("integrity_checks", (Of("store"), Of("result")), "count"),),
-    "references_checked": (Count("reference_checks", (Of("kind"), Of("result")), "count"),),
+    "references_checked": (
+        Count("reference_checks", (Of("kind"), Of("result")), "count"),
+        Count("artifact_verifications", ("artifact", _verdict), "count", _of_artifacts),
+    ),
     "integrity_scanned": (Count("integrity_scan_duration_seconds", (), "seconds"),),
     "restore_rehearsed": (Count("artifact_verifications", ("restore", Of("result"))),),
     # what is wrong, and what is done about it
