@@ -5,6 +5,7 @@ What is counted is read from the copies, so that nothing that is captured ever w
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from contextlib import suppress
@@ -102,19 +103,29 @@ class Counting:
                 known = self._totals = totals(self._open(), ANSWER_BUCKETS)
         return known
 
+    def all(self) -> Totals:
+        """Everything that was captured, counted to the end: for a run that has no next minute.
+
+        Raises:
+            NumbersBroken: the numbers cannot be kept.
+        """
+        with self._lock:
+            return self._count(math.inf)
+
     def end(self) -> None:
         """Count no more; what is being counted is given up at its next piece."""
         self._ended = True
         with self._lock:
             self._let_go()
 
-    def _count(self, until: float) -> None:
+    def _count(self, until: float) -> Totals:
         numbers = self._open()
         for _ in self._counter(numbers).catch_up():
             if self._ended or time.monotonic() > until:
                 self._wanted = True
                 break
-        self._totals = totals(numbers, ANSWER_BUCKETS)
+        self._totals = found = totals(numbers, ANSWER_BUCKETS)
+        return found
 
     def _open(self) -> Numbers:
         if self._numbers is None:

@@ -20,7 +20,7 @@ from sessionsync.catalog import Catalog
 from sessionsync.config import Config, Paths
 from sessionsync.digests import Digests
 from sessionsync.elsewhere import Elsewhere
-from sessionsync.errors import ConfigError, CopyError, DiskFull
+from sessionsync.errors import ConfigError, CopyError, DiskFull, StoreFull
 from sessionsync.events import Emit
 from sessionsync.forget import Forget
 from sessionsync.gather import Gather
@@ -114,7 +114,7 @@ class Engine:
             elsewhere=Elsewhere(config.backup.vault_dir, emit),
             emit=emit,
         )
-        with suppress(CopyError):  # the next start tries again
+        with suppress(CopyError, StoreFull):  # the next start tries again
             self.forget.finish()
         self.token: Token | None = None
         self.token_problem: ConfigError | None = None

@@ -16,11 +16,11 @@ from sessiond import client, process
 from sessiond.cli import tables
 from sessiond.cli.progress import Progress, progress
 from sessiond.cli.terminal import terminal
-from sessiond.counting import storage
+from sessiond.counting import Counting, storage
 from sessiond.engine import Engine
 from sessiond.logs import Log
 from sessiond.metrics import Metrics, catalogue, of_engine
-from sessiond.metrics.readings import of_storage
+from sessiond.metrics.readings import of_storage, of_transcripts
 from sessiond.modes import Modes
 from sessiond.saves import Saves
 from sessiond.spool import Spool
@@ -121,9 +121,12 @@ def _alone(
             yield engine, Saves(engine, Spool(where.spool_dir), emit)
             if textfile is not None:
                 metrics.read(lambda: of_storage(storage(engine.catalog, config, where)))
+                counting = Counting(engine, emit)
+                metrics.read(lambda: of_transcripts(counting.all()))
                 for source in of_engine(engine):
                     metrics.read(source)
                 metrics.write(textfile)
+                counting.end()
         finally:
             engine.close()
             log.close()

@@ -91,6 +91,9 @@ def test_stats_need_neither_daemon_nor_backup_and_say_the_same_with_both(
 def test_metrics_show_what_was_counted_also_after_a_kill(user: User, wait_until: Callable[..., None]) -> None:
     path = user.say("what does it cost")
     answered(user, path, "a", 4)
+    file = user.folder / "sessiond.prom"
+    assert user.type("sync", "--once", "--textfile", str(file)).returncode == 0
+    assert 'sessiond_session_tokens_total{tool="claude",type="output"} 2.0' in file.read_text()
     user.start()
     wait_until(lambda: stats(user)["tokens"]["output"] == 2)
     user.kill()

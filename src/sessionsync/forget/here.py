@@ -48,6 +48,7 @@ class Forget:
             CopyError: not all of it could be removed now: the next start does.
         """
         forgotten = self.about(session)
+        self._store.write_events()  # those that wait tell of it as well
         with self._store.transaction():
             subject = self._rows.add(forgotten, now)
             for operation in self._operations(session):
