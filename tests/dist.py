@@ -50,6 +50,10 @@ def tried(built: Path, scratch: Path) -> str:
     if "(commit " not in said:
         raise SystemExit(f"{built.name} does not know its commit: {said}")
     _run([sessiond, "--help"], home)
+    for shell in ("bash", "zsh", "fish"):
+        if "sessiond" not in _run([sessiond, "completion", shell], home):
+            raise SystemExit(f"{built.name} completes nothing in {shell}")
+    _run([sessiond, "run", "--check"], home)
     _run([sessiond, "sync", "--once", "--timeout", "10"], home)
     return said.splitlines()[0]
 

@@ -37,12 +37,17 @@ LOGS = ("sessiond.log*", "hook.log*", "launchd.log*")
 SOCKET = ("ctl.sock", "pulse")
 # What `ctl reconstruct` has made is somebody's session.
 MADE = "reconstructed"
-# Where a shell may be told to complete our commands.
+# Where a shell may be told to complete our commands: by a file of its own, or in a line of somebody's file.
+COMPLETIONS = (
+    ".config/fish/completions/sessiond.fish",
+    ".local/share/bash-completion/completions/sessiond",
+    *(".zfunc/_sessiond", ".zsh/completions/_sessiond"),
+)
 SHELLS = (
     *(".bashrc", ".bash_profile", ".bash_completion", ".profile", ".zshrc", ".zprofile"),
     ".config/fish/config.fish",
 )
-COMPLETES = "sessiond completion"
+COMPLETES, COMPLETED_BY = "sessiond completion", "_SESSIOND_COMPLETE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,30 +87,13 @@ def plan(environ: Mapping[str, str], where: Paths, depth: int, of_here: Callable
     found = Removal(environ, where, depth)
     found.config = _config(environ, where, depth)
     found.service = _service(found, of_here)
-    for file in _settings(environ, where):
-        if next(hooks.entries(hooks.read("", file).json), None) is not None:
-            found.going.append(Part("hooks", file, note="our entries; the rest stays"))
+    found.going += _hooked(environ, where)
     with suppress(DaemonNotRunning):
         client.request(where.socket, "status")
         if found.service is None:
             found.going.append(Part("daemon", where.socket, note="is ended"))
-    if where.socket.parent != where.state_dir:
-        found.going += _known("socket", where.socket.parent, SOCKET)
-    if where.config_file.exists():
-        found.put([_part("settings", where.config_file)], 1)
-    state = (*STATE, *(SOCKET if where.socket.parent == where.state_dir else ()))
-    found.put(_known("state", where.state_dir, state), 1)
-    found.put(_known("log", where.log_dir, LOGS), 1)
-    if (made := where.state_dir / MADE).is_dir():
-        found.put([_part("sessions", made, "reconstructed")], 2)
-    backup = found.config.backup
-    found.put(_mirror(backup.mirror_dir), 2)
-    found.put(_vault(backup.vault_dir), 2)
-    if (identity := found.config.archive.identity_file) is not None and identity.exists():
-        found.staying.append(_part("identity", identity, "without it nobody reads the archive"))
-    if depth:
-        found.staying += _others(found)
-    found.staying += _completions(environ)
+    _put_files(found)
+    _put_completions(found)
     return found
 
 
@@ -173,9 +161,43 @@ def _service(found: Removal, of_here: Callable[[], Service]) -> Service | None:
     return service
 
 
-def _settings(environ: Mapping[str, str], where: Paths) -> list[Path]:
-    """The agent's settings that may have entries of ours: the user's, and whichever else were given some."""
-    return list(dict.fromkeys([hooks.settings_file("user", environ, Path.cwd()), *settings_of(where)]))
+def _hooked(environ: Mapping[str, str], where: Paths) -> list[Part]:
+    """The agent's settings that have entries of ours: the user's, and whichever else were given some."""
+    files = dict.fromkeys([hooks.settings_file("user", environ, Path.cwd()), *settings_of(where)])
+    return [
+        Part("hooks", file, note="our entries; the rest stays")
+        for file in files
+        if next(hooks.entries(hooks.read("", file).json), None) is not None
+    ]
+
+
+def _put_files(found: Removal) -> None:
+    where, backup = found.where, found.config.backup
+    beside = where.socket.parent == where.state_dir
+    if not beside:
+        found.put(_known("socket", where.socket.parent, SOCKET), 0)
+    if where.config_file.exists():
+        found.put([_part("settings", where.config_file)], 1)
+    found.put(_known("state", where.state_dir, (*STATE, *(SOCKET if beside else ()))), 1)
+    found.put(_known("log", where.log_dir, LOGS), 1)
+    if (made := where.state_dir / MADE).is_dir():
+        found.put([_part("sessions", made, "reconstructed")], 2)
+    found.put(_mirror(backup.mirror_dir), 2)
+    found.put(_vault(backup.vault_dir), 2)
+    if (identity := found.config.archive.identity_file) is not None and identity.exists():
+        found.staying.append(_part("identity", identity, "without it nobody reads the archive"))
+    if found.depth:
+        found.staying += _others(found)
+
+
+def _put_completions(found: Removal) -> None:
+    for name in COMPLETIONS:
+        if COMPLETED_BY in _text(file := home(found.environ) / name):
+            found.put([_part("completion", file)], 0)
+    for name in SHELLS:
+        for number, line in enumerate(_text(file := home(found.environ) / name).splitlines(), 1):
+            if COMPLETES in line:
+                found.staying.append(Part("completion", file, note=f"line {number} is yours to take out"))
 
 
 def _known(what: str, folder: Path, patterns: Iterable[str]) -> list[Part]:
@@ -218,13 +240,11 @@ def _others(found: Removal) -> Iterator[Part]:
     yield from seen.values()
 
 
-def _completions(environ: Mapping[str, str]) -> Iterator[Part]:
-    for name in SHELLS:
-        file = home(environ) / name
-        with suppress(OSError):
-            for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-                if COMPLETES in line:
-                    yield Part("completion", file, note=f"line {number} is yours to take out")
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _part(what: str, path: Path, note: str = "") -> Part:
@@ -265,7 +285,9 @@ def _remove(path: Path) -> None:
 def _folders(found: Removal) -> list[Path]:
     """The folders that were made for what has gone, the inner ones first."""
     where, backup = found.where, found.config.backup
-    folders = {part.path.parent for part in found.going if part.what not in {"service", "hooks"}}
+    folders = {
+        part.path.parent for part in found.going if part.what not in {"service", "hooks", "completion"}
+    }
     if found.depth:
         folders |= {where.state_dir, where.log_dir, where.config_file.parent}
     if found.depth > 1:

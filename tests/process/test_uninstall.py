@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ class Leaver(User):
         self.settings.write_text(SETTINGS)
         self.shell = self.home / ".bashrc"
         self.shell.write_text('alias l=ls\neval "$(sessiond completion bash)"\n')
+        self.fish = self.home / ".config" / "fish" / "completions" / "sessiond.fish"
 
     def lived(self, wait_until: Wait) -> Path:
         """Use whatever leaves something behind; the session."""
@@ -47,6 +49,8 @@ class Leaver(User):
                 == 0
             )
         (self.folder / "s" / "config.toml").write_text("[sources]\nquiet_seconds = 1\n")
+        self.fish.parent.mkdir(parents=True)
+        self.fish.write_text(self.type("completion", "fish").stdout)
         path = self.say("hello")
         event = {"session_id": path.stem, "transcript_path": str(path), "cwd": str(self.project)}
         run(self, "Stop", data=json.dumps(event).encode())
@@ -87,7 +91,7 @@ def test_step_by_step_everything_goes_and_only_what_was_said(user: Leaver, wait_
     said = path.read_bytes()
 
     found = user.uninstall("--dry-run")
-    assert named(found["going"]) == {"daemon", "hooks", "socket"}
+    assert named(found["going"]) == {"daemon", "hooks", "socket", "completion"}
     assert named(found["staying"]) == {"settings", "state", "log", "backup", "completion"}
     assert user.status()["pid"] == user.pid
 
@@ -100,6 +104,8 @@ def test_step_by_step_everything_goes_and_only_what_was_said(user: Leaver, wait_
     assert user._process.wait(20) == 0
     assert user.settings.read_text() == SETTINGS
     assert not (user.project / ".claude").exists()
+    assert [*(user.home / ".config").rglob("sessiond*")] == []
+    shutil.rmtree(user.home / ".config")
     user.check_kept(path)
     assert user.state.exists()
 
