@@ -74,7 +74,7 @@ class HealthLoop(Loop):
         self._has_recalled = False
         self._checkpoints: deque[str] = deque(maxlen=10_000)
         self._looked: dict[str, float] = {}
-        self._known: set[tuple[str, str, Severity]] = set()
+        self._known: set[tuple[str, str, Severity]] | None = None
         self._called: set[tuple[str, str]] = set()
         self.settled_at = 0.0
         """When the indicators were read last (Unix seconds); for any thread."""
