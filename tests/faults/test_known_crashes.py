@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sessionsync.capture import Capture
+from sessionsync.capture.commit import Commit
 from sessionsync.errors import CopyError
 from sessionsync.vault import SessionVault
 from tests import arrived
@@ -122,10 +122,10 @@ def test_a_snapshot_that_the_state_never_heard_of_does_not_leak_into_the_next(
     rig.wait(5)
     rig.wait(200)
     write(folder, [("context.json", two)])
-    commits = iter([Capture._commit, _refuse])
+    commits = iter([Commit.save, _refuse])
     with monkeypatch.context() as broken:
         # the first says that the file is being rewritten, the second that it has been
-        broken.setattr(Capture, "_commit", lambda *given: next(commits)(*given))  # noqa: PLW0108 - another each time
+        broken.setattr(Commit, "save", lambda *given, **also: next(commits)(*given, **also))  # noqa: PLW0108 - another each time
         with pytest.raises(CopyError):
             rig.capture.checkpoint(rig.session().ref, "manual", rig.now)
     rig.close()

@@ -1,0 +1,414 @@
+"""The way of a session through the capture: looked at, captured, and committed with all others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sessionsync import projects
+from sessionsync.capture.appointments import Appointments
+from sessionsync.capture.commit import Commit
+from sessionsync.capture.files import Files, Unread
+from sessionsync.capture.homes import Homes
+from sessionsync.capture.stored import Stored
+from sessionsync.capture.work import LONGEST_WITHOUT_CHECKPOINT_S, Work, fingerprint
+from sessionsync.catalog import Catalog, Checkpoint
+from sessionsync.config import Config
+from sessionsync.errors import CopyError, NoSuchSession
+from sessionsync.events import Emit
+from sessionsync.hands import Hands
+from sessionsync.model import Found, Ref
+from sessionsync.queue import Queue
+from sessionsync.remote.tiers import tier_of
+from sessionsync.sources import Source
+from sessionsync.sources.folders import is_hidden, readable
+from sessionsync.tombstones import Tombstones
+from sessionsync.vault import Mirror, Vault
+
+
+class Capture:
+    """Watches nothing, waits for nothing: captures what it is told to look at.
+
+    Call it from one thread.  `everything_new` is for runners that start without history: what lies
+    there counts as changed after the first start.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        queue: Queue,
+        mirror: Mirror,
+        vault: Vault,
+        sources: Sequence[Source],
+        names: projects.Names,
+        config: Config,
+        first_seen: float,
+        emit: Emit,
+        everything_new: bool = False,
+        hands: Hands = map,
+    ) -> None:
+        self.config = config
+        self._catalog = catalog
+        self._mirror = mirror
+        self._vault = vault
+        self._sources = {source.name: source for source in sources}
+        self._tombstones = Tombstones(mirror.folder)
+        self._first_seen = first_seen
+        self._everything_new = everything_new
+        self._emit = emit
+        self._work: dict[Ref, Work] = {}
+        self._unread: dict[Ref, dict[str, str]] = {}
+        self._unfinished: set[Ref] = set()
+        self._stored = Stored(catalog, mirror, vault, names, self._sources)
+        self._files = Files(self._stored, mirror, emit, hands, self._settle)
+        self._homes = Homes(catalog, vault, names, self._stored, self._keys, self._settle)
+        self._appointments = Appointments(catalog, self._stored)
+        self._commit = Commit(catalog, queue, emit)
+
+    @property
+    def projects_found(self) -> int:
+        """How many sessions were given their project: with each there may be folders to watch."""
+        return self._homes.found
+
+    # --- what to look at
+
+    def survey(self) -> list[Ref]:
+        """Compare every session on disk with what was captured; those that differ, newest first.
+
+        This is the truth that watcher events only hint at.  It reads no file.
+        """
+        known = self._catalog.fingerprints()
+        differing: list[tuple[float, Ref]] = []
+        for source in self._sources.values():
+            differing.extend(
+                (found.mtime, found.ref)
+                for found in source.find()
+                if known.pop(found.ref, None) != fingerprint(found) and not self._is_forgotten(found.ref)
+            )
+        nothing = fingerprint(None)
+        gone = [ref for ref, was in known.items() if was != nothing and ref.source in self._sources]
+        return [ref for _, ref in sorted(differing, key=lambda pair: -pair[0])] + gone
+
+    def locate(self, path: Path) -> Ref | None:
+        """The session that a changed path belongs to."""
+        for source in self._sources.values():
+            if (ref := source.locate(path)) is not None:
+                return ref
+        return None
+
+    def due(self, now: float) -> list[Ref]:
+        """Sessions whose time has come without a change: quiet ones, long dirty ones, unsettled ones."""
+        return self._catalog.due(
+            dirty_before=now - LONGEST_WITHOUT_CHECKPOINT_S,
+            quiet_before=now - self.config.sources.quiet_seconds,
+            now=now,
+        )
+
+    def next_due(self) -> float | None:
+        """When `due` will next name a session."""
+        return self._catalog.next_due(
+            dirty_s=LONGEST_WITHOUT_CHECKPOINT_S, quiet_s=float(self.config.sources.quiet_seconds)
+        )
+
+    def unreadable(self) -> dict[str, str]:
+        """Folders and files that are there and could not be read at the last look, and why; any thread."""
+        found = {path: why for source in self._sources.values() for path, why in source.unreadable.items()}
+        for files in list(self._unread.values()):
+            found |= files
+        return found
+
+    def is_unfinished(self, ref: Ref) -> bool:
+        """Whether the last `capture` of it left something for the next one."""
+        return ref in self._unfinished
+
+    # --- capturing
+
+    def capture(self, ref: Ref, now: float, *, at_most: int | None = None, by_time: bool = True) -> int:
+        """Capture what is new of one session, and make the checkpoints that are due.
+
+        Returns the bytes captured.  Nothing of the session is half-believed after an error: its
+        positions stay as they were.  `at_most` so many bytes of a file are read, see `is_unfinished`.
+        Checkpoints that time alone asks for are made if `by_time`.
+
+        Raises:
+            CopyError: a copy could not be made or verified.
+            StoreError: the state could not be read.
+        """
+        self._unfinished.discard(ref)
+        try:
+            return self._capture(ref, now, at_most, by_time=by_time)
+        except BaseException:
+            self._forget(ref)
+            raise
+        finally:
+            if ref in self._work:
+                self._work[ref].fresh = None
+
+    def checkpoint(self, ref: Ref, trigger: str, now: float) -> Checkpoint:
+        """Capture what is on disk and make a checkpoint of it, committed when this returns.
+
+        Without a change since the newest checkpoint that one is returned.
+
+        Raises:
+            NoSuchSession: nothing of it was ever on this disk.
+        """
+        self.capture(ref, now, by_time=False)  # it is to have this trigger
+        work = self._load(ref)
+        if work is None and self._is_forgotten(ref):
+            raise NoSuchSession(
+                f"Session {ref} was forgotten.", hint=f"`sessiond forget --undo {ref}` takes it in again."
+            )
+        if work is None:
+            raise NoSuchSession(
+                f"No session {ref} is on this disk.", hint="`sessiond list` shows the known ones."
+            )
+        try:
+            if work.session.dirty_since is not None:
+                self._stored.checkpoint(work, trigger, now)
+        except BaseException:
+            self._forget(ref)
+            raise
+        self.flush(now)
+        newest = work.session.checkpoint
+        if newest is None:
+            raise NoSuchSession(f"Session {ref} is empty.", hint="There is nothing to make a checkpoint of.")
+        return self._catalog.checkpoint(work.session, newest)
+
+    def let_go(self, ref: Ref, now: float) -> None:
+        """Hold nothing of a session any more: somebody has it forgotten.
+
+        Raises:
+            CopyError: what was captured could not be made durable.
+            StoreError: the state could not be written.
+        """
+        self.flush(now)
+        self._forget(ref)
+        self._unread.pop(ref, None)
+        self._unfinished.discard(ref)
+
+    def store_anew(self, ref: Ref, now: float) -> None:
+        """Make the vault of a session whole again, where something removed it, or lines of its journal.
+
+        All that the plain copies hold goes into a new one; of one that is there a checkpoint states every
+        file anew.
+
+        Raises:
+            NoSuchSession: it is not known.
+            CopyError: a plain copy is not whole, or cannot be stored.
+        """
+        work = self._load(ref)
+        if work is None:
+            raise NoSuchSession(f"No session {ref} is known.")
+        session = work.session
+        try:
+            self._stored.vault_of(work)
+            self._stored.in_step.discard(ref)
+            if session.dirty_since is not None or session.checkpoint is not None:
+                self._stored.checkpoint(work, "repair", now)
+        except BaseException:
+            self._forget(ref)
+            raise
+        self._work[ref] = work
+        self.flush(now)
+
+    def checkpoint_all(self, trigger: str, now: float) -> int:
+        """Make a checkpoint of every session that changed since its newest one; returns how many.
+
+        Raises:
+            CopyError: of some none could be made; the others have theirs.
+            StoreError: the state could not be written.
+        """
+        self.flush(now)
+        dirty = [session.ref for session in self._catalog.sessions() if session.dirty_since is not None]
+        failed: CopyError | None = None
+        for ref in dirty:
+            try:
+                self.checkpoint(ref, trigger, now)
+            except CopyError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+        return len(dirty)
+
+    def flush(self, now: float) -> int:
+        """Make everything captured so far durable and commit it; returns the number of sessions.
+
+        Raises:
+            CopyError: a copy could not be made durable; positions stay as they were, of all sessions where it
+                was a plain copy, else of those whose vault it was.
+            StoreError: the commit failed; positions stay as they were.
+        """
+        self._homes.rest()
+        if not self._work:
+            return 0
+        batch, self._work = self._work, {}
+        in_step, self._stored.in_step = self._stored.in_step, set()
+        self._mirror.flush()
+        failed = self._vault.flush_each()
+        lost = {ref for ref, work in batch.items() if work.session.name in failed}
+        batch = {ref: work for ref, work in batch.items() if ref not in lost}
+        with self._catalog.store.transaction():
+            for work in batch.values():
+                self._commit.save(work, now, has_archive=self.config.has_archive)
+        self._stored.in_step = in_step - lost
+        for work in batch.values():
+            news, work.news = work.news, []
+            for event, fields in news:
+                self._emit(event, **fields)
+            for checkpoint in work.checkpoints:
+                self._emit(
+                    "checkpoint_completed",
+                    session=work.session.name,
+                    checkpoint=checkpoint.id,
+                    trigger=checkpoint.trigger,
+                    bytes=checkpoint.size,
+                )
+        for problem in failed.values():
+            raise problem
+        return len(batch)
+
+    @property
+    def unflushed(self) -> int:
+        """How many sessions wait for `flush`."""
+        return len(self._work)
+
+    def include_history(self, now: float, ref: Ref | None = None, *, dry_run: bool = False) -> int:
+        """Let sessions from before the first start have a comment too; returns how many were added."""
+        self.flush(now)
+        added = 0
+        with self._catalog.store.transaction():
+            for session in self._catalog.sessions():
+                if session.commented or session.checkpoint is None or ref not in {None, session.ref}:
+                    continue
+                added += 1
+                if not dry_run:
+                    session.commented = True
+                    self._catalog.save(session)
+                    self._commit.enqueue(session, now)
+        return added
+
+    def _is_forgotten(self, ref: Ref) -> bool:
+        return self._tombstones.holds(ref.source, ref.session_id, ref.scope)
+
+    def _forget(self, ref: Ref) -> None:
+        """Go back to what is committed of a session; the vault may know more of it by now."""
+        self._work.pop(ref, None)
+        self._stored.in_step.discard(ref)
+
+    # --- one session
+
+    def _capture(self, ref: Ref, now: float, at_most: int | None, *, by_time: bool) -> int:
+        source = self._sources[ref.source]
+        found = source.look(ref)
+        work = self._load(ref)
+        if work is None:
+            if found is None or self._is_forgotten(ref):
+                return 0
+            work = self._homes.begin(source, found, now)
+        self._files.regain(source, work)
+        if found is None or not found.files:
+            if source.unreadable or is_hidden(work.session.location):
+                return 0  # it may be where nobody can look now
+            self._vanished(work, now)
+        else:
+            self._advance(source, work, found, now, at_most)
+            if ref not in self._unfinished:
+                quiet_s = self.config.sources.quiet_seconds
+                self._appointments.keep(source, work, found, now, quiet_s=quiet_s, by_time=by_time)
+        self._work[ref] = work
+        captured, work.captured_bytes = work.captured_bytes, 0
+        if captured:
+            self._emit("session_captured", session=work.session.name, bytes=captured)
+        return captured
+
+    def _keys(self) -> set[str]:
+        return {work.session.key for work in self._work.values()}
+
+    def _load(self, ref: Ref) -> Work | None:
+        if (work := self._work.get(ref)) is not None:
+            return work
+        session = self._catalog.find(ref)
+        return None if session is None else Work(session, self._catalog.files(session.id))
+
+    def _advance(self, source: Source, work: Work, found: Found, now: float, at_most: int | None) -> None:
+        session = work.session
+        seen = fingerprint(found)
+        if seen == session.fingerprint:
+            return
+        if session.project_key is None:
+            self._homes.settle(source, work, found, now)
+        elif not session.fingerprint:
+            self._stored.vault_of(work)  # after a crash it may still be under its provisional name
+        self._capture_files(source, work, found, now, at_most)
+        is_clear = self._drop_missing(source, work, {file.name for file in found.files}, now)
+        source.conclude(session.summary, found, lambda name: self._stored.captured(work, name))
+        session.root, session.location = found.root, found.location
+        session.modified_at = found.mtime
+        session.size = found.size
+        self._promote(work)
+        if is_clear and session.ref not in self._unread and session.ref not in self._unfinished:
+            session.fingerprint = seen  # else the next survey names it again
+        if self._everything_new or found.mtime >= self._first_seen:
+            session.commented = True
+        if session.dirty_since is not None and session.changed_at >= now:
+            session.changed_at = min(found.mtime, now)
+
+    def _capture_files(
+        self, source: Source, work: Work, found: Found, now: float, at_most: int | None
+    ) -> None:
+        told = self._unread.pop(found.ref, {})
+        for file in found.files:
+            try:
+                if not self._files.capture(source, work, file, now, at_most):
+                    self._unfinished.add(found.ref)
+            except Unread as error:
+                path = readable(str(file.path))
+                self._unread.setdefault(found.ref, {})[path] = str(error)
+                if path not in told:
+                    self._emit("source_unreadable", path=path, reason=str(error))
+
+    def _drop_missing(self, source: Source, work: Work, there: set[str], now: float) -> bool:
+        """Take note of files that are gone; False where they may be in a folder that cannot be read now."""
+        missing = [file for file in work.files.values() if file.name not in there and file.deleted_at is None]
+        if missing and source.unreadable:
+            return False
+        for file in missing:
+            self._stored.store(work, file, file.length)  # the plain copy is all that is left of its end
+            file.deleted_at = now
+            work.changed.add(file.name)
+            if not source.prunes:
+                self._stored.vault_of(work).remove(file.name, now)
+        return True
+
+    def _promote(self, work: Work) -> None:
+        """A session that grows past its tier moves on to the next by itself, and never back."""
+        session, tiers = work.session, self.config.tiers
+        was = session.tier
+        session.tier = tier_of(
+            session.size, was, github_only_bytes=tiers.github_only_bytes, hybrid_bytes=tiers.hybrid_bytes
+        )
+        if was is not None and session.tier is not was:
+            work.tell("tier_promoted", from_tier=was.value, to_tier=session.tier.value)
+
+    def _vanished(self, work: Work, now: float) -> None:
+        """Every file is gone.  A deletion is never copied as the truth: what was captured stays."""
+        session = work.session
+        if session.fingerprint == fingerprint(None):
+            return
+        self._unread.pop(session.ref, None)
+        session.fingerprint = fingerprint(None)
+        session.look_at = None
+        if session.dirty_since is not None:
+            self._stored.checkpoint(work, "deletion", now)
+        for file in work.files.values():
+            if file.deleted_at is None:
+                file.deleted_at = now
+                work.changed.add(file.name)
+        work.tell("session_deleted", bytes=session.size)
+
+    def _settle(self, work: Work, now: float) -> None:
+        """Commit what there is of a session in the middle of its capture."""
+        self._work[work.session.ref] = work
+        self.flush(now)
+        work.checkpoints, work.changed = [], set()

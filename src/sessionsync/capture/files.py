@@ -1,0 +1,300 @@
+"""One file of a session: what is new in it goes into the plain copy, the root and the summary.
+
+A changed prefix starts a generation, in an order that is safe at every point: store what was captured,
+and commit that the plain copy is believed no more ─▶ set the old bytes aside ─▶ write the new ones ─▶ commit.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from sessionsync.capture.lines import Lines
+from sessionsync.capture.stored import Stored
+from sessionsync.capture.work import BLOCK_BYTES, HEAD_BYTES, LEAST_SHARED_BYTES, TAIL_BYTES, Work, sha256
+from sessionsync.catalog import REWRITTEN, File
+from sessionsync.errors import CopyError, CopyMismatch
+from sessionsync.events import Emit
+from sessionsync.hands import Hands, each
+from sessionsync.model import Mark, Role, SessionFile, Summary
+from sessionsync.sources import Source
+from sessionsync.vault import Copy, Mirror, Root, SessionVault
+
+
+class Unread(Exception):
+    """A file is there, but cannot be opened; the text says why."""
+
+
+class Files:
+    """Captures files; `settle` commits what there is of a session in the middle of it."""
+
+    def __init__(
+        self, stored: Stored, mirror: Mirror, emit: Emit, hands: Hands, settle: Callable[[Work, float], None]
+    ) -> None:
+        self._stored = stored
+        self._mirror = mirror
+        self._emit = emit
+        self._hands = hands
+        self._settle = settle
+
+    def capture(self, source: Source, work: Work, seen: SessionFile, now: float, at_most: int | None) -> bool:
+        """Capture what is new of a file, `at_most` so many bytes; returns whether that is all there is.
+
+        Raises:
+            Unread: it is there, but cannot be opened.
+            CopyError: it cannot be read, or a copy could not be made or verified.
+        """
+        file = work.files.get(seen.name)
+        known = (seen.size, seen.mtime_ns, seen.inode)
+        if file is not None and file.deleted_at is None and (file.size, file.mtime_ns, file.inode) == known:
+            return True
+        try:
+            descriptor = _open_regular(seen.path)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            raise Unread(error.strerror or str(error)) from error
+        try:
+            status = os.fstat(descriptor)
+            copy = self._stored.path(work, seen.name)
+            if file is None:
+                file = work.files[seen.name] = File(seen.name, seen.role)
+                self._meet(work, file, copy, descriptor, now)
+                work.touch(now)
+            elif file.is_rewritten or not self._continues(file, descriptor, status):
+                self._replaced(source, work, file, copy, descriptor, now)
+            elif self._mirror.size(copy) < file.length:
+                self._copy_again(work, file, copy, descriptor, now)
+            work.changed.add(file.name)
+            size = status.st_size
+            if at_most is not None and size > file.length + at_most:
+                size = file.length + at_most
+            self._append(source, work, file, copy, descriptor, size, now)
+            file.role = seen.role
+            file.size, file.mtime_ns, file.inode = size, status.st_mtime_ns, status.st_ino
+            file.deleted_at = None
+            return size == status.st_size
+        except OSError as error:  # those of the copies are errors of ours by now
+            raise CopyError(
+                f"{seen.path} cannot be read: {error.strerror}.",
+                hint="Its disk may be failing: see the system's log. It is tried again.",
+            ) from error
+        finally:
+            os.close(descriptor)
+
+    def _meet(self, work: Work, file: File, copy: Path, descriptor: int, now: float) -> None:
+        """First sight of a file: keep what lies at its copy's place, go on from what the vault holds."""
+        if self._mirror.size(copy):
+            shared = self._mirror.common_prefix(copy, descriptor)
+            if (aside := self._mirror.set_aside(copy, shared, now)) is not None:
+                self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
+        vault = self._stored.vault_of(work)
+        generation, stored = file.generation, file.stored = vault.stored(file.name)
+        shared = _common_with_vault(vault, file.name, generation, stored, descriptor) if stored else 0
+        if shared < stored:
+            vault.fork(file.name, generation + 1, generation, shared)
+            file.generation, file.forked_at, file.stored = generation + 1, shared, shared
+
+    def _copy_again(self, work: Work, file: File, copy: Path, descriptor: int, now: float) -> None:
+        """Something else cut or removed the plain copy: make it again up to the position."""
+        self._fit(copy, descriptor, file.length, now)
+        self._emit("copy_made_again", session=work.session.name, file=file.name)
+
+    def regain(self, source: Source, work: Work) -> None:
+        """Where somebody cut a plain copy before the vault had its bytes, go back to those it has."""
+        waiting = [file for file in work.files.values() if file.stored < file.length]
+        cut = [f for f in waiting if self._mirror.size(self._stored.path(work, f.name)) < f.length]
+        for file in cut:
+            self._emit("copy_cut", session=work.session.name, file=file.name, offset=file.stored)
+            file.length, file.size, file.unstored_since = file.stored, REWRITTEN, None
+            file.read_to = min(file.read_to, file.length)
+            root = work.roots[file.name] = Root()
+            for start in range(0, file.length, BLOCK_BYTES):
+                root.update(self._stored.read(work, file, start, min(start + BLOCK_BYTES, file.length)))
+            file.peaks = root.peaks
+            work.changed.add(file.name)
+        if cut:
+            work.session.fingerprint = 0
+            self._read_again(source, work)
+
+    def _fit(self, copy: Path, descriptor: int, upto: int, now: float, *, start: int = 0) -> Path | None:
+        """Make the plain copy what the file is up to there; returns where the rest of it went.
+
+        Both are known to agree before `start`.
+        """
+        agreed = self._mirror.common_prefix(copy, descriptor, start=start)
+        aside = self._mirror.set_aside(copy, agreed, now)
+        for begin in range(agreed, upto, BLOCK_BYTES):
+            self._mirror.write(copy, begin, os.pread(descriptor, min(BLOCK_BYTES, upto - begin), begin))
+        return aside
+
+    @staticmethod
+    def _continues(file: File, descriptor: int, status: os.stat_result) -> bool:
+        """Whether what was read before is still there, by inode, size, the first 4 KB and the last 64."""
+        if status.st_size < file.length or status.st_ino != file.inode:
+            return False
+        start = max(0, file.length - TAIL_BYTES)
+        return (
+            sha256(os.pread(descriptor, min(HEAD_BYTES, file.length), 0)) == file.head
+            and sha256(os.pread(descriptor, file.length - start, start)) == file.tail
+        )
+
+    def _replaced(
+        self, source: Source, work: Work, file: File, copy: Path, descriptor: int, now: float
+    ) -> None:
+        """The prefix may have changed: find out where, and begin a generation there."""
+        session = work.session
+        transcript = source.append_only(file.name)
+        if file.is_rewritten:  # a crash left the plain copy somewhere between the old bytes and the new ones
+            vault = self._stored.vault_of(work)
+            shared = _common_with_vault(vault, file.name, file.generation, file.length, descriptor)
+            aside = self._fit(copy, descriptor, shared, now)
+        elif (shared := min(self._mirror.common_prefix(copy, descriptor), file.length)) < file.length:
+            self._stored.store(work, file, file.length)
+            if transcript and session.dirty_since is not None:
+                self._stored.checkpoint(work, "rewrite", now)
+            file.size, session.fingerprint = REWRITTEN, 0
+            work.changed.add(file.name)
+            self._settle(work, now)
+            aside = self._fit(copy, descriptor, shared, now, start=shared)
+        file.size = shared
+        if shared == file.length:
+            return  # another inode, or a change taken back: it goes on where the old one ended
+        generation = file.generation + 1
+        self._stored.vault_of(work).fork(file.name, generation, file.generation, shared)
+        cut = file.length - shared
+        file.generation, file.forked_at = generation, shared
+        file.length = file.stored = shared
+        file.read_to = min(file.read_to, shared)
+        file.unstored_since = None
+        root = Root()
+        with self._mirror.open(copy) as plain:
+            for start in range(0, shared, BLOCK_BYTES):
+                root.update(plain.read(start, min(start + BLOCK_BYTES, shared)))
+            self._remember_edges(file, plain, root)
+        work.roots[file.name] = root
+        work.changed.add(file.name)
+        work.touch(now)
+        if transcript:
+            self._read_again(source, work)
+            self._emit(
+                "session_rewritten",
+                session=session.name,
+                file=file.name,
+                offset=shared,
+                cut_bytes=cut,
+                kept=str(aside) if aside else "",
+            )
+
+    # --- what was appended
+
+    def _append(
+        self, source: Source, work: Work, file: File, copy: Path, descriptor: int, size: int, now: float
+    ) -> None:
+        """Copy, hash and read the bytes between the file's position and `size`."""
+        begin = file.length
+        with self._mirror.open(copy) as plain:
+            # what the hook, or we before a crash, put there is kept apart where it is the session no more
+            if plain.size() > begin and plain.size() > (shared := plain.common_prefix(descriptor, begin)):
+                aside = self._mirror.set_aside(copy, max(begin, shared), now)
+                self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
+            if size <= begin and file.head:
+                return
+            self._read_on(source, work, file, plain, descriptor, size, now)
+            self._remember_edges(file, plain, work.roots[file.name])
+        file.changed_at = now
+        work.captured_bytes += file.length - begin
+        work.session.captured_bytes += file.length - begin
+
+    def _read_on(
+        self, source: Source, work: Work, file: File, plain: Copy, descriptor: int, size: int, now: float
+    ) -> None:
+        """Each block is written to the plain copy, hashed and read, in this order."""
+        begin = file.length
+        root = self._stored.root(work, file, descriptor)
+        lines = Lines(source, work.session.summary, file) if source.append_only(file.name) else None
+        if lines is not None and file.read_to < begin:
+            lines.begin(plain.read(file.read_to, begin))
+        while file.length < size:
+            block = os.pread(descriptor, min(BLOCK_BYTES, size - file.length), file.length)
+            if not block:
+                break  # it was cut while we read: the next look sees a shrink
+            offset, is_last = file.length, file.length + len(block) >= size
+            if not is_last:
+                block = block[: block.rfind(b"\n") + 1] or block
+            file.length += len(block)
+            work.fresh = file.name, offset, block
+            work.touch(now)
+            if file.unstored_since is None:
+                file.unstored_since = now
+            view, known = memoryview(block), file.stored
+            marks = self._copy_and_read(plain, lines, offset, block)
+            if file.role is Role.MAIN and marks:
+                self._stored.store(work, file, marks[-1].offset)
+            for mark in marks:
+                root.update(view[root.size - offset : mark.offset - offset])
+                if file.role is Role.MAIN and mark.offset > known:
+                    self._stored.checkpoint(work, mark.trigger, now, main=(mark.offset, root.hexdigest()))
+            root.update(view[root.size - offset :])
+            if not is_last:
+                self._stored.store(work, file, file.length)
+
+    def _copy_and_read(self, plain: Copy, lines: Lines | None, offset: int, block: bytes) -> list[Mark]:
+        """Write a block to the plain copy and read its lines, which need not wait for each other."""
+        marks: list[Mark] = []
+
+        def read() -> None:
+            if lines is not None:
+                marks.extend(lines.feed(block))
+
+        steps = [lambda: plain.write(offset, block), read]
+        hands = map if len(block) < LEAST_SHARED_BYTES or lines is None else self._hands
+        for error in each(hands, lambda step: step(), steps):
+            if error is not None:
+                raise error
+        return marks
+
+    @staticmethod
+    def _remember_edges(file: File, plain: Copy, root: Root) -> None:
+        file.peaks = root.peaks
+        file.head = sha256(plain.read(0, min(HEAD_BYTES, file.length)))
+        file.tail = sha256(plain.read(max(0, file.length - TAIL_BYTES), file.length))
+
+    def _read_again(self, source: Source, work: Work) -> None:
+        """Read the whole session anew for its summary; the folder it was started in stays."""
+        work.session.summary = Summary(cwd=work.session.summary.cwd)
+        for file in work.files.values():
+            if not source.append_only(file.name) or file.deleted_at is not None:
+                continue
+            file.read_to = 0
+            lines = Lines(source, work.session.summary, file)
+            for start in range(0, file.length, BLOCK_BYTES):
+                lines.feed(self._stored.read(work, file, start, min(start + BLOCK_BYTES, file.length)))
+            work.changed.add(file.name)
+
+
+def _open_regular(path: Path) -> int:
+    """Open a file for reading that is a regular one and no link; never blocks."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(path)
+    return descriptor
+
+
+def _common_with_vault(vault: SessionVault, name: str, generation: int, stored: int, descriptor: int) -> int:
+    """How many leading bytes the vault's newest generation and the open file have in common."""
+    position = 0
+    try:
+        for chunk in vault.read(name, generation, stored):
+            live = os.pread(descriptor, len(chunk), position)
+            if live != chunk:
+                return position + next(
+                    (n for n, (a, b) in enumerate(zip(live, chunk, strict=False)) if a != b), len(live)
+                )
+            position += len(chunk)
+    except CopyMismatch:
+        return position
+    return position

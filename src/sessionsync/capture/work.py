@@ -1,0 +1,73 @@
+"""A session between two flushes, and the numbers that capturing goes by."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from sessionsync.catalog import Checkpoint, File, Session
+from sessionsync.model import Found
+from sessionsync.vault import Root, SessionVault
+
+# What is compared at each capture to see whether what was read before is still there.
+HEAD_BYTES = 4 * 1024
+TAIL_BYTES = 64 * 1024
+# What is held in memory of a file at once.
+BLOCK_BYTES = 4 * 1024 * 1024
+# The vault takes a segment at a checkpoint, at this many bytes or at this age.
+SEGMENT_BYTES = 256 * 1024
+SEGMENT_AGE_S = 60.0
+# A block shorter than this is copied and read in less time than it takes to share that out.
+LEAST_SHARED_BYTES = 128 * 1024
+# How much of one session is captured before the others have their turn: half a second on a slow disk.
+TURN_BYTES = 32 * 1024 * 1024
+# Captured sessions are flushed when so many wait for it: their rows are in memory until then.
+FLUSH_SESSIONS = 100
+# A session that never rests gets a checkpoint this often.
+LONGEST_WITHOUT_CHECKPOINT_S = 600.0
+# A file in checkpoints/ is complete when it has not changed for this long.
+SETTLED_S = 1.0
+
+
+@dataclass(slots=True)
+class Work:
+    """A session between two flushes: its rows as they will be committed."""
+
+    session: Session
+    files: dict[str, File]
+    changed: set[str] = field(default_factory=set)
+    roots: dict[str, Root] = field(default_factory=dict)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    news: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    captured_bytes: int = 0
+    vault: SessionVault | None = None
+    fresh: tuple[str, int, bytes] | None = None
+    """The block that was read last: of which file, from where on; so that nobody reads it again."""
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Tell this once it is committed: on a full disk it is found out again and again."""
+        self.news.append((event, {"session": self.session.name, **fields}))
+
+    def touch(self, now: float) -> None:
+        """Take note that it changed."""
+        self.session.changed_at = now
+        if self.session.dirty_since is None:
+            self.session.dirty_since = now
+
+    def appoint(self, at: float) -> None:
+        """Have it looked at then, or before, although no file changes."""
+        look_at = self.session.look_at
+        self.session.look_at = at if look_at is None else min(look_at, at)
+
+
+def fingerprint(found: Found | None) -> int:
+    """One number for what `stat` says of all files of a session; differs when any of them changed."""
+    files = found.files if found is not None else ()
+    text = repr(sorted((f.name, f.size, f.mtime_ns, f.inode) for f in files)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
+
+
+def sha256(data: bytes) -> str:
+    """In hex."""
+    return hashlib.sha256(data).hexdigest()
