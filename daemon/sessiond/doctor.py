@@ -184,7 +184,7 @@ def _version(here: Here) -> Said:
         return Said(
             WARNING,
             f"This command is {ours}, the daemon that runs is {here.daemon['version']}.",
-            "Restart the daemon: sessiond service stop, then sessiond service start.",
+            "After an upgrade it follows by itself; else: sessiond service stop, sessiond service start.",
         )
     return Said(OK, f"{ours}.")
 
@@ -198,7 +198,10 @@ def _python(_here: Here) -> Said:
 
 
 def sqlite(_here: Here, version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Said:
-    """The state does without WAL, whose bug of before 3.51.3 is the best known (sqlite.org/wal.html)."""
+    """The state does without WAL, whose bug of before 3.51.3 is the best known (sqlite.org/wal.html).
+
+    The search index is written with it, by one writer, and can be lost.
+    """
     name = f"SQLite {'.'.join(map(str, version))}"
     with sqlite3.connect(":memory:") as memory:
         try:
@@ -213,7 +216,10 @@ def sqlite(_here: Here, version: tuple[int, ...] = sqlite3.sqlite_version_info) 
     if version < (3, 35):
         return Said(FAILED, f"{name} is too old.", "Use a Python with SQLite 3.35 or newer.")
     if version < (3, 51, 3):
-        return Said(OK, f"{name}: its bug in WAL does not matter here, the state does without.")
+        return Said(
+            OK,
+            f"{name}: its bug in WAL concerns only the search index, which can be made anew.",
+        )
     return Said(OK, f"{name}.")
 
 
@@ -592,8 +598,10 @@ def _service(here: Here) -> Said:
     if not found["installed"]:
         message = "It is not installed: nothing starts the daemon at login."
         return Said(WARNING, message, "Install it: sessiond service install")
+    gone = f"It starts {found['program']}, which is not there."
     restarted = f"It was restarted {found['restarts']} times."
     troubles = {
+        Said(FAILED, gone, "Mend it: sessiond service install"): not service.is_startable(found["program"]),
         Said(FAILED, "It has failed.", "See why: sessiond service start"): found["state"] == "failed",
         Said(WARNING, restarted, "See why: sessiond ctl logs --level warning"): found["restarts"],
         Said(WARNING, "It is stopped.", "Start it: sessiond service start"): found["state"] == "stopped",

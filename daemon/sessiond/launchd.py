@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import getpass
 import os
+import plistlib
 import re
 import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from xml.parsers.expat import ExpatError
 from xml.sax.saxutils import escape
 
 from sessiond import client
@@ -115,10 +117,18 @@ class Launchd:
             "lingering": None,
             "user": getpass.getuser(),
             "file": str(self.plist),
-            "program": str(self._program),
+            "program": self._starts(),
         }
 
     # --- the file
+
+    def _starts(self) -> str:
+        """What the agent's file starts; '' where there is none, or not of ours."""
+        try:
+            with self.plist.open("rb") as file:
+                return str(plistlib.load(file)["ProgramArguments"][0])
+        except (OSError, ValueError, LookupError, TypeError, ExpatError):
+            return ""
 
     def _text(self, domain: str) -> str:
         folders = dict.fromkeys([str(self._program.parent), *FOLDERS])

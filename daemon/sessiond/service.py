@@ -46,8 +46,8 @@ class Service(Protocol):
 
     `status` has `manager`, `installed`, `enabled`, `state` (`running`, `starting`, `stopped`, `failed`),
     `pid`, `status` (what the daemon last said), `restarts`, `exit_code` of the last end, `hardened`,
-    `hardening_refused` (why), `credential`, `lingering`, `user`, `file` and `program`; the others return
-    it with `changed`.
+    `hardening_refused` (why), `credential`, `lingering`, `user`, `file` and `program` (what it starts); the
+    others return it with `changed`.
     """
 
     def install(self, wish: Wish) -> Json:
@@ -230,6 +230,11 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
     """What a program complained of, on one line."""
     lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
     return lines[-1].strip().rstrip(".") if lines else f"it ended with {done.returncode}"
+
+
+def is_startable(program: str) -> bool:
+    """Whether what a service starts is there, as far as can be seen."""
+    return not program or os.access(program, os.X_OK)
 
 
 def user_home(environ: Mapping[str, str]) -> Path:

@@ -39,6 +39,7 @@ SHOWN = (
     "NRestarts",
     "Result",
     "ExecMainStatus",
+    "ExecStart",
 )
 STATES = {
     "active": "running",
@@ -145,7 +146,7 @@ class Systemd:
             "lingering": self.lingers(),
             "user": getpass.getuser(),
             "file": str(self.unit),
-            "program": str(self._program),
+            "program": shown.get("ExecStart", "").partition("path=")[2].partition(" ; argv[]=")[0],
         }
 
     @staticmethod

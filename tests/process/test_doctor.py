@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import sqlite3
+import sys
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -357,7 +358,7 @@ def test_socket_and_port(machine: Machine) -> None:
 
 STATUS = {
     "manager": "systemd", "installed": True, "enabled": True, "state": "running", "pid": 1, "restarts": 0,
-    "lingering": True, "user": "ann",
+    "lingering": True, "user": "ann", "program": sys.executable,
 }  # fmt: skip
 
 
@@ -370,6 +371,7 @@ STATUS = {
         ({"state": "stopped"}, WARNING, "from boot on"),
         ({"restarts": 3}, WARNING, "from boot on"),
         ({"enabled": False}, WARNING, "from boot on"),
+        ({"program": "/not/there/sessiond"}, FAILED, "from boot on"),
         ({"lingering": False}, OK, "ends when ann logs out"),
     ],
 )

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from sessionsync import __version__
 from tests import readme
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
@@ -153,6 +154,8 @@ def test_install_is_ready_when_it_returns_and_says_so_in_one_line() -> None:
     assert json.loads(run(str(PROGRAM), "ctl", "status", "--json"))["pid"] == pid()
     assert shown("StatusText").startswith("Backing up on this disk; nothing goes to GitHub")
     assert shown("UnitFileState") == "enabled"
+    status = service("status")
+    assert (status["program"], status["version"]) == (str(PROGRAM), __version__)
 
 
 def test_again_changes_nothing() -> None:
@@ -273,6 +276,8 @@ def test_upgraded_by_pip_it_goes_on_as_the_new_version_and_loses_nothing(
         say("in flight")
         wait_until(lambda: gh.fault_hits()[0] > 0, timeout_s=20)
         environment.install(wheel("2.0.0"))
+        usual_says = run(str(usual), "service", "status")
+        assert f"this command {__version__}" in usual_says.splitlines()[1]
         wait_until(lambda: '"version": "2.0.0"' in asked(), timeout_s=40)
         assert (pid(), shown("NRestarts"), shown("ActiveState")) == (was, "0", "active")
         gh.release_hangs()

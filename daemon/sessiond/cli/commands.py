@@ -390,7 +390,7 @@ def service_status(context: click.Context, *, as_json: bool) -> None:
     """Whether the service runs, and what it said last.  Exit code 3 when it does not run."""
     from sessiond.cli import serving  # noqa: PLC0415 - only for this
 
-    answer = serving.of_here().status()
+    answer = serving.status()
     tell(answer, serving.render, as_json=as_json)
     context.exit(0 if answer["state"] == "running" else 3)
 

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
-from sessiond import hooks, service
+from sessiond import client, hooks, service
 from sessiond.cli.terminal import Terminal
+from sessionsync.errors import SessiondError
 from sessionsync.paths import paths
 
 Json = dict[str, Any]
+# A daemon that is busy keeps nobody from seeing how its service is.
+ANSWER_S = 3.0
 
 
 def of_here() -> service.Service:
     """The service of this user, for the program that this command is."""
     return service.of_this_system(os.environ, paths(os.environ), hooks.program())
+
+
+def status() -> Json:
+    """How the service is, with the `version` of the daemon that answers; '' where none does."""
+    answer = of_here().status()
+    version = ""
+    with suppress(SessiondError):
+        version = str(client.request(paths(os.environ).socket, "status", timeout_s=ANSWER_S)["version"])
+    return answer | {"version": version}
 
 
 def lingering(asked: bool | None, now: Json) -> bool | None:  # noqa: FBT001 - three answers, as from click
@@ -52,6 +65,10 @@ def render(answer: Json, _now: float, out: Terminal) -> list[str]:
 
 
 def _advice(answer: Json) -> str:
+    if not service.is_startable(answer["program"]):
+        return f"It starts {answer['program']}, which is not there. Mend it: sessiond service install"
+    if differs := client.other_version(answer.get("version", "")):
+        return differs
     if answer["state"] == "failed":
         return "See why: sessiond service start"
     if answer["state"] == "stopped":
