@@ -206,7 +206,7 @@ FINDINGS: dict[str, Kind] = {
         WARNING,
         "sync",
         "A session was changed here and elsewhere.",
-        "`sessiond ctl resolve ID --keep WAY` settles it.",
+        "`sessiond ctl resolve ID --keep local` settles it, or remote, both, merge.",
         is_outside=True,
     ),
     "item_buried": Kind(
