@@ -98,5 +98,5 @@ dist: $(VENV)/.dev ## wheel and source archive in dist/, each tried in an empty 
 	$(BIN)/python -m tests.dist dist
 
 clean: ## away with .venv, caches and dist/
-	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist fuzz-failures .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src daemon tests -name __pycache__ -prune -exec rm -rf {} +
