@@ -237,6 +237,7 @@ def _hand_over(
             mirror.flush()
         hand_over(save, where.socket, spool, Fallback.of(whole, older), say)
 
+    mirror.rest()
     try:
         _detached(work)
     except OSError as problem:  # no more processes

@@ -228,6 +228,10 @@ class Mirror:
         found.sort(key=lambda match: (match[1], files[match[0]].st_mtime_ns), reverse=True)
         return [(path.with_name(match[0]), int(match[2])) for match in found]
 
+    def rest(self) -> None:
+        """Hold nothing open until something is written again, as before a fork that closes what it was left."""
+        self._disk.rest()
+
     def flush(self) -> int:
         """Make everything written since the last flush durable; returns the number of files.
 
@@ -238,7 +242,7 @@ class Mirror:
         paths = list(self._unsynced)
         self._unsynced.clear()
         is_durable = len(paths) >= MANY and self._disk.sync()
-        self._disk.rest()
+        self.rest()
         if is_durable:
             self._tree.flushed()
             return len(paths)
