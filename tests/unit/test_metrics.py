@@ -324,7 +324,11 @@ def test_the_queue_is_read(metrics: Metrics, clock: Clock, tmp_path: Path) -> No
     assert value(metrics, "queue_items", state="pending") == 3
     queue.enqueue("archive", 2, "20260101T000000Z", clock.now - 70)
     assert value(metrics, "queue_oldest_item_age_seconds") == 30
+    store.execute("UPDATE items SET size = 100, behind = 40 WHERE subject = 2 AND operation = 'comment'")
+    assert value(metrics, "queue_bytes") == 100
+    assert value(metrics, "sync_divergence_bytes", side="local") == 40
     settings[0] = Config()._replace(archive=Archive(url="/mnt/archive.git"))
+    assert value(metrics, "sync_divergence_bytes", side="local") == 0
     assert value(metrics, "queue_oldest_item_age_seconds") == 70
     assert value(metrics, "sync_lag_seconds") == 0
     store.close()

@@ -67,6 +67,28 @@ def test_a_scrape_takes_a_handful_of_statements_each_from_an_index(metrics: Metr
             assert not grows or re.search(r"COVERING INDEX|PRIMARY KEY", plan), (statement, plan)
 
 
+def test_what_waits_is_measured_by_what_the_other_side_lacks(engine: Engine) -> None:
+    queue, store = engine.queue, engine.store
+    fill(store, 1, 2, waiting=False)  # 90,000 bytes each, 70,000 of them on GitHub
+    for operation in ("comment", "archive"):
+        queue.enqueue(operation, 1, "c", 10.0)
+    queue.enqueue("index", 1, "", 10.0)
+    census = queue.census()
+    assert (census.waiting_bytes, census.unpushed_bytes) == (180_000, 20_000)
+    store.execute(
+        "INSERT INTO checkpoints (session, id, at, trigger, size) VALUES (1, 'd', 0, 'once', 95000)"
+    )
+    item = queue.lease(20.0)
+    assert item is not None
+    assert item.operation == "comment"
+    queue.enqueue("comment", 1, "d", 20.0)  # a newer one comes while the other is on its way
+    assert queue.census().unpushed_bytes == 25_000
+    store.execute("UPDATE sessions SET pushed_bytes = 90000 WHERE id = 1")
+    assert not queue.done(item, 30.0)
+    assert queue.census().unpushed_bytes == 5_000
+    assert queue.census().oldest == {"comment": 30.0, "archive": 10.0, "index": 10.0}
+
+
 def test_only_what_has_changed_is_written_anew(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
     metrics.text()
     written: list[str] = []

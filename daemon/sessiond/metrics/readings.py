@@ -109,7 +109,10 @@ def of_queue(queue: Queue, config: Config, now: float) -> Readings:
         "queue_buried_items": float(census.depth[State.BURIED]),
         "queue_oldest_item_age_seconds": age(min(since.values(), default=None)),
         "sync_lag_seconds": age(since.get("comment")),
-        "sync_divergence_bytes": {"local": float(census.unpushed_bytes), "remote": disputed},
+        "sync_divergence_bytes": {
+            "local": float(census.unpushed_bytes) if config.github.repo else 0.0,
+            "remote": disputed,
+        },
     }
 
 
