@@ -229,7 +229,7 @@ class Mirror:
         return [(path.with_name(match[0]), int(match[2])) for match in found]
 
     def rest(self) -> None:
-        """Hold nothing open until something is written again, as before a fork that closes what it was left."""
+        """Hold nothing open until something is written again; before a fork that closes what it was left."""
         self._disk.rest()
 
     def flush(self) -> int:
