@@ -139,7 +139,7 @@ class HealthLoop(Loop):
             self._traffic.take(self._app.engine.push, now)
             found = self.open(now)
             self._recovering.turn(found, now)
-            self._escalate(now)
+            self._escalate(found, now)
             self._keep_books(found)
         return pause
 
@@ -193,9 +193,9 @@ class HealthLoop(Loop):
         )
         return [str(name) for (name,) in rows]
 
-    def _escalate(self, now: float) -> None:
+    def _escalate(self, found: list[Finding], now: float) -> None:
         """Call the command that is set, where something critical is new."""
-        told = [each for each in self.shown(now) if each.severity is CRITICAL]
+        told = [each for each in shown(found, now) if each.severity is CRITICAL]
         keys = {(each.code, each.session) for each in told}
         command = self._app.engine.config.health.on_critical
         if not command or not keys - self._called:

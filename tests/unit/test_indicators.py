@@ -22,6 +22,7 @@ from sessionsync.reliability.indicators import (
 )
 from sessionsync.reliability.rates import Latencies, Rates
 from sessionsync.reliability.trend import Growth, Trend
+from tests.conftest import ROOT
 
 NOW = 1_800_000_000.0
 PAST = {indicator.code: indicator for indicator in INDICATORS}
@@ -224,3 +225,16 @@ def test_a_rate_was_last_so_when_something_last_failed() -> None:
     settle(findings, {"github_errors_high": of_rate(rates, NOW + 20)}, NOW + 20)
     (found,) = findings.open()
     assert (found.since, found.seen_at) == (NOW + 20, NOW + 5)
+
+
+def test_the_thresholds_are_written_down_as_they_are() -> None:
+    def said(indicator: Indicator, limit: float | None) -> str:
+        if limit is None:
+            return "–"  # noqa: RUF001 - as it is written there
+        sign = "≤" if indicator.falls and limit == indicator.critical else "<" if indicator.falls else ">"
+        return f"{sign} {indicator.unit.said(limit)}"
+
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for indicator in INDICATORS:
+        row = f"| `{indicator.code}` | {said(indicator, indicator.warning)} | {said(indicator, indicator.critical)} |"
+        assert row in page
