@@ -823,10 +823,11 @@ def _is_as_sent(held: dict[int, Held], sent: Sent) -> bool:
 def _is_enough(version: Version, ours: Ours, sent: Sent | None) -> bool:
     """Whether nothing of ours has to be written over a version.
 
-    A record without bytes cannot hold the union: who has written last has seen the others, and it stays.
+    A record without bytes cannot hold the union: who has written last has seen the others, and it stays.  What
+    is small on either machine may be so in both together.
     """
     has_seen_ours = sent is not None and sent.content == ours.content and version.revision > sent.revision
-    no_bytes = ours.draft.record.tier is not Tier.GITHUB_ONLY
+    no_bytes = {ours.draft.record.tier, version.record.tier} != {Tier.GITHUB_ONLY}
     return version.is_enough or (version.verdict == "united" and no_bytes and has_seen_ours)
 
 

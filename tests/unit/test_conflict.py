@@ -86,6 +86,24 @@ def test_a_transcript_that_went_two_ways_is_united(gh: FakeGitHub, machines: Cal
     assert texts(one.transcript.read_bytes()) == ["a", "c", "d"]
 
 
+def test_two_small_transcripts_whose_union_is_large_come_to_rest(
+    gh: FakeGitHub, machines: Callable[..., Machine], tmp_path: Path
+) -> None:
+    one, two = (machines(archive=tmp_path / "archive.git") for _ in range(2))
+    one.say(*(f"in common {number} " + "x" * 4000 for number in range(2)))
+    hand_over(one, two)
+    for machine in (one, two):
+        machine.say(*(f"of {machine.number}, {number} " + "y" * 4000 for number in range(6)))
+    for machine in (one, two, one, two):
+        machine.sync()
+    record, _ = records(gh)[SID]
+    assert (record.tier, one.transcript.stat().st_size < 46_080) == ("hybrid", True)
+    written = len(gh.effects())
+    for machine in (one, two, one, two):
+        machine.sync()
+    assert gh.effects()[written:] == [], "nobody writes the other's record over"
+
+
 def newer_elsewhere(machine: Machine) -> bool:
     """Whether `list` says that another machine has more of the only session."""
     (found,) = report.sessions(machine.rig.catalog, machine.rig.now)["sessions"]
