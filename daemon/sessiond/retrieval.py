@@ -215,6 +215,24 @@ class Restoring:
         known, filed = self._of_project()
         return self._merged(known, filed)
 
+    def everything(self) -> dict[Known, list[str]]:
+        """Every session that the copies on this machine and the records tell of, newest first.
+
+        And where it can be restored from.  The archive is not asked, which would tell of them one by one.
+        """
+        held: dict[Ref, list[str]] = {}
+        for name, sessions in (("mirror", self._cupboard.plain()), ("vault", self._cupboard.versioned())):
+            for session in sessions:
+                held.setdefault(session.ref, []).append(name)
+        filed = self._ask(lambda records: records.all(self._key))
+        for record in filed:
+            held.setdefault(record.known().ref, []).extend(["github"] if record.contents is not None else [])
+        described = {each.ref: self._cupboard.described(each) for each in self._cupboard.sessions()}
+        return {
+            session: list(dict.fromkeys(held[session.ref]))
+            for session in self._merged(list(described.values()), filed)
+        }
+
     def _of_project(self) -> tuple[list[Known], list[Filed]]:
         filed = self._ask(lambda records: records.of_project(self._key))
         lying = self._lying_here()

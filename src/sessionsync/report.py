@@ -24,6 +24,7 @@ from sessionsync.reliability.score import TALLIES, Figures
 from sessionsync.reliability.trend import Growth
 from sessionsync.remote.archive import ledger
 from sessionsync.remote.placements import Held, Placements
+from sessionsync.restore.known import Known
 from sessionsync.sources.cleanup import cleanup_days
 from sessionsync.store import Store
 
@@ -419,31 +420,56 @@ def _others(catalog: Catalog, near: Sequence[Session] | None) -> list[Json]:
 
 def _other(held: Held, project: str) -> Json:
     return {
+        **_ABSENT,
         "id": held.session_id,
         "source": held.source,
         "project": project,
         "title": held.title,
-        "path": "",
         "size": held.size,
         "tier": held.tier or None,
-        "state": "elsewhere",
-        "turns": 0,
-        "next": "",
         "updated_at": held.said_at,
-        "last_checkpoint_at": None,
         "last_pushed_at": held.updated_at,
-        "unpushed": False,
-        "unpushed_bytes": 0,
         "copies": ["github"] if held.tier == Tier.GITHUB_ONLY else [],
-        "purge_in_days": None,
         "newer_elsewhere": True,
         "elsewhere": {
             "host": held.host,
             "updated_at": held.said_at,
             "restorable": held.tier == Tier.GITHUB_ONLY,
         },
-        "conflict": False,
     }
+
+
+def found(session: Known, copies: Sequence[str]) -> Json:
+    """An element of `list` where there is no state: of a session as its copies tell of it."""
+    return {
+        **_ABSENT,
+        "id": session.session_id,
+        "source": session.ref.source,
+        "project": next(iter(session.projects), ""),
+        "title": session.title,
+        "updated_at": rfc3339(session.changed_at) if session.changed_at else None,
+        "copies": list(copies),
+    }
+
+
+_ABSENT: Json = {
+    "path": "",
+    "size": 0,
+    "tier": None,
+    "state": "elsewhere",
+    "turns": 0,
+    "next": "",
+    "updated_at": None,
+    "last_checkpoint_at": None,
+    "last_pushed_at": None,
+    "unpushed": False,
+    "unpushed_bytes": 0,
+    "purge_in_days": None,
+    "newer_elsewhere": False,
+    "elsewhere": None,
+    "conflict": False,
+}
+"""A session that this machine's state does not have."""
 
 
 def _conflict(catalog: Catalog, conflict: Conflict) -> Json:

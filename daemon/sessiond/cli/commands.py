@@ -15,9 +15,9 @@ import click
 from sessiond import client
 from sessiond.cli import tables
 from sessiond.cli.group import Verbs
-from sessiond.cli.look import PLAIN, Json, act, look, tell
+from sessiond.cli.look import PLAIN, act, look, tell
 from sessiond.cli.progress import progress
-from sessionsync.errors import DaemonNotRunning, UsageError
+from sessionsync.errors import UsageError
 from sessionsync.paths import paths
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -157,35 +157,10 @@ def init(
 @as_json
 def list_sessions(*, project: Path | None, as_json: bool) -> None:
     """Sessions, newest first: what is next in each, and where it can be restored from."""
+    from sessiond.cli import listing  # noqa: PLC0415 - only for this
+
     folder = None if project is None else project.resolve()
-    tell(_sessions(folder), tables.listed, as_json=as_json)
-
-
-def _sessions(project: Path | None) -> Json:
-    """From the daemon, else from what the last one left."""
-    where = paths(os.environ)
-    try:
-        return client.request(
-            where.socket, "sessions", {"project": project and str(project), "everywhere": True}
-        )
-    except DaemonNotRunning:
-        from sessionsync.config import load  # noqa: PLC0415 - heavy, and the daemon knows
-
-        config = load(os.environ, where.config_file)  # no daemon may be running because of them
-        if not where.state_db.exists():
-            hint = "Nothing was captured yet: `sessiond run` begins."
-            if config.has_archive:
-                hint += " What the archive holds of a project, `sessiond continue` finds in its folder."
-            return {"sessions": [], "hint": hint}
-    from sessionsync import report  # noqa: PLC0415 - as above
-    from sessionsync.catalog import Catalog  # noqa: PLC0415
-    from sessionsync.store import Store  # noqa: PLC0415
-
-    store = Store(where.state_db, read_only=True)
-    try:
-        return report.sessions(Catalog(store), time.time(), project, everywhere=True)
-    finally:
-        store.close()
+    tell(listing.sessions(folder), tables.listed, as_json=as_json)
 
 
 @sessiond.command(

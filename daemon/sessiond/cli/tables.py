@@ -58,7 +58,8 @@ def listed(answer: Json, now: float, out: Terminal) -> list[str]:
         for each in found
     ]
     heads = ("ID", "PROJECT", "CHANGED", "COPIES", "AGENT KEEPS", "TITLE → NEXT")
-    return [*table(heads, rows, out), *_kept_waiting(answer)]
+    hint = [] if answer.get("waiting") else [clean(answer.get("hint", ""))]
+    return [*table(heads, rows, out), *_kept_waiting(answer), *filter(None, hint)]
 
 
 def _none(answer: Json) -> list[str]:

@@ -90,9 +90,13 @@ class Cupboard:
 
     def sessions(self) -> Iterator[Known]:
         """Every session that a local copy is of, once for each project folder that it lies in."""
+        yield from self.versioned()
+        yield from self.plain()
+
+    def versioned(self) -> Iterator[Known]:
+        """Those in the vault."""
         for project, ref in self._vault.sessions():
             yield Known(ref, own_id(ref), (project,))
-        yield from self._plain()
 
     def folders_of(self, ref: Ref) -> list[str]:
         """The project folders in which something of a session lies."""
@@ -124,7 +128,8 @@ class Cupboard:
                 session = replace(session, project_key=key)
         return session
 
-    def _plain(self) -> Iterator[Known]:
+    def plain(self) -> Iterator[Known]:
+        """Those with a plain copy."""
         for project in _entries(self._mirror_dir):
             if project.name.startswith(".") or not project.is_dir(follow_symlinks=False):
                 continue

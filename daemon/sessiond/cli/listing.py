@@ -1,0 +1,59 @@
+"""`sessiond list`: from the daemon, else from what the last one left, else from the copies themselves."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from sessiond import client
+from sessionsync.errors import DaemonNotRunning
+from sessionsync.paths import Paths, paths
+
+Json = dict[str, Any]
+
+
+def sessions(project: Path | None) -> Json:
+    """What `list --json` prints: the sessions of one project's folder, or all."""
+    where = paths(os.environ)
+    asked = {"project": project and str(project), "everywhere": True}
+    try:
+        return client.request(where.socket, "sessions", asked)
+    except DaemonNotRunning:
+        return _left(where, project) if where.state_db.exists() else _found(where, project)
+
+
+def _left(where: Paths, project: Path | None) -> Json:
+    from sessionsync import report  # noqa: PLC0415 - heavy, and the daemon knows
+    from sessionsync.catalog import Catalog  # noqa: PLC0415
+    from sessionsync.config import load  # noqa: PLC0415
+    from sessionsync.store import Store  # noqa: PLC0415
+
+    load(os.environ, where.config_file)  # no daemon may be running because of them
+    store = Store(where.state_db, read_only=True)
+    try:
+        return report.sessions(Catalog(store), time.time(), project, everywhere=True)
+    finally:
+        store.close()
+
+
+def _found(where: Paths, project: Path | None) -> Json:
+    """Where there is no state: what `restore` and `continue` would find."""
+    from sessiond.retrieval import opened  # noqa: PLC0415 - as above
+    from sessionsync import projects, report  # noqa: PLC0415
+    from sessionsync.config import load  # noqa: PLC0415
+    from sessionsync.restore.target import is_of  # noqa: PLC0415
+
+    config = load(os.environ, where.config_file)
+    with opened() as restoring:
+        found = restoring.everything()
+        if project is not None:
+            key = projects.identify(str(project)).key
+            found = {session: copies for session, copies in found.items() if is_of(session, key)}
+        said = [report.found(session, copies) for session, copies in found.items()]
+        hints = [*restoring.notes]
+    hints += [] if said else ["Nothing was captured yet: `sessiond run` begins."]
+    if config.has_archive:
+        hints.append("What the archive holds of a project, `sessiond continue` finds in its folder.")
+    return {"sessions": said, "hint": " ".join(hints)}

@@ -1,0 +1,44 @@
+"""`sessiond list` where nobody has a state: it knows what `restore` would find."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.faults import rule
+from tests.fakes.github import FakeGitHub
+from tests.process.user import User
+
+
+@pytest.fixture
+def gh() -> Iterator[FakeGitHub]:
+    with FakeGitHub() as made:
+        made.add_repo("o/r", private=True)
+        made.token("T", login="me")
+        yield made
+
+
+def test_without_daemon_and_state_the_list_has_what_can_be_restored(tmp_path: Path, gh: FakeGitHub) -> None:
+    user = User(tmp_path / "one", gh, CI="true")
+    path = user.say("said here")
+    assert user.type("sync", "--once").returncode == 0
+    shutil.rmtree(user.state.parent)
+    (found,) = json.loads(user.type("list", "--json").stdout)["sessions"]
+    assert (found["id"], found["project"], found["title"]) == (path.stem, "app", "said here")
+    assert found["copies"] == ["mirror", "vault", "github"]
+    shown = user.type("list").stdout
+    assert (path.stem[:8] in shown, "said here" in shown) == (True, True)
+    for folder, number in ((user.project, 1), (user.home, 0)):
+        listed = json.loads(user.type("list", "--project", str(folder), "--json").stdout)
+        assert len(listed["sessions"]) == number
+    other = User(tmp_path / "two", gh)
+    (found,) = json.loads(other.type("list", "--json").stdout)["sessions"]
+    assert (found["id"], found["copies"], found["title"]) == (path.stem, ["github"], "said here")
+    assert not other.state.exists()
+    gh.fault(rule("refuse"))
+    said = other.type("list").stdout
+    assert said.startswith("No sessions are known here.\nGitHub was not asked: ")
