@@ -126,6 +126,7 @@ class Bookkeeping:
                     "finding_escalated" if each.severity is CRITICAL else "finding_raised",
                     session=each.session,
                     code=each.code,
+                    was=before.value if before is not None else "",
                     component=each.kind.component,
                     reason=each.message,
                     hint=each.hint,

@@ -163,3 +163,14 @@ def test_a_finding_is_told_of_when_it_comes_and_when_it_goes(books: Books, tmp_p
         {"session": "claude:a", "code": "copy_damaged", "component": "corruption", "seconds": 30.0},
     )
     again.store.close()
+
+
+def test_what_becomes_worse_is_told_of_once_more_and_is_the_same_incident(books: Books) -> None:
+    for severity in (WARNING, CRITICAL, CRITICAL):
+        books.follow([Finding("sync_late", severity, "Late.", "See.", START)])
+    assert [(name, told["was"]) for name, told in books.events.all] == [
+        ("finding_raised", ""),
+        ("finding_escalated", "warning"),
+    ]
+    books.follow([])
+    assert books.of_hour().sums.incidents == 1

@@ -205,9 +205,17 @@ def test_openmetrics_for_who_asks(metrics: Metrics) -> None:
         (
             "tier_promoted",
             {"from_tier": "github_only", "to_tier": "hybrid"},
-            {"sessiond_session_tier_transitions_total{github_only,hybrid}": 1},
+            {
+                "sessiond_session_tier_transitions_total{github_only,hybrid}": 1,
+                "sessiond_recovery_attempts_total{tier,success}": 1,
+            },
         ),
-        ("tier_promoted", {"from_tier": "x", "to_tier": "hybrid"}, {}),
+        (
+            "tier_promoted",
+            {"from_tier": "x", "to_tier": "hybrid"},
+            {"sessiond_recovery_attempts_total{tier,success}": 1},
+        ),
+        ("finding_escalated", {"code": "sync_late", "component": "sync", "was": "warning"}, {}),
         ("secret_redacted", {"kind": "jwt", "count": 3}, {"sessiond_redactions_total{jwt}": 3}),
         ("secret_redacted", {"kind": "custom", "count": 1}, {"sessiond_redactions_total{other}": 1}),
         (

@@ -64,9 +64,9 @@ def _first(fields: Fields) -> bool:
     return fields.get("attempt") == 1
 
 
-def _has_failed(fields: Fields) -> bool:
-    """Whether it got through after it had failed: a recovery, by itself."""
-    return bool(fields.get("failures"))
+def _is_new(fields: Fields) -> bool:
+    """Whether a finding has come up, and not only become worse."""
+    return not fields.get("was")
 
 
 def _of_artifacts(fields: Fields) -> bool:
@@ -89,19 +89,16 @@ COUNTS: Mapping[str, tuple[Count, ...]] = {
     "push_completed": (
         Count("queue_completed", ("comment", "success")),
         Count("sync_duration_seconds", ("push",), "seconds"),
-        Count("recovery_attempts", ("sync", "success"), "", _has_failed),
     ),
     "push_unchanged": (
         Count("queue_completed", ("comment", "success")),
         Count("sync_duration_seconds", ("push",), "seconds"),
-        Count("recovery_attempts", ("sync", "success"), "", _has_failed),
     ),
     "push_failed": (Count("queue_retries", (_item, Of("code"))),),
     "push_buried": (
         Count("queue_buried", (Of("code"),)),
         Count("queue_completed", (_item, "failure")),
         Count("sync_operations", ("push", "failure"), "", _of_session),
-        Count("recovery_attempts", ("sync", "failure"), "", _of_session),
     ),
     "notice_created": (Count("queue_completed", ("notice", "success")),),
     "index_written": (Count("queue_completed", ("index", "success")),),
@@ -138,9 +135,8 @@ COUNTS: Mapping[str, tuple[Count, ...]] = {
     # what is wrong, and what is done about it
     "health_checked": (Count("health_check_runs", (Of("check"), Of("result"))),),
     "finding_raised": (Count("incidents", (Of("component"),)),),
-    "finding_escalated": (Count("incidents", (Of("component"),)),),
+    "finding_escalated": (Count("incidents", (Of("component"),), "", _is_new),),
     "finding_cleared": (Count("incident_recovery_seconds", (Of("component"),), "seconds"),),
-    "recovery_ended": (Count("recovery_attempts", (Of("component"), Of("outcome"))),),
     "bytes_lost": (Count("changes_lost", ("no_copy",)),),
     # watching
     "watch_overflowed": (Count("watch_overflows"),),

@@ -19,6 +19,7 @@ from sessiond.metrics.counting import COUNTS, Fields
 from sessiond.metrics.exposition import Text
 from sessiond.metrics.labels import OTHER
 from sessionsync.errors import OutputFailed
+from sessionsync.reliability.recovery import recovered
 from sessionsync.stats import Waits
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ class Metrics(Collector):
                 self.observe(count.name, *labels, seconds=amount)
             else:
                 self.add(count.name, *labels, by=amount)
+        if (mended := recovered(event, fields)) is not None:
+            component, success = mended
+            self.add("recovery_attempts", component, "success" if success else "failure")
         match event:
             case "push_completed" | "push_unchanged" if isinstance(
                 age_s := fields.get("seconds"), int | float

@@ -80,6 +80,8 @@ def recovered(event: str, fields: Mapping[str, Any]) -> tuple[str, bool] | None:
         return str(fields.get("component", "")), fields.get("outcome") == "success"
     if event in {"push_completed", "push_unchanged"}:
         return ("sync", True) if fields.get("failures") else None
+    if event == "push_buried" and not fields.get("session"):
+        return None  # an index is no synchronisation
     return MENDED.get(event)
 
 
