@@ -183,7 +183,7 @@ class App:
             self.health = HealthLoop(self, self.emit, self._loop_failed)
             for loop in self.loops():
                 loop.turned = pulse.show
-            self.counting = Counting(self.engine, self.emit)
+            self.counting = Counting(self.engine, self.emit, busy=lambda: not self.capture.rested.is_set())
             undo.callback(self.counting.end)
             self.saves = Saves(self.engine, Spool(self.paths.spool_dir), self.emit)
             self.verbs = Verbs(self)

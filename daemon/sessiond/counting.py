@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -57,7 +58,9 @@ def beside(catalog: Catalog, config: Config, where: Paths) -> Beside:
 class Counting:
     """What the daemon's minute does, and what `/metrics` reads; `run` belongs to the schedule's thread."""
 
-    def __init__(self, engine: Engine, emit: Emit) -> None:
+    def __init__(self, engine: Engine, emit: Emit, busy: Callable[[], bool] = lambda: False) -> None:
+        """Wire it; while the first backup goes on the daemon is `busy`, and nothing is counted."""
+        self._busy = busy
         self._engine = engine
         self._emit = emit
         self._lock = threading.Lock()
@@ -72,7 +75,7 @@ class Counting:
     def run(self) -> None:
         """Count what was captured since, for a while; where it fails it is tried again the next time."""
         with self._lock:
-            if self._wanted and not self._ended:
+            if self._wanted and not self._ended and not self._busy():
                 self._wanted = False
                 try:
                     self._count(time.monotonic() + RUN_S)

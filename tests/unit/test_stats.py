@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from sessiond.cli.counting import render
+from sessiond.cli.terminal import Terminal
 from sessiond.counting import read_live
 from sessionsync.captured import Captured
 from sessionsync.errors import NumbersBroken
@@ -475,6 +477,24 @@ def test_metrics_are_fed_with_the_same_numbers(stats: Stats) -> None:
     assert tokens == {("claude", kind): value for kind, value in kinds.items()}
     assert starts == {"new": 1.0, "reused": 1.0}
     assert waits == {"claude": ((0, 1, 1), 1, 4.0)}
+
+
+def test_a_person_sees_days_goals_and_what_cost_most(stats: Stats) -> None:
+    assert render(stats.figures(), 0.0, Terminal(80, colours=False))  # of nothing as well
+    book = stats.book()
+    book.ask(T)
+    book.answer(T + 2, "a", 1000)
+    book.ask(T + 2 * 86_400)
+    book.answer(T + 2 * 86_400 + 31, "b", 3000, 0, 4000)
+    lines = render(stats.figures(quality={"s": {"cover\x1bage": 0.5}}), 0.0, Terminal(80, colours=False))
+    text = "\n".join(lines)
+    assert "Sessions   1: 0 new, 1 resumed (100 %)" in lines
+    assert "Tokens     ▂▁█  2026-09-21 to 2026-09-23, at most 7.0k a day" in lines
+    assert "Goal       response under 30 s 95 %: 50 %, missed" in lines
+    assert "Goal       corruption 0: unknown yet" in lines
+    assert "Quality    cover age 0.5, in 1 session" in lines
+    assert "\x1b" not in text
+    assert [line.split()[0] for line in lines if "TOKENS" in line] == ["PROJECT", "AGENT", "MODEL"]
 
 
 # --- real transcripts

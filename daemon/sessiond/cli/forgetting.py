@@ -73,7 +73,9 @@ def done(answer: Json, now: float, out: Terminal) -> list[str]:
     del now, out
     lines = []
     if answer["forgotten"]:
-        lines = [f"{clean(answer['session'])} is forgotten: nothing of it is left in this machine's backups."]
+        copies, kept = size(answer["bytes"]["mirror"]), size(answer["bytes"]["vault"])
+        name = clean(answer["session"])
+        lines = [f"{name} is forgotten: {copies} of plain copies and {kept} of backup are gone."]
     for left in answer["left"]:
         where = LEFT[left["where"]]
         reason = f" ({clean(left['reason'])})" if left["reason"] else ""
