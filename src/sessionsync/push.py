@@ -823,8 +823,8 @@ def _is_as_sent(held: dict[int, Held], sent: Sent) -> bool:
 def _is_enough(version: Version, ours: Ours, sent: Sent | None) -> bool:
     """Whether nothing of ours has to be written over a version.
 
-    A record without bytes cannot hold the union: who has written last has seen the others, and it stays.  What
-    is small on either machine may be so in both together.
+    A record without bytes cannot hold the union: who has written last has seen the others, and it stays.
+    What is small on either machine may be so in both together.
     """
     has_seen_ours = sent is not None and sent.content == ours.content and version.revision > sent.revision
     no_bytes = {ours.draft.record.tier, version.record.tier} != {Tier.GITHUB_ONLY}
