@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from sessiond import loops, readings, recovering
+from sessiond import health, loops, readings, recovering
 from sessiond.traffic import Traffic
 from sessionsync import archiving
 from sessionsync.reliability import recovery
@@ -652,6 +652,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(archiving, "SPACING_S", 0.2)
         monkeypatch.setattr(loops, "TROUBLE_S", 0.5)
+        monkeypatch.setattr(health, "BREATH_S", 0.05)
         with Living(tmp_path, **settings) as living, pytest.MonkeyPatch.context() as patch:
             yield Stage(living, gh, host, patch)
 
