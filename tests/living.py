@@ -80,6 +80,25 @@ class Living:
             assert time.monotonic() < ends, "it did not come"
             time.sleep(0.005)
 
+    def told(self, event: str) -> int:
+        """How many events of this name are in the log."""
+        log = self.app.paths.log_dir / "sessiond.log"
+        return sum(json.loads(each)["event"] == event for each in log.read_text().splitlines())
+
+    def copy_of(self, path: Path) -> Path:
+        """Where the plain copy of a transcript is."""
+        return self.home.mirror / "app" / path.name
+
+    def is_copied(self, path: Path) -> bool:
+        """Whether the plain copy of a transcript is all of it."""
+        copy = self.copy_of(path)
+        return copy.is_file() and copy.read_bytes() == path.read_bytes()
+
+    def captured_bytes(self, path: Path) -> int:
+        """How far a transcript is captured, as the state knows."""
+        catalog = self.app.engine.catalog
+        return catalog.files(catalog.resolve(path.stem).id)[path.name].length
+
     def codes(self) -> set[str]:
         """The findings that are open, consequences too."""
         return {found.code for found in self.app.health.open(time.time())}

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -161,6 +161,9 @@ class CaptureLoop(Loop):
         self._flush_at: float | None = None
         self._stopped_until = 0.0
         self._in_trouble = False
+        # of whom something could not be kept: while there is one, capturing has not resumed
+        self._troubled: set[Ref] = set()
+        self._is_unreadable = False
         self._projects_found = 0
         self._clock = (time.time(), time.monotonic())
         self.scanning = threading.Event()
@@ -169,14 +172,24 @@ class CaptureLoop(Loop):
         """Set when the first rescan has named everything there is to capture."""
         self.rested = threading.Event()
         """Set while nothing is waiting to be captured."""
+        # whether all that the watcher has handed over is in the copies; taken back before more is taken
+        self._has_all = False
         self._captured_until: float | None = None
 
     @property
     def captured_until(self) -> float | None:
-        """Everything that was on disk at this time (Unix seconds) is in the copies, and flushed."""
-        if self.rested.is_set() and self._flush_at is None:
-            return time.time()
+        """Everything that was on disk at this time (Unix seconds) is in the copies, and flushed.
+
+        None until all of it is; any thread may ask.  It stands still while something cannot be read or kept.
+        """
+        self._see_how_far()
         return self._captured_until
+
+    def _see_how_far(self) -> None:
+        now, beat = time.time(), time.monotonic()
+        heard_until = self._watcher.heard_until(beat)
+        if self._has_all and heard_until is not None:  # in this order: what is taken meanwhile takes it back
+            self._captured_until = now - (beat - heard_until)
 
     @property
     def waiting(self) -> int:
@@ -213,16 +226,18 @@ class CaptureLoop(Loop):
             self.want_rescan("command")
 
     def turn(self) -> float:
-        """Commands, then hints, then a session that is due and one of the backlog, then the flush."""
+        """Commands, then hints, then what has waited, then the flush.
+
+        While a disk is full what has waited goes on waiting.  What changes now is tried all the same: it may
+        fit, and where only the vault's disk is full its plain copy is made at once.
+        """
         now, beat = time.time(), time.monotonic()
         self._watch_clock(now, beat)
+        self._see_how_far()
+        self._has_all = False
         while self._commands:
             work, future = self._commands.popleft()
             self._command(work, future)
-        if beat < self._stopped_until:
-            return self._stopped_until - beat
-        if self._engine.vault_trouble is not None and not self._has_vault(now):
-            return TROUBLE_S
         hints = self._watcher.take(beat)
         if hints.rescan:
             self.want_rescan("watcher")
@@ -231,6 +246,15 @@ class CaptureLoop(Loop):
         )
         for ref in refs:
             self._capture(ref)
+        is_stopped = beat < self._stopped_until
+        if not is_stopped and (self._engine.vault_trouble is None or self._has_vault(now)):
+            self._go_through(now, beat)
+        self._flush(time.monotonic())
+        self._tell_unreadable(now)
+        return self._pause(hints.next_at)
+
+    def _go_through(self, now: float, beat: float) -> None:
+        """Capture a session that is due and one of the backlog, or compare everything anew."""
         if not self._due and beat >= self._due_at:
             self._due_at = beat + DUE_S
             due = self._engine.capture.due(now)
@@ -241,37 +265,33 @@ class CaptureLoop(Loop):
             self._rescan(beat)
         elif self._backlog:
             self._capture(self._backlog.popleft())
-        self._flush(time.monotonic())
-        self._tell_unreadable(now)
-        return self._pause(hints.next_at)
 
     def _has_vault(self, now: float) -> bool:
         """Whether the vault can be written to by now, which it could not be at the start."""
         self._engine.hold_vault(now)
         if (trouble := self._engine.vault_trouble) is not None:
             self.scanning.set()  # it is ready, and says why it does not do more
-            self._trouble(trouble)
+            self._trouble(trouble, set())
             return False
         self._flush_at = 0.0  # and then the trouble is over
         return True
 
     def _pause(self, hints_at: float | None) -> float:
         now, beat = time.time(), time.monotonic()
-        if beat < self._stopped_until:
-            return self._stopped_until - beat
-        if self._backlog or self._due or self._commands:
+        is_stopped = beat < self._stopped_until
+        if self._commands or (not is_stopped and (self._backlog or self._due)):
             return 0.0
-        if self.scanned.is_set():
-            self.rested.set()
-            if self._flush_at is None:
-                self._captured_until = now
-        waits = [self._rescan_at - beat]
+        waits = [self._stopped_until - beat if is_stopped else self._rescan_at - beat]
         if hints_at is not None:
             waits.append(hints_at - beat)
         if self._flush_at is not None:
             waits.append(self._flush_at - beat)
-        if (due := self._engine.capture.next_due()) is not None:
+        if not is_stopped and (due := self._engine.capture.next_due()) is not None:
             waits.append(max(due - now, self._due_at - beat))
+        if not is_stopped and self.scanned.is_set():
+            self.rested.set()
+            is_missing = self._failing or self._troubled or self._is_unreadable
+            self._has_all = self._flush_at is None and self._rescan_at > beat and not is_missing
         # a moment longer than asked, so that the turn that was waited for finds it due
         return max(0.001, min(waits) + 0.001)
 
@@ -290,6 +310,8 @@ class CaptureLoop(Loop):
 
     def _command(self, work: Callable[[float], Any], future: Future[Any]) -> None:
         run(work, future)
+        if future.done() and not future.cancelled() and isinstance(future.exception(), TROUBLES):
+            self.want_rescan("command")  # others' positions may have gone back as well
         self._on_items()
 
     def _rescan(self, beat: float) -> None:
@@ -297,11 +319,12 @@ class CaptureLoop(Loop):
         self._rescan_at = beat + RESCAN_S
         self._watcher.refresh()
         found = self._await(self._engine.capture.survey())
+        self._backlog = deque(dict.fromkeys((*self._troubled, *self._backlog)))
         self._emit("rescan_completed", reason=self._rescan_reason, differing=found)
         self._rescan_reason = "timer"
         self.scanned.set()
 
-    def _await(self, refs: Sequence[Ref]) -> int:
+    def _await(self, refs: Collection[Ref]) -> int:
         """Put these into the backlog, each once; returns how many they are."""
         known = set(self._backlog)
         self._backlog.extend(ref for ref in refs if ref not in known)
@@ -313,22 +336,24 @@ class CaptureLoop(Loop):
         try:
             capture.capture(ref, time.time(), at_most=TURN_BYTES)
         except (DiskFull, StoreFull) as error:
-            self._trouble(error)
+            self._trouble(error, {ref})
         except CopyError as error:
             self._findings.raised(
                 error.code, Severity.CRITICAL, str(error), error.hint, time.time(), session=str(ref)
             )
             self._emit("file_skipped", session=str(ref), reason=str(error))
             self._failing[ref] = time.monotonic() + TROUBLE_S
+            self._troubled.discard(ref)  # what keeps it back now is said by itself
         else:
             self._failing.pop(ref, None)
+            self._troubled.discard(ref)
             self._findings.cleared("copy_mismatch", session=str(ref))
             self._findings.cleared("copy_failed", session=str(ref))
             if capture.is_unfinished(ref) and ref not in self._backlog:
                 self._backlog.append(ref)
-        if capture.unflushed >= FLUSH_SESSIONS:
+        if len(capture.unflushed) >= FLUSH_SESSIONS:
             self._flush_at = 0.0
-        elif capture.unflushed and self._flush_at is None:
+        elif (capture.unflushed or self._in_trouble) and self._flush_at is None:
             self._flush_at = time.monotonic() + FLUSH_S
 
     def _flush(self, beat: float, *, force: bool = False) -> None:
@@ -336,12 +361,13 @@ class CaptureLoop(Loop):
             return
         self._flush_at = None
         capture = self._engine.capture
+        unflushed = set(capture.unflushed)
         try:
             capture.flush(time.time())
         except (CopyError, StoreFull) as error:
-            self._trouble(error)
+            self._trouble(error, unflushed)
             return
-        if self._in_trouble:
+        if self._in_trouble and not self._troubled and self._engine.vault_trouble is None:
             self._in_trouble, self._stopped_until = False, 0.0
             for kind in TROUBLES:
                 self._findings.cleared(kind.code)
@@ -353,6 +379,7 @@ class CaptureLoop(Loop):
 
     def _tell_unreadable(self, now: float) -> None:
         unreadable = self._engine.capture.unreadable()
+        self._is_unreadable = bool(unreadable)
         if not unreadable:
             self._findings.cleared("source_unreadable")
             return
@@ -368,15 +395,22 @@ class CaptureLoop(Loop):
             now,
         )
 
-    def _trouble(self, error: CopyError | StoreError) -> None:
-        """A disk is full: capturing rests, pushing goes on, and then everything is looked at again."""
+    def _trouble(self, error: CopyError | StoreError, refs: set[Ref]) -> None:
+        """A disk is full: what waits rests, pushing goes on, and then everything is looked at again.
+
+        First of all `refs`, of which something may not have been kept: when all is, the trouble is over.
+        """
         self._in_trouble = True
         self.rested.clear()
         new = self._findings.raised(error.code, Severity.CRITICAL, str(error), error.hint, time.time())
         if new:
             self._emit("capture_stopped", code=error.code, reason=str(error), hint=error.hint)
-        self._stopped_until = time.monotonic() + TROUBLE_S
-        self._flush_at = None
+        self._troubled |= refs
+        beat = time.monotonic()
+        if beat < self._stopped_until:  # it rests already, and something new did not fit either
+            self._await(refs)
+            return
+        self._stopped_until = beat + TROUBLE_S
         self._await(self._engine.capture.survey())  # who asks is told how many wait
         self.want_rescan("trouble")
 

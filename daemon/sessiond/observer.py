@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import sys
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +59,12 @@ class Observer:
         ]
 
     @property
+    def is_drained(self) -> bool:
+        """Whether neither the kernel's queue nor watchdog's holds an event."""
+        is_read = self._reader is None or bool(self._reader.is_drained)
+        return is_read and self._observer.event_queue.empty()
+
+    @property
     def watches(self) -> int:
         """How many folders the system watches, each of them where it must be told each."""
         return self._reader.watches if self._reader is not None else len(self._observer.emitters)
@@ -80,6 +88,14 @@ def watches_limit() -> float:
         return float("inf")
 
 
+def _holds(queue: int) -> bool:
+    """Whether something can be read from a descriptor; also where that cannot be told."""
+    try:
+        return any(fcntl.ioctl(queue, termios.FIONREAD, bytes(4)))
+    except OSError:
+        return True
+
+
 def _platform(
     lost: Callable[[], None], starved: Callable[[str], None]
 ) -> tuple[type[EventEmitter], dict[str, Any], Any]:
@@ -95,7 +111,12 @@ def _platform(
                     lost()
 
         return Stream, {}, None
+    return _inotify(lost, starved)
 
+
+def _inotify(
+    lost: Callable[[], None], starved: Callable[[str], None]
+) -> tuple[type[EventEmitter], dict[str, Any], Any]:
     from watchdog.observers.inotify import InotifyEmitter  # noqa: PLC0415 - this platform's
     from watchdog.observers.inotify_c import (  # noqa: PLC0415 - this platform's
         CallbackId,
@@ -127,6 +148,10 @@ def _platform(
                 if error.errno == errno.ENOSPC:
                     starved(os.fsdecode(path))
                 raise
+
+        @property
+        def is_drained(self) -> bool:
+            return not _holds(self._inotify_fd)
 
         @property
         def watches(self) -> int:

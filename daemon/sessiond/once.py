@@ -146,7 +146,7 @@ def _capture(engine: Engine, saves: Saves, told: Progress) -> list[SessiondError
         told(done, len(refs))
         try:
             capture.capture(ref, time.time())
-            if capture.unflushed >= FLUSH_SESSIONS:
+            if len(capture.unflushed) >= FLUSH_SESSIONS:
                 capture.flush(time.time())
         except CopyError as error:
             problems.append(error)

@@ -36,6 +36,8 @@ from sessionsync.events import Emit
 # A burst of writes is one hint: this long after its last event, at most this long after its first.
 SETTLE_S = 0.02
 LONGEST_SETTLE_S = 0.2
+# What has happened is heard of after this at most: watchdog holds half of a move back for 0.5 s.
+HEARD_S = 1.0
 # More changed paths than this are cheaper to find by a rescan.
 MOST_PATHS = 10_000
 
@@ -171,6 +173,20 @@ class Watcher:
                 return Hints(frozenset(), rescan=False, next_at=settled_at)
             taken, self._paths = frozenset(self._paths), set()
             return Hints(taken, rescan=False, next_at=None)
+
+    def heard_until(self, now: float) -> float | None:
+        """Until when (monotonic, before `now`) all that happened was taken; None where nobody can tell.
+
+        An event on its way through is in one of the queues, which are looked at in its direction, or for a
+        moment in a thread's hands, for which `HEARD_S` stands.
+        """
+        observer = self._observer
+        if observer is None or not observer.is_drained:
+            return None
+        with self._happening:
+            if self._rescan or self._lost:
+                return None
+            return (min(now, self._first_at) if self._paths else now) - HEARD_S
 
     # --- numbers
 

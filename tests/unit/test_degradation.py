@@ -6,8 +6,10 @@ import errno
 import os
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,71 @@ def test_a_full_disk_stops_the_capture_and_not_what_is_on_its_way(
         here.until(lambda: len(list(here.home.mirror.rglob("*.jsonl"))) == 2)
 
 
+def test_it_has_resumed_when_all_that_did_not_fit_is_kept_and_not_before(
+    tmp_path: Path, gh: FakeGitHub
+) -> None:
+    with living(tmp_path, gh) as here:
+        other, big = here.transcript(), here.home.transcript()
+        resumed = partial(here.told, "capture_resumed")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loops, "FLUSH_S", 0.01)
+            full_below(patch, here.copy_of(other).with_name(big.name))
+            here.write(big)
+            here.until(lambda: "backup_disk_full" in here.codes())
+            stands = here.app.capture.captured_until
+            for number in range(3):  # what is small still fits, also while it rests
+                here.write(other, f"it fits, {number}")
+                here.until(lambda: here.is_copied(other))
+            here.ctl("checkpoint", acts=True, session=other.stem)
+            rescans = here.told("rescan_completed")
+            here.until(lambda: here.told("rescan_completed") > rescans + 1)
+            assert not resumed()
+            assert "backup_disk_full" in here.codes()
+            assert here.app.capture.captured_until == stands
+        here.until(resumed)
+        assert here.is_copied(big)
+        here.until(lambda: here.codes() == set())
+        assert resumed() == here.told("capture_stopped") == 1
+
+
+def test_what_a_command_could_not_commit_is_looked_for_again(tmp_path: Path, gh: FakeGitHub) -> None:
+    with living(tmp_path, gh) as here:
+        paths = [here.transcript() for _ in range(2)]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loops, "FLUSH_S", 60.0)  # what is captured waits for the command
+            for path in paths:
+                here.write(path, "more")
+            here.until(lambda: len(here.app.engine.capture.unflushed) == len(paths))
+            patch.setattr(loops, "FLUSH_S", 0.01)
+            full_below(patch, here.home.vault)
+            with pytest.raises(DaemonError, match="No space left"):
+                here.ctl("checkpoint", acts=True, session=paths[1].stem)
+            for path in paths:
+                here.until(lambda: here.captured_bytes(path) == path.stat().st_size)  # noqa: B023
+
+
+def test_what_it_calls_copied_is(tmp_path: Path, gh: FakeGitHub) -> None:
+    with living(tmp_path, gh) as here:
+        path, blocked = here.transcript(), here.home.transcript()
+        for number in range(3):
+            here.write(path, f"{number}")
+            written = time.time()
+            here.until(lambda: (here.app.capture.captured_until or 0) > written)  # noqa: B023
+            assert here.is_copied(path)
+        # nor does time pass while something cannot be copied, or read
+        here.copy_of(path).with_name(blocked.name).mkdir()
+        here.write(blocked)
+        here.until(lambda: "copy_failed" in here.codes())
+        stands = here.app.capture.captured_until
+        here.write(path, "meanwhile")
+        here.until(lambda: here.is_copied(path) and not here.app.engine.capture.unflushed)
+        assert here.app.capture.captured_until == stands
+        here.copy_of(path).with_name(blocked.name).rmdir()
+        here.write(blocked)
+        here.until(lambda: (here.app.capture.captured_until or 0) > (stands or 0))
+        assert here.is_copied(blocked)
+
+
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
     """A file system of its own at a folder; needs root."""
@@ -118,6 +185,9 @@ def test_a_read_only_vault_does_not_keep_the_daemon_from_starting(tmp_path: Path
         here.until(lambda: "backup_disk_full" in here.codes())
         (found,) = here.ctl("health")["findings"]
         assert str(vault) in found["message"]
+        path = here.write()  # its plain copy is made all the same
+        here.until(lambda: here.is_copied(path))
+        assert "backup_disk_full" in here.codes()
         with pytest.raises(DaemonError, match="Read-only"):
             here.transcript()
         here.ctl("resume", acts=True)
@@ -125,7 +195,7 @@ def test_a_read_only_vault_does_not_keep_the_daemon_from_starting(tmp_path: Path
         subprocess.run(["mount", "-o", "remount,rw", str(vault)], check=True)
         here.until(lambda: here.codes() == set())
         assert here.ctl("sync", acts=True, capture=True, wait=30)["left"] == 0
-        assert len(gh.all_comments()) == 2
+        assert len(gh.all_comments()) == 3
         here.stop()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from watchdog.utils import BaseThread
 
-from sessiond.watcher import LONGEST_SETTLE_S, SETTLE_S, Watcher
+from sessiond.watcher import HEARD_S, LONGEST_SETTLE_S, SETTLE_S, Watcher
 
 Wait = Callable[..., None]
 
@@ -205,6 +205,38 @@ def test_an_overflow_of_the_kernels_queue_ends_in_a_rescan_and_fresh_watches(
     inside.touch()
     wait_until(lambda: watched.saw(inside), 20)
     assert watched.watcher.alive()
+
+
+def test_it_claims_no_more_than_it_can_have_heard(
+    root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    watched = watch(root)
+    watcher = watched.watcher
+    watched.settle()
+    assert watcher.heard_until(50.0) == 50.0 - HEARD_S
+    before = time.monotonic()
+    (root / "a").touch()
+    wait_until(lambda: watcher.counts.get("created") == 1)
+    later = time.monotonic() + 60
+    heard = watcher.heard_until(later)
+    assert heard is not None
+    assert before - HEARD_S <= heard < later - 30, "what settles is not taken yet"
+    wait_until(lambda: watched.saw(root / "a"))
+    assert watcher.heard_until(later) == later - HEARD_S
+    # what nobody has read yet
+    reader = watcher._observer._reader  # type: ignore[union-attr]
+    with reader._lock:
+        (root / "b").touch()
+        wait_until(lambda: reader.is_drained)  # it has this one in its hands
+        (root / "c").touch()
+        assert watcher.heard_until(later) is None
+    wait_until(lambda: watched.saw(root / "b", root / "c"))
+    assert watcher.heard_until(later) == later - HEARD_S
+    watcher._want_rescan()
+    assert watcher.heard_until(later) is None
+    watched.settle()
+    watcher.stop()
+    assert watcher.heard_until(later) is None
 
 
 def test_a_dead_emitter_is_noticed_and_replaced(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from sessionsync import projects
@@ -269,9 +270,9 @@ class Capture:
         return len(batch)
 
     @property
-    def unflushed(self) -> int:
-        """How many sessions wait for `flush`."""
-        return len(self._work)
+    def unflushed(self) -> AbstractSet[Ref]:
+        """The sessions that wait for `flush`."""
+        return self._work.keys()
 
     def include_history(self, now: float, ref: Ref | None = None, *, dry_run: bool = False) -> int:
         """Let sessions from before the first start have a comment too; returns how many were added."""

@@ -85,8 +85,8 @@ class Batch:
         self._sessions: dict[Path, Pending] = {}
         self._packing: deque[tuple[Path, int]] = deque()
         self.locked = False
-        self.refusal: Exception = RuntimeError("the vault is written without its lock")
-        """What whoever writes without the lock is told."""
+        self.refusal: CopyError | None = None
+        """Why the lock cannot be had; without one, writing without it is a mistake in the program."""
 
     def pending(self, folder: Path) -> Pending | None:
         """What the session in `folder` has not committed yet."""
@@ -170,6 +170,7 @@ class Batch:
 
     def _append(self, pack: Path, frames: bytes) -> int:
         """Append to a pack; returns where."""
+        self._check_lock()
         with translated(pack), self._tree.writing(pack) as descriptor:
             self._disk.will_change(descriptor)
             at = os.fstat(descriptor).st_size
@@ -229,9 +230,13 @@ class Batch:
             self._tools.pop()
 
     def _of(self, folder: Path, session: str) -> Pending:
-        if not self.locked:
-            raise self.refusal
+        if not self.locked and self.refusal is None:
+            raise RuntimeError("the vault is written without its lock")
         return self._sessions.setdefault(folder, Pending(session))
+
+    def _check_lock(self) -> None:
+        if not self.locked and self.refusal is not None:
+            raise self.refusal
 
     def _framed(self, folder: Path, data: bytes) -> Framed:
         """`data` as a frame that unpacks to it again, and its SHA-256.  Any thread."""
@@ -269,6 +274,7 @@ class Batch:
         pending = self._sessions[folder]
         if pending.pack is None and not pending.lines:
             return
+        self._check_lock()
         with translated(folder), self._tree.directory(folder, create=pending.pack is None) as parent:
             if pending.pack is not None and not is_synced:
                 with closing(open_regular(pending.pack, parent, os.O_RDONLY)) as pack:

@@ -65,7 +65,7 @@ class Vault:
                 self._batch.drop()
 
     def refuse(self, why: CopyError) -> None:
-        """Tell whoever writes while the lock cannot be had that this is why."""
+        """Let writing fail for this reason where the disk would be written to, until the lock can be had."""
         self._batch.refusal = why
 
     def check_format(self) -> None:
