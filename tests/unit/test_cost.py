@@ -1,0 +1,129 @@
+"""What an append costs, counted: bytes read and written, files opened and flushed, statements.  Never by a clock."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.bench.corpus import session_bytes
+from tests.rig import Home, Rig
+
+KB = 1024
+MB = KB * KB
+APPENDED = 3 * KB
+# Looked at again: the first 4 KB and the last 64 KB of both, and less than one leaf of the root.
+AGAIN = 320 * KB
+
+
+@contextmanager
+def counted(rig: Rig, patch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """Counts what is asked of the system and of the state."""
+    counts: Counter[str] = Counter()
+    pread, pwrite, opened, fsync = os.pread, os.pwrite, os.open, os.fsync
+
+    def a_read(descriptor: int, size: int, at: int) -> bytes:
+        data = pread(descriptor, size, at)
+        counts["read"] += len(data)
+        return data
+
+    def a_write(descriptor: int, data: bytes, at: int) -> int:
+        counts["written"] += len(data)
+        return pwrite(descriptor, data, at)
+
+    def an_open(path: Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        counts["opened"] += 1
+        return opened(path, flags, mode, dir_fd=dir_fd)
+
+    def a_flush(descriptor: int) -> None:
+        counts["flushed"] += 1
+        fsync(descriptor)
+
+    with patch.context() as here:
+        for name, function in (("pread", a_read), ("pwrite", a_write), ("open", an_open), ("fsync", a_flush)):
+            here.setattr(os, name, function)
+        connection: sqlite3.Connection = rig.store._connection
+        connection.set_trace_callback(lambda _: counts.update(statements=1))
+        try:
+            yield counts
+        finally:
+            connection.set_trace_callback(None)
+
+
+def grown(home: Home, size: int) -> tuple[Rig, Path, bytes]:
+    """A session of so many bytes that is captured, and what comes next in it."""
+    path = home.transcript()
+    data = session_bytes(1, size + 4 * APPENDED, session_id=path.stem, cwd=str(home.project))
+    cut = data.rfind(b"\n", 0, size) + 1
+    path.write_bytes(data[:cut])
+    rig = Rig(home)
+    rig.scan()
+    rig.wait(300)
+    more = data[cut : data.find(b"\n", cut + APPENDED) + 1]
+    return rig, path, more
+
+
+def appended(rig: Rig, path: Path, more: bytes, patch: pytest.MonkeyPatch) -> Counter[str]:
+    """What it costs to capture `more` and to commit that."""
+    with path.open("ab") as file:
+        file.write(more)
+    with counted(rig, patch) as counts:
+        ref = rig.capture.locate(path)
+        assert ref is not None
+        assert rig.capture.capture(ref, rig.now) == len(more)
+        rig.capture.flush(rig.now)
+    return counts
+
+
+@pytest.mark.parametrize("is_new_process", [False, True])
+def test_an_append_costs_what_was_appended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_new_process: bool
+) -> None:
+    home = Home(tmp_path / "h")
+    rig, path, more = grown(home, 2 * MB)
+    if is_new_process:
+        rig.close()
+        rig = Rig(home, now=rig.now + 1)
+    counts = appended(rig, path, more, monkeypatch)
+    assert counts["written"] == len(more)
+    assert counts["read"] <= 2 * len(more) + AGAIN
+    assert counts["opened"] <= 12
+    assert counts["flushed"] == 1
+    assert counts["statements"] <= 7
+    rig.close()
+
+
+def test_an_append_costs_the_same_whatever_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = []
+    for name, size in (("small", MB // 4), ("large", 4 * MB)):
+        rig, path, more = grown(Home(tmp_path / name), size)
+        counts = appended(rig, path, more, monkeypatch)
+        del counts["written"], counts["read"]  # which depend on the lines, and on where the last leaf begins
+        costs.append(counts)
+        rig.close()
+    assert costs[0] == costs[1]
+
+
+def test_many_appends_are_committed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path / "h")
+    rig = Rig(home)
+    paths = [home.transcript() for _ in range(30)]
+    for number, path in enumerate(paths):
+        path.write_bytes(session_bytes(number, 20 * KB, session_id=path.stem, cwd=str(home.project)))
+    rig.scan()
+    for path in paths:
+        with path.open("ab") as file:
+            file.write(b'{"type":"mode"}\n')
+    with counted(rig, monkeypatch) as counts:
+        for path in paths:
+            ref = rig.capture.locate(path)
+            assert ref is not None
+            rig.capture.capture(ref, rig.now)
+        rig.capture.flush(rig.now)
+    assert counts["statements"] <= 5 * len(paths)
+    rig.close()
