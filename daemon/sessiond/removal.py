@@ -30,8 +30,8 @@ from sessionsync.vault.vault import OWN
 ENDS_S = 20.0
 # What lies in the state folder, in the log folder and beside the socket.
 STATE = (
-    *("state.db*", "index.db*", "lock", "spool", "service.json", ".service.json.*", "hooks", "git"),
-    *("archive.git", "archive-cold.git", "drill"),
+    *("state.db*", "index.db*", "numbers.db*", "returns.jsonl*", "lock", "spool", "hooks", "drill"),
+    *("service.json", ".service.json.*", "git", "archive.git", "archive-cold.git"),
 )
 LOGS = ("sessiond.log*", "hook.log*", "launchd.log*")
 SOCKET = ("ctl.sock", "pulse")

@@ -62,10 +62,11 @@ class Leaver(User):
         wait_until(lambda: self.status()["sessions"]["restorable_elsewhere"] == 1, timeout_s=20)
         self.ctl("verify", acts=True, drill=True)
         assert self.type("search", "hello").returncode == 0
-        assert (
-            self.type("restore", path.stem, "--from", "archive", "--out", str(self.folder / "out")).returncode
-            == 0
-        )
+        assert self.type("stats").returncode == 0
+        path.unlink()
+        for place in ([], ["--from", "archive", "--out", str(self.folder / "out")]):
+            assert self.type("restore", path.stem, *place).returncode == 0
+        (path,) = self.agent.glob(f"projects/*/{path.name}")  # in the folder of its real path now
         return path
 
     def uninstall(self, *arguments: str) -> Json:
@@ -88,7 +89,7 @@ def named(parts: list[Json]) -> set[str]:
 def test_step_by_step_everything_goes_and_only_what_was_said(user: Leaver, wait_until: Wait) -> None:
     before = tree(user.home)
     path = user.lived(wait_until)
-    said = path.read_bytes()
+    sessions = {name: said for name, said in tree(user.home).items() if name.startswith(".claude/projects/")}
 
     found = user.uninstall("--dry-run")
     assert named(found["going"]) == {"daemon", "hooks", "socket", "completion"}
@@ -126,7 +127,7 @@ def test_step_by_step_everything_goes_and_only_what_was_said(user: Leaver, wait_
     user.uninstall("--purge", "--purge", "--yes")
     foreign.parent.rmdir()
     user.vault.rmdir()
-    assert tree(user.home) == before | {str(path.relative_to(user.home)): said}
+    assert tree(user.home) == before | sessions
     assert not (user.folder / "s").exists()
     assert (user.folder / "archive.git" / "HEAD").exists()  # it is not this machine's to remove
 
