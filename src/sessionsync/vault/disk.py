@@ -84,10 +84,15 @@ def is_synced_whole(device: int) -> bool:
 
 @functools.cache
 def _syncfs() -> Callable[[int], int]:
-    import ctypes  # noqa: PLC0415 - a megabyte, for those who write a lot at once
-
     try:
+        import ctypes  # noqa: PLC0415 - a megabyte, for those who write a lot at once
+
         found = ctypes.CDLL(None).syncfs
-    except (OSError, AttributeError):
+    except (
+        OSError,
+        AttributeError,
+        ImportError,
+        MemoryError,
+    ):  # as where a service is hardened
         return lambda _: -1
     return lambda descriptor: int(found(descriptor))
