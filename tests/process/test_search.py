@@ -107,6 +107,15 @@ def test_without_an_index_it_says_what_to_do(user: User, wait_until: Callable[..
     wait_until(lambda: hits(user, "quokka"), FOUND_S)
 
 
+def test_what_a_run_without_a_daemon_has_captured_is_found(user: User) -> None:
+    user.say("the quokka")
+    assert user.type("sync", "--once").returncode == 0
+    done = user.type("search", "quokka")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the **quokka**" in done.stdout
+    assert index_of(user).exists()
+
+
 def test_a_state_that_can_only_be_read_is_searched(user: User, wait_until: Callable[..., None]) -> None:
     user.start()
     path = user.say("the quokka")

@@ -527,13 +527,13 @@ def search(
     """
     from sessiond.cli import searching  # noqa: PLC0415 - heavy
 
+    if not query and not rebuild:
+        raise UsageError("There is nothing to search for.", hint=QUERY_HINT)
+    with progress("Indexing") as told:
+        count = searching.rebuild(told) if rebuild else searching.make_missing(told)
     if rebuild:
-        with progress("Indexing") as told:
-            count = searching.rebuild(told)
         click.echo(f"{count} sessions indexed", err=True)
     if not query:
-        if not rebuild:
-            raise UsageError("There is nothing to search for.", hint=QUERY_HINT)
         return
     folder = None if project is None else project.resolve()
     found = searching.search(

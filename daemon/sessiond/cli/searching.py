@@ -135,6 +135,13 @@ def search(
             index.close()
 
 
+def make_missing(progress: Callable[[int, int], None]) -> int:
+    """Make the index where none was made yet, as where no daemon has run; else as `rebuild`."""
+    where = paths(os.environ)
+    is_missing = where.state_db.exists() and not where.index_db.exists()
+    return rebuild(progress) if is_missing else 0
+
+
 def rebuild(progress: Callable[[int, int], None]) -> int:
     """Make the index anew, telling (done, all); returns the number of sessions.
 
