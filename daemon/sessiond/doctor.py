@@ -200,7 +200,7 @@ def _python(_here: Here) -> Said:
 def sqlite(_here: Here, version: tuple[int, ...] = sqlite3.sqlite_version_info) -> Said:
     """The state does without WAL, whose bug of before 3.51.3 is the best known (sqlite.org/wal.html).
 
-    The search index is written with it, by one writer, and can be lost.
+    The search index and the figures are kept with it, and can be lost.
     """
     name = f"SQLite {'.'.join(map(str, version))}"
     with sqlite3.connect(":memory:") as memory:
@@ -218,7 +218,7 @@ def sqlite(_here: Here, version: tuple[int, ...] = sqlite3.sqlite_version_info) 
     if version < (3, 51, 3):
         return Said(
             OK,
-            f"{name}: its bug in WAL concerns only the search index, which can be made anew.",
+            f"{name}: its bug in WAL concerns only search index and figures, which can be made anew.",
         )
     return Said(OK, f"{name}.")
 
