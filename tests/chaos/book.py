@@ -25,10 +25,10 @@ class Account:
     causes: list[tuple[tuple[str, ...], float, float]] = field(default_factory=list)
     """What the harness did: how the codes begin that come of it, from when to when."""
     closed: list[tuple[Key, float, float]] = field(default_factory=list)
-    """Findings that came and went: which, when first and when last seen."""
+    """Findings that came and went: which, when first seen, and when first seen no more."""
     flips: int = 0
     unsure_s: float = 0.0
-    """Seconds of when what went wrong ended that only the daemon could know."""
+    """Seconds that nobody looked for, or of which only the daemon can know when it last tried in vain."""
 
     def uptime_ratio(self, now: float) -> float:
         """The part of the time since the first start in which it was up."""
@@ -41,12 +41,14 @@ class Account:
 
     def mttr(self) -> tuple[float, float] | None:
         """Seconds from when a cause allowed it until what came of it was mended, on average; and how exact."""
-        took = [gone - self._mendable(key[0], came, gone) for key, came, gone in self.closed]
-        return (sum(took) / len(took), LOOK_S + self.unsure_s / len(took)) if took else None
-
-    def _mendable(self, code: str, came: float, gone: float) -> float:
-        ended = [to for begins, since, to in self.causes if code.startswith(begins) and since <= gone]
-        return max([came, *(to for to in ended if to <= gone)])
+        took, unsure_s = 0.0, self.unsure_s
+        for (code, _), came, gone in self.closed:
+            ended = [to for begins, since, to in self.causes if code.startswith(begins) and since <= gone]
+            mendable = max([came, *(to for to in ended if to <= gone)])
+            took += gone - mendable
+            unsure_s += mendable - came
+        count = len(self.closed)
+        return (took / count, unsure_s / count) if count else None
 
 
 class Watch:
@@ -74,17 +76,20 @@ class Watch:
         return self._told
 
     def _run(self) -> None:
+        now = time.monotonic()
         while not self._ends.wait(LOOK_S):
             try:
                 found = self._ask()["findings"]
             except Exception:  # noqa: BLE001, S112 - it is down, or full, or frozen: nothing is known
                 continue
-            now = time.monotonic()
+            before, now = now, time.monotonic()
             self._told = {each["code"] for each in found}
             keys = {(each["code"], each["session"]) for each in found}
             for key in keys - self._open.keys():
                 self._open[key] = now
+                self._account.unsure_s += now - before
             hides = CAUSES & {code for code, _ in keys}
             for key in self._open.keys() - keys:
                 if not hides:
                     self._account.closed.append((key, self._open.pop(key), now))
+                    self._account.unsure_s += now - before

@@ -75,7 +75,8 @@ def _is_over(machine: Machine) -> bool:
 
 
 def _is_well(machine: Machine) -> bool:
-    return not machine.wrong
+    """Whether all is mended; that a session is near a limit of its size is nothing to be mended."""
+    return not machine.wrong - {"near_limit"}
 
 
 class Storm:
