@@ -125,6 +125,20 @@ def test_a_disk_that_fails_is_never_believed(
         assert vault.flush() == MANY
 
 
+def test_what_others_have_written_is_not_waited_for(
+    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = tmp_path / "meminfo"
+    memory.write_text("MemFree:  99 kB\nDirty:     1000000 kB\nWriteback:  100000 kB\n")
+    monkeypatch.setattr(disk, "_MEMORY", memory)
+    vault = Vault(tmp_path / "vault")
+    with vault.lock():
+        written(vault, MANY)
+        assert vault.flush() == MANY
+    assert "syncfs" not in told
+    assert read(tmp_path / "vault", MANY) == [b"data"] * MANY
+
+
 def test_a_folder_on_another_disk_is_made_durable_alone(
     tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,8 @@
 """A whole file system made durable at once, which for many files costs a fraction of one after the other.
 
 `syncfs(2)` is Linux's, and tells of what could not be written since the descriptor was opened from 5.8 on.
-Where that cannot be had, or is not known to reach the disk, as with file systems in user space, the caller
-flushes file by file.
+Where that cannot be had, or is not known to reach the disk, as with file systems in user space, or where
+much that others have written would be waited for as well, the caller flushes file by file.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from pathlib import Path
 _PLAIN = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"})
 _SINCE = (5, 8)
 _MOUNTS = Path("/proc/self/mountinfo")
+_MEMORY = Path("/proc/meminfo")
+# What others have written, and the disk has not, would be waited for as well: up to so much that is seconds.
+MOST_BYTES = 1024**3
 
 
 class Disk:
@@ -46,7 +49,7 @@ class Disk:
         if self._descriptor is None or not self._is_all:
             return False
         try:
-            return _syncfs()(self._descriptor) == 0
+            return _unwritten() <= MOST_BYTES and _syncfs()(self._descriptor) == 0
         except OSError:
             return False
 
@@ -62,6 +65,12 @@ def _opened(folder: Path) -> int | None:
         if is_synced_whole(os.stat(folder).st_dev):  # noqa: PTH116 - the device is what counts
             return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     return None
+
+
+def _unwritten() -> int:
+    """How many bytes in memory wait for any disk."""
+    said = re.findall(r"^(?:Dirty|Writeback): +(\d+) kB$", _MEMORY.read_text(encoding="ascii"), re.MULTILINE)
+    return sum(map(int, said)) * 1024
 
 
 @functools.lru_cache(maxsize=8)
