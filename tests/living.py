@@ -61,7 +61,7 @@ class Living:
         """Stop it; an error where it would have ended by itself."""
         self.app.stop()
         self.app.log.close()
-        assert self.app.exit_code == 0, "a loop has failed"
+        assert self.app.exit_code == 0, f"a loop has failed: {self.lines('loop_failed')}"
 
     def __enter__(self) -> Self:
         return self.start()
@@ -82,8 +82,12 @@ class Living:
 
     def told(self, event: str) -> int:
         """How many events of this name are in the log."""
-        log = self.app.paths.log_dir / "sessiond.log"
-        return sum(json.loads(each)["event"] == event for each in log.read_text().splitlines())
+        return len(self.lines(event))
+
+    def lines(self, event: str) -> list[str]:
+        """What the log says of events of this name."""
+        log = (self.app.paths.log_dir / "sessiond.log").read_text()
+        return [line for line in log.splitlines() if json.loads(line)["event"] == event]
 
     def copy_of(self, path: Path) -> Path:
         """Where the plain copy of a transcript is."""
