@@ -17,6 +17,7 @@ import pytest
 
 from sessiond import loops
 from sessionsync.errors import DaemonError
+from sessionsync.model import Ref
 from tests.fakes.github import FakeGitHub
 from tests.living import Living
 
@@ -124,19 +125,19 @@ def test_it_has_resumed_when_all_that_did_not_fit_is_kept_and_not_before(
 
 
 def test_what_a_command_could_not_commit_is_looked_for_again(tmp_path: Path, gh: FakeGitHub) -> None:
-    with living(tmp_path, gh) as here:
-        paths = [here.transcript() for _ in range(2)]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(loops, "FLUSH_S", 60.0)  # what is captured waits for the command
-            for path in paths:
-                here.write(path, "more")
-            here.until(lambda: len(here.app.engine.capture.unflushed) == len(paths))
-            patch.setattr(loops, "FLUSH_S", 0.01)
-            full_below(patch, here.home.vault)
+    with pytest.MonkeyPatch.context() as patch, living(tmp_path, gh) as here:
+        patch.setattr(loops, "FLUSH_S", 60.0)  # what is captured waits for a command
+        path = here.transcript()
+        here.write(path, "more")
+        here.until(lambda: here.is_copied(path))  # so its hint was taken
+        with pytest.MonkeyPatch.context() as full:
+            full_below(full, here.home.vault)
             with pytest.raises(DaemonError, match="No space left"):
-                here.ctl("checkpoint", acts=True, session=paths[1].stem)
-            for path in paths:
-                here.until(lambda: here.captured_bytes(path) == path.stat().st_size)  # noqa: B023
+                here.ctl("checkpoint", acts=True, session=path.stem)
+        # of which nothing is left: only a look at everything can find it
+        here.until(lambda: Ref("claude", path.stem) in here.app.engine.capture.unflushed)
+        here.ctl("checkpoint", acts=True, session=path.stem)
+        assert here.captured_bytes(path) == path.stat().st_size
 
 
 def test_what_it_calls_copied_is(tmp_path: Path, gh: FakeGitHub) -> None:
