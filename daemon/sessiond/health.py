@@ -29,6 +29,7 @@ from sessionsync.errors import ArchiveTooNew, NoSuchSession, StoreError
 from sessionsync.events import Emit
 from sessionsync.model import ACTIVE_S
 from sessionsync.privacy.gate import Gate
+from sessionsync.queue import Lane
 from sessionsync.reliability.findings import CRITICAL, FINDINGS, Finding, Findings, Severity, order, shown
 from sessionsync.reliability.indicators import BY_CODE, GROUPS, settle
 
@@ -163,7 +164,10 @@ class HealthLoop(Loop):
         self._wanted = False
         self._read_at = time.monotonic()
         app, now = self._app, time.time()
-        settle(app.findings, self._traffic.read(app.engine.push, now), now)
+        waits = app.engine.queue.waits(Lane.GITHUB)
+        traffic = self._traffic.read(app.engine.push, now, waits=waits)
+        # who sends nothing, as in the local-only mode, has no trouble with GitHub
+        settle(app.findings, traffic if app.may_push() else dict.fromkeys(traffic, ()), now)
         settle(app.findings, self._instruments.read(self._traffic.comments(), now), now)
         for number in self._to_look_at(now):
             app.upkeep.look(number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sessionsync.push import Push
@@ -62,22 +62,21 @@ class Traffic:
             self._used.restart()
         self._used.add(now, limit.limit - limit.remaining)
 
-    def read(self, push: Push | None, now: float) -> Readings:
-        """What it amounts to."""
+    def read(self, push: Push | None, now: float, *, waits: bool = True) -> Readings:
+        """What it amounts to; with nothing that `waits` for GitHub, what failed is not tried any more."""
         self.take(push, now)
         if (p95 := self._latencies.p95(now)) is not None:
             self._slower.add(now, p95)
         if (rate := self._requests.error_rate(now)) is not None:
             self._failing.add(now, rate)
-        conflicts = self._syncs.error_rate(now)
         return {
             "github_latency_high": of_latency(self._latencies, now),
             "github_slower": of_slowness(self._latencies, now),
-            "github_latency_rising": of_trend(self._slower),
+            "github_latency_rising": of_trend(self._slower, now),
             "github_errors_high": of_rate(self._requests, now),
-            "github_errors_rising": of_trend(self._failing),
-            "sync_failing": [Reading(self._failures)],
-            "sync_conflicts_high": None if conflicts is None else [Reading(conflicts)],
+            "github_errors_rising": of_trend(self._failing, now),
+            "sync_failing": [Reading(self._failures)] if waits else (),
+            "sync_conflicts_high": self._of_conflicts(now),
             **self._of_limit(push, now),
             **_of_token(push, now),
         }
@@ -107,6 +106,12 @@ class Traffic:
                 self._syncs.add(at, success=False)
             case "push_failed":
                 self._failures += 1
+
+    def _of_conflicts(self, now: float) -> Sequence[Reading] | None:
+        """Their rate; nothing where there is none, unknown among too few."""
+        if (rate := self._syncs.error_rate(now)) is not None:
+            return [Reading(rate)]
+        return () if self._syncs.failed_at is None else None
 
     def _of_limit(self, push: Push | None, now: float) -> Readings:
         limit = push.github.limits.get("core") if push is not None else None

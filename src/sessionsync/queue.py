@@ -295,6 +295,11 @@ class Queue:
                 oldest[operation] = min(at, oldest.get(operation, at))
         return Census(depth, oldest, waiting, behind)
 
+    def waits(self, lane: Lane) -> bool:
+        """Whether anything in a lane is still to be done, and not buried."""
+        found = self.store.row(f"SELECT 1 FROM items WHERE state <> 'buried' AND {_of(lane)} LIMIT 1")
+        return found is not None
+
     def oldest_at(self, besides: str = "") -> float | None:
         """When the oldest checkpoint that still waits was queued; None when none does.
 

@@ -176,12 +176,12 @@ def test_a_trend_is_told_while_it_lasts() -> None:
     findings, trend = Findings(), Trend(5.0)
     for minute in range(60):
         trend.add(NOW + 60 * minute, 1.0 + 0.06 * minute)
-    settle(findings, {"github_latency_rising": of_trend(trend)}, NOW)
+    settle(findings, {"github_latency_rising": of_trend(trend, trend.sampled_at)}, NOW)
     assert found(findings) == {"github_latency_rising": WARNING}
 
     for minute in range(60, 120):
         trend.add(NOW + 60 * minute, 1.0)
-    settle(findings, {"github_latency_rising": of_trend(trend)}, NOW)
+    settle(findings, {"github_latency_rising": of_trend(trend, trend.sampled_at)}, NOW)
     assert found(findings) == {}
 
 

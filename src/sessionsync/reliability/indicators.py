@@ -193,9 +193,11 @@ def of_rate(rates: Rates, now: float) -> Sequence[Reading] | None:
 
 
 def of_latency(latencies: Latencies, now: float) -> Sequence[Reading] | None:
-    """What the p95 reads; unknown where there are too few."""
-    p95 = latencies.p95(now)
-    return None if p95 is None else (Reading(p95),)
+    """What the p95 reads; of too few nothing where all are fast, and else unknown."""
+    if (p95 := latencies.p95(now)) is not None:
+        return (Reading(p95),)
+    is_fast = BY_CODE["github_latency_high"].severity(latencies.slowest(now)) is None
+    return () if is_fast else None
 
 
 def of_slowness(latencies: Latencies, now: float) -> Sequence[Reading]:
@@ -204,9 +206,11 @@ def of_slowness(latencies: Latencies, now: float) -> Sequence[Reading]:
     return () if slower is None else (Reading(slower.p95_s / slower.usual_s),)
 
 
-def of_trend(trend: Trend) -> Sequence[Reading]:
-    """The seconds until a threshold, where it is forecast to be reached."""
-    return () if trend.warning is None else (Reading(trend.warning.left_s),)
+def of_trend(trend: Trend, now: float) -> Sequence[Reading]:
+    """The seconds until a threshold, where it is forecast to be reached, and not by what is long ago."""
+    if trend.warning is None or now - trend.sampled_at > trend.horizon_s:
+        return ()
+    return (Reading(trend.warning.left_s),)
 
 
 def of_limit(used_up_s: float | None, now: float, reset_at: float) -> Sequence[Reading]:

@@ -113,6 +113,11 @@ class Latencies:
         recent = [seconds for _, seconds in self._recent]
         return percentile(recent, 0.95) if len(recent) >= self.least else None
 
+    def slowest(self, now: float) -> float:
+        """The longest of the window in seconds; 0 where there is none."""
+        self._forget(now)
+        return max((seconds for _, seconds in self._recent), default=0.0)
+
     def usual(self, now: float) -> float | None:
         """The p95 that is usual; None before there are enough older ones."""
         self._forget(now)

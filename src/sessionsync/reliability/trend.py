@@ -84,6 +84,8 @@ class Trend:
         self.horizon_s = horizon_s
         self.warning: Forecast | None = None
         """What is forecast; None while nothing is."""
+        self.sampled_at = 0.0
+        """When the newest sample was taken (Unix seconds)."""
         self._bins: deque[tuple[int, float]] = deque(maxlen=max(count * of for count, of in WINDOWS))
         self._number = 0
         self._samples: list[float] = []
@@ -97,6 +99,7 @@ class Trend:
             if number < self._number:
                 self._bins.clear()  # the clock was set back: what is kept has no place any more
         self._number = number
+        self.sampled_at = at
         self._samples.append(value)
 
     def _close(self) -> None:
