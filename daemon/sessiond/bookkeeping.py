@@ -91,7 +91,11 @@ class Bookkeeping:
 
     def in_time(self, age_s: float) -> bool:
         """Whether a checkpoint that has reached GitHub at this age has done so in time."""
-        return age_s <= SYNC_GOAL_S or self._pulse.clocks().awake_s - self._reached_at <= SYNC_GOAL_S
+        return self.waited(age_s) <= SYNC_GOAL_S
+
+    def waited(self, age_s: float) -> float:
+        """For how many seconds of its age something could have been sent: since the last sleep or outage."""
+        return min(age_s, self._pulse.clocks().awake_s - self._reached_at)
 
     # --- incidents
 

@@ -6,14 +6,16 @@ sessions it costs what it costs with ten.  Only the folders of the copies are wa
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
+import msgspec
+
+from sessiond.bookkeeping import Bookkeeping
 from sessiond.counting import storage
 from sessiond.engine import Engine
 from sessiond.observer import watches_limit
@@ -27,6 +29,7 @@ from sessionsync.reliability.indicators import BY_CODE, DAY_S, Reading, Readings
 from sessionsync.reliability.trend import Growth
 from sessionsync.remote.comments import PARTS
 from sessionsync.sources.cleanup import cleanup_days
+from sessionsync.sources.folders import head
 from sessionsync.sources.structured import dropped
 from sessionsync.sources.transcript import is_at_work
 
@@ -40,6 +43,8 @@ SMALL_INDEX_BYTES, SMALL_VAULT_BYTES = 256 << 20, 1 << 30
 MEASURE_S = 3600.0
 # What the agent's file about a running session may hold.
 RUNNING_BYTES = 64 * 1024
+# Who has not answered for so long knows; or its number is another process's by now.
+FORSAKEN_S = DAY_S
 NEAR = BY_CODE["near_limit"].warning or 0.0
 
 
@@ -48,6 +53,7 @@ class Measured(Protocol):
 
     started_at: float
     engine: Engine
+    books: Bookkeeping
     watcher: Watcher
     upkeep: UpkeepLoop
 
@@ -56,6 +62,13 @@ class Measured(Protocol):
 
     def may_push(self) -> bool:
         """Whether something is sent to GitHub at all."""
+
+
+class _Running(msgspec.Struct, rename="camel"):
+    """What of that file is read; 0 and less would be groups of processes."""
+
+    pid: Annotated[int, msgspec.Meta(gt=0)]
+    session_id: str
 
 
 class Instruments:
@@ -75,7 +88,7 @@ class Instruments:
         self._measure(now)
         limit = watches_limit()
         return {
-            "sync_late": list(_late(engine, now)) if app.may_push() else (),
+            "sync_late": list(_late(app, now)) if app.may_push() else (),
             "near_limit": [*_near_tier(engine, now), *_near_comment(engine, comments, now), *_issues(engine)],
             **self._disks(now),
             "watches_low": [Reading(1.0 if app.watcher.is_starved else app.watcher.watches / limit)],
@@ -83,7 +96,7 @@ class Instruments:
             "vault_large": _large(self.areas["vault"], self._sessions, SMALL_VAULT_BYTES),
             "purge_near": list(_purged(engine, now)),
             "agent_silent": list(_silent(engine, now)),
-            "loop_stuck": [Reading(age_s, of=name) for name, age_s in app.stuck_for().items()],
+            "loop_stuck": list(_stuck(app.stuck_for())),
             "restore_unproven": list(_unproven(app, now)),
             "quality_dropped": list(_dropped(engine, now)),
         }
@@ -94,6 +107,8 @@ class Instruments:
         for number, (names, folder) in self._places().items():
             with suppress(OSError):
                 total, _, free = shutil.disk_usage(folder)
+                if not total:
+                    continue  # as some file systems in user space say
                 growth = self._growth.setdefault(number, Growth(GROWTH_S))
                 growth.add(now, total - free)
                 if free < ROOMY_BYTES:
@@ -128,11 +143,14 @@ class Instruments:
         self.areas = storage(engine.catalog, engine.config, engine.paths)
 
 
-def _late(engine: Engine, now: float) -> Iterator[Reading]:
-    """How long the oldest checkpoint waits; what only waits for GitHub's limit on new comments is in time."""
-    at = engine.queue.oldest_at(besides=CREATION_BUDGET)
+def _late(app: Measured, now: float) -> Iterator[Reading]:
+    """How long the oldest checkpoint waits; what only waits for GitHub's limit on new comments is in time.
+
+    Neither sleep nor an outage counts: what is sent right after one is not late.
+    """
+    at = app.engine.queue.oldest_at(besides=CREATION_BUDGET)
     if at is not None:
-        yield Reading(now - at)
+        yield Reading(app.books.waited(now - at))
 
 
 def _near_tier(engine: Engine, now: float) -> Iterator[Reading]:
@@ -175,7 +193,7 @@ def _purged(engine: Engine, now: float) -> Iterator[Reading]:
             " (SELECT 1 FROM files WHERE session = sessions.id AND deleted_at IS NULL)",
             (str(root), now - (days - 3) * DAY_S),
         ):
-            yield Reading(modified_at + days * DAY_S - now, name)
+            yield Reading(max(0.0, modified_at + days * DAY_S - now), name)
 
 
 def _silent(engine: Engine, now: float) -> Iterator[Reading]:
@@ -186,24 +204,36 @@ def _silent(engine: Engine, now: float) -> Iterator[Reading]:
     for root in engine.config.claude_roots(engine.environ):
         with suppress(OSError):
             for file in (root / "sessions").glob("*.json"):
-                if (name := _running(file)) is None:
+                if (name := running(file)) is None:
                     continue
                 session = engine.catalog.named(name)
-                if session is not None and session.ref.source == "claude" and is_at_work(session.summary):
-                    yield Reading(now - session.modified_at, session.name)
+                if session is None or session.ref.source != "claude" or not is_at_work(session.summary):
+                    continue
+                if (silent_s := now - session.modified_at) < FORSAKEN_S:
+                    yield Reading(silent_s, session.name)
 
 
-def _running(file: Path) -> str | None:
-    """The session that a process which lives has open, by the agent's file about it."""
+def running(file: Path) -> str | None:
+    """The session that a process which lives has open, by the agent's file about it; never waits.
+
+    Anybody may have written that file: what is in it is taken for nothing but a number and a name.
+    """
     try:
-        with file.open("rb") as opened:
-            said = json.loads(opened.read(RUNNING_BYTES))
-        os.kill(int(said["pid"]), 0)
-        return str(said["sessionId"])
-    except PermissionError:
-        return None  # another user's process has that number by now
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+        said = msgspec.json.decode(head(file, RUNNING_BYTES), type=_Running)
+        os.kill(said.pid, 0)
+    except (msgspec.DecodeError, OSError, OverflowError, RecursionError):
+        return None  # also where another user's process has that number by now
+    return said.session_id
+
+
+def _stuck(ages: Mapping[str, float]) -> Iterator[Reading]:
+    """How long each loop has not turned, but for what has kept the one that looks as well.
+
+    After a stop of the whole process, or a long walk through a slow disk, nobody else had to do with it;
+    and that one of its own the service manager's watchdog sees.
+    """
+    for name, age_s in ages.items():
+        yield Reading(max(0.0, age_s - ages.get("health", 0.0)), of=name)
 
 
 def _unproven(app: Measured, now: float) -> Iterator[Reading]:

@@ -10,7 +10,7 @@ from sessiond.loops import PushLoop
 from sessiond.modes import Modes
 from sessionsync.archiving import Archiving, code_of
 from sessionsync.conflict import Conflicts
-from sessionsync.errors import Limited
+from sessionsync.errors import Limited, NoSuchSession
 from sessionsync.push import Push
 from sessionsync.queue import Lane
 from sessionsync.reliability.findings import CRITICAL, WARNING, Finding
@@ -96,7 +96,10 @@ def _of_settings(app: Standing, now: float) -> Iterator[Finding]:
 
 def _of_sessions(engine: Engine, now: float) -> Iterator[Finding]:
     for conflict in Conflicts(engine.store).all():
-        name = engine.catalog.session(conflict.session).name
+        try:
+            name = engine.catalog.session(conflict.session).name
+        except NoSuchSession:
+            continue  # it was forgotten meanwhile
         yield Finding(
             "session_conflict",
             WARNING,

@@ -174,3 +174,13 @@ def test_what_becomes_worse_is_told_of_once_more_and_is_the_same_incident(books:
     ]
     books.follow([])
     assert books.of_hour().sums.incidents == 1
+
+
+def test_what_waited_through_an_outage_has_waited_since_its_end(books: Books) -> None:
+    assert books.waited(5000.0) == 5000.0
+    books.pulse.wait(100)
+    books.told("github_reached")
+    assert books.waited(5000.0) == 0.0
+    books.pulse.wait(400)
+    assert books.waited(5000.0) == 400.0
+    assert books.waited(30.0) == 30.0

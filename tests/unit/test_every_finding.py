@@ -260,8 +260,11 @@ def late(stage: Stage) -> Case:
 
 
 def sync_failing(stage: Stage) -> Case:
+    stage.gh.fault(Fault(kind="hang", delay_s=60))
+    stage.living.transcript()
     stage.told(3, "push_failed", session="claude:s", code="copy_mismatch", reason="r", hint="h")
     yield
+    stage.gh.clear_faults()
     stage.push()
     stage.living.until(stage.gh.all_comments)
     stage.look()
@@ -665,6 +668,24 @@ def test_it_comes_by_its_cause_and_goes_by_its_cure(code: str, stage: Stage) -> 
     stage.living.until(lambda: code in stage.living.codes())
     next(case, None)
     stage.living.until(lambda: code not in stage.living.codes())
+
+
+def test_what_waited_through_an_outage_is_not_late_at_its_end(stage: Stage) -> None:
+    case = late(stage)
+    next(case)
+    stage.living.until(lambda: "sync_late" in stage.living.codes())
+    stage.living.app.emit("github_reached")
+    stage.look()
+    stage.living.until(lambda: "sync_late" not in stage.living.codes())
+    next(case, None)
+
+
+def test_local_only_has_no_trouble_with_github(stage: Stage) -> None:
+    next(failing(stage))
+    stage.living.until(lambda: "github_errors_high" in stage.living.codes())
+    stage.living.ctl("local-only", acts=True, on=True)
+    stage.look()
+    stage.living.until(lambda: "github_errors_high" not in stage.living.codes())
 
 
 # --- what takes hours to see, or a start of its own

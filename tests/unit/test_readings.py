@@ -1,0 +1,123 @@
+"""What lies on a disk by chance or by malice neither ends the reading of the indicators nor holds it up."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from sessiond import readings
+from tests.living import Living
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Path:
+    """The folder where the agent keeps its files about what runs."""
+    folder = tmp_path / "running"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"pid": 1e999, "sessionId": "s"}',
+        '{"pid": 99999999999999999999999, "sessionId": "s"}',
+        '{"pid": -1, "sessionId": "s"}',
+        '{"pid": 0, "sessionId": "s"}',
+        '{"pid": true, "sessionId": "s"}',
+        '{"pid": [], "sessionId": "s"}',
+        '{"pid": "x", "sessionId": "s"}',
+        "[" * 50_000,
+        "{}",
+        "7",
+        "",
+    ],
+)
+def test_what_the_agent_never_writes_is_no_running_agent(running: Path, said: str) -> None:
+    file = running / "1.json"
+    file.write_text(said)
+    assert readings.running(file) is None
+
+
+def test_what_is_no_file_is_not_waited_for(running: Path) -> None:
+    os.mkfifo(running / "1.json")
+    (running / "2.json").mkdir()
+    assert readings.running(running / "1.json") is None
+    assert readings.running(running / "2.json") is None
+    (running / "3.json").write_text(json.dumps({"pid": os.getpid(), "sessionId": "s"}))
+    assert readings.running(running / "3.json") == "s"
+
+
+def test_a_file_system_that_tells_no_size_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Living(tmp_path) as living:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _folder: (0, 0, 0))
+        before = living.app.health.settled_at
+        living.app.health.want()
+        living.until(lambda: living.app.health.settled_at > before)
+        assert living.codes() == set()
+
+
+def test_a_conflict_of_what_was_just_forgotten_is_passed_over(tmp_path: Path) -> None:
+    with Living(tmp_path) as living:
+        store = living.app.engine.store
+        living.transcript()
+        store.execute(
+            "INSERT INTO conflicts (session, fork, kind, since, machine, local, remote)"
+            " SELECT id, 'f', 'files', ?, 'm', '{}', '{}' FROM sessions",
+            (time.time(),),
+        )
+        assert "session_conflict" in living.codes()
+        found = living.app.engine.catalog.session
+        with pytest.MonkeyPatch.context() as patch:
+
+            def gone(number: int) -> object:
+                store.execute("DELETE FROM sessions")
+                return found(number)
+
+            patch.setattr(living.app.engine.catalog, "session", gone)
+            assert "session_conflict" not in living.codes()
+
+
+def test_what_kept_the_loop_of_health_kept_the_others_as_well(tmp_path: Path) -> None:
+    """Stopped for a while, or at a slow disk: whoever then looks first finds nobody stuck."""
+    with Living(tmp_path) as living:
+        for loop in living.app.loops():
+            loop.progressed_at -= 500
+        assert "loop_stuck" not in _read(living)
+        living.app.health.progressed_at = time.monotonic()
+        living.app.upkeep.progressed_at = time.monotonic() - 500
+        assert "loop_stuck" in _read(living)
+
+
+def _read(living: Living) -> set[str]:
+    found = readings.Instruments(living.app).read({}, time.time())
+    return {"loop_stuck"} if any(each.value > 120 for each in found["loop_stuck"] or ()) else set()
+
+
+def test_a_purge_that_is_overdue_is_at_once(tmp_path: Path) -> None:
+    with Living(tmp_path) as living:
+        living.transcript()
+        living.app.engine.store.execute(
+            "UPDATE sessions SET modified_at = ?, checkpoint = NULL", (time.time() - 40 * 86_400,)
+        )
+        found = readings.Instruments(living.app).read({}, time.time())["purge_near"]
+        assert [each.value for each in found or ()] == [0.0]
+
+
+def test_who_has_not_come_back_for_a_day_is_not_told_of_it_for_ever(tmp_path: Path) -> None:
+    with Living(tmp_path) as living:
+        path = living.transcript("a question")
+        file = living.home.agent / "sessions" / f"{os.getpid()}.json"
+        file.parent.mkdir()
+        file.write_text(json.dumps({"pid": os.getpid(), "sessionId": path.stem}))
+        for age_s, silent in ((2000.0, 1), (2 * 86_400.0, 0)):
+            living.app.engine.store.execute("UPDATE sessions SET modified_at = ?", (time.time() - age_s,))
+            found = readings.Instruments(living.app).read({}, time.time())["agent_silent"]
+            assert len(found or ()) == silent
