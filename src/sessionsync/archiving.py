@@ -14,7 +14,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sessionsync.catalog import Catalog, Session
@@ -380,7 +380,7 @@ class Archiving:
                     attempt=item.attempts,
                     seconds=max(0.0, self._now - item.enqueued_at),
                 )
-                base, was = self._base(session), self._ledger.branch(session.id)
+                base, was = self._sealed(self._base(session)), self._ledger.branch(session.id)
                 branch, states, anew = self._branches.extend(session, base)
             except NoSuchSession:
                 self._queue.done(waiting.pop(item.subject), self._now)
@@ -542,6 +542,27 @@ class Archiving:
         checkpoint, at = self._checkpoint_of(there, branch)
         self._ledger.forget(session.id)  # where its files go on is not known any more
         return Branch(session.id, branch.ref, there, checkpoint, at, there, checkpoint)
+
+    def _sealed(self, base: Branch | None) -> Branch | None:
+        """What a session goes on from where all that leaves is encrypted: nothing that would leave in clear.
+
+        It was committed before that was wanted, and was not sent, or was lost there, perhaps on purpose.
+        """
+        if base is None or self._seal is None or base.is_there:
+            return base
+        commits = self._cache.history(base.tip)
+        leaving = commits[commits.index(base.pushed) + 1 :] if base.pushed in commits else commits
+        manifests = (self._cache.read(f"{each}:{MANIFEST}", at_most=MANIFEST_BYTES) for each in leaving)
+        if leaving and all(is_sealed(data or b"") for data in manifests):
+            return base
+        if not base.pushed:
+            self._ledger.forget(base.session)
+            return None
+        points = self._catalog.checkpoints(base.session)
+        at = next((point.at for point in points if point.id == base.pushed_checkpoint), base.pushed_at or 0.0)
+        base = replace(base, tip=base.pushed, checkpoint=base.pushed_checkpoint, checkpoint_at=at)
+        self._ledger.save(base, anew=True)  # where its files went on was after that
+        return base
 
     def _checkpoint_of(self, commit: str, branch: Branch) -> tuple[str, float]:
         """Which checkpoint a commit of ours is of, and when that was made."""

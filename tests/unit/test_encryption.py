@@ -18,11 +18,12 @@ import zstandard
 
 from sessionsync import age
 from sessionsync.config import Config, load
-from sessionsync.errors import ArchiveSealed, CopyMismatch, IdentityUnusable
+from sessionsync.errors import ArchiveSealed, CopyMismatch, IdentityUnusable, ServerFailed
 from sessionsync.model import Ref
 from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.scan import scan
 from sessionsync.privacy.seal import Seal, Unseal, identities, is_sealed, make_identity, recipient_of
+from sessionsync.remote.archive.host import Host
 from sessionsync.remote.archive.ledger import Ledger
 from sessionsync.remote.archive.pushed import Pushed
 from sessionsync.remote.archive.tree import BLOB_BYTES, Line, Segments, name_of, opened, unpack
@@ -322,6 +323,61 @@ def test_clear_then_encrypted_then_for_another_then_clear_again(
     assert [text(version) for version in found["ann"]] == [cleared[0], newest[1], newest[2], cleared[4]]
     assert [text(version) for version in found["bob"]] == [cleared[0], newest[3], cleared[4]]
     assert [file.exact for version in found["ann"] for file in version.files()] == [False, True, True, False]
+
+
+@pytest.mark.parametrize("sent", [0, 1], ids=["nothing was sent", "one was sent"])
+def test_what_was_committed_in_clear_and_not_sent_never_leaves_in_clear(
+    machine: Machine,
+    reader: Callable[..., Elsewhere],
+    archive: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sent: int,
+) -> None:
+    rig, shipper = machine()
+    home, path = rig.home, rig.home.transcript(SID)
+    for number in range(sent):
+        grow(rig, path, said(f"sent in clear {number}", rig))
+        shipper.drain()
+    grow(rig, path, said("committed in clear", rig))
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ServerFailed("It broke off.")
+
+    with monkeypatch.context() as line_down:
+        line_down.setattr(Host, "push", broken)
+        shipper.step()
+    before, now = sizes(archive), rig.now
+    shipper.close()
+    rig.close()
+    rig, shipper = machine("ann", home=home)
+    rig.now = now + 1000
+    grow(rig, path, said("now encrypted", rig))
+    shipper.drain()
+    added = [data for oid, kind, data in objects_of(archive) if kind == "blob" and oid not in before]
+    assert added
+    assert all(map(is_sealed, added))
+    versions = reader("ann").versions(SID, rig.now)
+    assert [len(text(version).splitlines()) for version in versions] == [*range(1, sent + 3)]
+
+
+def test_an_archive_in_clear_that_was_deleted_to_be_encrypted_is_filled_encrypted(
+    machine: Machine, reader: Callable[..., Elsewhere], archive: Path
+) -> None:
+    rig, shipper = machine()
+    home, path = rig.home, rig.home.transcript(SID)
+    for number in range(2):
+        grow(rig, path, said(f"in clear {number}", rig))
+        shipper.drain()
+    now = rig.now
+    shipper.close()
+    rig.close()
+    shutil.rmtree(archive)
+    rig, shipper = machine("ann", home=home)
+    rig.now = now + 7200  # it looks whether all is there
+    shipper.step()
+    shipper.drain()
+    assert {is_sealed(data) for _, kind, data in objects_of(archive) if kind == "blob"} == {True}
+    assert [len(text(version).splitlines()) for version in reader("ann").versions(SID, rig.now)] == [1, 2]
 
 
 def text(version: Any) -> bytes:
