@@ -25,7 +25,7 @@ from sessiond.token import without_tokens
 from sessionsync.config import load
 from sessionsync.errors import ServiceFailed
 from sessionsync.events import Emit
-from sessionsync.migrations import is_older
+from sessionsync.migrations import check_room, is_older
 from sessionsync.paths import paths
 from sessionsync.reliability.findings import Findings, Severity
 from sessionsync.store import translated
@@ -122,7 +122,8 @@ def check(environ: Mapping[str, str]) -> str:
             translated(file),
             closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as state,
         ):
-            is_older(state, file)
+            if is_older(state, file):
+                check_room(file)  # what gives way to this program could not be gone back to
     Vault(config.backup.vault_dir).check_format()
     return build.described().splitlines()[0]
 

@@ -7,10 +7,11 @@ A file of an older version is brought up to date in one transaction, behind a co
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
-from sessionsync.errors import StoreCorrupt, StoreError, StoreTooNew
+from sessionsync.errors import StoreCorrupt, StoreError, StoreFull, StoreTooNew
 
 # "sesd", so that `file state.db` and a careless hand can tell it from other databases
 APPLICATION_ID = 0x73657364
@@ -378,6 +379,20 @@ def migrate(connection: sqlite3.Connection, file: Path) -> Path | None:
             run("ROLLBACK")
         raise
     return copy
+
+
+def check_room(file: Path) -> None:
+    """See that there is room to bring the file up to date: for its copy, and for the journal of the steps.
+
+    Raises:
+        StoreFull: it has not.
+    """
+    needed, free = 2 * file.stat().st_size, shutil.disk_usage(file.parent).free
+    if free < needed:
+        raise StoreFull(
+            f"Bringing the state file {file} up to date takes {needed:,} bytes, and its disk has {free:,}.",
+            hint=f"Free space on the disk of {file.parent}.",
+        )
 
 
 def copy_of(file: Path, version: int) -> Path:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from sessiond.upgrade import check
 from sessionsync import migrations
 from sessionsync.errors import StoreCorrupt, StoreError, StoreFull, StoreTooNew, VaultTooNew
 from sessionsync.migrations import MIGRATIONS, copies_of, copy_of
+from sessionsync.paths import paths
 from sessionsync.store import Store
 from sessionsync.vault import Vault
 from tests import arrived
@@ -116,6 +120,23 @@ def test_without_room_for_the_copy_nothing_is_changed_and_it_is_said(
     blocked.rmdir()
     Store(file).close()
     assert version(file) == NEWEST
+
+
+def test_a_daemon_does_not_give_way_to_what_would_have_no_room_for_its_copy(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = {"SESSIOND_HOME": str(file.parent), "HOME": str(file.parent)}
+    state = paths(environ).state_db
+    state.parent.mkdir(parents=True)
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=999))
+        check(environ)  # there is nothing to bring up to date
+        of_version(state, 2, monkeypatch)
+        was = state.read_bytes()
+        with pytest.raises(StoreFull, match="its disk has 999"):
+            check(environ)
+    assert check(environ).startswith("sessiond ")
+    assert state.read_bytes() == was
 
 
 def test_a_newer_state_is_refused_untouched_and_the_way_back_is_named(
