@@ -7,6 +7,7 @@ import json
 import os
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -279,6 +280,22 @@ def test_idle_refs_of_dead_machines_are_folded_and_restored(
         rig.home.transcript(ids[5]).read_bytes()
     )
     other.close()
+
+
+def test_what_a_clock_far_ahead_has_folded_does_not_hide_what_is_folded_after_it(
+    rig: Rig, shipper: Shipper, archive: Path, tmp_path: Path
+) -> None:
+    path = rig.home.transcript(SID)
+    with closing(Elsewhere(tmp_path / "runner", rig.config)) as runner:
+        for number, ahead in enumerate([3650 * 86_400, 0]):
+            grow(rig, path, line("user", f"turn {number}", rig.home.project, session=SID))
+            shipper.archiving.fold_later(rig.now)
+            shipper.drain()
+            rig.now += 31 * 86_400
+            assert len(runner.cold.fold(runner.host, rig.now + ahead)) == 1
+    assert all("/cold/" in ref for ref in refs_of(archive))
+    with closing(Elsewhere(tmp_path / "third", rig.config)) as other:
+        assert contents(other.versions(SID, rig.now)[-1])[path.name] == path.read_bytes()
 
 
 @pytest.mark.parametrize("filters", [False, True], ids=["plain", "with filters"])

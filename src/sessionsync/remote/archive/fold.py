@@ -132,7 +132,8 @@ class Cold:
         idle = self._idle(host, alive, now)[:most]
         if not idle:
             return []
-        cold = refs.cold(datetime.fromtimestamp(now, UTC).strftime("%Y-%m"))
+        month = refs.cold(datetime.fromtimestamp(now, UTC).strftime("%Y-%m"))
+        cold = max([month, *filter(refs.is_cold, listed)])  # also where this clock, or one before, was wrong
         self.index(host, {ref: tip for ref, tip in listed.items() if ref == cold}, now)
         tip = self._commit(cold, listed.get(cold, ""), {ref: alive[ref] for ref in idle}, now)
         told = host.push(
