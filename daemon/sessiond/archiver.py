@@ -63,7 +63,7 @@ class ArchiveLoop(Loop):
             self.close()
             self._mine = self._engine.archiving
             if self._mine is not None:
-                self._mine.beat = self._beat
+                self._mine.beat = self.beat
         return self._mine
 
     def _find_token(self) -> None:
@@ -71,9 +71,6 @@ class ArchiveLoop(Loop):
         if time.monotonic() >= self._token_at:
             self._token_at = time.monotonic() + TOKEN_S
             self._engine.token = self._engine.look_for_token() or self._engine.token
-
-    def _beat(self) -> None:
-        self.progressed_at = time.monotonic()
 
     def _may_work(self, archiving: Archiving) -> bool:
         return self._engine.archiving is archiving and self._allowed() and not self._stopping

@@ -66,6 +66,8 @@ class Engine:
         self.config = config
         self.paths = paths
         self._emit = emit
+        self.beat: Callable[[], None] = lambda: None
+        """Called while the archive is read for who pushes, at least every second and with each object."""
         self.store, aside = _open_state(paths, now)
         if aside is not None:
             emit("state_set_aside", file=str(aside))
@@ -296,7 +298,11 @@ class Engine:
         state = self.paths.state_dir
         token = self.token
         git = Git(
-            address, self.environ, state / "git", token=lambda: token.value if token is not None else ""
+            address,
+            self.environ,
+            state / "git",
+            token=lambda: token.value if token is not None else "",
+            beat=self.beat,
         )
         with closing(Cache(state / CACHE, git)) as cache, closing(Cold(git, state / COLD)) as cold:
             yield Reader(cache, Host(git), cold, Unseal(self.config.archive.identity_file))

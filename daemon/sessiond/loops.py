@@ -115,6 +115,10 @@ class Loop(threading.Thread):
         self._stopping = True
         self.bell.ring()
 
+    def beat(self) -> None:
+        """Say that a turn that takes long goes on."""
+        self.progressed_at = time.monotonic()
+
     @property
     def progress_age_s(self) -> float:
         """Seconds since the last finished turn; a waiting loop turns every `TICK_S` at least."""
@@ -434,6 +438,7 @@ class PushLoop(Loop):
     ) -> None:
         super().__init__("push", Bell(), emit, on_failure)
         self._engine = engine
+        engine.beat = self.beat
         self._allowed = allowed
         self._token_at = 0.0
         self._commands: deque[tuple[Callable[[float], Any], Future[Any]]] = deque()

@@ -339,6 +339,6 @@ class UpkeepLoop(Loop):
     def _pace(self, size: int) -> None:
         """Wait until so many bytes more may be moved."""
         wait = self._budget.spend(size, time.monotonic())
-        self.progressed_at = time.monotonic()
+        self.beat()
         if wait > 0:
             self.bell.sleep(min(wait, TICK_S))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -219,6 +220,20 @@ class Elsewhere:
     def vault(self) -> Vault:
         """The vault that holds them, for who looks after it; a project there is a machine."""
         return self._vault
+
+    def check_room(self, size: int) -> None:
+        """See that there is room for so many bytes, which somebody else says that there are.
+
+        Raises:
+            CopyError: there is not.
+        """
+        folder = self._folder
+        free = shutil.disk_usage(next(each for each in (folder, *folder.parents) if each.exists())).free
+        if size > free:
+            raise CopyError(
+                f"A version from elsewhere says that it holds {size:,} bytes more, with room for {free:,}.",
+                hint=f"If that is true, make room on the disk of {folder}; it is looked at again.",
+            )
 
     def keep(
         self, ref: Ref, machine: str, record: Record, files: Mapping[str, Source], *, author: str, sha256: str

@@ -34,6 +34,7 @@ from sessionsync.remote import comments
 from sessionsync.remote.archive.reader import Head, Reader
 from sessionsync.remote.archive.reader import Version as InArchive
 from sessionsync.remote.archive.refs import encode
+from sessionsync.remote.archive.tree import ArchivedFile
 from sessionsync.remote.comments.marker import project_hash
 from sessionsync.remote.comments.record import RecordCritical, by_path
 from sessionsync.remote.tiers import tier_of
@@ -156,9 +157,13 @@ class Gather:
             version = reader.newest(head)
             if not _is_same(version, session):
                 return True
-            record, files = self._record(version)
             machine = head.place.machine
             known = self._versions.get(session.id, machine)
+            own = [file for file in version.files() if not file.deleted_at and file.role != Role.COMPANION]
+            # before any is read: a million times the same segment of zeros is quickly pushed
+            grown = sum(file.length for file in own) - (known.record.size if known is not None else 0)
+            self._elsewhere.check_room(grown)
+            record, files = self._record(version, own)
             if known is not None and (
                 (known.whole and known.record.sha256 == record.sha256) or known.at > record.updated_at
             ):
@@ -220,10 +225,11 @@ class Gather:
                 if not is_known and version.whole and not version.verdict and session.checkpoint is not None:
                     self._weigh(session, version, now)
 
-    def _record(self, version: InArchive) -> tuple[comments.Record, dict[str, Archived]]:
-        """A checkpoint in the archive as a record would tell of it, and its files."""
+    def _record(
+        self, version: InArchive, own: Sequence[ArchivedFile]
+    ) -> tuple[comments.Record, dict[str, Archived]]:
+        """A checkpoint in the archive as a record would tell of it, and its own files."""
         manifest = version.manifest
-        own = [file for file in version.files() if not file.deleted_at and file.role != Role.COMPANION]
         entries = []
         for file in own:
             name = readable(file.name)

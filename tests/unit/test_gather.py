@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from sessiond.away import Away
+from sessiond.engine import Engine
+from sessiond.loops import PushLoop
+from sessionsync.config import load
 from sessionsync.conflict import Conflict, Conflicts
 from sessionsync.elsewhere import Elsewhere as Kept
 from sessionsync.elsewhere import Versions
+from sessionsync.events import silent
 from sessionsync.gather import EVERY_S, Gather
+from sessionsync.paths import paths
 from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.seal import make_identity
 from sessionsync.remote.archive.reader import Reader
+from sessionsync.remote.archive.reader import Version as InArchive
 from sessionsync.report import sessions
 from sessionsync.restore import ArchiveShelf
 from sessionsync.vault.verify import Part
@@ -139,6 +148,49 @@ def test_what_could_not_be_kept_is_tried_again(peer: Make) -> None:
     place.unlink()
     two.hear()
     assert kept(two) == one.transcript.read_bytes()
+
+
+def test_of_a_version_that_says_more_than_the_disk_holds_nothing_is_read(
+    peer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = pair(peer)
+    two.hear()
+    one.say("more " * 1000)
+    one.send()
+    with monkeypatch.context() as small:
+        for name in ("read", "digest"):
+            small.setattr(InArchive, name, lambda _, file: pytest.fail(f"{file.name} was read"))
+        small.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=999))
+        two.hear()
+    (told,) = two.rig.events.named("copy_unavailable")
+    assert "room for 999" in told["reason"]
+    assert two.told() == (False, False)
+    two.hear()
+    assert kept(two) == one.transcript.read_bytes()
+
+
+def test_while_much_is_read_for_it_the_loop_that_pushes_is_not_taken_for_stuck(
+    peer: Make, home: Path
+) -> None:
+    one, _ = pair(peer)
+    one.send()
+    where = paths(os.environ)
+    where.state_dir.mkdir(parents=True)
+    config = with_archive(load(os.environ, where.config_file), one.archive)
+    with closing(Engine(os.environ, config, where, silent)) as engine:
+        loop = PushLoop(engine, lambda: True, silent, lambda *_: None)
+
+        def lives(step: Callable[[], object]) -> object:
+            loop.progressed_at -= 500
+            done = step()
+            assert loop.progress_age_s < 100
+            return done
+
+        with engine._open_archive() as reader:
+            (head, *_) = reader.heads(0.0)
+            lives(lambda: reader.fetch([head], 0.0))
+            version = reader.newest(head)
+            lives(lambda: [version.digest(file) for file in version.files()])
 
 
 def test_what_went_on_elsewhere_is_kept_and_shown_and_put_nowhere(peer: Make) -> None:

@@ -100,7 +100,7 @@ class Done:
 
 
 class Git:
-    """Runs git for one archive.  `beat` is called while it runs, at least every second.
+    """Runs git for one archive.  `beat` is called while it runs, at least every second, and with each object.
 
     `private` is a folder of this user alone, made when it is needed.  `token` gives the token for the
     archive's host, '' where there is none.  All but `abort` belongs to one thread.
@@ -361,6 +361,7 @@ class Held:
 
     def line(self) -> bytes:
         """A line of its answer, without its end; OSError where none comes."""
+        self._beat()
         while (end := self._pending.find(b"\n")) < 0:
             self._more()
         return self.take(end + 1)[:-1]
