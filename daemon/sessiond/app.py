@@ -141,8 +141,6 @@ class App:
             undo.callback(self.engine.close)
             pulse = Pulse(process.own(self.paths.socket.parent) / "pulse")
             self.books = Bookkeeping(self.engine.store, pulse, self.emit)
-            self.books.begin()
-            undo.callback(lambda: self.books.end(clean=self._clean))
             self.modes = Modes(self.engine, self.emit, self._mode_changed)
             watcher = Watcher(self._roots, self.emit)
             self.watcher = watcher
@@ -200,6 +198,8 @@ class App:
             listener.listen(64)
             server.start()
             undo.callback(server.close)
+            self.books.begin()  # it is up from when it answers
+            undo.callback(lambda: self.books.end(clean=self._clean))
             self._open_faces(undo)
             self.schedule = Schedule(
                 [

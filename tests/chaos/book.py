@@ -12,8 +12,12 @@ from typing import Any, Self
 LOOK_S = 0.1
 
 Key = tuple[str, str]
-# What hides others while it is open: what comes of it is not told.
-CAUSES = {"github_unreachable", "github_token_refused", "github_rate_limited", "backup_disk_full"}
+# What is not told while its cause is: how the codes begin, by the cause.
+AWAY, DISK = ("github_", "sync_"), ("copy_", "purge_")
+HIDDEN = {
+    **dict.fromkeys(("github_unreachable", "github_token_refused", "github_rate_limited"), AWAY),
+    "backup_disk_full": DISK,
+}
 
 
 @dataclass
@@ -88,8 +92,8 @@ class Watch:
             for key in keys - self._open.keys():
                 self._open[key] = now
                 self._account.unsure_s += now - before
-            hides = CAUSES & {code for code, _ in keys}
+            hidden = tuple(begins for code, _ in keys for begins in HIDDEN.get(code, ()))
             for key in self._open.keys() - keys:
-                if not hides:
+                if not key[0].startswith(hidden):
                     self._account.closed.append((key, self._open.pop(key), now))
                     self._account.unsure_s += now - before

@@ -45,6 +45,13 @@ class _Line(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+def _mount(disk: Path) -> bool:
+    """Make a small disk of a folder; False where nobody may."""
+    disk.mkdir(mode=0o700)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0700", "chaos", str(disk)]
+    return os.geteuid() == 0 and not subprocess.run(command, capture_output=True, check=False).returncode
+
+
 class Machine:
     """A machine.  Where nobody may mount, its disk cannot be filled, and where libfaketime is missing its clock
     cannot be set; `lacks` says so.
@@ -68,15 +75,10 @@ class Machine:
         self.name = name
         self.account = Account()
         self.lacks: list[str] = []
-        self.disk = folder / "disk"
-        self.disk.mkdir(mode=0o700)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0700", "chaos", str(self.disk)]
-        self._mounted = (
-            os.geteuid() == 0 and not subprocess.run(command, capture_output=True, check=False).returncode
-        )
+        self.mirror, self.vault = folder / "mirror", folder / "vault"
+        self._mounted = [disk for disk in (self.mirror, self.vault) if _mount(disk)]
         if not self._mounted:
             self.lacks.append("may not mount: no full and no read-only disk")
-        self.mirror, self.vault = self.disk / "mirror", self.disk / "vault"
         self.environ |= {
             "SESSIOND_BACKUP_MIRROR_DIR": f'"{self.mirror}"',
             "SESSIOND_BACKUP_VAULT_DIR": f'"{self.vault}"',
@@ -105,8 +107,8 @@ class Machine:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
-        if self._mounted:
-            subprocess.run(["umount", "--lazy", str(self.disk)], check=True)
+        for disk in self._mounted:
+            subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
     # --- up and down, with an account of it
 
@@ -208,32 +210,31 @@ class Machine:
 
     @property
     def has_disk(self) -> bool:
-        """Whether its disk can be tampered with."""
-        return self._mounted
+        """Whether its disks can be tampered with."""
+        return bool(self._mounted)
 
     @property
     def has_clock(self) -> bool:
         """Whether its clock can be set."""
         return "LD_PRELOAD" in self.environ
 
-    def fill(self) -> None:
-        """Leave not a byte on the disk of its backups."""
-        ballast = self.disk / "ballast"
-        with ballast.open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(bytes(65536))
-        with (self.disk / "rest").open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(b"x")
-
-    def make_room(self) -> None:
-        """Take that away again."""
-        for name in ("ballast", "rest"):
-            (self.disk / name).unlink(missing_ok=True)
+    def fill(self, disk: Path) -> Path:
+        """Leave not a byte on a disk; what to delete to have room again."""
+        ballast = disk / "ballast"
+        with ballast.open("wb", buffering=0) as file:
+            for size in (65536, 1):
+                with suppress(OSError):
+                    while True:
+                        file.write(bytes(size))
+        return ballast
 
     def read_only(self, *, on: bool) -> None:
-        """Mount the disk of its backups so."""
-        subprocess.run(["mount", "-o", f"remount,{'ro' if on else 'rw'}", str(self.disk)], check=True)
+        """Mount the disk of the plain copies so, in a moment in which nothing is being written."""
+        command = ["mount", "-o", f"remount,{'ro' if on else 'rw'}", str(self.mirror)]
+        end = time.monotonic() + UP_S
+        while (said := subprocess.run(command, capture_output=True, text=True, check=False)).returncode:
+            assert time.monotonic() < end, said.stderr
+            time.sleep(0.01)
 
     def rot(self, chance: random.Random) -> str:
         """Flip one bit in one copy of some session; returns the session's id."""

@@ -161,10 +161,10 @@ class Storm:
 
     def _full(self, machine: Machine) -> None:
         with self._wrong(machine, code=DISK):
-            machine.fill()
+            ballast = machine.fill(self.chance.choice((machine.mirror, machine.vault)))
             self._grow(machine, 30)
             self._until(partial(_is_told, machine, {"backup_disk_full"}), "the full disk is noticed")
-            machine.make_room()
+            ballast.unlink()
 
     def _read_only(self, machine: Machine) -> None:
         with self._wrong(machine, code=DISK):

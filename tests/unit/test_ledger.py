@@ -252,6 +252,18 @@ def test_time_while_the_cause_was_open_was_not_time_to_mend(machine: Machine) ->
     assert second.seconds == pytest.approx(60), "since GitHub answers"
 
 
+def test_a_cause_keeps_it_from_being_mended_until_it_is_seen_to_be_gone(machine: Machine) -> None:
+    late = Finding("sync_late", WARNING, "m", "h", machine.wall)
+    away = Finding("github_unreachable", WARNING, "m", "h", machine.wall, seen_at=machine.wall)
+    machine.ledger.follow([late, away], machine.clocks())
+    machine.runs(3600)  # nothing came or went, so nobody asked
+    machine.ledger.follow([late], machine.clocks())
+    machine.runs(60)
+    (closed,) = machine.ledger.follow([], machine.clocks())
+
+    assert closed.seconds == pytest.approx(60)
+
+
 def test_sleep_is_not_time_to_mend(machine: Machine) -> None:
     machine.ledger.follow([damaged(machine.wall)], machine.clocks())
     machine.runs(60)

@@ -231,7 +231,8 @@ class Ledger:
                         " VALUES (?, ?, ?, ?, ?)",
                         (each.code, each.session, each.kind.component, since, since),
                     )
-                if (at := _not_before(each, set(open_now), now, clocks)) is not None:
+                # a cause that is just gone has kept it from being mended until now
+                if (at := _not_before(each, open_now.keys() | known.keys(), now, clocks)) is not None:
                     self._store.execute(
                         "UPDATE incidents SET recoverable_since = max(recoverable_since, ?)"
                         " WHERE code = ? AND session = ? AND closed_at IS NULL",
