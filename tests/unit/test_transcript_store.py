@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import json
@@ -16,6 +17,7 @@ import anyio
 import pytest
 
 from sessionsync.conversations import TranscriptStore
+from sessionsync.conversations import transcripts as store_of
 from sessionsync.conversations.transcripts import Transcripts
 from sessionsync.errors import ConversationError, UsageError
 from tests.fakes.agent import SESSION
@@ -128,6 +130,45 @@ def test_it_waits_for_whoever_adds_at_this_moment(store: Transcripts) -> None:
 
 
 # --- what lies there
+
+
+def test_what_the_agent_adds_while_the_store_adds_stays(
+    store: Transcripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = main_file(store)
+    store.append(KEY, said("a"))
+    read = store_of._read
+
+    def meanwhile(*arguments: Any) -> list[Entry]:
+        found = read(*arguments)
+        with path.open("ab") as agent:  # which knows no lock
+            agent.write(b'{"type":"user","uuid":"theirs"}\n{"type":"mode"}\n')
+        monkeypatch.undo()
+        return found
+
+    monkeypatch.setattr(store_of, "_read", meanwhile)
+    store.append(KEY, [*said("b"), {"type": "tag"}])
+    assert [row.get("uuid") for row in store.load(KEY) or []] == ["a", "theirs", None, "b", None]
+    store.append(KEY, said("theirs"))
+    assert path.read_text().count("theirs") == 1
+    assert path.read_text().count("mode") == 1
+
+
+def test_of_what_could_not_be_written_only_that_is_taken_back(
+    store: Transcripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = main_file(store)
+    store.append(KEY, said("a"))
+
+    def fails(_descriptor: int) -> None:
+        with path.open("ab") as agent:
+            agent.write(b'{"type":"user","uuid":"theirs"}\n')
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(store_of, "sync", fails)
+    with pytest.raises(ConversationError, match="Input/output error"):
+        store.append(KEY, said("b"))
+    assert "theirs" in path.read_text()
 
 
 def test_a_torn_line_stays_and_what_comes_begins_anew(store: Transcripts) -> None:
@@ -252,14 +293,14 @@ def test_what_could_not_be_written_is_taken_back_and_can_come_again(
 ) -> None:
     store.append(KEY, said("a"))
     before = main_file(store).read_bytes()
-    pwrite = os.pwrite
+    write = os.write
 
-    def full(descriptor: int, data: Any, offset: int) -> int:
-        if offset > len(before):
+    def full(descriptor: int, data: bytes) -> int:
+        if os.fstat(descriptor).st_size > len(before):
             raise OSError(28, "No space left on device")
-        return pwrite(descriptor, bytes(data)[:10], offset)
+        return write(descriptor, data[:10])
 
-    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(ConversationError, match="No space left"):
         store.append(KEY, said("b"))
     assert main_file(store).read_bytes() == before

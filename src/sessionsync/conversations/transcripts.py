@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sessionsync.conversations.naming import component
-from sessionsync.errors import ConversationError, CopyError, UsageError
+from sessionsync.errors import ConversationError, CopyError, CopyMismatch, UsageError
 from sessionsync.sources.lines import document, lines, objects
-from sessionsync.vault.folder import read_at, sync, sync_folder, write_at
+from sessionsync.vault.folder import holds, read_at, sync, sync_folder
 
 Entry = dict[str, Any]
 Key = Mapping[str, Any]
@@ -127,16 +127,16 @@ class Transcripts:
         seen = self._seen.get(path)
         is_new = seen is None or seen.inode != status.st_ino or seen.position > status.st_size
         seen = _Seen(status.st_ino) if seen is None or is_new else seen
-        rows = _read(descriptor, seen)
-        seen.loose.update(_text(row) for row in rows if "uuid" not in row)
+        rows = _take(descriptor, seen)
         theirs = {row["uuid"] for row in rows if isinstance(row.get("uuid"), str)}
         seen.agents |= any(entry.get("uuid") in theirs for entry in entries)
         self._seen.pop(path, None)  # what follows may fail, and be tried again
         fresh = [entry for entry in entries if not _is_there(entry, seen, trusted=is_new or seen.agents)]
         seen.agents |= is_new and not fresh
         if fresh:
-            _add(descriptor, status.st_size, fresh)
-            seen.position = os.fstat(descriptor).st_size
+            begin, end = _add(descriptor, fresh)
+            _take(descriptor, seen, begin)  # the agent knows no lock
+            seen.position = end
         self._seen[path] = seen
 
     def _folder(self, project_key: object) -> Path:
@@ -167,9 +167,16 @@ def _is_there(entry: Entry, seen: _Seen, *, trusted: bool) -> bool:
     return False
 
 
-def _read(descriptor: int, seen: _Seen) -> list[Entry]:
+def _take(descriptor: int, seen: _Seen, upto: int | None = None) -> list[Entry]:
+    """Read on what somebody else has written since, all of it or `upto` a byte."""
+    rows = _read(descriptor, seen, upto)
+    seen.loose.update(_text(row) for row in rows if "uuid" not in row)
+    return rows
+
+
+def _read(descriptor: int, seen: _Seen, upto: int | None = None) -> list[Entry]:
     """Read on where `seen` ends; what was added since."""
-    size = os.fstat(descriptor).st_size
+    size = os.fstat(descriptor).st_size if upto is None else upto
     data = read_at(descriptor, seen.position, size)
     rows = [row for line, _ in lines(data, seen.position) for row in objects(line)]
     seen.uuids.update(uuid for row in rows if isinstance(uuid := row.get("uuid"), str))
@@ -177,17 +184,28 @@ def _read(descriptor: int, seen: _Seen) -> list[Entry]:
     return rows
 
 
-def _add(descriptor: int, size: int, entries: Sequence[Entry]) -> None:
-    """Write all of the entries at the end, or nothing."""
+def _add(descriptor: int, entries: Sequence[Entry]) -> tuple[int, int]:
+    """Write all of the entries at the end, wherever that is by then, or nothing; where they are.
+
+    Only what is our own is taken back: the agent, which knows no lock, may have written behind it.
+    """
+    size = os.fstat(descriptor).st_size
     torn = size > 0 and read_at(descriptor, size - 1, size) != b"\n"
-    data = "\n".join(["", *map(_text, entries), ""] if torn else [*map(_text, entries), ""])
+    data = "\n".join(["", *map(_text, entries), ""] if torn else [*map(_text, entries), ""]).encode()
+    written = 0
     try:
-        write_at(descriptor, size, data.encode())
+        while written < len(data):
+            written += os.write(descriptor, data[written:])
+        end = os.lseek(descriptor, 0, os.SEEK_CUR)
+        if not holds(descriptor, end - len(data), data):
+            raise CopyMismatch("what was written is not what is there", hint="It is to be written again.")
         sync(descriptor)
     except (OSError, CopyError):
         with suppress(OSError):
-            os.ftruncate(descriptor, size)
+            if os.fstat(descriptor).st_size == size + written:
+                os.ftruncate(descriptor, size)
         raise
+    return end - len(data), end
 
 
 def _text(entry: Entry) -> str:
@@ -227,7 +245,7 @@ def _told(path: Path) -> Iterator[Entry]:
 @contextmanager
 def _opened(path: Path, *, create: bool = False) -> Iterator[int]:
     """A file, alone with it if `create`; made where it is missing then."""
-    flags = os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_RDWR | os.O_CREAT if create else os.O_RDONLY)
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_RDWR | os.O_APPEND | os.O_CREAT if create else os.O_RDONLY)
     if create:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     is_new = create and not path.exists()
