@@ -91,13 +91,18 @@ def _blocks_from(read: Read, end: int, start: int) -> Iterator[Block]:
 
 
 def blocks_of(read: Read, start: int, end: int) -> Iterator[Block]:
-    """The bytes [start, end) of a file in blocks that end on lines, if those end, each with its offset."""
+    """The bytes [start, end) of a file in blocks that end on lines, if those end, each with its offset.
+
+    It ends early where nothing more can be read: an agent's own file may be cut at any time.
+    """
     while start < end:
         size = BLOCK_BYTES
         data = read(start, min(start + size, end))
         while start + len(data) < end and size < LINE_BYTES and b"\n" not in data:
             size *= 2
             data = read(start, min(start + size, end))
+        if not data:
+            return
         if start + len(data) < end:
             data = data[: data.rfind(b"\n") + 1] or data
         yield start, data

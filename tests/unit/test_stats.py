@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from sessiond.cli.counting import render
 from sessiond.cli.terminal import Terminal
 from sessiond.counting import read_live
-from sessionsync.captured import Captured
+from sessionsync.captured import Captured, blocks_of
 from sessionsync.errors import NumbersBroken
 from sessionsync.sources.usage import of_transcript
 from sessionsync.stats import Beside, Counter, Numbers, count_live, figures, returns, totals
@@ -262,6 +263,23 @@ def test_a_forgotten_session_stays_in_the_sums_and_nowhere_else(stats: Stats) ->
     assert answer["tokens"]["input"] == 1
     assert [each["project"] for each in answer["by_project"]] == ["forgotten"]
     assert answer["growth"]["bytes"] == 0
+
+
+def test_an_agents_file_that_is_cut_or_locked_while_it_is_read_ends_there() -> None:
+    left = b"one\ntwo\n"
+    blocks = blocks_of(lambda begin, end: left[begin:end], 0, 100)
+    assert list(islice(blocks, 3)) == [(0, left)]
+    assert list(islice(blocks_of(lambda _begin, _end: b"", 5, 100), 3)) == []
+
+
+def test_what_was_noted_of_a_forgotten_session_goes_whatever_it_is_called(tmp_path: Path) -> None:
+    file = tmp_path / "returns.jsonl"
+    names = ['structured:say "hello"', "structured:\u00e9t\u00e9\\", "structured:say", "claude:a"]
+    for name in names:
+        returns.note(file, name, T)
+    for gone, name in enumerate(names, 1):
+        returns.forget(file, name)
+        assert list(returns.noted(file)) == names[gone:]
 
 
 # --- turns

@@ -39,8 +39,7 @@ def noted(file: Path) -> dict[str, Sequence[int]]:
     found: dict[str, list[int]] = defaultdict(list)
     with suppress(OSError):
         for line in file.read_bytes()[:KEPT_BYTES].splitlines():
-            with suppress(msgspec.DecodeError):
-                said = msgspec.json.decode(line, type=_Return)
+            if (said := _read(line)) is not None:
                 found[said.session].append(said.at)
     return dict(found)
 
@@ -49,6 +48,16 @@ def forget(file: Path, session: str) -> None:
     """Let go of what was noted of a session."""
     with suppress(OSError):
         lines = file.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if f'"session":"{session}"'.encode() not in line]
+        kept = [line for line in lines if (said := _read(line)) is None or said.session != session]
         if len(kept) < len(lines):
-            file.write_bytes(b"".join(kept))
+            draft = file.with_name(f"{file.name}.new")
+            draft.touch(mode=0o600)
+            draft.write_bytes(b"".join(kept))
+            draft.replace(file)
+
+
+def _read(line: bytes) -> _Return | None:
+    try:
+        return msgspec.json.decode(line, type=_Return)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
