@@ -176,6 +176,15 @@ def test_what_cannot_be_a_note_is_said(machine: Machine) -> None:
     (machine.home.project / ".claude").symlink_to(machine.home.folder)
     done = machine("note", "new", "cache")
     assert (done.code, "link out of the project" in done.err) == (1, True)
+    (machine.home.project / ".claude").unlink()
+    (machine.home.project / ".claude").mkdir()
+    (machine.home.project / ".claude" / "sessions").write_text("a file")
+    done = machine("note", "new", "cache")
+    assert (done.code, done.err.splitlines()[0].split(": ")[1]) == (1, "note_failed")
+    (machine.home.project / ".claude" / "sessions").unlink()
+    (machine.home.project / ".claude" / "sessions").symlink_to("sessions")
+    done = machine("note", "new", "cache")
+    assert (done.code, done.err.splitlines()[0].split(": ")[1]) == (1, "note_failed")
 
 
 def test_it_lies_in_the_work_trees_root_whereever_one_stands(machine: Machine) -> None:

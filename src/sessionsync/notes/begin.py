@@ -45,11 +45,11 @@ def begin(project: Path, topic: str, kind: str, *, day: date, at: str, session: 
         folder.mkdir(parents=True, exist_ok=True)
         previous = _previous(folder, wanted, path.name)
         _write(path, draft(topic, kind, at=at, session=session, previous=previous))
-    except FileExistsError as error:
-        raise NoteExists(
-            f"There is a note of today about that: {path}", hint="Go on in it, or name another topic."
-        ) from error
     except OSError as error:
+        if isinstance(error, FileExistsError) and os.path.lexists(path):
+            raise NoteExists(
+                f"There is a note of today about that: {path}", hint="Go on in it, or name another topic."
+            ) from error
         raise NoteError(
             f"{path} could not be written: {error.strerror}.", hint="Make room, or let it be written to."
         ) from error
