@@ -216,8 +216,7 @@ def _mirror(folder: Path) -> list[Part]:
 
 
 def _vault(folder: Path) -> list[Part]:
-    journals = sorted(folder.glob("*/*/journal"))
-    ours = [_part("backup", journal.parent) for journal in journals if journal.parent.parent.name != OWN]
+    ours = [_part("backup", session) for session in Vault(folder).folders()]
     return ours + ([_part("backup", folder / OWN)] if (folder / OWN).is_dir() else [])
 
 

@@ -264,6 +264,13 @@ class Vault:
 
     def sessions(self) -> Iterator[tuple[str, Ref]]:
         """Every session in the vault with its project, as far as they can be read."""
+        return (found for _, found in self._known())
+
+    def folders(self) -> list[Path]:
+        """Where the sessions lie, as far as they can be read: folders that nobody else has made."""
+        return [folder for folder, _ in self._known()]
+
+    def _known(self) -> Iterator[tuple[Path, tuple[str, Ref]]]:
         with translated(self._tree.path):
             projects = [path for path in self._tree.folders(self._tree.path) if path.name != OWN]
         for project in projects:

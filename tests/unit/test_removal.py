@@ -1,0 +1,70 @@
+"""`sessiond uninstall` and what lies in the backups' folders that is somebody else's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sessiond import removal
+from sessiond.service import Service
+from sessionsync.errors import ServiceFailed
+from sessionsync.model import Ref
+from sessionsync.paths import paths
+from sessionsync.vault import Vault
+
+SID = "5e0d9b7a-1111-4000-8000-000000000000"
+
+
+@pytest.fixture
+def environ(tmp_path: Path, home: Path) -> dict[str, str]:
+    return {
+        "HOME": str(home),
+        "SESSIOND_HOME": str(tmp_path / "s"),
+        "SESSIOND_BACKUP_VAULT_DIR": f'"{tmp_path / "vault"}"',
+        "SESSIOND_BACKUP_MIRROR_DIR": f'"{tmp_path / "mirror"}"',
+    }
+
+
+def purge(environ: dict[str, str]) -> removal.Removal:
+    def nowhere() -> Service:
+        raise ServiceFailed("There is no service manager.", hint="None is needed.")
+
+    found = removal.plan(environ, paths(environ), 2, nowhere)
+    removal.apply(found)
+    return found
+
+
+def kept_vault(folder: Path) -> Path:
+    vault = Vault(folder)
+    with vault.lock():
+        vault.open("app", Ref("claude", SID)).describe(first_seen=1.0, project_key="path:/app", meta={})
+    (made,) = folder.glob("*/*/journal")
+    return made.parent
+
+
+def test_a_session_of_the_vault_goes(environ: dict[str, str], tmp_path: Path) -> None:
+    folder = kept_vault(tmp_path / "vault")
+    purge(environ)
+    assert not folder.exists()
+    assert not (tmp_path / "vault").exists()
+
+
+def test_what_only_looks_like_the_vaults_stays_and_is_named(environ: dict[str, str], tmp_path: Path) -> None:
+    ours = kept_vault(tmp_path / "vault")
+    diary = tmp_path / "vault" / "me" / "diary.2026" / "journal"
+    diary.parent.mkdir(parents=True)
+    diary.write_text("Dear diary,\n")
+    found = purge(environ)
+    assert not ours.exists()
+    assert diary.read_text() == "Dear diary,\n"
+    assert [part.path for part in found.staying] == [diary.parents[1]]
+
+
+def test_what_a_link_in_the_vault_leads_to_stays(environ: dict[str, str], tmp_path: Path) -> None:
+    ours, theirs = kept_vault(tmp_path / "vault"), kept_vault(tmp_path / "another")
+    (tmp_path / "vault" / "linked").symlink_to(theirs.parent)
+    found = purge(environ)
+    assert not ours.exists()
+    assert (theirs / "journal").is_file()
+    assert [part.path for part in found.staying] == [tmp_path / "vault" / "linked"]
