@@ -103,7 +103,7 @@ def remember(app: Running, ref: Ref) -> Json:
 
     def lift(_now: float) -> bool:
         try:
-            return engine.forget.tombstones.lift(ref.source, ref.session_id, ref.scope)
+            return engine.forget.undo(ref)
         except OSError as error:
             raise CopyError(f"It cannot be written down: {error.strerror}.") from error
 

@@ -28,33 +28,36 @@ class Tombstones:
         """Remember, durably, that it was forgotten.
 
         Raises:
-            OSError: it could not be written.
+            OSError: it could not be written, or what was forgotten before not be read.
         """
-        self._write(self._read() | {_mark(source, session_id, scope)})
+        self._write(self._marks_now() | {_mark(source, session_id, scope)})
 
     def lift(self, source: str, session_id: str, scope: str = "") -> bool:
         """Let it be captured again; whether it was forgotten.
 
         Raises:
-            OSError: it could not be written.
+            OSError: the file could not be read or written.
         """
-        was = self.holds(source, session_id, scope)
-        if was:
-            self._write(self._read() - {_mark(source, session_id, scope)})
+        marks, lifted = self._marks_now(), {_mark(source, session_id, scope)}
+        if was := lifted <= marks:
+            self._write(marks - lifted)
         return was
 
     def _read(self) -> frozenset[str]:
         try:
-            status = self._file.stat()
+            return self._marks_now()
         except OSError:
-            self._seen = None
+            return frozenset()
+
+    def _marks_now(self) -> frozenset[str]:
+        """What is in the file, none where there is no file; what cannot be read must not be written anew."""
+        try:
+            status = self._file.stat()
+        except FileNotFoundError:
             return frozenset()
         seen = status.st_mtime_ns, status.st_ino
         if seen != self._seen:
-            try:
-                self._marks = frozenset(self._file.read_text(encoding="ascii", errors="replace").split())
-            except OSError:
-                return frozenset()
+            self._marks = frozenset(self._file.read_text(encoding="ascii", errors="replace").split())
             self._seen = seen
         return self._marks
 
@@ -62,11 +65,10 @@ class Tombstones:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self._file.with_name(f"{NAME}.new")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, "".join(f"{mark}\n" for mark in sorted(marks)).encode())
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - by descriptor
+            file.write("".join(f"{mark}\n" for mark in sorted(marks)).encode())
+            file.flush()
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
         draft.replace(self._file)
         folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

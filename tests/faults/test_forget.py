@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import resource
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,7 +16,7 @@ import pytest
 
 from sessionsync.catalog import Catalog
 from sessionsync.elsewhere import Elsewhere
-from sessionsync.errors import NoSuchSession
+from sessionsync.errors import CopyError, NoSuchSession
 from sessionsync.forget import Forget
 from sessionsync.forget.rows import Forgettings
 from sessionsync.model import Ref
@@ -25,7 +28,7 @@ from tests import archive
 from tests.archive import Shipper, objects_of, refs_of, with_archive
 from tests.fakes.github import FakeGitHub
 from tests.machines import SID, Killed, Machine, hand_over
-from tests.rig import Home, Line, Rig, append, line
+from tests.rig import Home, Line, Rig, append, line, write
 
 OTHER = "5e0d9b7a-1111-4000-8000-000000000000"
 WORD = "quokkaburger"
@@ -67,6 +70,18 @@ def forget(rig: Rig, session: str = SID) -> int:
     assert found is not None
     rig.capture.let_go(found.ref, rig.now)
     return forgetting(rig).begin(found, rig.now)
+
+
+def forget_in_vain(rig: Rig, owner: type, step: str, error: Exception) -> None:
+    """Forget the session where one step cannot be done now."""
+
+    def fails(*_: object) -> None:
+        raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, step, fails)
+        with pytest.raises(CopyError, match=r"No space left|cannot use it"):
+            forget(rig)
 
 
 def say(rig: Rig, text: str, session: str = SID) -> Path:
@@ -176,6 +191,118 @@ def test_a_kill_before_each_step_leaves_all_of_it_or_is_finished_at_the_next_sta
             assert forgetting(again).finish() == 0
     finally:
         again.close()
+
+
+def test_a_namesake_from_before_the_state_was_lost_keeps_its_copies(rig: Rig, home: Home) -> None:
+    project, home.project = home.project, home.project.parent / "other"
+    theirs = home.structured("plan")
+    write(theirs, [("context.json", b'{"decisions": ["theirs"]}')])
+    rig.wait(5)
+    rig.wait(200)
+    write(theirs, [("context.json", b'{"decisions": ["theirs", "later"]}')])
+    rig.wait(200)
+    (kept,) = home.vault.glob("*/structured.plan")
+    copies = list(home.mirror.glob("*/plan/context.json"))
+    rig.close()
+    for file in home.state.iterdir():
+        file.unlink()
+    shutil.rmtree(theirs)
+    home.project = project
+    write(home.structured("plan"), [("context.json", b'{"decisions": ["mine"]}')])
+    again = Rig(home, now=rig.now + 100)
+    try:
+        again.wait(5)
+        again.wait(200)
+        assert again.catalog.named("plan") is not None
+        assert len(list(home.vault.glob("*/structured.plan"))) == 2
+        forget(again, "plan")
+        assert list(home.vault.glob("*/structured.plan")) == [kept]
+        assert list(home.mirror.glob("*/plan/context.json")) == copies
+    finally:
+        again.close()
+
+
+def test_what_is_undone_is_not_removed_at_the_next_start(rig: Rig, home: Home) -> None:
+    path = say(rig, f"about the {WORD}")
+    ref = rig.session().ref
+
+    forget_in_vain(rig, Vault, "forget", CopyError("The backup cannot use it.", hint="Let it."))
+    assert forgetting(rig).undo(ref)
+    assert not forgetting(rig).undo(ref)
+    rig.wait(5)
+    rig.wait(200)
+    rig.close()
+    again = Rig(home, now=rig.now + 10)
+    try:
+        assert forgetting(again).finish() == 0
+        again.wait(300)
+        assert again.restored(again.session()) == {path.name: path.read_bytes()}
+        assert again.store.rows("SELECT * FROM forgettings") == []
+    finally:
+        again.close()
+
+
+def test_what_comes_back_while_it_could_not_be_written_down_goes_at_the_next_start(
+    rig: Rig, home: Home
+) -> None:
+    path = say(rig, f"about the {WORD}")
+
+    forget_in_vain(rig, Tombstones, "add", OSError(errno.ENOSPC, "No space left on device"))
+    append(path, line("user", f"more {WORD}", home.project, session=SID))
+    rig.wait(5)
+    rig.wait(200)
+    rig.close()
+    again = Rig(home, now=rig.now + 10)
+    try:
+        assert forgetting(again).finish() == 1
+        again.wait(300)
+        assert again.catalog.sessions() == []
+        assert holding(home.mirror, home.vault, home.state) == []
+    finally:
+        again.close()
+
+
+def test_a_list_that_cannot_be_read_or_written_whole_forgets_nothing_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tombstones = Tombstones(tmp_path)
+    tombstones.add("claude", SID)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40, limits[1]))  # room for a mark and a bit
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            tombstones.add("claude", OTHER)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [Tombstones(tmp_path).holds("claude", session) for session in (SID, OTHER)] == [True, False]
+    tombstones.add("claude", OTHER)
+
+    def fails(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", fails)
+        with pytest.raises(OSError, match="Input/output"):
+            Tombstones(tmp_path).add("claude", "third")
+    assert Tombstones(tmp_path).holds("claude", SID)
+    assert tombstones.holds("claude", OTHER)
+
+
+def test_what_is_undone_keeps_its_comments_and_its_refs(tmp_path: Path, gh: FakeGitHub) -> None:
+    machine = Machine(tmp_path / "one", gh, 1)
+    try:
+        machine.say("hello")
+        machine.sync()
+        ref = machine.rig.session().ref
+        assert f"session={SID} " in on_github(gh)
+        forget(machine.rig)
+        assert machine.rig.queue.items()
+        assert forgetting(machine.rig).undo(ref)
+        assert machine.rig.queue.items() == []
+        machine.sync()
+        assert f"session={SID} " in on_github(gh)
+    finally:
+        machine.close()
 
 
 # --- GitHub

@@ -11,10 +11,13 @@ from sessionsync.errors import CopyError
 from sessionsync.events import Emit
 from sessionsync.forget.rows import Forgettings, Forgotten
 from sessionsync.migrations import copies_of
+from sessionsync.model import Ref
 from sessionsync.queue import FORGET, UNARCHIVE, Queue
 from sessionsync.remote.archive import ledger
 from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Mirror, Vault
+from sessionsync.vault.folder import component
+from sessionsync.vault.journal import Description
 
 
 class Forget:
@@ -65,8 +68,21 @@ class Forget:
         """
         unfinished = self._rows.unfinished()
         for subject, forgotten in unfinished:
+            if (again := self._catalog.find(forgotten.identity)) is not None:
+                self._catalog.forget(again)  # captured while that it was forgotten could not be written down
             self._remove(subject, forgotten)
         return len(unfinished)
+
+    def undo(self, ref: Ref) -> bool:
+        """Let a session be captured again, and remove no more of it; whether it was forgotten.
+
+        Raises:
+            StoreError: the state cannot be written.
+            OSError: it could not be written down that it is not forgotten.
+        """
+        with self._store.transaction():
+            self._rows.give_up(ref)
+        return self.tombstones.lift(ref.source, ref.session_id, ref.scope)
 
     def about(self, session: Session) -> Forgotten:
         """What must be known of a session when its rows are gone."""
@@ -86,6 +102,7 @@ class Forget:
             key=session.key,
             project_key=session.project_key or f"path:{session.root}",
             project=session.project or "unknown",
+            location=str(session.location),
             issue=session.summary.context.issue,
             sent_to=(sent[0] or 0) if sent else 0,
             notices=[row[0] for row in notices],
@@ -113,11 +130,25 @@ class Forget:
             with suppress(OSError):
                 copy.unlink()
         ref = forgotten.stored_as
-        self._mirror.forget(ref)
-        self._vault.forget(ref)
+        besides = self._besides(forgotten)
+        self._mirror.forget(ref, besides)
+        self._vault.forget(ref, besides)
         self._elsewhere.vault.forget(ref)
         self._rows.local_done(subject)
         self._emit("session_forgotten", left=self._queue_left(subject))
+
+    def _besides(self, forgotten: Forgotten) -> set[str]:
+        """The projects in which another session has the name, as one may from before the state was lost."""
+
+        def is_ours(said: Description | None) -> bool:
+            if said is None:
+                return False
+            location = str(said.meta.get("location", ""))
+            return said.project_key in {"", forgotten.project_key} or location == forgotten.location
+
+        said = self._vault.descriptions(forgotten.stored_as)
+        own = component(forgotten.project)
+        return {project for project, of in said.items() if project != own and not is_ours(of)}
 
     def _queue_left(self, subject: int) -> list[str]:
         rows = self._store.rows("SELECT operation FROM items WHERE subject = ?", (subject,))
@@ -127,8 +158,8 @@ class Forget:
         """How many bytes of a session lie in the plain copies, the vault and the versions from elsewhere."""
         found = {"mirror": 0, "vault": 0, "elsewhere": 0}
         with suppress(CopyError):
-            ref = session.stored_as
-            found["mirror"] = self._mirror.weigh(ref)
-            found["vault"] = self._vault.weigh(ref)
+            ref, besides = session.stored_as, self._besides(self.about(session))
+            found["mirror"] = self._mirror.weigh(ref, besides)
+            found["vault"] = self._vault.weigh(ref, besides)
             found["elsewhere"] = self._elsewhere.vault.weigh(ref)
         return found

@@ -11,9 +11,9 @@ from sessionsync.store import Store
 class Forgotten(msgspec.Struct, omit_defaults=True):
     """What must be known of a session to remove the rest of it.
 
-    `issue` is the one that it named, `sent_to` where its record was last written; `notices` are comments
-    that told of conflicts.  `machines` are the other ones that were seen to have it, `ref` its own place in
-    the archive.
+    `location` is where it lay on this disk, `issue` the one that it named, `sent_to` where its record was
+    last written; `notices` are comments that told of conflicts.  `machines` are the other ones that were seen
+    to have it, `ref` its own place in the archive.
     """
 
     source: str
@@ -22,6 +22,7 @@ class Forgotten(msgspec.Struct, omit_defaults=True):
     key: str
     project_key: str
     project: str
+    location: str = ""
     issue: int = 0
     sent_to: int = 0
     notices: list[int] = []
@@ -32,6 +33,11 @@ class Forgotten(msgspec.Struct, omit_defaults=True):
     def name(self) -> str:
         """`source:key`, as messages name it."""
         return f"{self.source}:{self.key}"
+
+    @property
+    def identity(self) -> Ref:
+        """What its source calls it."""
+        return Ref(self.source, self.session_id, self.scope)
 
     @property
     def stored_as(self) -> Ref:
@@ -66,6 +72,13 @@ class Forgettings:
         """Those of which something may still lie on this disk."""
         rows = self.store.rows("SELECT id, said FROM forgettings WHERE local ORDER BY id")
         return [(-number, _decode(said)) for number, said in rows]
+
+    def give_up(self, ref: Ref) -> None:
+        """Remove no more of a session: somebody wants it back."""
+        for number, said in self.store.rows("SELECT id, said FROM forgettings"):
+            if _decode(said).identity == ref:
+                self.store.execute("DELETE FROM items WHERE subject = ?", (-number,))
+                self.store.execute("DELETE FROM forgettings WHERE id = ?", (number,))
 
     def local_done(self, subject: int) -> None:
         """Nothing of it is on this disk any more."""

@@ -18,7 +18,7 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -78,24 +78,24 @@ class Mirror:
         """Where they lie."""
         return self._tree.path
 
-    def forget(self, ref: Session) -> None:
-        """Remove every copy of a session, what was set aside of it as well, under whatever project.
+    def forget(self, ref: Session, besides: Container[str] = ()) -> None:
+        """Remove every copy of a session, what was set aside too, under whatever project but `besides`.
 
         Raises:
             CopyError: something could not be removed.
         """
-        for path in self._places_of(ref):
+        for path in self._places_of(ref, besides):
             with translated(path):
                 self._tree.remove(path)
 
-    def weigh(self, ref: Session) -> int:
+    def weigh(self, ref: Session, besides: Container[str] = ()) -> int:
         """How many bytes the copies of a session take."""
-        return sum(map(self._tree.size, self._places_of(ref)))
+        return sum(map(self._tree.size, self._places_of(ref, besides)))
 
-    def _places_of(self, ref: Session) -> list[Path]:
+    def _places_of(self, ref: Session, besides: Container[str]) -> list[Path]:
         """Every file and folder that is a session's alone; a transcript's files begin with its id."""
         with translated(self._tree.path):
-            projects = self._tree.folders(self._tree.path)
+            projects = [path for path in self._tree.folders(self._tree.path) if path.name not in besides]
         own, beginning = component(ref.session_id), f"{ref.session_id}."
         found = [project / own for project in projects if os.path.lexists(project / own)]
         if ref.source == "claude":

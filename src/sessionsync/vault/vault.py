@@ -6,7 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -222,24 +222,33 @@ class Vault:
         with translated(orphan), self._tree.directory(orphan.parent) as folder:
             os.unlink(orphan.name, dir_fd=folder)
 
-    def forget(self, ref: Ref) -> None:
-        """Remove a session, under whatever project it lies; it must be flushed.
+    def forget(self, ref: Ref, besides: Container[str] = ()) -> None:
+        """Remove a session, under whatever project it lies but `besides`; it must be flushed.
 
         Raises:
             CopyError: it could not be removed, or not all of it.
         """
-        for folder in self._folders_of(ref):
+        for folder in self._folders_of(ref, besides):
             with translated(folder):
                 self._tree.remove(folder)
 
-    def weigh(self, ref: Ref) -> int:
+    def weigh(self, ref: Ref, besides: Container[str] = ()) -> int:
         """How many bytes a session takes."""
-        return sum(map(self._tree.size, self._folders_of(ref)))
+        return sum(map(self._tree.size, self._folders_of(ref, besides)))
 
-    def _folders_of(self, ref: Ref) -> list[Path]:
+    def descriptions(self, ref: Ref) -> dict[str, Description | None]:
+        """What is said of each session of this name, by the project's folder that it lies in.
+
+        Raises:
+            CopyError: the vault cannot be read.
+        """
+        projects = [folder.parent.name for folder in self._folders_of(ref)]
+        return {project: self.open(project, ref).description() for project in projects}
+
+    def _folders_of(self, ref: Ref, besides: Container[str] = ()) -> list[Path]:
         name = component(f"{ref.source}.{ref.session_id}")
         with translated(self._tree.path):
-            projects = self._tree.folders(self._tree.path)
+            projects = [path for path in self._tree.folders(self._tree.path) if path.name not in besides]
         return [project / name for project in projects if os.path.lexists(project / name)]
 
     def _folder_of(self, project: str, ref: Ref) -> Path:
@@ -279,7 +288,7 @@ class Vault:
             for folder in folders:
                 with contextlib.suppress(CopyError, OSError):
                     if (found := self._identify(folder)) is not None:
-                        yield found
+                        yield folder, found
 
     def _check_owner(self) -> None:
         with self._tree.directory(self._tree.path, create=True) as folder:
