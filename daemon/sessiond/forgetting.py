@@ -78,6 +78,7 @@ def forget(app: Running, session: Session, wait_s: float) -> Json:
     except TimeoutError:
         reason = "the daemon is busy, and comes to it as soon as it can"
         return {"forgotten": False, "left": [{"where": "here", "reason": reason}]}
+    app.findings.forgotten(session.name)
     with suppress(NumbersBroken):  # then there is nothing to be found in them either
         app.counting.forget(session.name)
     for loop in (app.index, app.push, app.archive):

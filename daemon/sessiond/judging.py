@@ -58,6 +58,7 @@ class Judging:
 
     def mourn(self, session: str, left: Iterable[Bad]) -> None:
         """What every copy was asked for and none has is lost: counted once, and said while it is so."""
+        left = list(left)
         lost = _bytes(left)
         key = f"lost {session}"
         counted = int(self._store.meta(key) or 0)
@@ -74,6 +75,8 @@ class Judging:
                 time.time(),
                 session,
             )
+        elif not any(bad.result == "error" for bad in left):  # else it could not be told
+            self._findings.cleared(LOST, session)
 
 
 def _code(bad: Bad) -> str:

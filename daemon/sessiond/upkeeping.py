@@ -233,8 +233,12 @@ class UpkeepLoop(Loop):
                 self._repair(session.name, self._upkeep.repair(session))
         elif self._strange:
             name = self._strange.popleft()
-            with self._once_more(self._strange, name):
-                self._repair(name, self._upkeep.repair_other(name))
+            try:
+                with self._once_more(self._strange, name):
+                    self._repair(name, self._upkeep.repair_other(name))
+            except NoSuchSession:  # it was forgotten, and what was wrong with it
+                self._healing.discard(name)
+                self._findings.forgotten(name)
         elif self._looked:
             self._look(self._engine.catalog.session(self._looked.popleft()))
         elif self._upkeep.next_scan() <= now:

@@ -92,3 +92,13 @@ def test_show_says_when_a_session_grows_past_its_tier(tmp_path: Path) -> None:
             )
         left_s = living.ctl("show", session=path.stem)["tier_limit_in_seconds"]
         assert 1900 < left_s < 2200  # 34,080 bytes left, at 1,000 a minute
+
+
+def test_what_is_wrong_with_a_session_is_forgotten_with_it(tmp_path: Path) -> None:
+    with Living(tmp_path) as living:
+        path = living.transcript()
+        name = f"claude:{path.stem}"
+        living.app.findings.raised("copy_failed", CRITICAL, "No copy.", "See.", time.time(), name)
+        living.app.findings.raised("data_lost", CRITICAL, "Lost.", "See.", time.time(), name)
+        living.ctl("forget", acts=True, session=path.stem)
+        assert living.codes() == set()

@@ -87,6 +87,7 @@ def test_a_failure_pauses_twice_as_long_each_time() -> None:
 def test_what_is_gone_begins_anew_when_it_comes_back() -> None:
     recovery = Recovery()
     tried(recovery, [DAMAGED], NOW, success=False)
+    assert recovery.doing(DAMAGED.code, DAMAGED.session, NOW).startswith("1 attempt to replace")
     recovery.plan([], NOW + 1)
 
     assert recovery.plan([DAMAGED], NOW + 2)[0].attempt == 1

@@ -105,8 +105,15 @@ def test_a_subagent_that_was_captured_once_is_missed(rig: Rig) -> None:
 
 def test_what_a_session_keeps_itself_is_missed(rig: Rig) -> None:
     folder = rig.home.structured("s")
-    context = {"checkpoints": ["checkpoints/1.json", "checkpoints/never.json"], "artifacts": ["artifacts/never"]}
-    files = [("context.json", json.dumps(context).encode()), ("checkpoints/1.json", b"{}"), ("artifacts/a", b"x")]
+    context = {
+        "checkpoints": ["checkpoints/1.json", "checkpoints/never.json"],
+        "artifacts": ["artifacts/never"],
+    }
+    files = [
+        ("context.json", json.dumps(context).encode()),
+        ("checkpoints/1.json", b"{}"),
+        ("artifacts/a", b"x"),
+    ]
     write(folder, files)
     found = without(rig, captured(rig), folder / "checkpoints" / "1.json", folder / "artifacts" / "a")
     assert found["artifact", "broken"] == 1

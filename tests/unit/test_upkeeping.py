@@ -14,7 +14,9 @@ from sessiond.engine import Engine
 from sessiond.upkeeping import UpkeepLoop
 from sessionsync.budget import Budget
 from sessionsync.errors import DiskFull
-from sessionsync.reliability.findings import Findings
+from sessionsync.reliability.findings import CRITICAL, Findings
+from sessionsync.upkeep import Healing
+from sessionsync.vault.verify import Bad
 from tests.keeper import flip, pack_of, upkeep_of
 from tests.rig import Home, Rig, append, line
 
@@ -92,3 +94,26 @@ def test_the_daily_work_ends_and_leaves_no_finding(
     assert done.count("integrity_scanned") == 1
     assert done.count("drill_ended") == 1
     assert loop.drill.passed_at() > 0
+
+
+def test_what_is_wrong_with_a_session_ends_with_the_session(rig: Rig, loop: UpkeepLoop) -> None:
+    """As where it was forgotten between a look and the repair, or right before a restart."""
+    loop._findings.raised("copy_damaged", CRITICAL, "Damaged.", "See.", rig.now, "claude:gone")
+    loop._findings.raised("copy_damaged", CRITICAL, "Damaged.", "See.", rig.now, "claude:other")
+    loop.heal_named("claude:gone")
+    loop.turn()
+    assert [each.session for each in loop._findings.open()] == ["claude:other"]
+    assert not loop.is_healing("claude:gone")
+
+
+def test_what_was_lost_and_is_found_again_is_no_longer_lost(rig: Rig, loop: UpkeepLoop) -> None:
+    lost = Bad("vault", "a.jsonl", 0, 0, 10, "missing", "is not there")
+    other = Bad("vault", "journal", 0, 0, 0, "mismatch", "1 of its lines are damaged")
+    loop.judge("claude:a", Healing(left=[lost, other]))
+    assert {each.code for each in loop._findings.open()} == {"reference_broken", "copy_damaged", "data_lost"}
+    unread = Bad("vault", "journal", 0, 0, 0, "error", "cannot be read")
+    loop.judge("claude:a", Healing(left=[unread]))
+    assert "data_lost" in {each.code for each in loop._findings.open()}
+    loop.judge("claude:a", Healing(left=[other]))
+    assert {each.code for each in loop._findings.open()} == {"copy_damaged"}
+    assert [each["bytes"] for each in rig.events.named("bytes_lost")] == [10]

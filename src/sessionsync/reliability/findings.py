@@ -479,6 +479,12 @@ class Findings:
             self.changed()
         return gone
 
+    def forgotten(self, session: str) -> None:
+        """Close everything about a session that is no more."""
+        for finding in self.open():
+            if session and finding.session == session:
+                self.cleared(finding.code, session)
+
     def open(self) -> list[Finding]:
         """What is open now, causes and consequences: critical first, then the oldest."""
         with self._lock:

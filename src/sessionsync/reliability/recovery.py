@@ -165,7 +165,8 @@ class Recovery:
         if course.is_running:
             return f"attempt {course.attempts} to {words} is under way"
         left_s = max(0.0, course.next_at - now)
-        return f"{course.attempts} attempts to {words} so far, the next in {left_s:.0f} s"
+        attempts = "1 attempt" if course.attempts == 1 else f"{course.attempts} attempts"
+        return f"{attempts} to {words} so far, the next in {left_s:.0f} s"
 
     def tell(self, findings: Findings, now: float) -> None:
         """Raise `recovery_failed` where an action has failed repeatedly; clear it where it no longer does."""
