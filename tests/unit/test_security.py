@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,20 @@ def test_every_library_has_its_reason() -> None:
     reasons = {row.split("|")[1].strip().split(" ")[0] for row in page.splitlines() if row.startswith("| ")}
     assert {*wanted(), *wanted("keyring")} <= reasons
     assert reasons - {"library"} <= {*wanted(), *wanted("keyring")}
+
+
+def test_every_library_that_is_imported_is_named() -> None:
+    pattern = re.compile(r"^ *(?:import|from) (\w+)", re.MULTILINE)
+    files = [file for folder in ("src", "daemon") for file in (ROOT / folder).rglob("*.py")]
+    imported = {name for file in files for name in pattern.findall(file.read_text(encoding="utf-8"))}
+    known = packages_distributions()
+    used = {plain(name) for each in imported - sys.stdlib_module_names for name in known.get(each, ())}
+    assert "httpx" in used
+    assert used - {"sessiond"} <= {plain(name) for name in (*wanted(), *wanted("keyring"))}
+
+
+def plain(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 @pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock"])
