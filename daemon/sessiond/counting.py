@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from sessiond.engine import Engine
@@ -28,17 +29,23 @@ from sessionsync.stats.storage import bytes_below, live_bytes
 RUN_S = 2.0
 
 
-def storage(catalog: Catalog | None, config: Config, where: Paths) -> dict[str, int]:
-    """How many bytes lie in each area; of an archive elsewhere that is the local part of it."""
+def storage(
+    catalog: Catalog | None, config: Config, where: Paths, progress: Callable[[], object] = lambda: None
+) -> dict[str, int]:
+    """How many bytes lie in each area; of an archive elsewhere that is the local part of it.
+
+    `progress` is told of each folder that was walked through.
+    """
     address = address_of(config)
     folder = address.folder if address is not None else None
     index = where.index_db
+    below = partial(bytes_below, progress=progress)
     return {
         "live": live_bytes(catalog) if catalog is not None else 0,
-        "mirror": bytes_below(config.backup.mirror_dir),
-        "vault": bytes_below(config.backup.vault_dir),
-        "archive": bytes_below(folder or where.state_dir / CACHE) if address is not None else 0,
-        "index": bytes_below(*(index.with_name(index.name + end) for end in ("", "-wal", "-shm"))),
+        "mirror": below(config.backup.mirror_dir),
+        "vault": below(config.backup.vault_dir),
+        "archive": below(folder or where.state_dir / CACHE) if address is not None else 0,
+        "index": below(*(index.with_name(index.name + end) for end in ("", "-wal", "-shm"))),
     }
 
 

@@ -65,7 +65,7 @@ class HealthLoop(Loop):
     def __init__(self, app: Watched, emit: Emit, on_failure: Failed) -> None:
         super().__init__("health", Bell(), emit, on_failure)
         self._app = app
-        self._instruments = Instruments(app)
+        self._instruments = Instruments(app, self._progress)
         self._traffic = Traffic(time.time)
         self._recovering = Recovering(app, app.findings, emit)
         self._escalation = Escalation(app.engine.environ, emit)
@@ -143,6 +143,10 @@ class HealthLoop(Loop):
             self._escalate(found, now)
             self._keep_books(found)
         return pause
+
+    def _progress(self) -> None:
+        """A walk through all copies at a slow disk takes longer than a loop may stand still."""
+        self.progressed_at = time.monotonic()
 
     def _is_passing(self) -> bool:
         return any(each.code in PASSING for each in self._app.findings.open())

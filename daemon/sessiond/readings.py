@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Protocol
@@ -72,10 +72,11 @@ class _Running(msgspec.Struct, rename="camel"):
 
 
 class Instruments:
-    """Reads the indicators.  Belongs to the health loop."""
+    """Reads the indicators.  Belongs to the health loop, which is told of its `progress`."""
 
-    def __init__(self, app: Measured) -> None:
+    def __init__(self, app: Measured, progress: Callable[[], object] = lambda: None) -> None:
         self._app = app
+        self._progress = progress
         self._growth: dict[int, Growth] = {}
         self._measured_at: float | None = None
         self._sessions = 0
@@ -140,7 +141,7 @@ class Instruments:
         engine = self._app.engine
         row = engine.store.row("SELECT total(size) FROM sessions")
         self._sessions = int(row[0]) if row else 0
-        self.areas = storage(engine.catalog, engine.config, engine.paths)
+        self.areas = storage(engine.catalog, engine.config, engine.paths, self._progress)
 
 
 def _late(app: Measured, now: float) -> Iterator[Reading]:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,23 @@ def test_who_has_not_come_back_for_a_day_is_not_told_of_it_for_ever(tmp_path: Pa
             living.app.engine.store.execute("UPDATE sessions SET modified_at = ?", (time.time() - age_s,))
             found = readings.Instruments(living.app).read({}, time.time())["agent_silent"]
             assert len(found or ()) == silent
+
+
+def test_a_long_walk_through_a_slow_disk_is_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    walk, folders = os.walk, list[str]()
+    with Living(tmp_path) as living:
+        living.transcript()
+        loop = living.app.health
+
+        def slow(place: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+            for found in walk(place):
+                loop.progressed_at -= 500
+                yield found
+                if loop.progress_age_s < 100:
+                    folders.append(found[0])
+
+        monkeypatch.setattr(os, "walk", slow)
+        loop._instruments._measured_at = None
+        loop.want()
+        living.until(lambda: len(folders) >= 3)
+        monkeypatch.undo()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sessionsync.catalog import Catalog
@@ -17,17 +17,21 @@ def live_bytes(catalog: Catalog) -> int:
     return int(size)
 
 
-def bytes_below(*places: Path) -> int:
-    """The size of files, or of all that lies below folders; what is not there, or goes meanwhile, is none."""
-    return sum(map(_size, _files(places)))
+def bytes_below(*places: Path, progress: Callable[[], object] = lambda: None) -> int:
+    """The size of files, or of all that lies below folders; what is not there, or goes meanwhile, is none.
+
+    A slow disk may take long: `progress` is told of each folder.
+    """
+    return sum(map(_size, _files(places, progress)))
 
 
-def _files(places: Iterable[Path]) -> Iterable[str]:
+def _files(places: Iterable[Path], progress: Callable[[], object]) -> Iterable[str]:
     for place in places:
         if not place.is_dir():
             yield str(place)
             continue
         for folder, _, names in os.walk(place):
+            progress()
             for name in names:
                 yield f"{folder}/{name}"
 
