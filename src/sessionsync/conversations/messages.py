@@ -30,6 +30,7 @@ Message = dict[str, Any]
 
 ENDING = ".json"
 _LIST = re.compile(r'[{,]\s*"messages"\s*:\s*\[')
+_NEXT = re.compile(r"[^ \t\r\n,]")
 _decode_one = json.JSONDecoder(strict=False).raw_decode
 
 
@@ -194,10 +195,9 @@ def _whole(data: bytes) -> list[Message]:
     begin = _LIST.search(text)
     found: list[Message] = []
     at = begin.end() if begin else len(text)
-    while at < len(text):
-        at += len(text[at:]) - len(text[at:].lstrip(" \t\r\n,"))
+    while (following := _NEXT.search(text, at)) is not None:
         try:
-            message, at = _decode_one(text, at)
+            message, at = _decode_one(text, following.start())
         except (ValueError, RecursionError):
             break
         if not isinstance(message, dict):
