@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +17,12 @@ from pathlib import Path
 from sessiond import client, hooks, process
 from sessiond.keepsake import settings_of
 from sessiond.service import Service
+from sessionsync import tombstones
 from sessionsync.config import Config, load
 from sessionsync.errors import ConfigError, DaemonNotRunning, NotAllowed, ServiceFailed
+from sessionsync.model import Ref
 from sessionsync.paths import Paths, home, variable
+from sessionsync.peek import SESSION_ID
 from sessionsync.projects import Names
 from sessionsync.restore.restore import REPLACED
 from sessionsync.vault import Vault
@@ -182,8 +185,9 @@ def _put_files(found: Removal) -> None:
     found.put(_known("log", where.log_dir, LOGS), 1)
     if (made := where.state_dir / MADE).is_dir():
         found.put([_part("sessions", made, "reconstructed")], 2)
-    found.put(_mirror(backup.mirror_dir), 2)
-    found.put(_vault(backup.vault_dir), 2)
+    vault = Vault(backup.vault_dir)
+    found.put(_mirror(backup.mirror_dir, {ref for _, ref in vault.sessions()}), 2)
+    found.put(_vault(backup.vault_dir, vault), 2)
     if (identity := found.config.archive.identity_file) is not None and identity.exists():
         found.staying.append(_part("identity", identity, "without it nobody reads the archive"))
     if found.depth:
@@ -206,17 +210,29 @@ def _known(what: str, folder: Path, patterns: Iterable[str]) -> list[Part]:
     return [_part(what, path) for path in sorted(found)]
 
 
-def _mirror(folder: Path) -> list[Part]:
-    ours = [component(name) for name in Names(folder).known().values()]
-    return [
-        _part("backup", folder / name)
-        for name in (*sorted(ours), REPLACED, ".projects.json", ".projects.lock")
-        if (folder / name).exists()
+def _mirror(folder: Path, sessions: Collection[Ref]) -> list[Part]:
+    """The plain copies, by their names: of sessions of the vault, and what a hook may have made alone."""
+    names = {component(ref.session_id) for ref in sessions}
+    transcripts = {ref.session_id for ref in sessions if ref.source == "claude"}
+
+    def is_copy(name: str) -> bool:
+        own = name.partition(".")[0]
+        return name in names or own in transcripts or SESSION_ID.fullmatch(own) is not None
+
+    projects = [folder / component(name) for name in sorted(Names(folder).known().values())]
+    copies = [
+        Path(entry.path)
+        for project in projects
+        if not project.is_symlink()
+        for entry in _entries(project)
+        if is_copy(entry.name.removeprefix("."))  # with the dot it is one that was being made
     ]
+    ours = [folder / name for name in (REPLACED, ".projects.json", ".projects.lock", tombstones.NAME)]
+    return [_part("backup", path) for path in (*sorted(copies), *ours) if os.path.lexists(path)]
 
 
-def _vault(folder: Path) -> list[Part]:
-    ours = [_part("backup", session) for session in Vault(folder).folders()]
+def _vault(folder: Path, vault: Vault) -> list[Part]:
+    ours = [_part("backup", session) for session in vault.folders()]
     return ours + ([_part("backup", folder / OWN)] if (folder / OWN).is_dir() else [])
 
 

@@ -11,6 +11,8 @@ from sessiond.service import Service
 from sessionsync.errors import ServiceFailed
 from sessionsync.model import Ref
 from sessionsync.paths import paths
+from sessionsync.projects import Names
+from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Vault
 
 SID = "5e0d9b7a-1111-4000-8000-000000000000"
@@ -68,3 +70,34 @@ def test_what_a_link_in_the_vault_leads_to_stays(environ: dict[str, str], tmp_pa
     assert not ours.exists()
     assert (theirs / "journal").is_file()
     assert [part.path for part in found.staying] == [tmp_path / "vault" / "linked"]
+
+
+def test_of_the_plain_copies_only_copies_go(environ: dict[str, str], tmp_path: Path) -> None:
+    mirror = tmp_path / "mirror"
+    project = mirror / Names(mirror).name_for("path:/app", "app")
+    vault = Vault(tmp_path / "vault")
+    with vault.lock():
+        for ref in (Ref("claude", f"{SID}-0a1b2c"), Ref("structured", "plan"), Ref("note", "note.app.x")):
+            vault.open("app", ref).describe(first_seen=1.0, project_key="path:/app", meta={})
+    for name in (
+        f"{SID}.jsonl",
+        f"{SID}.20260921T100000Z.7.jsonl",
+        f"{SID}/subagents/agent-1.jsonl",
+        f"{SID}-0a1b2c.jsonl",
+        "plan/context.json",
+        "note.app.x/x.tmp",
+        f".{SID}.jsonl.part",
+        "plans/mine",
+        "plan.txt",
+    ):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).touch()
+    Tombstones(mirror).add("claude", "gone")
+    found = purge(environ)
+    assert {path.name for path in mirror.iterdir()} == {"app"}
+    assert {path.relative_to(project).as_posix() for path in project.rglob("*")} == {
+        "plans",
+        "plans/mine",
+        "plan.txt",
+    }
+    assert [part.path for part in found.staying] == [project / "plan.txt", project / "plans"]
