@@ -1,7 +1,8 @@
 """What the indicators of this machine, of the queue and of the sessions stand at.
 
 Everything here is a few queries that an index answers, or a few calls to the system: with ten thousand
-sessions it costs what it costs with ten.  Only the folders of the copies are walked through, once an hour.
+sessions it costs what it costs with ten.  Only the folders of the copies are walked through, once an hour,
+and the sessions, once a minute.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ GROWTH_S = 1800.0
 # What is so small is not large for anything.
 SMALL_INDEX_BYTES, SMALL_VAULT_BYTES = 256 << 20, 1 << 30
 MEASURE_S = 3600.0
+# Every session is looked at to find one that its agent deletes within days: no more often than this.
+PURGES_S = 60.0
 # What the agent's file about a running session may hold.
 RUNNING_BYTES = 64 * 1024
 # Who has not answered for so long knows; or its number is another process's by now.
@@ -79,6 +82,7 @@ class Instruments:
         self._progress = progress
         self._growth: dict[int, Growth] = {}
         self._measured_at: float | None = None
+        self._purged_at, self._purged = 0.0, list[Reading]()
         self._sessions = 0
         self.areas: dict[str, int] = {}
         """Bytes by area, as they were measured last; for any thread."""
@@ -95,12 +99,18 @@ class Instruments:
             "watches_low": [Reading(1.0 if app.watcher.is_starved else app.watcher.watches / limit)],
             "index_large": _large(self.areas["index"], self._sessions, SMALL_INDEX_BYTES),
             "vault_large": _large(self.areas["vault"], self._sessions, SMALL_VAULT_BYTES),
-            "purge_near": list(_purged(engine, now)),
+            "purge_near": self._purges(now),
             "agent_silent": list(_silent(engine, now)),
-            "loop_stuck": list(_stuck(app.stuck_for())),
+            "loop_stuck": list(stuck(app.stuck_for())),
             "restore_unproven": list(_unproven(app, now)),
             "quality_dropped": list(_dropped(engine, now)),
         }
+
+    def _purges(self, now: float) -> list[Reading]:
+        """What is about to be deleted by its agent; looked up again at once only where there is something."""
+        if self._purged or not 0 <= now - self._purged_at < PURGES_S:
+            self._purged_at, self._purged = now, list(_purged(self._app.engine, now))
+        return self._purged
 
     def _disks(self, now: float) -> Readings:
         """What is left on each disk that something is written to, and for how long it lasts at this pace."""
@@ -227,7 +237,7 @@ def running(file: Path) -> str | None:
     return said.session_id
 
 
-def _stuck(ages: Mapping[str, float]) -> Iterator[Reading]:
+def stuck(ages: Mapping[str, float]) -> Iterator[Reading]:
     """How long each loop has not turned, but for what has kept the one that looks as well.
 
     After a stop of the whole process, or a long walk through a slow disk, nobody else had to do with it;

@@ -656,6 +656,7 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         monkeypatch.setattr(archiving, "SPACING_S", 0.2)
         monkeypatch.setattr(loops, "TROUBLE_S", 0.5)
         monkeypatch.setattr(health, "BREATH_S", 0.05)
+        monkeypatch.setattr(readings, "PURGES_S", 0.0)
         with Living(tmp_path, **settings) as living, pytest.MonkeyPatch.context() as patch:
             yield Stage(living, gh, host, patch)
 

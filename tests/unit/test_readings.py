@@ -86,20 +86,14 @@ def test_a_conflict_of_what_was_just_forgotten_is_passed_over(tmp_path: Path) ->
             assert "session_conflict" not in living.codes()
 
 
-def test_what_kept_the_loop_of_health_kept_the_others_as_well(tmp_path: Path) -> None:
+def test_what_kept_the_loop_of_health_kept_the_others_as_well() -> None:
     """Stopped for a while, or at a slow disk: whoever then looks first finds nobody stuck."""
-    with Living(tmp_path) as living:
-        for loop in living.app.loops():
-            loop.progressed_at -= 500
-        assert "loop_stuck" not in _read(living)
-        living.app.health.progressed_at = time.monotonic()
-        living.app.upkeep.progressed_at = time.monotonic() - 500
-        assert "loop_stuck" in _read(living)
 
+    def stuck(**ages: float) -> dict[str, float]:
+        return {each.of: each.value for each in readings.stuck(ages)}
 
-def _read(living: Living) -> set[str]:
-    found = readings.Instruments(living.app).read({}, time.time())
-    return {"loop_stuck"} if any(each.value > 120 for each in found["loop_stuck"] or ()) else set()
+    assert stuck(health=500.0, push=510.0, capture=499.0) == {"health": 0.0, "push": 10.0, "capture": 0.0}
+    assert stuck(health=5.0, push=500.0) == {"health": 0.0, "push": 495.0}
 
 
 def test_a_purge_that_is_overdue_is_at_once(tmp_path: Path) -> None:
@@ -142,3 +136,20 @@ def test_a_long_walk_through_a_slow_disk_is_progress(tmp_path: Path, monkeypatch
         loop.want()
         living.until(lambda: len(folders) >= 3)
         monkeypatch.undo()
+
+
+def test_the_sessions_are_gone_through_once_a_minute_where_none_is_in_danger(tmp_path: Path) -> None:
+    with Living(tmp_path) as living:
+        living.transcript()
+        store, instruments, now = living.app.engine.store, readings.Instruments(living.app), time.time()
+
+        def near(later: float) -> int:
+            return len(instruments.read({}, now + later)["purge_near"] or ())
+
+        assert near(0) == 0
+        store.execute("UPDATE sessions SET modified_at = ?, checkpoint = NULL", (now - 29 * 86_400,))
+        assert near(59) == 0
+        assert near(60) == near(61) == 1
+        store.execute("UPDATE sessions SET modified_at = ?", (now,))
+        assert near(62) == 0  # and at once seen to be over
+        assert near(-3600) == 0
