@@ -23,6 +23,7 @@ from sessionsync.remote.archive import refs
 from sessionsync.remote.archive.address import Address, address_of, public_face
 from sessionsync.remote.archive.git import Done, Git, failure, refusal
 from sessionsync.remote.archive.host import Host
+from tests.fakes.git_host import GitHost
 
 
 def config(url: str, repo: str = "o/r", api: str = "https://api.github.com") -> Config:
@@ -171,6 +172,21 @@ def test_where_nobody_can_tell_whether_everyone_could_read_it_nothing_is_pushed(
             host.is_public()
     else:
         assert host.is_public() is is_public
+
+
+def test_a_login_of_this_user_does_not_make_an_archive_public(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login x-access-token password secret\n")
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    with GitHost(tmp_path / "repos", token="secret") as there:
+        there.make("o/r")
+        # what lies on loopback is nobody else's: here it stands for a host of the web
+        monkeypatch.setattr("sessionsync.remote.archive.host.public_face", lambda address: address.url)
+        host = Host(Git(Address(there.url("o/r")), environ, tmp_path / "git"))
+        assert not host.is_public()
+        there.token = ""
+        assert host.is_public()
 
 
 def test_git_runs_nothing_of_anybodys(tmp_path: Path) -> None:

@@ -275,6 +275,8 @@ class Git:
             environ["GIT_ALLOW_PROTOCOL"] += ":http"
         if folder is not None:
             environ["GIT_DIR"] = str(folder)
+        if anonymous:
+            environ["HOME"] = str(self._private)  # curl finds a login in ~/.netrc
         said = _SETTINGS | dict(settings or {})
         descriptors: tuple[int, ...] = ()
         if far and not anonymous and self.address.origin:
