@@ -165,7 +165,8 @@ class Gather:
             self._elsewhere.check_room(grown)
             record, files = self._record(version, own)
             if known is not None and (
-                (known.whole and known.record.sha256 == record.sha256) or known.at > record.updated_at
+                (known.whole and known.record.sha256 == record.sha256)
+                or (known.revision and known.at > record.updated_at)  # else its ref alone was heard, in order
             ):
                 return True  # the record has told of it, or of what came after
             author = known.author if known is not None else ""

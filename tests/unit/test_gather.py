@@ -212,6 +212,20 @@ def test_what_went_on_elsewhere_is_kept_and_shown_and_put_nowhere(peer: Make) ->
     assert two.told() == (False, False)
 
 
+def test_what_a_clock_far_ahead_has_dated_hides_nothing_that_comes_after_it(peer: Make) -> None:
+    one, two = pair(peer)
+    one.rig.now += 365 * 86_400
+    one.say("from next year")
+    one.send()
+    two.hear()
+    assert texts(kept(two)) == ["begun", "from next year"]
+    one.rig.now -= 365 * 86_400
+    one.say("and from now")
+    one.send()
+    two.hear()
+    assert texts(kept(two)) == ["begun", "from next year", "and from now"]
+
+
 def test_a_transcript_that_went_two_ways_is_united_and_no_conflict(peer: Make) -> None:
     one, two = pair(peer)
     one.say("of one")
