@@ -41,7 +41,7 @@ demo: $(VENV)/.run ## sessions saved, pushed to a fake GitHub through every faul
 # A short name for the folder of what tests leave: the path of a socket may have 103 bytes.
 # Two workers a core, since most of the time a test waits for a process.
 WORKERS ?= $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
-test: $(VENV)/.dev ## every test but bench, chaos and soak, and a short run of fuzz
+test: $(VENV)/.dev ## every test, and a short run of fuzz and soak
 	@t=$$(mktemp -d) && trap 'rm -rf "$$t"' EXIT && \
 	  $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder \
 	  --basetemp "$$t/t" $(ARGS)
@@ -81,8 +81,8 @@ chaos: $(VENV)/.dev ## kills and faults at random for minutes
 fuzz: $(VENV)/.dev ## a million broken inputs for everything that reads what others wrote; ARGS='--seed N'
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
-soak: $(VENV)/.dev ## traffic for hours
-	$(BIN)/python -m pytest -m soak --timeout 0 $(ARGS)
+soak: $(VENV)/.dev ## half an hour of traffic and faults, and nothing the daemon holds may grow; ARGS='--minutes N'
+	$(BIN)/python -m tests.soak $(ARGS)
 
 # The development lock is compiled on top of the other, so both name the same versions.
 COMPILE := CUSTOM_COMPILE_COMMAND='make lock' $(BIN)/pip-compile --quiet --generate-hashes --strip-extras \

@@ -185,7 +185,10 @@ class Archiving:
             self._leased = False
         if self.reach.unreachable:
             return self._probe()
-        if self._held_back() or self._spacing_s() > 0:
+        if self._held_back():
+            return False
+        if self._spacing_s() > 0:
+            self._tidy_meanwhile()
             return False
         items = self._queue.lease_many(now, Lane.ARCHIVE, self._most)
         if not items:
@@ -659,6 +662,14 @@ class Archiving:
                     self._ledger.save(branch)
         self._emit("archive_folded", refs=len(folded))
         return True
+
+    def _tidy_meanwhile(self) -> None:
+        """Tidy between two pushes: where sessions never rest something is always due after."""
+        if not self._tidied:
+            try:
+                self._tidy()
+            except RemoteError as error:
+                self._emit("archive_upkeep_failed", code=code_of(error), reason=str(error))
 
     def _tidy(self) -> bool:
         self._tidied = True

@@ -24,6 +24,7 @@ from sessionsync.errors import (
 )
 from sessionsync.model import Ref
 from sessionsync.privacy.gate import Gate
+from sessionsync.remote.archive import cache
 from sessionsync.remote.archive.address import Address
 from sessionsync.remote.archive.cache import Cache, tidy
 from sessionsync.remote.archive.git import Git
@@ -556,6 +557,20 @@ def test_what_a_killed_git_has_left_is_removed_when_packs_become_few(
     assert not left.exists()
     assert running.exists()
     run_git(archive, "fsck", "--strict")
+
+
+def test_packs_become_few_also_where_something_is_always_due(
+    rig: Rig, shipper: Shipper, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "MANY_PACKS", 4)
+    path, packs = rig.home.transcript(SID), rig.home.state / "archive.git" / "objects" / "pack"
+    for number in range(12):
+        grow(rig, path, said(str(number), rig))
+        assert shipper.step()
+        assert not shipper.step()  # too soon for another push
+        assert len(list(packs.glob("*.pack"))) < 5
+        assert len(list(packs.glob("*.keep"))) < 5
+    assert len(run_git(archive, "rev-list", "--all").splitlines()) == 12
 
 
 def test_what_is_begun_after_the_end_ends_as_well(tmp_path: Path) -> None:

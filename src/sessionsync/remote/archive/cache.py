@@ -159,8 +159,13 @@ class Cache:
         return is_untidy(self.folder)
 
     def tidy(self) -> None:
-        """Make many packs few."""
+        """Make many packs few.
+
+        The process that writes is ended first: until then it holds every pack that it wrote with a `.keep`,
+        and where sessions never rest there would be only such packs, more every minute.
+        """
         if self.is_untidy():
+            self.close()
             tidy(self.git, self.folder)
 
 

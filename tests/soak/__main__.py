@@ -1,0 +1,83 @@
+"""`make soak`: traffic and faults for long; held where nothing that a daemon holds has become more.
+
+    python -m tests.soak [--minutes 30] [--sessions 20] [--seed N]
+
+Linux only, since what a process holds is read from /proc.  Memory may grow less than 1 MB an hour once the first
+part of the run, in which caches fill, is over; threads, descriptors, child processes and files not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.soak.growth import floors, slope
+from tests.soak.soak import Soak
+from tests.soak.traffic import Traffic
+
+MOST_MIB_AN_HOUR = 1.0
+WARM_UP = 1 / 3
+PAUSE_S, TROUBLE_TURNS = 0.2, 40
+
+
+def main() -> int:
+    """Run it; 1 where anything has grown, is left over or doubled."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.soak", description="Traffic for long, and no growth."
+    )
+    parser.add_argument("--minutes", type=float, default=30, help="how long there is traffic")
+    parser.add_argument("--sessions", type=int, default=20, help="so many are active")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
+    parser.add_argument("--leaks", default="", help="run a mutant: descriptor, thread, file, memory")
+    chosen = parser.parse_args()
+    seconds = chosen.minutes * 60
+    print(
+        f"{chosen.minutes:g} minutes of traffic in {chosen.sessions} sessions, seed {chosen.seed}", flush=True
+    )
+    # a socket's path is short
+    with (
+        tempfile.TemporaryDirectory(prefix="s", dir="/tmp") as folder,
+        Traffic(
+            Path(folder),
+            chosen.seed,
+            chosen.sessions,
+            trouble_turns=TROUBLE_TURNS,
+            pause_s=PAUSE_S,
+            leaks=chosen.leaks,
+        ) as traffic,
+    ):
+        soak = Soak(traffic)
+        try:
+            soak.run(seconds * WARM_UP)
+            before = soak.rest()
+            soak.run(seconds * (1 - WARM_UP))
+            wrong = soak.wrong(before)
+        except (AssertionError, OSError) as broken:
+            print(f"missed: {broken}")
+            return 1
+    points = floors(soak.samples)
+    if len(points) > 1:
+        risen = slope(points)
+        print(
+            f"Memory: {points[0][1]:.1f} MiB after the warm-up, {points[-1][1]:.1f} at the end, {risen:+.2f} MiB an"
+            f" hour over the lowest of {len(points)} minutes."
+        )
+        if risen >= MOST_MIB_AN_HOUR:
+            wrong.append(f"memory grows by {risen:.2f} MiB an hour")
+    else:
+        print("Memory: too short a run for a slope.")
+    for what in wrong:
+        print(f"grown: {what}")
+    print(
+        f"missed, {len(wrong)} have grown"
+        if wrong
+        else "held: nothing has grown, nothing waits, nothing is doubled"
+    )
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
