@@ -44,6 +44,8 @@ SMALL_INDEX_BYTES, SMALL_VAULT_BYTES = 256 << 20, 1 << 30
 MEASURE_S = 3600.0
 # Every session is looked at to find one that its agent deletes within days: no more often than this.
 PURGES_S = 60.0
+# A drill that is due is held within this time of a start, or of a sleep.
+PROVES_S = 3600.0
 # What the agent's file about a running session may hold.
 RUNNING_BYTES = 64 * 1024
 # Who has not answered for so long knows; or its number is another process's by now.
@@ -91,7 +93,7 @@ class Instruments:
         """Every indicator of these; `comments` is by session how full its one comment is."""
         app, engine = self._app, self._app.engine
         self._measure(now)
-        limit = watches_limit()
+        limit = max(1.0, watches_limit())  # which may be set to none at all
         return {
             "sync_late": list(_late(app, now)) if app.may_push() else (),
             "near_limit": [*_near_tier(engine, now), *_near_comment(engine, comments, now), *_issues(engine)],
@@ -248,9 +250,14 @@ def stuck(ages: Mapping[str, float]) -> Iterator[Reading]:
 
 
 def _unproven(app: Measured, now: float) -> Iterator[Reading]:
-    """How long ago a restore was proven, where there is anything to restore."""
-    if app.engine.store.row("SELECT 1 FROM checkpoints LIMIT 1") is not None:
-        yield Reading(now - (app.upkeep.drill.passed_at() or app.started_at))
+    """How long ago a restore was proven, where there is anything to restore.
+
+    A machine that was off or asleep for days has its time to prove one first.
+    """
+    age_s = now - (app.upkeep.drill.passed_at() or app.started_at)
+    has_any = app.engine.store.row("SELECT 1 FROM checkpoints LIMIT 1") is not None
+    if has_any and app.books.waited(age_s) >= PROVES_S:
+        yield Reading(age_s)
 
 
 def _dropped(engine: Engine, now: float) -> Iterator[Reading]:

@@ -153,3 +153,26 @@ def test_the_sessions_are_gone_through_once_a_minute_where_none_is_in_danger(tmp
         store.execute("UPDATE sessions SET modified_at = ?", (now,))
         assert near(62) == 0  # and at once seen to be over
         assert near(-3600) == 0
+
+
+def test_a_machine_that_was_off_for_long_proves_a_restore_before_it_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Living(tmp_path) as living:
+        living.transcript()
+        monkeypatch.setattr(living.app.upkeep.drill, "passed_at", lambda: time.time() - 20 * 86_400)
+
+        def told() -> int:
+            return len(readings.Instruments(living.app).read({}, time.time())["restore_unproven"] or ())
+
+        assert told() == 1
+        living.app.emit("clock_jumped", seconds=20 * 86_400.0)
+        assert told() == 0
+        monkeypatch.setattr(living.app.books, "waited", lambda age_s: min(age_s, 3600.0))
+        assert told() == 1
+
+
+def test_a_user_who_may_watch_nothing_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Living(tmp_path) as living:
+        monkeypatch.setattr(readings, "watches_limit", lambda: 0.0)
+        assert readings.Instruments(living.app).read({}, time.time())["watches_low"]
