@@ -20,7 +20,7 @@ from sessionsync.restore import Copy, Filed, Known, loadable
 from sessionsync.restore.place import lay_out
 from sessionsync.restore.reconstruct import session as made_of
 from sessionsync.restore.remains import Remains, gather
-from sessionsync.restore.restore import REPLACED, free, plain
+from sessionsync.restore.restore import free
 from sessionsync.search import Index
 from sessionsync.sources import Source
 from sessionsync.sources.claude import Claude
@@ -29,6 +29,7 @@ from sessionsync.sources.messages import Messages
 from sessionsync.sources.notes import Notes
 from sessionsync.sources.structured import Structured
 from sessionsync.vault import Mirror, Vault
+from sessionsync.vault.replaced import REPLACED, plain
 
 Json = dict[str, Any]
 

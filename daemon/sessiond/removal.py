@@ -24,9 +24,9 @@ from sessionsync.model import Ref
 from sessionsync.paths import Paths, home, variable
 from sessionsync.peek import SESSION_ID
 from sessionsync.projects import Names
-from sessionsync.restore.restore import REPLACED
 from sessionsync.vault import Vault
 from sessionsync.vault.folder import component
+from sessionsync.vault.replaced import REPLACED
 from sessionsync.vault.vault import OWN
 
 # What a daemon that has let go of its socket may still take to commit.

@@ -126,6 +126,16 @@ def test_every_copy_goes_and_nothing_of_others(rig: Rig, home: Home) -> None:
         rig.capture.checkpoint(Ref("claude", SID), "manual", rig.now)
 
 
+def test_what_a_restore_has_replaced_goes_as_well(rig: Rig, home: Home) -> None:
+    say(rig, f"about the {WORD}")
+    replaced = home.mirror / ".replaced"
+    for name in (f"{SID}.20260921T100000Z", f"{SID}.20260921T100000Z-2", f"{OTHER}.20260921T100000Z"):
+        (replaced / name).mkdir(parents=True)
+        (replaced / name / f"{SID}.jsonl").write_text(WORD)
+    forget(rig)
+    assert [path.name for path in replaced.iterdir()] == [f"{OTHER}.20260921T100000Z"]
+
+
 def test_a_lost_state_does_not_bring_it_back_and_undoing_does(rig: Rig, home: Home) -> None:
     path = say(rig, f"about the {WORD}")
     ref = rig.session().ref

@@ -15,10 +15,10 @@ from sessionsync.restore.copies import Copy, MirrorShelf
 from sessionsync.restore.known import Known
 from sessionsync.restore.pieces import Passage, Piece, Version
 from sessionsync.restore.records import Filed
-from sessionsync.restore.restore import plain
 from sessionsync.search.index import Index
 from sessionsync.search.said import said
 from sessionsync.vault import Mirror, SessionVault, Vault
+from sessionsync.vault.replaced import plain
 
 LIVE, MIRROR, VAULT, GITHUB = "live", "mirror", "vault", "github"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,9 +17,7 @@ from sessionsync.restore.known import Known
 from sessionsync.restore.loadable import loadable
 from sessionsync.restore.place import Placing
 from sessionsync.restore.target import Alive, Put, Target
-
-# Where the backup keeps what a restore has replaced: below the folder of plain copies.
-REPLACED = ".replaced"
+from sessionsync.vault.replaced import REPLACED, plain
 
 Confirm = Callable[[Copy], None]
 """Is asked before a copy is put back; raises NotConfirmed."""
@@ -251,11 +248,6 @@ def _called(copy: Copy) -> str:
     return (
         f"checkpoint {copy.checkpoint} in {copy.origin}" if copy.checkpoint else f"the copy in {copy.origin}"
     )
-
-
-def plain(text: str) -> str:
-    """An id as a part of a folder's name."""
-    return re.sub(r"[^A-Za-z0-9._~-]", "-", text).lstrip(".")[:100] or "session"
 
 
 def free(folder: Path) -> Path:

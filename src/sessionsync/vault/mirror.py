@@ -40,6 +40,7 @@ from sessionsync.vault.folder import (
     translated,
     write_at,
 )
+from sessionsync.vault.replaced import REPLACED, is_put_away
 
 # Folders that a Claude session has beside `<sid>/`.
 _BESIDE = frozenset({"projects", "todos", "tasks", "file-history"})
@@ -96,8 +97,10 @@ class Mirror:
         """Every file and folder that is a session's alone; a transcript's files begin with its id."""
         with translated(self._tree.path):
             projects = [path for path in self._tree.folders(self._tree.path) if path.name not in besides]
+            replaced = self._tree.folders(self._tree.path / REPLACED)
         own, beginning = component(ref.session_id), f"{ref.session_id}."
         found = [project / own for project in projects if os.path.lexists(project / own)]
+        found += [folder for folder in replaced if is_put_away(folder.name, ref.session_id)]
         if ref.source == "claude":
             for project in projects:
                 with translated(project):
