@@ -25,6 +25,8 @@ from sessionsync.privacy.gate import Gate
 LIMIT_S = 30.0
 # How much of what it says is kept for the log.
 SAID_BYTES = 500
+# What a variable may hold is limited by the system; stdin has all of it.
+MESSAGE_CHARS = 4000
 
 
 class Escalation:
@@ -53,7 +55,10 @@ class Escalation:
             self._emit("escalation_failed", reason=str(error))
             return
         worst = health["findings"][0]
-        environ = self._environ | {"SESSIOND_FINDING": worst["code"], "SESSIOND_MESSAGE": worst["message"]}
+        environ = self._environ | {
+            "SESSIOND_FINDING": worst["code"],
+            "SESSIOND_MESSAGE": _passable(worst["message"]),
+        }
         self._running = threading.Thread(
             target=self._run, args=(command, json.dumps(health).encode(), environ), daemon=True
         )
@@ -92,3 +97,8 @@ class Escalation:
                 os.killpg(process.pid, signal.SIGKILL)
             raise
         return out[:SAID_BYTES].decode(errors="replace").strip()
+
+
+def _passable(message: str) -> str:
+    """A message as an environment takes it: foreign text in it must not keep a person from being called."""
+    return message.replace("\0", " ").encode(errors="replace").decode()[:MESSAGE_CHARS]

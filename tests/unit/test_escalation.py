@@ -63,6 +63,18 @@ def test_what_it_is_told_has_passed_the_gate(tmp_path: Path) -> None:
     assert heard["environ"]["SESSIOND_MESSAGE"] == "GitHub said [REDACTED:github_token]"
 
 
+@pytest.mark.parametrize(
+    ("message", "heard"), [("a\0b", "a b"), ("a\ud800b", "a?b"), ("x" * 200_000, "x" * 4000)]
+)
+def test_foreign_text_keeps_nobody_from_being_called(tmp_path: Path, message: str, heard: str) -> None:
+    bell, events = Bell(tmp_path), Events()
+    escalation = Escalation({"PATH": "/usr/bin:/bin"}, events)
+    escalation.call(bell.command, {"findings": [{"code": "item_buried", "message": message}]}, Gate())
+    escalation.join()
+    assert events.named("escalation_failed") == []
+    assert bell.heard()["environ"]["SESSIOND_MESSAGE"] == heard
+
+
 def test_it_is_told_what_is_wrong_and_no_token(tmp_path: Path) -> None:
     bell = Bell(tmp_path)
     environ = {"PATH": "/usr/bin:/bin", "GH_TOKEN": "secret", "GITHUB_TOKEN": "secret", "MINE": "kept"}
