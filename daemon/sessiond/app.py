@@ -45,6 +45,7 @@ from sessionsync.privacy.rules import KINDS
 from sessionsync.queue import State
 from sessionsync.reliability.findings import Findings, Severity
 from sessionsync.restore import RecordShelf, Shelf
+from sessionsync.search.words import forget_parts
 from sessionsync.sources.folders import can_read, is_real_folder
 
 # The rescan that is the truth, whatever the watcher says.
@@ -363,6 +364,7 @@ class App:
         """Give back what the last burst of work needed of memory."""
         with suppress(StoreError):
             self.engine.store.shrink()
+        forget_parts()
         process.trim_memory()
 
     def _loop_failed(self, name: str, error: BaseException) -> None:

@@ -100,6 +100,11 @@ def _parts(identifier: bytes) -> str:
     return " ".join(parts) if 1 < len(parts) <= PARTS else ""
 
 
+def forget_parts() -> None:
+    """Let go of the parts of identifiers that are kept for the next text: 18 MB of them at most."""
+    _parts.cache_clear()
+
+
 def _pairs(match: re.Match[str]) -> str:
     """Every pair of neighbours, and the last character by itself: any character begins one of them."""
     run = match[0]
