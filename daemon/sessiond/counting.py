@@ -98,8 +98,7 @@ class Counting:
             NumbersBroken: they cannot be written.
         """
         with self._lock:
-            self._open().forget(name)
-            returns.forget(self._engine.paths.returns, name)
+            self._forget(self._open(), name)
 
     def totals(self) -> Totals:
         """What was counted by the last run, or before this daemon; for any thread.
@@ -140,7 +139,14 @@ class Counting:
     def _open(self) -> Numbers:
         if self._numbers is None:
             self._numbers = Numbers(self._engine.paths.numbers_db)
+            for name in self._engine.forgotten:  # who was killed then has not come so far
+                self._forget(self._numbers, name)
+            self._engine.forgotten.clear()
         return self._numbers
+
+    def _forget(self, numbers: Numbers, name: str) -> None:
+        numbers.forget(name)
+        returns.forget(self._engine.paths.returns, name)
 
     def _let_go(self) -> None:
         if self._numbers is not None:

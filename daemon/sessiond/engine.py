@@ -22,7 +22,7 @@ from sessionsync.digests import Digests
 from sessionsync.elsewhere import Elsewhere
 from sessionsync.errors import ConfigError, CopyError, DiskFull, StoreFull
 from sessionsync.events import Emit
-from sessionsync.forget import Forget
+from sessionsync.forget import Forget, Forgettings
 from sessionsync.gather import Gather
 from sessionsync.model import rfc3339
 from sessionsync.paths import home
@@ -116,6 +116,8 @@ class Engine:
             elsewhere=Elsewhere(config.backup.vault_dir, emit),
             emit=emit,
         )
+        self.forgotten = Forgettings(self.store).names()
+        """Sessions that were being forgotten when this process began."""
         with suppress(CopyError, StoreFull):  # the next start tries again
             self.forget.finish()
         self.token: Token | None = None

@@ -70,7 +70,11 @@ def forget(app: Running, session: Session, wait_s: float) -> Json:
         engine.capture.let_go(session.ref, now)
         if (found := engine.catalog.find(session.ref)) is None:
             raise NoSuchSession(f"Session {session.name} was just forgotten.")
-        return engine.forget.begin(found, now)
+        try:
+            return engine.forget.begin(found, now)
+        finally:  # also where a copy could not be removed now
+            if engine.catalog.find(session.ref) is None:
+                _let_go(app, session.name)
 
     try:
         # between two items of the pusher, which must not write of it meanwhile
@@ -78,15 +82,19 @@ def forget(app: Running, session: Session, wait_s: float) -> Json:
     except TimeoutError:
         reason = "the daemon is busy, and comes to it as soon as it can"
         return {"forgotten": False, "left": [{"where": "here", "reason": reason}]}
-    app.findings.forgotten(session.name)
-    with suppress(NumbersBroken):  # then there is nothing to be found in them either
-        app.counting.forget(session.name)
     for loop in (app.index, app.push, app.archive):
         loop.bell.ring()
     until = time.monotonic() + wait_s
     while (left := _left(app, subject)) and time.monotonic() < until:
         time.sleep(LOOK_S)
     return {"forgotten": True, "left": left}
+
+
+def _let_go(app: Running, name: str) -> None:
+    """Let nothing that is kept by name lead to it."""
+    with suppress(NumbersBroken):  # then there is nothing to be found in them either
+        app.counting.forget(name)
+    app.findings.forgotten(name)
 
 
 def _left(app: Running, subject: int) -> list[Json]:

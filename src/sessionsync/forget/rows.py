@@ -68,6 +68,10 @@ class Forgettings:
         row = self.store.row("SELECT said FROM forgettings WHERE id = ?", (-subject,))
         return _decode(row[0]) if row else None
 
+    def names(self) -> list[str]:
+        """Those of which anything is still to be removed, as messages name them."""
+        return [_decode(said).name for (said,) in self.store.rows("SELECT said FROM forgettings ORDER BY id")]
+
     def unfinished(self) -> list[tuple[int, Forgotten]]:
         """Those of which something may still lie on this disk."""
         rows = self.store.rows("SELECT id, said FROM forgettings WHERE local ORDER BY id")
