@@ -356,7 +356,8 @@ def migrate(connection: sqlite3.Connection, file: Path) -> Path | None:
     """
     run = connection.execute
     is_behind, version = is_older(connection, file), version_of(connection)
-    if version > 0 and run("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+    is_empty = version == 0 and run("SELECT 1 FROM sqlite_master").fetchone() is None
+    if not is_empty and run("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
         raise StoreCorrupt(
             f"{file} is a database, but not one of sessiond's.", hint="Move it away and start again."
         )

@@ -169,9 +169,10 @@ def test_who_only_reads_an_older_state_changes_nothing(file: Path, monkeypatch: 
     assert (file.read_bytes(), copies_of(file)) == (was, [])
 
 
-def test_somebody_elses_database_is_not_migrated(file: Path) -> None:
+@pytest.mark.parametrize("made", ["PRAGMA user_version=1", "CREATE TABLE customers (name)"])
+def test_somebody_elses_database_is_not_migrated(file: Path, made: str) -> None:
     with closing(sqlite3.connect(file)) as other:
-        other.execute("PRAGMA user_version=1")
+        other.execute(made)
     with pytest.raises(StoreCorrupt, match="not one of sessiond's"):
         Store(file)
     assert copies_of(file) == []
