@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,22 @@ def request(
     if not answers:
         raise _ended(path)
     return answers[-1]
+
+
+def watched(
+    path: Path,
+    verb: str,
+    params: Mapping[str, Any],
+    told: Callable[[int, int], None],
+    *,
+    timeout_s: float = ANSWER_S,
+) -> dict[str, Any]:
+    """As `request` of a verb that acts; `told` hears of how much is done of how much, before the answer."""
+    for answer in stream(path, verb, {**params, "progress": True}, acts=True, timeout_s=timeout_s):
+        if answer.keys() != {"done", "total"}:
+            return answer
+        told(answer["done"], answer["total"])
+    raise _ended(path)
 
 
 def end(path: Path, within_s: float = END_S) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -287,13 +287,27 @@ class Verbs:
             self._app.index.rebuild()
         return {"left": self._app.index.left()}
 
-    def verify(self, params: Params) -> Answer:
-        """Look at the copies of one session or of all; what is damaged is then repaired by itself."""
+    def verify(self, params: Params) -> Answer | Iterator[Answer]:
+        """Look at the copies of one session or of all; what is damaged is then repaired by itself.
+
+        With `progress` also how many sessions of how many were looked at, before the answer.
+        """
+        steps = self._verify(
+            self._session(params),
+            _part(text(params, "sample", "")),
+            deep=flag(params, "deep"),
+            drill=flag(params, "drill"),
+        )
+        return steps if flag(params, "progress") else list(steps)[-1]
+
+    def _verify(
+        self, session: Session | None, part: Part | None, *, deep: bool, drill: bool
+    ) -> Iterator[Answer]:
         app = self._app
-        session = self._session(params)
-        part, deep = _part(text(params, "sample", "")), flag(params, "deep")
         found = Verdict()
-        for each in [session] if session is not None else app.engine.catalog.each():
+        sessions = [session] if session is not None else list(app.engine.catalog.each())
+        for done, each in enumerate(sessions):
+            yield {"done": done, "total": len(sessions)}
             verdict = outcome(app.copies.verify(each, part, deep=deep))
             found.add(verdict)
             if verdict.bad:
@@ -308,7 +322,7 @@ class Verbs:
             "bytes": found.size,
             "bad": [{"session": name, "where": bad.where, "what": bad.what} for name, bad in found.bad],
         }
-        return answer | self._drill(session, answer) if flag(params, "drill") else answer
+        yield answer | self._drill(session, answer) if drill else answer
 
     def _drill(self, session: Session | None, answer: dict[str, Any]) -> dict[str, Any]:
         """Put sessions back into a scratch folder, one or a sample, and add what came of it."""

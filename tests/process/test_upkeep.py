@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from sessiond import client
 from sessionsync.privacy.seal import make_identity
 from tests.conftest import poll
 from tests.daemon import Daemon
@@ -63,6 +64,9 @@ def test_damage_is_found_healed_and_counted(daemon: Daemon) -> None:
     path, copy, pack = a_session(daemon)
     assert ctl(daemon, "verify", "--deep")["bad"] == []
     sound = copy.read_bytes()
+    told: list[tuple[int, int]] = []
+    watched = client.watched(daemon.socket, "verify", {}, lambda done, total: told.append((done, total)))
+    assert (watched["bad"], told) == ([], [(0, 1)]), "how far it is, for a bar"
 
     flip(pack, 300)
     assert ctl(daemon, "verify")["bad"] == [], "the structure is sound"

@@ -15,7 +15,7 @@ import click
 from sessiond import client
 from sessiond.cli import tables
 from sessiond.cli.group import Verbs
-from sessiond.cli.look import PLAIN, act, look, tell
+from sessiond.cli.look import PLAIN, act, look, tell, watch
 from sessiond.cli.progress import progress
 from sessionsync.errors import UsageError
 from sessionsync.paths import paths
@@ -1007,9 +1007,9 @@ def verify(
     will load them.  Exit code 1 when something is not right.  What is damaged is repaired by itself as far as
     it can be.
     """
-    answer = act(
-        "verify", timeout_s=VERIFY_S, session=session, sample=sample, deep=deep or None, drill=drill or None
-    )
+    asked = {"session": session, "sample": sample, "deep": deep or None, "drill": drill or None}
+    with progress("Verifying") as told:
+        answer = watch("verify", told, timeout_s=VERIFY_S, **asked)
     tell(answer, partial(tables.verify, deep=deep), as_json=as_json)
     context.exit(1 if answer["bad"] else 0)
 

@@ -31,6 +31,13 @@ def act(verb: str, *, timeout_s: float = client.ANSWER_S, **params: Any) -> Json
     return client.request(paths(os.environ).socket, verb, params, acts=True, timeout_s=timeout_s)
 
 
+def watch(
+    verb: str, told: Callable[[int, int], None], *, timeout_s: float = client.ANSWER_S, **params: Any
+) -> Json:
+    """As `act`, for what takes long: `told` hears how much of how much is done."""
+    return client.watched(paths(os.environ).socket, verb, params, told, timeout_s=timeout_s)
+
+
 def tell(answer: Json, render: Render, *, as_json: bool) -> None:
     """Print an answer: as it is, or for a person."""
     lines = [json.dumps(answer, indent=2)] if as_json else render(answer, wall(), terminal())
