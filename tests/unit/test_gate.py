@@ -503,7 +503,7 @@ def test_forms_that_are_looked_for_in_runs_are_as_long_as_one() -> None:
     """Else a token would be too short to be looked at."""
     for rule in RULES:
         if rule.in_run:
-            least, _ = _parser.parse(rule.pattern.pattern.decode()).getwidth()
+            least, _ = _parser.parse(rule.pattern.text.decode()).getwidth()
             assert least >= RUN, rule.kind
 
 

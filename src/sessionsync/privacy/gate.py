@@ -83,7 +83,7 @@ class Gate:
         """
         whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         cleared, kinds = self.redact("", whole.encode())
-        half = HALF.search(cleared, max(0, len(cleared) - _HALF_BYTES)) if self._on else None
+        half = HALF.compiled.search(cleared, max(0, len(cleared) - _HALF_BYTES)) if self._on else None
         if half and not self._allow(half[0]):
             cleared = cleared[: half.start()] + _MARK % CUT_OFF.encode() + cleared[half.end() :]
             kinds[CUT_OFF] += 1

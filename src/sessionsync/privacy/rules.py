@@ -20,6 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 RULES_VERSION = 2
@@ -59,6 +60,19 @@ class Runs(NamedTuple):
         return self if hint.isalnum() else (self.joined,)
 
 
+class Pattern:
+    """A regular expression, compiled when it is first tried: to compile all takes a tenth of a start."""
+
+    def __init__(self, text: bytes, flags: int = 0) -> None:
+        self.text = text
+        self._flags = flags
+
+    @cached_property
+    def compiled(self) -> re.Pattern[bytes]:
+        """The expression, to be tried."""
+        return re.compile(self.text, self._flags)
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One kind of secret: `pattern` is tried where a hint stands.
@@ -70,7 +84,7 @@ class Rule:
 
     kind: str
     hints: tuple[bytes, ...]
-    pattern: re.Pattern[bytes]
+    pattern: Pattern
     plausible: Callable[[re.Match[bytes]], bool] = bool
     folded: bool = False
     certain: bool = True
@@ -90,8 +104,11 @@ class Rule:
 
     def _tried(self, hint: bytes, text: bytes, block: bytes) -> Iterator[re.Match[bytes]]:
         at = text.find(hint)
+        if at < 0:
+            return
+        pattern = self.pattern.compiled
         while at >= 0:
-            match = self.pattern.match(block, at - self.back) if at >= self.back else None
+            match = pattern.match(block, at - self.back) if at >= self.back else None
             if match and self.plausible(match):
                 yield match
                 at = max(at, match.end() - 1)
@@ -269,14 +286,14 @@ _ALONE = rb"(?<![+/=])"
 
 def _form(kind: str, hints: str, pattern: bytes, plausible: Callable[[re.Match[bytes]], bool] = bool) -> Rule:
     """A token that is known by how it begins."""
-    return Rule(kind, tuple(hints.encode().split()), re.compile(_BEGIN + pattern), plausible, in_run=True)
+    return Rule(kind, tuple(hints.encode().split()), Pattern(_BEGIN + pattern), plausible, in_run=True)
 
 
 def _around(
     kind: str, hints: str, back: int, pattern: bytes, plausible: Callable[[re.Match[bytes]], bool] = bool
 ) -> Rule:
     """A token that is known by what stands in it, `back` bytes behind its beginning, or in no long run."""
-    return Rule(kind, tuple(hints.encode().split()), re.compile(pattern), plausible, back=back)
+    return Rule(kind, tuple(hints.encode().split()), Pattern(pattern), plausible, back=back)
 
 
 # `word = value` in the ways of shells, settings, JSON, YAML, query strings, options and code.
@@ -299,7 +316,7 @@ def _assigned(
     names = "|".join(word.replace("_", "[_-]?") for word in words.split())
     spelled = [hint for word in words.split() for hint in (word, word.replace("_", ""))]
     hints = tuple(hint.encode() for hint in dict.fromkeys(spelled))
-    pattern = re.compile(behind + (_ASSIGNED % names).encode(), re.IGNORECASE)
+    pattern = Pattern(behind + (_ASSIGNED % names).encode(), re.IGNORECASE)
     return Rule(kind, hints, pattern, plausible, folded=True, certain=False)
 
 
@@ -483,7 +500,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "url_password",
         (b"://",),
-        re.compile(
+        Pattern(
             rb"://(?!\[REDACTED:)[^\s:/?#@\"'`\\<>]{0,255}:(?P<secret>[^\s/?#\"'`\\<>]{1,255})@(?!sha256:)[\w\[$.%{-]"
         ),
         _is_filled_in,
@@ -492,7 +509,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "authorization",
         (b"authorization", b"bearer"),
-        re.compile(
+        Pattern(
             rb"(?:authorization\\*[\"']?[ \t]*[:=,][ \t]*(?:[bfru]{0,2}\\*[\"'`])?"
             rb"(?:(?:basic|bearer|digest|token|apikey|negotiate)[ \t]+)?|bearer[ \t]+)"
             rb"(?P<secret>[A-Za-z0-9._~+/-]{8,4096}+={0,2})(?![A-Za-z0-9._~+/-])",
@@ -505,7 +522,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "basic_auth",
         (b" -u ", b" --user "),
-        re.compile(
+        Pattern(
             rb"(?<=[\w\"'/])[ ](?:-u|--user)[ ]+\\*[\"']?[A-Za-z0-9._@+-]{1,128}:"
             rb"(?P<secret>[^\s\"'\\$<{*:]{4,256}+)(?=[\s\"'\\]|\Z)"
         ),
@@ -515,7 +532,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "netrc_password",
         (b"machine ",),
-        re.compile(
+        Pattern(
             rb"machine[ ]+[^\s\"'\\]{1,255}(?:[ ]+|\\+n[ ]*)login[ ]+[^\s\"'\\]{1,128}(?:[ ]+|\\+n[ ]*)"
             rb"password[ ]+(?P<secret>[^\s\"'\\$<{*]{4,256}+)"
         ),
@@ -532,7 +549,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "env_value",
         (b"_KEY=", b"_PASS=", b"_AUTH=", b"_PAT="),
-        re.compile(
+        Pattern(
             rb"(?<=[A-Z0-9])_[A-Z]+=(?P<quote>\\*[\"'])?(?P<secret>[A-Za-z0-9_+/=.~!@#%^*?-]{8,4096}+)(?![(\[{])"
         ),
         _is_env_value,
@@ -564,7 +581,7 @@ _FORMS = b"|".join(
     for hint in rule.hints
     if len(hint) > 2 and hint not in _LOOSE
 )
-HALF = re.compile(
+HALF = Pattern(
     rb"(?:%b(?:%b)|://[^\s/?#\[]{0,255}:|-----BEGIN [^\n\[]{0,4096}"
     rb"|(?i:(?:pass(?:word|wd|phrase)|pwd|secret|token|key)\W{0,4}[=:][ \t]*|(?:bearer|basic)[ \t]+))"
     rb"[^\s\[/]{0,4096}(?=\xe2\x80\xa6\Z)" % (_BEGIN, _FORMS)
