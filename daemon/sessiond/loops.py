@@ -36,8 +36,8 @@ from sessionsync.reliability.findings import Findings, Severity
 TICK_S = 20.0
 # The rescan that is the truth comes at least this often.
 RESCAN_S = 300.0
-# Captured bytes are flushed to disk at most this much later.
-FLUSH_S = 1.0
+# Captured bytes are on their way to the disk so much later, and there within a second.
+FLUSH_S = 0.8
 # A full disk, or a copy that failed, is tried again after so long.
 TROUBLE_S = 10.0
 # What time alone asks for is looked up at most this often: ten thousand sessions may be waiting for theirs.
