@@ -456,6 +456,8 @@ def _github(here: Here) -> Said:
     found = here.repository
     if found is None:
         repo = here.settings.github.repo
+        if not repo and here.settings.has_archive:
+            return Said(OK, "No repository is set: everything goes to the archive alone.")
         if not repo:
             return Said(
                 WARNING,

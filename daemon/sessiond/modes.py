@@ -65,9 +65,9 @@ class Modes:
         if on:
             return Mode("local_only", LOCAL_ONLY, "`sessiond ctl local-only off` ends it.")
         if not engine.config.github.repo:
-            return Mode(
-                "local_only", "no repository is set", f"Set github.repo in {engine.paths.config_file}."
-            )
+            begin = "Set" if engine.archiving is None else "To have sessions on GitHub as well, set"
+            todo = f"{begin} github.repo in {engine.paths.config_file}."
+            return Mode("local_only", "no repository is set", todo)
         if engine.push is None:
             problem = engine.token_problem
             return Mode(

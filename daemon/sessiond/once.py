@@ -67,7 +67,8 @@ def sync_once(
     except AlreadyRunning as running:
         counts, problems = _hand_over(where, timeout_s, textfile, running), []
     if counts["left"] and not _leads_anywhere(config):
-        counts |= {"due": 0, "left": 0}  # waiting for a repository that nobody has named is not being behind
+        # waiting for a repository that nobody has named is not being behind
+        counts |= {"due": 0, "left": 0}
     _say(counts, as_json=as_json)
     if problems:
         raise problems[0]
@@ -180,7 +181,9 @@ def _drain(engine: Engine, until: float) -> dict[str, Any]:
         "left": left,
         "buried": buried,
     }
-    return counts | (_why(engine, modes) if left or not _leads_anywhere(engine.config) else {})
+    if not _leads_anywhere(engine.config):
+        return counts | {"kept": engine.catalog.kept()} | _why(engine, modes)
+    return counts | (_why(engine, modes) if left else {})
 
 
 def _send(engine: Engine, until: float) -> None:

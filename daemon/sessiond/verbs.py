@@ -115,7 +115,8 @@ class Verbs:
     def sessions(self, params: Params) -> Answer:
         """Every session, or those of the project that a folder is in; newest first.
 
-        `waiting` is how many were seen and are still to be captured, `reason` and `hint` why nothing is.
+        `waiting` is how many were seen and are still to be captured, `reason` and `hint` why nothing is;
+        `is_first` says that the first backup since the start has not ended.
         """
         folder = text(params, "project", "")
         found = report.sessions(
@@ -124,7 +125,9 @@ class Verbs:
             Path(folder) if folder else None,
             everywhere=flag(params, "everywhere"),
         )
-        return {**found, "waiting": self._app.capture.waiting, **self._stopped()}
+        capture = self._app.capture
+        is_first = capture.captured_until is None
+        return {**found, "waiting": capture.waiting, "is_first": is_first, **self._stopped()}
 
     def show(self, params: Params) -> Answer:
         """One session whole."""
@@ -132,7 +135,8 @@ class Verbs:
         tiers = self._app.engine.config.tiers
         limits = {Tier.GITHUB_ONLY: tiers.github_only_bytes, Tier.HYBRID: tiers.hybrid_bytes}
         session = catalog.resolve(text(params, "session"))
-        return report.show(catalog, session, self.findings(), time.time(), limits)
+        shown = report.show(catalog, session, self.findings(), time.time(), limits)
+        return shown | {"repo": self._app.engine.config.github.repo}
 
     def queue(self, params: Params) -> Answer:
         """What waits, or what is buried."""
@@ -184,7 +188,11 @@ class Verbs:
         }
 
     def sync(self, params: Params) -> Answer:
-        """Make everything that waits due now; with `wait` come back when it is through."""
+        """Make everything that waits due now; with `wait` come back when it is through.
+
+        Where there is such a thing, `unsettled` is how many sessions have changed since their newest
+        checkpoint, and `kept`, with nowhere to send to, how many have one.
+        """
         app = self._app
         session = self._session(params)
         dry_run = flag(params, "dry_run")
@@ -209,7 +217,12 @@ class Verbs:
         pushed = max(0, due - left - max(0, buried - refused))
         if file := text(params, "textfile", ""):
             app.metrics.write(Path(file))
-        return {"due": due, "pushed": pushed, "left": left, "buried": buried, **(self._why() if left else {})}
+        counts = {"due": due, "pushed": pushed, "left": left, "buried": buried}
+        if app.engine.archiving is None and not app.engine.config.github.repo:
+            counts["kept"] = app.engine.catalog.kept()
+        if unsettled := app.engine.catalog.unsettled(None if session is None else session.id):
+            counts["unsettled"] = unsettled
+        return {**counts, **(self._why() if left else {})}
 
     def retry(self, params: Params) -> Answer:
         """Try again what waits or is buried, now."""
@@ -393,9 +406,15 @@ class Verbs:
         capture.checkpoint_all("once", now)
 
     def _mode(self, mode: Mode | None = None) -> Answer:
+        """The mode, as it is or as it would be; `archive` is that of the archive, '' where there is none."""
         mode = mode or self._app.modes.now()
         paused = self._app.modes.is_paused
-        return {"mode": mode.name, "reason": mode.reason, "hint": mode.hint, "paused": paused}
+        answer = {"mode": mode.name, "reason": mode.reason, "hint": mode.hint, "paused": paused}
+        if self._app.engine.archiving is None:
+            return answer | {"archive": ""}
+        if mode.reason == LOCAL_ONLY:
+            return answer | {"archive": mode.name}
+        return answer | {"archive": "paused" if paused else "normal"}
 
     def _session(self, params: Params) -> Session | None:
         name = text(params, "session", "")

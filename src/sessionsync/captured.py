@@ -59,6 +59,15 @@ class Captured:
         """
         return self._read(session, file, 0, file.length)
 
+    def pieces(self, session: Session, file: File) -> Iterator[bytes]:
+        """All of a file, also a last line that is not whole yet, a block at a time.
+
+        Raises:
+            CopyError: it cannot be read now.
+        """
+        for begin in range(0, file.length, BLOCK_BYTES):
+            yield self._read(session, file, begin, min(begin + BLOCK_BYTES, file.length))
+
     def lives(self, session: Session, file: File) -> Iterator[Life]:
         """What a file was before it was cut or written anew, as the vault keeps it, the oldest first."""
         stored = self._vault.open(session.project or "unknown", session.stored_as)

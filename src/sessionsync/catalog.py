@@ -426,6 +426,19 @@ class Catalog:
             )
         ]
 
+    def kept(self) -> int:
+        """How many sessions have a checkpoint: both local copies hold them."""
+        row = self.store.row("SELECT count(*) FROM sessions WHERE checkpoint IS NOT NULL")
+        return int(row[0]) if row is not None else 0
+
+    def unsettled(self, session: int | None = None) -> int:
+        """How many sessions, of all or of this one, have changed since their newest checkpoint."""
+        row = self.store.row(
+            "SELECT count(*) FROM sessions WHERE dirty_since IS NOT NULL AND coalesce(?1, id) = id",
+            (session,),
+        )
+        return int(row[0]) if row is not None else 0
+
     def forget_checkpoints(self, session: int, ids: Collection[str]) -> None:
         """Let go of checkpoints that the vault has forgotten."""
         with self.store.transaction():

@@ -281,6 +281,7 @@ def _archive(store: Store, queue: Queue, live: Live) -> Json:
     buried = len(queue.items(buried=True, lane=Lane.ARCHIVE))
     return {
         "url": live.archive,
+        "pending": len(queue.items(lane=Lane.ARCHIVE)) if live.archive else 0,
         "behind": behind,
         "since": _time(since),
         "at": since,

@@ -236,6 +236,10 @@ def test_with_an_archive_alone_nobody_waits_for_comments(socket_dir: Path, *, ru
         }
         assert len(refs_of(folder)) == 1
         assert run(daemon, "sync", "--once").stdout == "Nothing waits.\n"
+        if runs:
+            said = run(daemon, "ctl", "resume").stdout
+            assert said.startswith("Everything goes to the archive, and nothing to GitHub: no repository is")
+            assert run(daemon, "ctl", "pause").stdout.startswith("Nothing is sent to the archive for now")
 
 
 def test_what_is_new_wins_over_an_older_copy_and_the_newest_is_passed_over_where_it_is_damaged(

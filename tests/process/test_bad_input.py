@@ -871,6 +871,7 @@ def test_a_run_with_nowhere_to_push_to_says_so(place: Path, runs: bool) -> None:
         done = user.type("sync", "--once")
         assert done.returncode == 0
         assert done.stdout.startswith("Nothing is sent: no repository is set.\nSet github.repo in ")
+        assert done.stdout.endswith("\n1 session is on this disk twice.\n")
         counts = json.loads(user.type("sync", "--once", "--json").stdout)
         assert {name: counts[name] for name in ("due", "pushed", "left")} == {
             "due": 0,

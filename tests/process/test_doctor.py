@@ -246,6 +246,9 @@ def test_tokens(machine: Machine, github: FakeGitHub) -> None:
     del machine.environ["SESSIOND_GITHUB_REPO"]
     assert machine.look("token").status == OK
     assert machine.look("github").status == WARNING
+    machine.set(f'[archive]\nurl = "{machine.home}/a.git"\n')
+    found = machine.look("github")
+    assert (found.status, "goes to the archive alone" in found.message) == (OK, True)
 
 
 Trouble = Callable[[FakeGitHub], object]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import poll
 from tests.fakes.github import FakeGitHub
 from tests.planted import ALNUM
 from tests.process.user import User
@@ -60,6 +61,22 @@ def test_it_says_where_and_of_which_kind_but_never_what(user: User) -> None:
     assert "github_token" in shown
     assert TOKEN not in shown
     assert user.fails("privacy", "scan", "nobody")[0] == 4
+
+
+def test_what_has_no_checkpoint_yet_is_looked_at_in_the_plain_copy(socket_dir: Path) -> None:
+    with User(socket_dir, SESSIOND_SOURCES_QUIET_SECONDS="600") as user:
+        user.start()
+        path = user.say(f"use {TOKEN}")
+
+        def found(where: str, secrets: int) -> bool:
+            files = [(file["where"], file["kinds"]) for file in scan(user)["files"]]
+            return files == [(where, {"github_token": secrets})]
+
+        poll(lambda: found("mirror", 1))
+        user.save(path)
+        assert found("vault", 1)
+        user.say(f"and {TOKEN}", path)
+        poll(lambda: found("mirror", 2))
 
 
 def test_what_older_rules_let_through_is_told_and_never_redacted_anew(user: User) -> None:

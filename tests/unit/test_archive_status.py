@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from sessiond.cli.status import headline
+from sessiond.cli.status import headline, render
+from sessiond.cli.terminal import Terminal
 from sessionsync import report
 from sessionsync.model import rfc3339
 from sessionsync.remote.archive.ledger import CURRENT, archived, behind
 from tests.archive import Shipper, with_archive
 from tests.rig import Home, Rig, append, line
 
+PLAIN = Terminal(None, colours=False)
 SID = "3f0c9f8a-0000-4000-8000-000000000001"
 
 
@@ -113,6 +115,17 @@ def test_the_first_line_is_true_of_the_archive(
     assert head.colour == colour
 
 
+def test_with_the_archive_alone_the_screen_counts_what_goes_there(rig: Rig, shipper: Shipper) -> None:
+    say(rig, "one")
+    rig.wait(130)
+    screen = "\n".join(render(status(rig, reason="no repository is set"), rig.now, PLAIN))
+    assert "1 waiting for the archive, 1 kept until a repository is set" in screen
+    assert "unpushed" not in screen
+    shipper.drain()
+    screen = "\n".join(render(status(rig, reason="no repository is set"), rig.now, PLAIN))
+    assert "  1 kept until a repository is set\n" in screen
+
+
 def test_with_both_the_line_says_both(rig: Rig, shipper: Shipper) -> None:
     say(rig, "one")
     rig.wait(130)
@@ -127,5 +140,13 @@ def test_without_an_archive_nothing_is_said_of_it(rig: Rig) -> None:
     say(rig, "one")
     rig.wait(130)
     told = status(rig, archive="")
-    assert told["archive"] == {"url": "", "behind": 0, "since": None, "buried": 0, "reason": "", "hint": ""}
+    assert told["archive"] == {
+        "url": "",
+        "pending": 0,
+        "behind": 0,
+        "since": None,
+        "buried": 0,
+        "reason": "",
+        "hint": "",
+    }
     assert "archive" not in headline(told, rig.now).text

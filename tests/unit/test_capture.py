@@ -250,6 +250,25 @@ def test_a_deletion_is_no_truth(home: Home, rig: Rig) -> None:
     assert rig.restored(rig.session()) == {path.name: path.read_bytes()}
 
 
+def test_what_is_no_longer_watched_gets_the_checkpoint_that_it_lacks(home: Home, rig: Rig) -> None:
+    path = home.transcript()
+    append(path, line("user", "from another folder", home.project))
+    rig.scan()
+    rig.close()
+    elsewhere = Home(home.folder / "elsewhere")
+    elsewhere.mirror, elsewhere.vault, elsewhere.state = home.mirror, home.vault, home.state
+    again = Rig(elsewhere, now=rig.now + 10)
+    assert again.session().checkpoint is None
+    assert again.capture.checkpoint_all("once", again.now) == 1
+    session = again.session()
+    assert session.dirty_since is None
+    assert again.restored(session) == {path.name: path.read_bytes()}
+    assert [item.checkpoint for item in again.queue.items()] == [session.checkpoint]
+    assert not again.events.named("session_deleted")
+    assert again.capture.checkpoint_all("once", again.now) == 0
+    again.close()
+
+
 def test_a_transcript_that_vanishes_while_its_subagents_stay_is_still_in_later_checkpoints(
     home: Home, rig: Rig
 ) -> None:

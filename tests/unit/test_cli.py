@@ -405,6 +405,8 @@ def test_health_can_be_watched_through_an_absence(
 COUNTS = {"due": 3, "pushed": 1, "left": 2, "buried": 0}
 STAYS = {"mode": "local_only", "reason": "no repository is set", "hint": "Set github.repo.", "paused": True}
 PAUSE = {"mode": "paused", "reason": "a pause was asked for", "hint": "Resume ends it.", "paused": True}
+NOTHING = {"due": 0, "pushed": 0, "left": 0, "buried": 0}
+UNSETTLED = "changed since the newest checkpoint and follows when it rests; `sessiond ctl checkpoint ID` makes one now.\n"  # fmt: skip
 ON_THEIR_WAY = "They are on their way: `sessiond ctl queue` shows how far.\n"
 
 
@@ -422,6 +424,12 @@ ON_THEIR_WAY = "They are on their way: `sessiond ctl queue` shows how far.\n"
         (["retry", "abc"], {"session": "abc"}, {"due": 1}, "1 checkpoint is tried now.\n"),
         (["pause"], {}, PAUSE, "Nothing is sent for now: a pause was asked for.\nResume ends it.\n"),
         (["pause"], {}, STAYS, "Everything stays on this machine: no repository is set.\nSet github.repo.\nIt is paused as well: `sessiond ctl resume` ends that.\n"),
+        (["pause"], {}, STAYS | {"archive": "paused"}, "Nothing is sent to the archive for now: it is paused.\n`sessiond ctl resume` ends that.\n"),
+        (["resume"], {}, STAYS | {"archive": "normal", "paused": False}, "Everything goes to the archive, and nothing to GitHub: no repository is set.\nSet github.repo.\n"),
+        (["local-only", "on"], {"on": True}, STAYS | {"archive": "local_only", "paused": False}, "Everything stays on this machine: no repository is set.\nSet github.repo.\n"),
+        (["sync"], {}, NOTHING | {"unsettled": 5}, f"Nothing waits.\n5 sessions {UNSETTLED.replace('follows when it rests', 'follow when they rest')}"),
+        (["sync"], {}, NOTHING | {"unsettled": 1, "kept": 4}, f"Nothing waits.\n1 session {UNSETTLED}"),
+        (["sync"], {}, NOTHING | {"kept": 3, "reason": "no repository is set", "hint": "Set it."}, "Nothing is sent: no repository is set.\nSet it.\n3 sessions are on this disk twice.\n"),
         (["resume"], {}, {"mode": "normal", "reason": "", "hint": "", "paused": False}, "Everything is sent as it comes.\n"),
         (["local-only", "on"], {"on": True}, STAYS | {"paused": False}, "Everything stays on this machine: no repository is set.\nSet github.repo.\n"),
         (["local-only", "off", "--dry-run"], {"on": False, "dry_run": True}, PAUSE, "Nothing is sent for now: a pause was asked for.\nResume ends it.\n"),
@@ -527,6 +535,7 @@ def test_list_reads_what_the_last_daemon_left(short_home: Path, sessiond: Run) -
     assert not (short_home / "state").exists(), "looking made something"
     (short_home / "state").mkdir()
     store = Store(short_home / "state" / "state.db")
+    assert sessiond("list")[1].splitlines()[1:] == ["Nothing was captured yet: `sessiond run` begins."]
     Catalog(store).save(
         Session(
             0, Ref("claude", "s1"), short_home, short_home / "s1.jsonl", Summary(title="One"), NOW, NOW, key="s1",
@@ -552,6 +561,10 @@ def test_list_asks_the_daemon_where_there_is_one(daemon: Daemon, sessiond: Run, 
 def test_a_list_says_what_waits_and_why(daemon: Daemon, sessiond: Run, command: tuple[str, ...]) -> None:
     daemon.answers["sessions"] = {"sessions": [], "waiting": 1200}
     assert sessiond(*command)[1] == "No sessions are known here yet: 1,200 to be captured.\n"
+    daemon.answers["sessions"] = {"sessions": [], "waiting": 0, "is_first": True}
+    assert sessiond(*command)[1] == "No sessions are known here yet: the first backup runs.\n"
+    daemon.answers["sessions"] = {"sessions": [], "waiting": 0, "is_first": False}
+    assert sessiond(*command)[1] == "No sessions are known here.\n"
     full = {"waiting": 3, "reason": "/b is full: No space left on device.", "hint": "Free space there."}
     said = ["3 sessions wait to be captured: /b is full: No space left on device.", "Free space there."]
     daemon.answers["sessions"] = {"sessions": [], **full}
@@ -979,6 +992,9 @@ def test_one_session_on_a_screen() -> None:
     assert "f1 (deleted)" in text
     assert text.endswith("… and 10 files more: --json shows all")
     bare = a_session(critical_data=critical, checkpoints=[], files=[], findings=[])
+    waits = bare | {"unpushed": True, "last_pushed_at": None, "repo": "o/r"}
+    assert "on GitHub: waiting" in tables.show(waits, NOW, FILE)
+    assert "on GitHub: no, no repository is set" in tables.show(waits | {"repo": ""}, NOW, FILE)
     assert "not JSON" not in "\n".join(tables.show(bare, NOW, FILE))
     assert "14 lines of it are not JSON; copied as they are" in tables.show(
         bare | {"bad_lines": 14}, NOW, FILE

@@ -99,7 +99,15 @@ def test_the_shape_of_a_status(state: State) -> None:
             "reachable": True,
             "rate_limit": {"limit": 5000, "remaining": 4812, "reset_at": rfc3339(NOW + 600)},
         },
-        "archive": {"url": "", "behind": 0, "since": None, "buried": 0, "reason": "", "hint": ""},
+        "archive": {
+            "url": "",
+            "pending": 0,
+            "behind": 0,
+            "since": None,
+            "buried": 0,
+            "reason": "",
+            "hint": "",
+        },
         "queue": {"pending": 0, "oldest_age_seconds": 0.0, "buried": 0, "next_attempt_at": None},
         "sessions": {
             "watched": 0,

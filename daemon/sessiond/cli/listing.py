@@ -13,6 +13,8 @@ from sessionsync.paths import Paths, paths
 
 Json = dict[str, Any]
 
+NOTHING_YET = "Nothing was captured yet: `sessiond run` begins."
+
 
 def sessions(project: Path | None) -> Json:
     """What `list --json` prints: the sessions of one project's folder, or all."""
@@ -33,7 +35,8 @@ def _left(where: Paths, project: Path | None) -> Json:
     load(os.environ, where.config_file)  # no daemon may be running because of them
     store = Store(where.state_db, read_only=True)
     try:
-        return report.sessions(Catalog(store), time.time(), project, everywhere=True)
+        found = report.sessions(Catalog(store), time.time(), project, everywhere=True)
+        return found if project or found["sessions"] else found | {"hint": NOTHING_YET}
     finally:
         store.close()
 
@@ -53,7 +56,7 @@ def _found(where: Paths, project: Path | None) -> Json:
             found = {session: copies for session, copies in found.items() if is_of(session, key)}
         said = [report.found(session, copies) for session, copies in found.items()]
         hints = [*restoring.notes]
-    hints += [] if said else ["Nothing was captured yet: `sessiond run` begins."]
+    hints += [] if said else [NOTHING_YET]
     if config.has_archive:
         hints.append("What the archive holds of a project, `sessiond continue` finds in its folder.")
     return {"sessions": said, "hint": " ".join(hints)}

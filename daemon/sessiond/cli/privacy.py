@@ -14,6 +14,7 @@ from sessiond.cli.searching import Searching, opened
 from sessiond.cli.terminal import Terminal, clean, count, table
 from sessiond.retrieval import github_of
 from sessionsync.archiving import CACHE, COLD
+from sessionsync.captured import Captured
 from sessionsync.catalog import Session
 from sessionsync.config import Config, load
 from sessionsync.errors import CopyError, RedactionFailed, RemoteError, SessiondError
@@ -61,10 +62,22 @@ Found = Iterator[tuple[Session, str, str, Iterable[Hit]]]
 
 
 def _kept(home: Searching, gate: Gate, sessions: Iterable[Session]) -> Found:
+    copies = Captured(home.mirror, home.vault)
     for session in sessions:
         vault = home.vault.open(session.project or "unknown", session.stored_as)
-        for name, file in sorted(vault.files().items()):
-            yield session, "vault", name, scan(gate, name, vault.read(name, file.generation, file.length))
+        stored = vault.files()
+        # what came after the newest checkpoint is in the plain copy alone
+        newer = {
+            name: captured
+            for name, captured in home.catalog.files(session.id).items()
+            if captured.length > captured.stored or name not in stored
+        }
+        for name in sorted({*stored, *newer}):
+            if name in newer:
+                yield session, "mirror", name, scan(gate, name, copies.pieces(session, newer[name]))
+            else:
+                file = stored[name]
+                yield session, "vault", name, scan(gate, name, vault.read(name, file.generation, file.length))
 
 
 def _pushed(home: Searching, config: Config, gate: Gate, sessions: Sequence[Session]) -> Found:

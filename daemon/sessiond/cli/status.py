@@ -153,11 +153,12 @@ RETRIED = "Nothing to do: it is tried again by itself."
 def _rows(status: Json, now: float) -> list[tuple[str, str]]:
     sessions, archive = status["sessions"], status.get("archive") or NO_ARCHIVE
     older = sessions.get("uncommented", 0)
+    counted = ("watched", "active", *(("unpushed",) if status["github"]["repo"] else ()))
     rows = [
         ("GitHub", _github(status, now)),
         *([("Archive", _archive(archive))] if archive["url"] else []),
-        ("Queue", _queue(status["queue"], now)),
-        ("Sessions", ", ".join(f"{sessions[name]:,} {name}" for name in ("watched", "active", "unpushed"))),
+        ("Queue", _queue(status, now)),
+        ("Sessions", ", ".join(f"{sessions[name]:,} {name}" for name in counted)),
         ("Restorable", f"elsewhere: {sessions['restorable_elsewhere']:,} of {sessions['watched']:,}"),
     ]
     if older and status["mode"] != "local_only":
@@ -199,9 +200,14 @@ def _archive(archive: Json) -> str:
     return f"{clean(archive['url'])}, {behind}"
 
 
-def _queue(queue: Json, now: float) -> str:
-    words = []
-    if queue["pending"]:
+def _queue(status: Json, now: float) -> str:
+    queue, words = status["queue"], []
+    if not status["github"]["repo"]:
+        for_archive = (status.get("archive") or NO_ARCHIVE).get("pending", 0)
+        kept = queue["pending"] - for_archive
+        words += [f"{for_archive:,} waiting for the archive"] if for_archive else []
+        words += [f"{kept:,} kept until a repository is set"] if kept else []
+    elif queue["pending"]:
         words.append(f"{queue['pending']:,} waiting, the oldest for {span(queue['oldest_age_seconds'])}")
         due = seconds(queue["next_attempt_at"])
         if due is not None:

@@ -65,9 +65,12 @@ def listed(answer: Json, now: float, out: Terminal) -> list[str]:
 def _none(answer: Json) -> list[str]:
     """What stands where there is no session to list."""
     waiting = answer.get("waiting", 0)
-    first = f"No sessions are known here yet: {waiting:,} to be captured." if waiting else ""
-    hint = clean(answer.get("hint", ""))
-    return _kept_waiting(answer) or [first or "No sessions are known here.", *filter(None, [hint])]
+    first = "No sessions are known here."
+    if answer.get("is_first"):
+        first = "No sessions are known here yet: the first backup runs."
+    if waiting:
+        first = f"No sessions are known here yet: {waiting:,} to be captured."
+    return _kept_waiting(answer) or [first, *filter(None, [clean(answer.get("hint", ""))])]
 
 
 def _kept_waiting(answer: Json) -> list[str]:
@@ -389,7 +392,10 @@ def gc(answer: Json, _now: float, _out: Terminal, *, dry_run: bool = False) -> l
 
 
 def synced(answer: Json, _now: float, _out: Terminal) -> list[str]:
-    """`ctl sync` and `sync --once`: what went, what did not, why, and what to do."""
+    """`ctl sync` and `sync --once`: what went, what did not, why, and what to do.
+
+    Also what is kept where nothing is sent, and what has changed and is no checkpoint yet.
+    """
     due, left, refused = answer["due"], answer["left"], answer["buried"]
     reason, hint = clean(answer.get("reason", "")), clean(answer.get("hint", ""))
     line = f"{answer['pushed']:,} of {due:,} pushed"
@@ -401,7 +407,17 @@ def synced(answer: Json, _now: float, _out: Terminal) -> list[str]:
     if left and not reason:
         hint = "They are on their way: `sessiond ctl queue` shows how far."
     why = ["`sessiond ctl queue --buried` shows why; `sessiond ctl retry` tries again."] if refused else []
-    return [line if reason or due or left else f"{line}.", *filter(None, [hint]), *why]
+    lines = [line if reason or due or left else f"{line}.", *filter(None, [hint]), *why]
+    if not due and not left and reason and "kept" in answer:
+        kept = answer["kept"]
+        lines.append(f"{count(kept, 'session')} {'is' if kept == 1 else 'are'} on this disk twice.")
+    if unsettled := answer.get("unsettled", 0):
+        follow = "follows when it rests" if unsettled == 1 else "follow when they rest"
+        lines.append(
+            f"{count(unsettled, 'session')} changed since the newest checkpoint and {follow};"
+            " `sessiond ctl checkpoint ID` makes one now."
+        )
+    return lines
 
 
 def to_sync(answer: Json, _now: float, _out: Terminal) -> list[str]:
@@ -436,6 +452,10 @@ def mode(answer: Json, _now: float, _out: Terminal) -> list[str]:
         "paused": "Nothing is sent for now",
         "local_only": "Everything stays on this machine",
     }[answer["mode"]]
+    if answer["mode"] == "local_only" and answer.get("archive") == "normal":
+        said = "Everything goes to the archive, and nothing to GitHub"
+    if answer["mode"] == "local_only" and answer.get("archive") == "paused":
+        return ["Nothing is sent to the archive for now: it is paused.", "`sessiond ctl resume` ends that."]
     reason = clean(answer["reason"]).removesuffix(".")
     lines = [f"{said}: {reason}." if reason else f"{said}.", *filter(None, [clean(answer["hint"])])]
     also = ["It is paused as well: `sessiond ctl resume` ends that."]
@@ -517,6 +537,8 @@ def _host(each: Json) -> str:
 def _whereabouts(each: Json, now: float) -> str:
     if newer := _newer(each):
         return newer
+    if each.get("repo") == "" and each["last_pushed_at"] is None:
+        return "no, no repository is set"
     if each.get("unpushed"):
         return "waiting" if each["last_pushed_at"] is None else f"{size(each['unpushed_bytes'])} behind"
     return "no" if each["last_pushed_at"] is None else ago(each["last_pushed_at"], now)

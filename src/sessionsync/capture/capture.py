@@ -167,6 +167,7 @@ class Capture:
         try:
             if work.session.dirty_since is not None:
                 self._stored.checkpoint(work, trigger, now)
+                self._work[ref] = work  # also where its source cannot be looked into now
         except BaseException:
             self._forget(ref)
             raise
