@@ -18,6 +18,7 @@ from sessiond.bookkeeping import Bookkeeping
 from sessiond.control import Control
 from sessiond.counting import Counting
 from sessiond.engine import Engine
+from sessiond.footing import Footing
 from sessiond.health import HealthLoop
 from sessiond.indexing import IndexLoop
 from sessiond.logs import Log
@@ -38,7 +39,7 @@ from sessiond.watcher import Watcher
 from sessionsync import __version__
 from sessionsync.budget import Budget
 from sessionsync.config import Config, Paths, differences, load, needs_restart, paths
-from sessionsync.errors import ConfigError, SessiondError, StoreError
+from sessionsync.errors import ConfigError, CopyError, SessiondError, StoreError
 from sessionsync.events import EVENTS
 from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.rules import KINDS
@@ -140,6 +141,8 @@ class App:
         with ExitStack() as undo:
             self.engine = Engine(self.environ, self.config, self.paths, self.emit)
             undo.callback(self.engine.close)
+            backup = self.config.backup
+            self.footing = Footing((backup.mirror_dir, backup.vault_dir))
             pulse = Pulse(process.own(self.paths.socket.parent) / "pulse")
             self.books = Bookkeeping(self.engine.store, pulse, self.emit)
             self.modes = Modes(self.engine, self.emit, self._mode_changed)
@@ -324,9 +327,29 @@ class App:
             self.watcher.restart()  # what could not be read was not watched either
         elif regained:
             self.capture.want_rescan("readable")
+        elif self.engine.capture.shuts_out():
+            self.capture.want_rescan("unreadable")
+        self._see_copies()
         with suppress(StoreError):  # a full disk is said where it hurts
             self.engine.store.write_events()  # none waits for long
         self.upgrade.look()
+
+    def _see_copies(self) -> None:
+        """See whether the folders of the copies are those that were written into; else have them filled."""
+        if self.engine.vault_trouble is None and not self.engine.vault.is_held():
+            self.capture.soon(self._keep_vault)
+        with suppress(StoreError):
+            if lost := self.footing.lost():
+                self.emit("copies_removed", folders=list(map(str, lost[:10])), count=len(lost))
+                self.upkeep.refill(lost)
+
+    def _keep_vault(self, now: float) -> None:
+        try:
+            self.engine.keep_vault(now)
+        except CopyError:
+            raise  # it is tried again, and what cannot be written says so
+        except SessiondError as error:  # another process writes there: no two may
+            self._loop_failed("capture", error)
 
     def beat(self) -> None:
         """Tell the service manager that every loop turns, and what a person should know.

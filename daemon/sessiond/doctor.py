@@ -52,6 +52,7 @@ from sessionsync.remote.archive.host import Host
 from sessionsync.remote.github import GitHub
 from sessionsync.restore.drill import Last
 from sessionsync.sources.cleanup import cleanup_days
+from sessionsync.sources.folders import can_enter, folders_in
 from sessionsync.store import Store
 from sessionsync.upkeep import Scan
 
@@ -379,8 +380,11 @@ def _agent(here: Here) -> Said:
         folder = root / "projects"
         if not folder.is_dir():
             missing.append(folder)
-        elif not os.access(folder, os.R_OK | os.X_OK):
-            return Said(FAILED, f"{folder} cannot be read.", "Run sessiond as the user who runs the agent.")
+            continue
+        for path in (str(folder), *sorted(folders_in(folder))):
+            if not can_enter(path):
+                hint = "Let this user read it: run sessiond as the user who runs the agent."
+                return Said(FAILED, f"{path} cannot be read.", hint)
     if missing:
         return Said(
             WARNING,

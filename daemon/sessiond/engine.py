@@ -20,7 +20,7 @@ from sessionsync.catalog import Catalog
 from sessionsync.config import Config, Paths
 from sessionsync.digests import Digests
 from sessionsync.elsewhere import Elsewhere
-from sessionsync.errors import ConfigError, CopyError, DiskFull, StoreFull
+from sessionsync.errors import AlreadyRunning, ConfigError, CopyError, DiskFull, StoreFull
 from sessionsync.events import Emit
 from sessionsync.forget import Forget, Forgettings
 from sessionsync.gather import Gather
@@ -147,6 +147,20 @@ class Engine:
             return float(self.store.meta("first_seen") or now)
         self.vault_trouble = None
         return float(first)
+
+    def keep_vault(self, now: float) -> None:
+        """Take the vault anew where the lock went with its folder; for the writer's thread.
+
+        Raises:
+            SessiondError: another process has it by now, or it cannot be used.
+        """
+        if self.vault_trouble is not None or self.vault.is_held():
+            return
+        try:
+            self.hold_vault(now)
+        except AlreadyRunning as error:  # nor is what is captured on the way out written beside the other
+            self.vault.refuse(CopyError(str(error), hint=error.hint))
+            raise
 
     @property
     def is_passing(self) -> bool:

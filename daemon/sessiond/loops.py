@@ -31,6 +31,7 @@ from sessionsync.model import Ref
 from sessionsync.pull import Pull
 from sessionsync.push import Push
 from sessionsync.reliability.findings import Findings, Severity
+from sessionsync.sources.folders import LINK
 
 # How long a loop waits at most before it shows that it is alive (design: tick of at most 20 s).
 TICK_S = 20.0
@@ -48,6 +49,11 @@ JUMP_S = 5.0
 TOKEN_S = 300.0
 
 DENIED = os.strerror(errno.EACCES)
+# What to do about what cannot be read, by the reason.
+WAYS = {
+    DENIED: "Let this user read it; it is then backed up by itself.",
+    LINK: "No link is followed: put the files there themselves, or name their folder in sources.claude.",
+}
 # A path with more characters is cut in its middle.
 LONG = 300
 # What makes capturing rest.
@@ -384,6 +390,7 @@ class CaptureLoop(Loop):
     def _tell_unreadable(self, now: float) -> None:
         unreadable = self._engine.capture.unreadable()
         self._is_unreadable = bool(unreadable)
+        unreadable = unreadable or self._engine.capture.passed_over()
         if not unreadable:
             self._findings.cleared("source_unreadable")
             return
@@ -394,8 +401,7 @@ class CaptureLoop(Loop):
             "source_unreadable",
             Severity.WARNING,
             f"{path}{others} cannot be read: {reason}.",
-            ("Let this user read it" if reason == DENIED else "See what is wrong there")
-            + "; it is then backed up by itself.",
+            WAYS.get(reason, "See what is wrong there; it is then backed up by itself."),
             now,
         )
 

@@ -160,10 +160,12 @@ def find(environ: Mapping[str, str], where: Paths, here: Path, service_of: Calla
 
 
 def agent(folder: Path) -> Agent:
-    """How many sessions lie in a folder of Claude Code's."""
+    """How many sessions lie in a folder of Claude Code's; what is a link is not followed, and not counted."""
     sessions, size, newest_at = 0, 0, 0.0
     for file in folder.glob("projects/*/*.jsonl"):
         if file.name.startswith("agent-"):  # a subagent's, part of another session
+            continue
+        if file.is_symlink() or file.parent.is_symlink():
             continue
         try:
             found = file.stat()

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sessiond.away import Away
@@ -23,7 +24,7 @@ from sessionsync.catalog import Session
 from sessionsync.elsewhere import Elsewhere
 from sessionsync.errors import CopyError, NoSuchSession, StoreError
 from sessionsync.events import Emit
-from sessionsync.reliability.findings import Findings, Severity
+from sessionsync.reliability.findings import FINDINGS, Findings, Severity
 from sessionsync.restore.drill import Drill, Rehearsal
 from sessionsync.upkeep import Healing, Upkeep, Verdict
 from sessionsync.vault.strays import DEPTH
@@ -44,6 +45,7 @@ DAY_S = 86_400.0
 # The writer is busy with one session at a time.
 WRITE_S = 600.0
 DRILL_FAILED = "drill_failed"
+REMOVED = "copies_removed"
 
 T = TypeVar("T")
 
@@ -108,6 +110,8 @@ class UpkeepLoop(Loop):
         self._budget = budget
         self.judging = Judging(findings, engine.store, emit)
         self._looked: deque[int] = deque()
+        # whether all sessions are looked at as a folder of theirs was removed
+        self._refilling = False
         self._healing: set[str] = set()
         self._wounded: deque[int] = deque()
         self._strange: deque[str] = deque()
@@ -128,6 +132,9 @@ class UpkeepLoop(Loop):
 
     def turn(self) -> float:
         """The most urgent piece of work."""
+        if self._refilling and not (self._looked or self._wounded):
+            self._refilling = False
+            self._findings.cleared(REMOVED)
         rest = self._rests_until - time.monotonic()
         if rest <= 0 or (time.monotonic() >= self._troubled_until and self._has_damage(time.time())):
             if self._busy():
@@ -173,6 +180,19 @@ class UpkeepLoop(Loop):
         """Look at what a session's newest checkpoints stand on, before anything that can wait."""
         if number not in self._looked:
             self._looked.append(number)
+        self.bell.ring()
+
+    def refill(self, lost: Sequence[Path]) -> None:
+        """Say that folders of the copies were removed or replaced, and make again what was in them.
+
+        Every session is looked at, and repaired where something is missing; then it is over.
+        """
+        known = set(self._looked)
+        self._looked.extend(each.id for each in self._engine.catalog.sessions() if each.id not in known)
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        message = f"A folder of the copies was removed or replaced: {lost[0]}{more}; it is filled again."
+        self._findings.raised(REMOVED, Severity.CRITICAL, message, FINDINGS[REMOVED].remedy, time.time())
+        self._refilling = True  # only now: what was looked at meanwhile may have been all
         self.bell.ring()
 
     def tidy(self) -> None:
@@ -240,7 +260,9 @@ class UpkeepLoop(Loop):
                 self._healing.discard(name)
                 self._findings.forgotten(name)
         elif self._looked:
-            self._look(self._engine.catalog.session(self._looked.popleft()))
+            session = self._engine.catalog.session(self._looked.popleft())
+            with self._once_more(self._looked, session.id):
+                self._look(session)
         elif self._upkeep.next_scan() <= now:
             self._scan(now)
         elif self._crowded or (now - self._cleaned_at >= DAY_S and self._clean(now)):

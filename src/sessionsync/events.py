@@ -35,6 +35,7 @@ EVENTS: dict[str, str] = {
     "capture_stopped": "error",
     "capture_resumed": "info",
     "source_unreadable": "error",
+    "copies_removed": "error",
     # vault
     "vault_tail_cut": "warning",
     "copy_set_aside": "info",

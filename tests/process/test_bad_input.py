@@ -341,9 +341,9 @@ def test_whatever_lies_in_the_folders_is_copied_byte_by_byte_or_left_alone(place
         (user.folder_of_project / "s").rename(special())
         if not os.geteuid():
             os.mknod(special(), 0o20600, os.makedev(1, 5))  # /dev/zero
-        loop = special()
+        loop, astray = special(), special()
         loop.symlink_to(loop.name)
-        special().symlink_to(outside)
+        astray.symlink_to(outside)
         special().mkdir()
         (user.agent / "projects" / "circle").symlink_to("circle")
         (user.agent / "projects" / "away").symlink_to(user.home)
@@ -398,6 +398,9 @@ def test_whatever_lies_in_the_folders_is_copied_byte_by_byte_or_left_alone(place
         copied = [path for path in user.mirror.rglob("*") if path.is_file() and path.name[0] != "."]
         assert not any(b"not the agent's" in path.read_bytes() for path in copied)
         assert len(copied) == 1 + len(whole) + len(nameless) + len(odd) + len(kept)
+        assert " and 2 more cannot be read: it is a symbolic link." in user.screen()[0]
+        for link in (loop, astray, *user.agent.glob("projects/[ac]*")):
+            link.unlink()
         user.until(lambda status: status["status"] == "ok" and status["captured_until"] is not None)
         assert user.screen()[0].startswith("Everything until ")
         for text in (user.type("ctl", "sessions").stdout, user.type("list").stdout, user.log.read_text()):

@@ -212,6 +212,17 @@ def test_the_agent_and_how_long_it_keeps(machine: Machine) -> None:
     assert machine.look("agent").status == WARNING
 
 
+def test_a_project_folder_of_the_agent_that_cannot_be_read(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, access = machine.agent / "projects" / "-closed", os.access
+    closed.mkdir()
+    assert machine.look("agent").status == OK
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(closed) and access(path, mode))
+    found = machine.look("agent")
+    assert (found.status, found.message) == (FAILED, f"{closed} cannot be read.")
+
+
 def test_hooks(machine: Machine) -> None:
     assert machine.look("hooks").status == WARNING
     settings = machine.agent / "settings.json"

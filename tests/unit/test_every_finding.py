@@ -20,11 +20,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from sessiond import health, loops, readings, recovering
+from sessiond.cli.status import render
+from sessiond.cli.terminal import Terminal
 from sessiond.traffic import Traffic
 from sessionsync import archiving
+from sessionsync.errors import AlreadyRunning, CopyError
+from sessionsync.model import Ref
 from sessionsync.reliability import recovery
 from sessionsync.reliability.findings import FINDINGS, Findings
 from sessionsync.reliability.indicators import DAY_S, settle
+from sessionsync.vault import Vault
 from tests.fakes.faults import Fault
 from tests.fakes.git_host import Fault as HostFault
 from tests.fakes.git_host import GitHost
@@ -391,6 +396,24 @@ def damaged(stage: Stage) -> Case:
     stage.living.ctl("repair", acts=True, session=path.stem)
 
 
+def removed(stage: Stage) -> Case:
+    """Both copies' folders go in turn, and come back without anybody."""
+    living, app = stage.living, stage.living.app
+    path = living.transcript("words " * 200)
+    app.supervise()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app.upkeep, "turn", lambda: 0.05)  # else it is healed before anybody has seen it
+        shutil.rmtree(living.home.vault)
+        app.supervise()
+        yield
+    living.until(lambda: app.engine.vault.is_held() and "copies_removed" not in living.codes())
+    shutil.rmtree(living.home.mirror)
+    app.supervise()
+    living.until(lambda: living.is_copied(path))
+    verdict = living.ctl("verify", acts=True, deep=True)
+    assert (verdict["checked"], verdict["bad"]) == (1, []), "both are whole again"
+
+
 def lost(stage: Stage) -> Case:
     stage.patch.setitem(stage.living.environ, "SESSIOND_GITHUB_REPO", "")
     stage.patch.setitem(stage.living.environ, "SESSIOND_ARCHIVE_URL", "")
@@ -619,6 +642,7 @@ CASES: dict[str, Callable[[Stage], Case]] = {
     "copy_failed": copy_failed,
     "copy_mismatch": copy_mismatch,
     "copy_damaged": damaged,
+    "copies_removed": removed,
     "data_lost": lost,
     "artifact_missing": artifact,
     "reference_broken": reference,
@@ -687,6 +711,56 @@ def test_local_only_has_no_trouble_with_github(stage: Stage) -> None:
     stage.living.ctl("local-only", acts=True, on=True)
     stage.look()
     stage.living.until(lambda: "github_errors_high" not in stage.living.codes())
+
+
+def test_a_folder_that_is_closed_is_seen_by_the_next_look_and_captured_when_it_is_open(
+    stage: Stage,
+) -> None:
+    living, access = stage.living, os.access
+    path = living.transcript()
+    folder = path.parent
+    living.app.supervise()
+    assert "source_unreadable" not in living.codes()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "access", lambda where, mode: str(where) != str(folder) and access(where, mode))
+        living.app.supervise()
+        living.until(lambda: "source_unreadable" in living.codes())
+        assert not stage.gone(path.name)
+    living.app.supervise()
+    living.until(lambda: "source_unreadable" not in living.codes())
+    living.until(lambda: living.is_copied(living.write(path)))
+
+
+def test_a_transcript_that_is_a_link_is_said_while_it_is_there(stage: Stage, tmp_path: Path) -> None:
+    path = stage.living.transcript()
+    link = path.with_name("99999999-9999-4999-8999-999999999999.jsonl")
+    (tmp_path / "elsewhere.jsonl").write_bytes(path.read_bytes())
+    link.symlink_to(tmp_path / "elsewhere.jsonl")
+    stage.living.app.capture.want_rescan("command")
+    stage.living.until(lambda: "source_unreadable" in stage.living.codes())
+    status = stage.living.ctl("status")
+    said = next(found for found in status["findings"] if found["code"] == "source_unreadable")
+    assert said["message"] == f"{link} cannot be read: it is a symbolic link."
+    assert render(status, time.time(), Terminal(None, colours=False))[0].startswith(
+        "Not everything is on this disk twice since "
+    )
+    link.unlink()
+    stage.living.app.capture.bell.ring()
+    stage.living.until(lambda: "source_unreadable" not in stage.living.codes())
+
+
+def test_a_vault_that_another_process_has_taken_meanwhile_is_left_to_it(stage: Stage) -> None:
+    living = stage.living
+    living.transcript()
+    shutil.rmtree(living.home.vault)
+    with Vault(living.home.vault).lock():
+        living.app.supervise()
+        living.until(lambda: living.app.exit_code == AlreadyRunning.exit_code)
+        session = living.app.engine.vault.open("app", Ref("claude", "new"))
+        with pytest.raises(CopyError, match="Another sessiond writes to the vault"):
+            session.append("a", 0, 0, b"abc")
+    living.app.engine.hold_vault(time.time())
+    living.app.exit_code = 0
 
 
 # --- what takes hours to see, or a start of its own

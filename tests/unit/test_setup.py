@@ -67,6 +67,16 @@ def test_the_service_is_put_in_once_and_taken_out_once(
     assert manager.told == ["install", "uninstall"]
 
 
+def test_what_is_a_link_is_not_watched_and_not_counted(tmp_path: Path) -> None:
+    for name in ("watched/projects/-p", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "one.jsonl").write_text("{}\n")
+    projects = tmp_path / "watched" / "projects"
+    (projects / "-linked").symlink_to(tmp_path / "elsewhere")
+    (projects / "-p" / "two.jsonl").symlink_to(tmp_path / "elsewhere" / "one.jsonl")
+    assert setup.agent(tmp_path / "watched").sessions == 1
+
+
 def test_sessions_in_the_folder_that_is_not_watched_are_seen(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -290,6 +290,10 @@ def test_links_pipes_and_odd_names_are_not_sessions(
     (folder / "99999999-0000-0000-0000-000000000000.jsonl").mkdir()
     for _ in range(3):
         assert names(only(claude)) == [MAIN]
+    linked = str(root / "projects" / "linked")
+    assert set(claude.passed_over) == {str(folder / f"{OTHER}.jsonl"), linked}
+    (folder / f"{OTHER}.jsonl").unlink()
+    assert list(claude.passed_over) == [linked], "what is gone is not said"
     skipped = sorted(Path(fields["path"]).name for event, fields in told if event == "file_skipped")
     assert skipped == sorted([f"{OTHER}.jsonl", "linked", "secrets", "passwd", "agent-2.jsonl"])
 

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -350,6 +351,21 @@ except AlreadyRunning:
     command = [sys.executable, "-c", script, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
     assert done.stdout == "refused\n"
+
+
+def test_a_lock_that_went_with_its_folder_is_held_no_more_and_can_be_had_anew(folder: Path) -> None:
+    vault = Vault(folder)
+    assert not vault.is_held()
+    with vault.lock():
+        assert vault.is_held()
+        shutil.rmtree(folder)
+        assert not vault.is_held()
+        with Vault(folder).lock():
+            assert not vault.is_held(), "it is another's"
+        with vault.lock():
+            assert vault.is_held()
+            vault.open("app", REF).append("a", 0, 0, b"abc")
+    assert b"".join(vault.open("app", REF).read("a", 0, 3)) == b"abc"
 
 
 def test_the_lock_is_free_again(folder: Path) -> None:

@@ -12,7 +12,7 @@ Json = dict[str, Any]
 # What says that something on this disk has no copy, or no whole one.
 UNCOPIED = (
     *("backup_disk_full", "state_disk_full", "copy_failed", "copy_mismatch", "source_unreadable"),
-    *("data_lost", "copy_damaged", "artifact_missing", "reference_broken"),
+    *("copies_removed", "data_lost", "copy_damaged", "artifact_missing", "reference_broken"),
 )
 # What a daemon says that knows of no archive.
 NO_ARCHIVE: Json = {"url": "", "behind": 0, "since": None, "buried": 0, "reason": "", "hint": ""}

@@ -22,7 +22,7 @@ from sessionsync.model import Found, Ref
 from sessionsync.queue import Queue
 from sessionsync.remote.tiers import tier_of
 from sessionsync.sources import Source
-from sessionsync.sources.folders import is_hidden, readable
+from sessionsync.sources.folders import can_enter, folders_in, is_hidden, readable
 from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Mirror, Vault
 
@@ -118,6 +118,20 @@ class Capture:
         for files in list(self._unread.values()):
             found |= files
         return found
+
+    def shuts_out(self) -> bool:
+        """Whether a folder to watch, or one in it, cannot be looked into that could be at the last look."""
+        known = self.unreadable()
+        return any(
+            path not in known and not can_enter(path)
+            for source in self._sources.values()
+            for root in source.roots()
+            for path in (str(root), *folders_in(root))
+        )
+
+    def passed_over(self) -> dict[str, str]:
+        """Transcripts, and folders of such, that are not read for what they are, and why; any thread."""
+        return {path: why for source in self._sources.values() for path, why in source.passed_over.items()}
 
     def is_unfinished(self, ref: Ref) -> bool:
         """Whether the last `capture` of it left something for the next one."""

@@ -268,6 +268,12 @@ FINDINGS: dict[str, Kind] = {
         "A copy is damaged, and nothing heals it.",
         "`sessiond ctl verify ID --deep` lists it; `sessiond ctl reconstruct ID` saves what is left.",
     ),
+    "copies_removed": Kind(
+        CRITICAL,
+        "corruption",
+        "A folder of the copies was removed or replaced.",
+        "Nothing to do: what was in it is made again from the other copies. See what removed it.",
+    ),
     "data_lost": Kind(
         CRITICAL,
         "corruption",

@@ -30,6 +30,10 @@ class Source(Protocol):
     def unreadable(self) -> Mapping[str, str]:
         """Folders that could not be looked into the last time, and why; what was there may still be."""
 
+    @property
+    def passed_over(self) -> Mapping[str, str]:
+        """What is not read where a session is looked for, as it is a symbolic link; and why."""
+
     def roots(self) -> list[Path]:
         """The existing folders to watch with all below them, their own symbolic links resolved."""
 

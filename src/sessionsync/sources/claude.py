@@ -38,6 +38,11 @@ class Claude:
         """Folders that could not be looked into the last time, and why."""
         return self._layout.unreadable
 
+    @property
+    def passed_over(self) -> Mapping[str, str]:
+        """Transcripts and project folders that are symbolic links, which are not followed."""
+        return self._layout.passed_over
+
     def roots(self) -> list[Path]:
         """The folders of these that exist: `projects`, `todos`, `tasks`, `file-history`."""
         return self._layout.roots()

@@ -11,6 +11,10 @@ from pathlib import Path
 from sessionsync.events import Emit
 from sessionsync.model import Role, SessionFile
 
+LINK = "it is a symbolic link"
+# So many paths are told of, each once.
+MOST_TOLD = 10_000
+
 
 class Folders:
     """Lists folders; tells once of each that cannot be read, and of each link that leads away."""
@@ -19,11 +23,17 @@ class Folders:
         self._unreadable: dict[str, str] = {}
         self._emit = emit
         self._told: set[str] = set()
+        self._links: dict[str, None] = {}
 
     @property
     def unreadable(self) -> dict[str, str]:
         """Folders that could not be looked into the last time, and why: what was there may still be."""
         return {path: reason for path, reason in list(self._unreadable.items()) if not is_gone(path)}
+
+    @property
+    def links(self) -> dict[str, str]:
+        """The links that were passed over with `pass_over` and are still there, and why."""
+        return {path: LINK for path in list(self._links) if Path(path).is_symlink()}
 
     def entries(self, folder: Path | str) -> list[os.DirEntry[str]]:
         """What lies in `folder`, in no order; nothing where it is gone or cannot be read."""
@@ -61,19 +71,25 @@ class Folders:
         """The stat of a regular file, None for everything else and for what is gone."""
         try:
             if entry.is_symlink():
-                self.skip(entry.path, "it is a symbolic link")
+                self.skip(entry.path, LINK)
                 return None
             status = entry.stat(follow_symlinks=False)
         except OSError:
             return None
         return status if stat.S_ISREG(status.st_mode) else None
 
+    def pass_over(self, path: str) -> None:
+        """Tell once of a link where a session is looked for, and remember it: behind it nothing is copied."""
+        self.skip(path, LINK)
+        if len(self._links) < MOST_TOLD:
+            self._links[path] = None
+
     def skip(self, path: str, reason: str) -> None:
         """Tell once that something that looked like a session's is not read, and why."""
         self._tell("file_skipped", path, reason=reason)
 
     def _tell(self, event: str, path: str, **fields: str) -> None:
-        if path not in self._told and len(self._told) < 10_000:
+        if path not in self._told and len(self._told) < MOST_TOLD:
             self._told.add(path)
             self._emit(event, path=readable(path), **fields)
 
@@ -124,6 +140,20 @@ def can_read(path: Path | str) -> bool:
     except OSError:
         return False
     return os.access(path, os.X_OK)
+
+
+def can_enter(path: Path | str) -> bool:
+    """Whether a folder may be looked into, without doing so; also where it is gone."""
+    return os.access(path, os.R_OK | os.X_OK) or is_gone(path)
+
+
+def folders_in(folder: Path | str) -> list[str]:
+    """The paths of the folders in a folder; none where it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.path for entry in entries if is_folder(entry)]
+    except OSError:
+        return []
 
 
 def real(path: Path | str) -> Path:

@@ -96,6 +96,11 @@ class Layout:
         """Folders that could not be looked into the last time, and why."""
         return self._folders.unreadable
 
+    @property
+    def passed_over(self) -> Mapping[str, str]:
+        """Transcripts and project folders that are symbolic links."""
+        return self._folders.links
+
     def find(self) -> Iterator[Found]:
         """Every session of which the main file, or something in its own folder, is there."""
         seats, beside = self._survey()
@@ -159,7 +164,7 @@ class Layout:
                 else:
                     self._folders.skip(entry.path, "its name is no UTF-8")
             elif entry.is_symlink() and not below(real(entry.path), root / "projects"):
-                self._folders.skip(entry.path, "it is a symbolic link")
+                self._folders.pass_over(entry.path)
 
     def _is_somewhere(self, session: str) -> bool:
         places = (
@@ -183,6 +188,8 @@ class Layout:
                 if not is_session and not name.startswith("agent-"):
                     continue
                 if (status := self._folders.regular(entry)) is None:
+                    if is_session and entry.is_symlink():
+                        self._folders.pass_over(entry.path)
                     continue
                 if is_session:
                     main[name[:-6]] = status

@@ -68,6 +68,11 @@ class Papers:
         """Folders that could not be looked into the last time, and why."""
         return self._folders.unreadable
 
+    @property
+    def passed_over(self) -> Mapping[str, str]:
+        """What was passed over where a session is looked for, and why."""
+        return self._folders.links
+
     def roots(self) -> list[Path]:
         """The agent's folders that exist; those of projects are watched for the structured sessions."""
         return [desk.folder for desk in self._agent_desks() if is_real_folder(desk.folder)]

@@ -57,6 +57,11 @@ class Structured:
         """Folders that could not be looked into the last time, and why."""
         return self._folders.unreadable
 
+    @property
+    def passed_over(self) -> Mapping[str, str]:
+        """What was passed over where a session is looked for, and why."""
+        return self._folders.links
+
     def roots(self) -> list[Path]:
         """The folders `.claude/sessions` that exist."""
         return list(self._places.survey().values())

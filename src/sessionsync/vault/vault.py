@@ -38,6 +38,7 @@ class Vault:
         self._tree = Folder(folder)
         self._dictionaries = Dictionaries(self._tree, folder / OWN)
         self._batch = Batch(self._tree, self._dictionaries, emit, hands)
+        self._lock: int | None = None
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -61,11 +62,25 @@ class Vault:
                 yield
                 self.flush()
             finally:
+                self._lock = None
                 self._batch.locked = False
                 self._batch.drop()
 
+    def is_held(self) -> bool:
+        """Whether the lock that is held is the one that others would ask for; any thread.
+
+        It lies in the folder: where that was removed or replaced, another process could have the new one.
+        """
+        lock = self._lock
+        try:
+            there = os.lstat(self._tree.path / OWN / "lock")
+            return lock is not None and os.path.samestat(os.fstat(lock), there)
+        except OSError:
+            return False
+
     def refuse(self, why: CopyError) -> None:
         """Let writing fail for this reason where the disk would be written to, until the lock can be had."""
+        self._batch.locked = False
         self._batch.refusal = why
 
     def check_format(self) -> None:
@@ -309,6 +324,7 @@ class Vault:
                 f"Another sessiond writes to the vault {self._tree.path}.",
                 hint="Stop it, or give this one another backup.vault_dir.",
             ) from problem
+        self._lock = descriptor
 
     def _say_format(self) -> None:
         """Say in the vault in what format it is written."""
