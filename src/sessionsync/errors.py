@@ -230,6 +230,11 @@ class ArchiveSealed(ArchiveUnreadable):
 
     code = "archive_sealed"
 
+    def __init__(self, message: str, *, hint: str = "", why: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.why = why
+        """The reason alone, to be told of several things at once."""
+
 
 class RestoreError(SessiondError):
     """A session could not be put back; what was there is as it was."""

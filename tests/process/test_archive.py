@@ -313,12 +313,12 @@ def test_who_has_the_identity_reads_an_encrypted_archive_and_nobody_else(socket_
             done = run(two, *command, **environ)
             assert done.returncode == 1, done.stdout
             first, second = done.stderr.splitlines()
-            assert first.startswith("sessiond: archive_sealed: In the archive, checkpoint ")
+            assert first.startswith("sessiond: archive_sealed: In the archive, a checkpoint of 2")
             assert saying in first
             assert "archive.identity_file" in second
     done = run(two, "continue", "--latest", SESSIOND_ARCHIVE_URL=str(folder))
     assert done.returncode == 1
-    assert "is not known: In the archive, checkpoint " in done.stderr
+    assert "is not known: 1 of 1 session in the archive is encrypted and cannot be looked at: " in done.stderr
     assert "no identity is set here" in done.stderr
     assert not (two.home / "out").exists()
     assert not list(two.agent.rglob("*.jsonl"))

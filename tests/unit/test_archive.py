@@ -30,7 +30,16 @@ from sessionsync.remote.archive.cache import Cache, tidy
 from sessionsync.remote.archive.git import Git
 from sessionsync.remote.archive.ledger import CURRENT
 from sessionsync.remote.archive.tree import Line, Segments, name_of, unpack
-from sessionsync.restore import ArchiveShelf, Known, OutTarget, Shelves
+from sessionsync.restore import (
+    ArchiveShelf,
+    KeptShelf,
+    Known,
+    MirrorShelf,
+    OutTarget,
+    Shelf,
+    Shelves,
+    VaultShelf,
+)
 from sessionsync.upkeep import Upkeep
 from tests.archive import Elsewhere, Shipper, contents, every_object, refs_of, run_git, sha, with_archive
 from tests.fakes.git_host import GitHost
@@ -517,6 +526,17 @@ def test_an_archive_that_is_empty_or_gone_holds_nothing(
     shelves = Shelves([shelf(elsewhere, rig.now)])
     with pytest.raises(NoSuchCopy):
         shelves.choose(KNOWN, origin="archive")
+
+
+def test_a_place_that_is_not_set_up_is_refused_with_those_that_are(rig: Rig, tmp_path: Path) -> None:
+    here: list[Shelf] = [
+        MirrorShelf(rig.mirror, rig.vault),
+        VaultShelf(rig.vault),
+        KeptShelf(tmp_path / "vault"),
+    ]
+    with pytest.raises(NoSuchCopy, match="from archive: it is not set up") as raised:
+        Shelves(here).copies(KNOWN, "archive")
+    assert raised.value.hint == "Without it there are: mirror, vault."
 
 
 def test_a_folder_that_is_not_there_is_made_by_the_first_push_whatever_was_looked_after_before(

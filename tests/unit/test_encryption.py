@@ -18,8 +18,8 @@ import zstandard
 
 from sessionsync import age
 from sessionsync.config import Config, load
-from sessionsync.errors import ArchiveSealed, CopyMismatch, IdentityUnusable, ServerFailed
-from sessionsync.model import Ref
+from sessionsync.errors import ArchiveSealed, CopyMismatch, IdentityUnusable, NoSuchCheckpoint, ServerFailed
+from sessionsync.model import Ref, rfc3339, unix_seconds
 from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.scan import scan
 from sessionsync.privacy.seal import Seal, Unseal, identities, is_sealed, make_identity, recipient_of
@@ -27,7 +27,7 @@ from sessionsync.remote.archive.host import Host
 from sessionsync.remote.archive.ledger import Ledger
 from sessionsync.remote.archive.pushed import Pushed
 from sessionsync.remote.archive.tree import BLOB_BYTES, Line, Segments, name_of, opened, unpack
-from sessionsync.restore import ArchiveShelf, Known
+from sessionsync.restore import ArchiveShelf, Known, Shelves
 from tests.archive import Elsewhere, Shipper, contents, objects_of, refs_of, run_git, with_archive
 from tests.rig import Home, Rig, append, line, write
 
@@ -446,6 +446,84 @@ def test_a_damaged_object_is_passed_over_and_said_to_be_damaged(
     assert "is damaged: decryption error" in note
     with pytest.raises(ArchiveSealed, match="no identity is set"):  # who has no key sees no difference
         ArchiveShelf(reader().reader, rig.now).copies(Known(Ref("claude", SID), SID))
+
+
+# --- in clear at first, then encrypted: who has no key
+
+
+OTHER = "3f0c9f8a-0000-4000-8000-000000000002"
+
+
+@pytest.fixture
+def half(machine: Machine) -> tuple[Rig, bytes, list[str]]:
+    """An archive that was in clear at first: the bytes of then, and the ids of a session's three checkpoints.
+
+    The last two are encrypted, and so is all of another session.
+    """
+    rig, shipper = machine()
+    path = rig.home.transcript(SID)
+    grow(rig, path, said("in clear", rig))
+    shipper.drain()
+    clear, home, now = path.read_bytes(), rig.home, rig.now
+    shipper.close()
+    rig.close()
+    rig, shipper = machine("ann", home=home)
+    rig.now = now + 100
+    for text in ("encrypted", "and again"):
+        grow(rig, path, said(text, rig))
+    grow(rig, home.transcript(OTHER), line("user", "hello", home.project, session=OTHER))
+    shipper.drain()
+    session = rig.session(Ref("claude", SID))
+    vault = rig.vault.open(session.project or "", session.stored_as)
+    ids = [snapshot.id for snapshot in vault.snapshots()]
+    return rig, clear, ids
+
+
+def test_what_is_encrypted_is_counted_and_hides_nothing_that_is_in_clear(
+    half: tuple[Rig, bytes, list[str]], reader: Callable[..., Elsewhere]
+) -> None:
+    rig, _, _ = half
+    shelf = ArchiveShelf(reader().reader, rig.now)
+    assert [known.ref.session_id for known in shelf.told(lambda _: True)] == [SID]
+    (note,) = shelf.notes
+    assert note.startswith(
+        "1 of 2 sessions in the archive is encrypted and cannot be looked at: no identity "
+    )
+    assert "Set archive.identity_file" in note
+    with pytest.raises(ArchiveSealed, match="1 of 2 sessions in the archive is encrypted") as raised:
+        shelf.told(lambda _: False)  # it may be the one that is looked for
+    assert "archive.identity_file" in raised.value.hint
+    everything = ArchiveShelf(reader("ann").reader, rig.now)
+    assert len(everything.told(lambda _: True)) == 2
+    assert everything.notes == []
+
+
+def test_a_checkpoint_in_clear_is_reached_under_newer_ones_that_are_encrypted(
+    half: tuple[Rig, bytes, list[str]], reader: Callable[..., Elsewhere]
+) -> None:
+    rig, clear, ids = half
+    shelf = ArchiveShelf(reader().reader, rig.now)
+    known = shelf.named(SID)
+    assert known is not None
+    shelves = Shelves([shelf])
+    (copy,) = shelves.copies(known)
+    assert copy.checkpoint == ids[0]
+    (note,) = shelf.notes
+    assert note.startswith(
+        "2 of 3 checkpoints in the archive from machine 0a1b2c3d cannot be read here, the newest "
+    )
+    assert f"a checkpoint of {rfc3339(unix_seconds(ids[2]))} of claude:{SID} is encrypted" in note
+    assert "archive.identity_file" in note
+    for at in ("", ids[0]):
+        (chosen,) = shelves.choose(known, origin="archive", at=at).copies
+        assert b"".join(chosen.read(next(iter(chosen.files())))) == clear
+    for at in ids[1:]:
+        with pytest.raises(ArchiveSealed, match=rfc3339(unix_seconds(at))):
+            shelves.choose(known, origin="archive", at=at)
+    with pytest.raises(NoSuchCheckpoint):
+        shelves.choose(known, origin="archive", at="20200101T000000Z")
+    others = Shelves([ArchiveShelf(reader("ann").reader, rig.now)])
+    assert [each.checkpoint for each in others.copies(known)] == ids
 
 
 # --- identity files

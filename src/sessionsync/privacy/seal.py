@@ -64,6 +64,7 @@ class Unseal:
             raise ArchiveSealed(
                 f"In the archive, {what} is encrypted for others than the identity in {self._file}.",
                 hint="Set archive.identity_file to the identity of a recipient that it was encrypted for.",
+                why=f"encrypted for others than the identity in {self._file}",
             ) from problem
         except ValueError as problem:
             raise CopyMismatch(
@@ -76,13 +77,16 @@ class Unseal:
             raise ArchiveSealed(
                 f"In the archive, {what} is encrypted, and no identity is set here to read it with.",
                 hint="Set archive.identity_file to the identity file of one of its recipients.",
+                why="no identity is set here to read it with",
             )
         if self._known is None:
             try:
                 self._known = identities(self._file)
             except IdentityUnusable as problem:
                 raise ArchiveSealed(
-                    f"In the archive, {what} is encrypted. {problem}", hint=problem.hint
+                    f"In the archive, {what} is encrypted. {problem}",
+                    hint=problem.hint,
+                    why=str(problem).removesuffix("."),
                 ) from problem
         return self._known
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sessionsync.errors import AmbiguousSession, ArchiveUnreadable, CopyMismatch
+from sessionsync.errors import AmbiguousSession, ArchiveSealed, ArchiveUnreadable, CopyMismatch
 from sessionsync.model import Ref, Role
-from sessionsync.remote.archive.reader import Head, Reader, Version
+from sessionsync.remote.archive.reader import Head, Reader, Unread, Version
 from sessionsync.remote.archive.refs import encode
 from sessionsync.remote.archive.tree import ArchivedFile, Manifest
 from sessionsync.remote.comments.marker import project_hash
@@ -109,6 +109,8 @@ class ArchiveShelf:
     def __init__(self, reader: Reader, now: float) -> None:
         self.notes: list[str] = []
         """What is there of a session that was asked for, and cannot be read."""
+        self.unread: list[Unread] = []
+        """Checkpoints of the session whose copies were asked for last that cannot be read."""
         self._reader = reader
         self._now = now
 
@@ -122,31 +124,41 @@ class ArchiveShelf:
         heads = self._reader.of(session.ref.source, session.ref.session_id, self._now)
         self._reader.fetch(heads, self._now)
         found: list[list[ArchiveCopy]] = []
+        self.unread = []
         seen: set[str] = set()
-        problem: CopyMismatch | ArchiveUnreadable | None = None
+        closed: list[tuple[Head, list[Unread]]] = []
         for head in heads:
-            try:
-                versions = self._reader.versions(head)
-            except (CopyMismatch, ArchiveUnreadable) as error:
-                problem = error
-                continue
-            if versions[-1].commit != head.tip:
-                self._note(head)
             # a machine that took a new name goes on from what it had under the old one
-            versions = [version for version in versions if version.commit not in seen]
-            seen |= {version.commit for version in versions}
-            if versions and _is_same(versions[-1].manifest, session):
+            checkpoints = [each for each in self._reader.checkpoints(head) if each.commit not in seen]
+            seen |= {each.commit for each in checkpoints}
+            versions = [each for each in checkpoints if isinstance(each, Version)]
+            unread = [each for each in checkpoints if isinstance(each, Unread)]
+            if versions and not _is_same(versions[-1].manifest, session):
+                continue
+            self.unread += unread
+            if versions:
                 found.append([ArchiveCopy(version) for version in versions])
-        if problem is not None and not found:
-            raise problem
+                self._note(head, checkpoints, unread)
+            elif unread:
+                closed.append((head, unread))
+        if closed and not found:
+            raise closed[-1][1][-1].problem
+        for head, unread in closed:
+            self._note(head, unread, unread)
         return [copy for copies in sorted(found, key=lambda copies: copies[-1].at) for copy in copies]
 
-    def _note(self, head: Head) -> None:
-        """Say why what is given is not the newest."""
-        try:
-            self._reader.newest(head)
-        except (CopyMismatch, ArchiveUnreadable) as error:
-            self.notes.append(f"An older checkpoint is the newest that the archive gives. {error}")
+    def _note(self, head: Head, checkpoints: Sequence[Version | Unread], unread: Sequence[Unread]) -> None:
+        """Say how many of a machine's checkpoints are passed over, where that is not only damage long ago."""
+        is_newest = bool(unread) and unread[-1] is checkpoints[-1]
+        if not is_newest and not any(isinstance(each.problem, ArchiveUnreadable) for each in unread):
+            return
+        problem = unread[-1].problem
+        newest = ", the newest among them" if is_newest else ""
+        hint = f" {problem.hint}" if isinstance(problem, ArchiveUnreadable) else ""
+        self.notes.append(
+            f"{len(unread)} of {len(checkpoints)} checkpoints in the archive from machine"
+            f" {head.place.machine} cannot be read here{newest}. {problem}{hint}"
+        )
 
     def named(self, text: str, here: str = "") -> Known | None:
         """The session that is called `text`, or begins so; of several that of the project `here`.
@@ -169,9 +181,11 @@ class ArchiveShelf:
     def told(self, fits: Callable[[Manifest], bool]) -> list[Known]:
         """Every session whose newest checkpoint fits.
 
-        Brings the history of them all here: for when nothing nearer knows of one.
+        Brings the history of them all here: for when nothing nearer knows of one.  Those of which nothing can
+        be read are counted in `notes`.
 
         Raises:
+            ArchiveUnreadable: none fits, and of some nothing can be read here.
             AmbiguousSession: there are too many to be looked through.
             RemoteError: the archive does not answer.
         """
@@ -184,8 +198,20 @@ class ArchiveShelf:
                 hint="Name one by its id.",
             )
         self._reader.fetch([head for heads in groups.values() for head in heads], self._now)
-        newest = [version for heads in groups.values() if (version := self._newest(heads)) is not None]
-        return [_told(version) for version in newest if fits(version.manifest)]
+        newest: list[Version] = []
+        closed: list[ArchiveUnreadable] = []
+        for heads in groups.values():
+            try:
+                newest += filter(None, [self._newest(heads)])
+            except ArchiveUnreadable as problem:
+                closed.append(problem)
+        found = [_told(version) for version in newest if fits(version.manifest)]
+        if closed:
+            summed = _summed(closed, len(groups))
+            if not found:
+                raise summed
+            self.notes.append(f"{summed} {summed.hint}")
+        return found
 
     def _only(self, text: str, heads: Sequence[Head], here: str) -> Known:
         groups: dict[tuple[str, str], list[Head]] = {}
@@ -222,11 +248,12 @@ class ArchiveShelf:
         return None if version is None else _told(version)
 
     def _newest(self, heads: Sequence[Head]) -> Version | None:
+        """The newest version that can be read; raises as `_known` does."""
         newest: list[Version] = []
         problem: ArchiveUnreadable | None = None
         for head in heads:
             try:
-                newest.append(self._reader.newest(head))
+                newest.append(self._reader.readable(head))
             except CopyMismatch:
                 continue
             except ArchiveUnreadable as error:
@@ -247,6 +274,21 @@ def _told(version: Version) -> Known:
         project_hash=manifest.project_hash,
         title=manifest.title,
         changed_at=version.at,
+    )
+
+
+def _summed(problems: Sequence[ArchiveUnreadable], total: int) -> ArchiveUnreadable:
+    """One problem for all the sessions that cannot be looked at, `total` being in the archive."""
+    sealed = [problem for problem in problems if isinstance(problem, ArchiveSealed)]
+    of = f"of {total} session{'s' * (total > 1)} in the archive"
+    if not sealed:
+        first = problems[0]
+        return ArchiveUnreadable(f"{len(problems)} {of} cannot be looked at here. {first}", hint=first.hint)
+    are = "is" if len(sealed) == 1 else "are"
+    return ArchiveSealed(
+        f"{len(sealed)} {of} {are} encrypted and cannot be looked at: {sealed[0].why}.",
+        hint=sealed[0].hint,
+        why=sealed[0].why,
     )
 
 

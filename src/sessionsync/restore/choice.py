@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sessionsync.errors import NoSuchCheckpoint, NoSuchCopy
 from sessionsync.model import rfc3339, unix_seconds
+from sessionsync.remote.archive.reader import Unread
 from sessionsync.restore.archived import ArchiveCopy
 from sessionsync.restore.copies import Copy
 from sessionsync.restore.examine import is_continued, is_same, redactions
@@ -16,6 +18,8 @@ from sessionsync.restore.united import united
 
 # The places on this disk; all others hold what another machine may have gone on with.
 HERE = ("mirror", "vault")
+# What an id ends with where several checkpoints are of one second.
+_ONE_OF_SEVERAL = re.compile(r"(?<=Z)-\d+$")
 
 
 @dataclass(slots=True)
@@ -26,14 +30,22 @@ class Choice:
     notes: list[str] = field(default_factory=list)
 
 
-def named(session: Known, copies: Sequence[Copy], text: str) -> Choice:
+def named(session: Known, copies: Sequence[Copy], text: str, unread: Sequence[Unread] = ()) -> Choice:
     """The copies of the checkpoint that `text` names: an id, an alias, or a time (newest at or before it).
 
+    `unread` are those that cannot be read, of which no more is known than their second.
+
     Raises:
+        ArchiveUnreadable: it is one of these, for that reason; or CopyMismatch, where it is damaged.
         NoSuchCheckpoint: there is none.
     """
     points = [copy for copy in copies if copy.checkpoint is not None]
     found = [copy for copy in points if text in {copy.checkpoint, copy.alias}]
+    if not found and (second := _moment(_ONE_OF_SEVERAL.sub("", text))) is not None:
+        here = {int(copy.at) for copy in points}
+        for each in unread:
+            if int(each.at) == int(second) and int(each.at) not in here:
+                raise each.problem
     if not found and (moment := _moment(text)) is not None:
         # an id has whole seconds: 12:00:00 names what was made within that second
         before = sorted((copy for copy in points if int(copy.at) <= moment), key=lambda copy: copy.at)

@@ -10,9 +10,10 @@ from pathlib import Path
 from sessionsync.errors import CopyError, CopyIncomplete, NoSuchCopy, RecordError, RemoteError, SessionLive
 from sessionsync.model import SessionFile
 from sessionsync.restore import choice
+from sessionsync.restore.archived import ArchiveShelf
 from sessionsync.restore.choice import Choice
 from sessionsync.restore.copies import Copy, Shelf, main_of
-from sessionsync.restore.kept import KeptCopy
+from sessionsync.restore.kept import KeptCopy, KeptShelf
 from sessionsync.restore.known import Known
 from sessionsync.restore.loadable import loadable
 from sessionsync.restore.place import Placing
@@ -69,6 +70,11 @@ class Shelves:
         """What `--from` may name now."""
         return list(dict.fromkeys(shelf.name for shelf in self._shelves))
 
+    @property
+    def places(self) -> list[str]:
+        """Those of them that are set up: what others' records held may be kept here without GitHub."""
+        return [shelf.name for shelf in self._shelves if not isinstance(shelf, KeptShelf)]
+
     def copies(self, session: Known, origin: str = "") -> list[Copy]:
         """The copies of a session, of one place or of all.
 
@@ -81,7 +87,7 @@ class Shelves:
         if origin and origin not in self.names:
             raise NoSuchCopy(
                 f"Nothing can be restored from {origin}: it is not set up.",
-                hint=f"Without it there are: {', '.join(self.names)}.",
+                hint=f"Without it there are: {', '.join(self.places)}.",
             )
         found: list[Copy] = []
         failed: RemoteError | CopyError | RecordError | None = None
@@ -105,10 +111,12 @@ class Shelves:
             NoSuchCopy: there is none, or none in that place.
             RemoteError: there is none here, and GitHub does not answer.
             NoSuchCheckpoint: there is none of that name.
+            ArchiveUnreadable: it cannot be read here.
         """
         copies = self.copies(session, origin)
         if at:
-            return choice.named(session, copies, at)
+            archives = [shelf for shelf in self._shelves if isinstance(shelf, ArchiveShelf)]
+            return choice.named(session, copies, at, [each for shelf in archives for each in shelf.unread])
         if not copies and self._silent is not None:
             raise self._silent
         if not copies:

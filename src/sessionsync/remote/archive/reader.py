@@ -4,6 +4,7 @@
     of(…)        those of one session
     fetch(…)     bring their commits into the cache                                 one `fetch`
     newest(…)    the newest version of a head          versions(…)   all of them, one a checkpoint
+    readable(…)  the newest that can be read here      checkpoints(…)  also those that cannot be
 
 Works without any state, on a machine that never saw the session.  Everything that comes from a remote is
 hostile: sizes and counts are bounded, each segment is checked by its hash and each file by its root before
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sessionsync.errors import ArchiveUnreadable, CopyMismatch, RemoteError
-from sessionsync.model import unix_seconds
+from sessionsync.model import rfc3339, unix_seconds
 from sessionsync.privacy.seal import Unseal, is_sealed
 from sessionsync.remote.archive import refs
 from sessionsync.remote.archive.cache import FETCHED, Cache
@@ -104,6 +105,15 @@ class Version:
         Bytes that it shares with the version that was asked for before are not read again.
         """
         return self._reader.digest(self, file)
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A checkpoint that cannot be read here, and why.  `at` is Unix seconds, 0.0 where that is not said."""
+
+    commit: str
+    at: float
+    problem: CopyMismatch | ArchiveUnreadable
 
 
 class Reader:
@@ -195,19 +205,39 @@ class Reader:
             CopyMismatch: none can be read.
             ArchiveUnreadable: none can be read here, the newest for that reason.
         """
-        found: list[Version] = []
-        problem: CopyMismatch | ArchiveUnreadable | None = None
+        found = self.checkpoints(head)
+        versions = [each for each in found if isinstance(each, Version)]
+        if not versions and isinstance(found[-1], Unread):
+            raise found[-1].problem
+        return versions
+
+    def checkpoints(self, head: Head) -> list[Version | Unread]:
+        """Every checkpoint of a head that was fetched, oldest first; at least one."""
+        found: list[Version | Unread] = []
         for commit in self._cache.history(head.tip) or [head.tip]:
             try:
                 found.append(self._version(head, commit))
-            except (CopyMismatch, ArchiveUnreadable) as error:
-                problem = error
-        if not found and problem is not None:
-            raise problem
+            except (CopyMismatch, ArchiveUnreadable) as problem:
+                found.append(Unread(commit, self._cache.committed_at(commit) or 0.0, problem))
         return found
 
+    def readable(self, head: Head) -> Version:
+        """The newest version of a head that can be read here; raises as `versions` does."""
+        try:
+            return self.newest(head)
+        except (CopyMismatch, ArchiveUnreadable):  # what came before it may be in clear, or whole
+            return self.versions(head)[-1]
+
+    def _called(self, head: Head, commit: str) -> str:
+        """What a checkpoint is called before its manifest has said its id."""
+        session = f"{head.place.source}:{head.place.session_id}"
+        try:
+            return f"a checkpoint of {rfc3339(self._cache.committed_at(commit) or 0.0)} of {session}"
+        except (ValueError, OverflowError, OSError):  # no such time: whoever wrote it is no sessiond
+            return f"a checkpoint of {session}"
+
     def _version(self, head: Head, commit: str) -> Version:
-        what = f"checkpoint {commit[:10]} of {head.place.source}:{head.place.session_id}"
+        what = self._called(head, commit)
         blob = self._object(f"{commit}:{MANIFEST}", what, MANIFEST_BYTES)
         manifest = decode_manifest(opened(blob, what, MANIFEST_BYTES, self._unseal), what)
         if refs.encode(manifest.session_id) != head.place.session or manifest.source != head.place.source:
