@@ -90,6 +90,7 @@ Ask = Callable[[str], bool]
 """Asks a person, who says yes or no."""
 
 SHOWN = 20
+LISTED = "`sessiond list` shows the known ones."
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ class Restoring:
             return found
         if origin == "archive" and self.archive is not None and SESSION_ID.fullmatch(text.rpartition(":")[2]):
             if (archived := self.archive.named(text, self._key)) is None:
-                raise unknown(text, [], asked="on this machine or in the archive")
+                raise unknown(text, [], asked="on this machine or in the archive", hint=self.hint(LISTED))
             return replace(archived, projects=tuple(self._cupboard.folders_of(archived.ref)))
         ids = [session.ref.session_id for session in self._cupboard.sessions()]
         if self.catalog is not None:
@@ -177,7 +178,22 @@ class Restoring:
             if (archived := self.archive.named(text, self._key)) is not None:
                 return replace(archived, projects=tuple(self._cupboard.folders_of(archived.ref)))
             asked.append("in the archive")
-        raise unknown(text, ids, asked=" or ".join(asked))
+        raise unknown(text, ids, asked=" or ".join(asked), hint=self.hint(LISTED))
+
+    def hint(self, usual: str) -> str:
+        """What to do where a session was not found: as `usual`, but where this machine knows of none."""
+        here = iter(self._local()) if self.catalog is not None else self._cupboard.sessions()
+        if any(True for _ in here):
+            return usual
+        if self.archive is not None or self.records is not None:
+            return (
+                "Nothing is known on this machine yet. `sessiond continue` finds the sessions of the project"
+                " in whose folder it runs, `sessiond restore ID` any by its id."
+            )
+        return (
+            "Nothing is known on this machine yet. Set archive.url or github.repo to where the other machine"
+            " sends its sessions, then `sessiond continue` in the project's folder."
+        )
 
     def about(self, issue: int, pull: int) -> Known:
         """The newest session about an issue or a pull request."""
@@ -283,7 +299,7 @@ class Restoring:
             self.check_asked(what)
             raise NoSuchSession(
                 f"There is no session {what}.",
-                hint="`sessiond list` shows the known ones; name one by its id.",
+                hint=self.hint("`sessiond list` shows the known ones; name one by its id."),
             )
         if len(found) > 1:
             self.notes.append(f"Of {len(found)} sessions {what} this is the newest: {found[0].name}.")

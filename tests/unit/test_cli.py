@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from sessionsync.catalog import Catalog, Session
 from sessionsync.errors import NoSuchSession
 from sessionsync.model import Ref, Summary, rfc3339
 from sessionsync.store import Store
+from tests.archive import run_git
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000.0
@@ -522,6 +524,30 @@ def test_who_has_an_archive_and_nothing_else_is_told_how_to_find_what_it_holds(
 ) -> None:
     monkeypatch.setenv("SESSIOND_ARCHIVE_URL", str(short_home / "archive.git"))
     assert "`sessiond continue` finds in its folder" in sessiond("list")[1]
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["nothing known", "one known"])
+@pytest.mark.parametrize("command", ["restore 2222", "restore --latest", "continue --latest"])
+def test_the_list_is_named_only_where_it_shows_any(
+    short_home: Path, sessiond: Run, monkeypatch: pytest.MonkeyPatch, command: str, is_known: bool
+) -> None:
+    monkeypatch.setenv("HOME", str(short_home))
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(short_home / "agent"))
+    (short_home / "shop").mkdir()
+    monkeypatch.chdir(short_home / "shop")
+    if is_known:
+        (short_home / "state").mkdir()
+        with closing(Store(short_home / "state" / "state.db")) as store:
+            ref, path = Ref("claude", "s1"), short_home / "s1.jsonl"
+            Catalog(store).save(Session(0, ref, short_home, path, Summary(title="One"), NOW, NOW, key="s1"))
+    code, _, err = sessiond(*command.split())
+    assert code == 4
+    assert ("`sessiond list` shows" in err) == is_known
+    assert ("Set archive.url or github.repo" in err) == (not is_known)
+    if not is_known:
+        monkeypatch.setenv("SESSIOND_ARCHIVE_URL", str(short_home / "archive.git"))
+        run_git(short_home, "init", "-q", "--bare", "archive.git")
+        assert "`sessiond continue` finds the sessions of the project" in sessiond(*command.split())[2]
 
 
 def test_list_reads_what_the_last_daemon_left(short_home: Path, sessiond: Run) -> None:

@@ -74,7 +74,7 @@ def go_on(*, latest: bool, wish: Wish, as_json: bool = False) -> int:
             restoring.check_asked("of this folder's project")
             raise NoSuchSession(
                 "There is no session of this folder's project.",
-                hint="`sessiond list` shows all; `sessiond restore ID` puts one back.",
+                hint=restoring.hint("`sessiond list` shows all; `sessiond restore ID` puts one back."),
             )
         session = found[0] if latest or not _is_asked() else _picked(found)
         place, was_there, code = restoring.live(session), True, 0

@@ -228,8 +228,11 @@ def pick(text: str, sessions: Iterable[Known]) -> Known | None:
     return None
 
 
-def unknown(text: str, ids: Sequence[str], *, asked: str) -> NoSuchSession:
-    """The error for an id that nobody knows, with the ids that come near it; `asked` is who was asked."""
+def unknown(text: str, ids: Sequence[str], *, asked: str, hint: str) -> NoSuchSession:
+    """The error for an id that nobody knows, with the ids that come near it; `asked` is who was asked.
+
+    `hint` says what to do where none comes near.
+    """
     word = text.rpartition(":")[2].lower()
     near = difflib.get_close_matches(word, sorted(set(ids)), n=NEAR, cutoff=0.6)
     for length in range(len(word) - 1, 3, -1):  # a UUID mistyped at its end has the same beginning
@@ -237,9 +240,7 @@ def unknown(text: str, ids: Sequence[str], *, asked: str) -> NoSuchSession:
             break
         near = sorted(one for one in set(ids) if one.lower().startswith(word[:length]))[:NEAR]
     did_you_mean = f"Did you mean {' or '.join(near)}? " if near else ""
-    return NoSuchSession(
-        f"No session {text!r} is known {asked}.", hint=f"{did_you_mean}`sessiond list` shows the known ones."
-    )
+    return NoSuchSession(f"No session {text!r} is known {asked}.", hint=f"{did_you_mean}{hint}")
 
 
 def _entries(folder: Path | str) -> list[os.DirEntry[str]]:
