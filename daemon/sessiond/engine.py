@@ -95,13 +95,16 @@ class Engine:
             Messages(self._project_folders, emit),
             Structured(self._project_folders, emit),
         ]
+        names = projects.Names(config.backup.mirror_dir)
+        with suppress(CopyError):  # said where the next name is to be written down
+            names.keep(self.catalog.project_names())
         self.capture = Capture(
             catalog=self.catalog,
             queue=self.queue,
             mirror=self.mirror,
             vault=self.vault,
             sources=self.sources,
-            names=projects.Names(config.backup.mirror_dir),
+            names=names,
             config=config,
             first_seen=first_seen,
             emit=emit,

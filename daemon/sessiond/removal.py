@@ -186,7 +186,7 @@ def _put_files(found: Removal) -> None:
     if (made := where.state_dir / MADE).is_dir():
         found.put([_part("sessions", made, "reconstructed")], 2)
     vault = Vault(backup.vault_dir)
-    found.put(_mirror(backup.mirror_dir, {ref for _, ref in vault.sessions()}), 2)
+    found.put(_mirror(backup.mirror_dir, set(vault.sessions())), 2)
     found.put(_vault(backup.vault_dir, vault), 2)
     if (identity := found.config.archive.identity_file) is not None and identity.exists():
         found.staying.append(_part("identity", identity, "without it nobody reads the archive"))
@@ -210,16 +210,21 @@ def _known(what: str, folder: Path, patterns: Iterable[str]) -> list[Part]:
     return [_part(what, path) for path in sorted(found)]
 
 
-def _mirror(folder: Path, sessions: Collection[Ref]) -> list[Part]:
-    """The plain copies, by their names: of sessions of the vault, and what a hook may have made alone."""
-    names = {component(ref.session_id) for ref in sessions}
-    transcripts = {ref.session_id for ref in sessions if ref.source == "claude"}
+def _mirror(folder: Path, sessions: Collection[tuple[str, Ref]]) -> list[Part]:
+    """The plain copies, by their names: of sessions of the vault, and what a hook may have made alone.
+
+    They lie under the projects that the vault knows as well as those that have a name there: the file with
+    the names may be lost.
+    """
+    names = {component(ref.session_id) for _, ref in sessions}
+    transcripts = {ref.session_id for _, ref in sessions if ref.source == "claude"}
+    known = {*Names(folder).known().values(), *(project for project, _ in sessions)}
 
     def is_copy(name: str) -> bool:
         own = name.partition(".")[0]
         return name in names or own in transcripts or SESSION_ID.fullmatch(own) is not None
 
-    projects = [folder / component(name) for name in sorted(Names(folder).known().values())]
+    projects = sorted({folder / component(name) for name in known})
     copies = [
         Path(entry.path)
         for project in projects

@@ -184,6 +184,16 @@ class Catalog:
         place = f"{ref.source}:{ref.scope}" + (f":{ref.session_id}" if name else "")
         return f"{wanted}-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
 
+    def project_names(self) -> dict[str, str]:
+        """The name that each project's copies lie under, by its key; the older session's where two differ."""
+        return {
+            key: name
+            for key, name in self.store.rows(
+                "SELECT project_key, project FROM sessions"
+                " WHERE project_key IS NOT NULL AND project IS NOT NULL ORDER BY id DESC"
+            )
+        }
+
     def project_roots(self, limit: int = 200) -> list[Path]:
         """Folders of the projects that sessions were seen in, the most recently used first."""
         return [

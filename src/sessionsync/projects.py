@@ -14,7 +14,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -243,6 +243,24 @@ class Names:
     def known(self) -> dict[str, str]:
         """Every project's name by its key; needs no lock, as the file is only ever replaced."""
         return self._look().names
+
+    def keep(self, names: Mapping[str, str]) -> None:
+        """Put back names, by key, that were given and are not in the file any more: somebody deleted it.
+
+        A name that another project was given meanwhile stays that one's.
+
+        Raises:
+            DiskFull: they could not be written down for want of space.
+            CopyError: nor for another reason.
+        """
+        known = self.known()
+        if lost := {key: name for key, name in names.items() if key not in known}:
+            with self._changing("A project's name") as registry:
+                used = {_folded(name) for name in registry.names.values()}
+                for key, name in lost.items():
+                    if key not in registry.names and _folded(name) not in used:
+                        registry.names[key] = name
+                        used.add(_folded(name))
 
     def home(self, session: str, cwd: str) -> ProjectIdentity | None:
         """What was put down of `session`, begun in `cwd`; None where the folder says it by itself.

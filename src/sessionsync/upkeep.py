@@ -23,6 +23,7 @@ from sessionsync.catalog import Catalog, Session
 from sessionsync.errors import AlreadyRunning, CopyError, DiskFull, NoSuchCheckpoint, NoSuchSession
 from sessionsync.events import Emit
 from sessionsync.model import Ref, checkpoint_id
+from sessionsync.projects import Names
 from sessionsync.queue import ARCHIVE, Queue
 from sessionsync.remote.archive.ledger import unarchived
 from sessionsync.sources import Source
@@ -174,6 +175,7 @@ class Upkeep:
         self._emit = emit
         self._elsewhere = dict(elsewhere or {})
         self._versions = versions
+        self._names = Names(mirror.folder)
 
     # --- verify
 
@@ -610,6 +612,8 @@ class Upkeep:
             ):
                 return
             kept_in = healing.apply(cure, self._vault.open(project, ref), self._mirror, path, now)
+            if cure.store != VAULT and session.project_key is not None:
+                self._names.keep({session.project_key: project})  # went with the plain copies
             self._vault.flush()
             self._mirror.flush()
             outcome.healed[cure.source] = outcome.healed.get(cure.source, 0) + len(cure.data)

@@ -272,6 +272,13 @@ def test_a_second_project_of_the_name_gets_six_digits_and_keeps_them(tmp_path: P
     assert len(again.known()) == 4
 
 
+def test_lost_names_come_back_and_take_none_that_was_given_meanwhile(tmp_path: Path) -> None:
+    Names(tmp_path).name_for("new", "Blog")
+    names = Names(tmp_path)
+    names.keep({"old": "blog", "other": "shop", "new": "else"})
+    assert Names(tmp_path).known() == names.known() == {"new": "Blog", "other": "shop"}
+
+
 def test_the_registry_is_private_and_one_small_file(tmp_path: Path) -> None:
     Names(tmp_path / "mirror").name_for("key", "name")
     registry = tmp_path / "mirror" / ".projects.json"

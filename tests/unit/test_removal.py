@@ -101,3 +101,16 @@ def test_of_the_plain_copies_only_copies_go(environ: dict[str, str], tmp_path: P
         "plan.txt",
     }
     assert [part.path for part in found.staying] == [project / "plan.txt", project / "plans"]
+
+
+def test_plain_copies_are_known_by_the_vault_where_the_names_are_lost(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    kept_vault(tmp_path / "vault")
+    copy = tmp_path / "mirror" / "app" / f"{SID}.jsonl"
+    copy.parent.mkdir(parents=True)
+    copy.write_text("{}\n")
+    Names(tmp_path / "mirror").name_for("path:/other", "other")
+    found = purge(environ)
+    assert found.staying == []
+    assert not (tmp_path / "mirror").exists()

@@ -11,6 +11,7 @@ import pytest
 from sessionsync.catalog import Session
 from sessionsync.errors import NoSuchSession
 from sessionsync.model import Ref
+from sessionsync.projects import Names
 from sessionsync.tombstones import Tombstones
 from sessionsync.upkeep import Upkeep
 from sessionsync.vault.verify import Part
@@ -183,6 +184,21 @@ def test_a_lost_mirror_is_made_again(rig: Rig, upkeep: Upkeep) -> None:
     assert (outcome.left, outcome.healed) == ([], {"vault": len(before)})
     assert copy.read_bytes() == before
     assert copy.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("by", ["repair", "capture"])
+def test_with_a_lost_mirror_its_projects_get_their_names_back(rig: Rig, upkeep: Upkeep, by: str) -> None:
+    path, session = a_transcript(rig)
+    named = Names(rig.home.mirror).known()
+    assert session.project in named.values()
+    for _ in range(2):
+        shutil.rmtree(rig.home.mirror)
+        if by == "repair":
+            assert done(upkeep.repair(session)).left == []
+        else:
+            append(path, line("user", "more", rig.home.project, session=path.stem))
+            rig.scan()
+        assert Names(rig.home.mirror).known() == named
 
 
 def test_a_torn_pack_is_filled_from_the_mirror(rig: Rig, upkeep: Upkeep) -> None:

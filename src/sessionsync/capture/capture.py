@@ -356,6 +356,7 @@ class Capture:
             self._homes.settle(source, work, found, now)
         elif not session.fingerprint:
             self._stored.vault_of(work)  # after a crash it may still be under its provisional name
+        self._homes.keep(session)
         self._capture_files(source, work, found, now, at_most)
         is_clear = self._drop_missing(source, work, {file.name for file in found.files}, now)
         source.conclude(session.summary, found, lambda name: self._stored.captured(work, name))

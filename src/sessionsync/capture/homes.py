@@ -103,6 +103,15 @@ class Homes:
         else:
             self._recall(work)
 
+    def keep(self, session: Session) -> None:
+        """See that the project's name is written down: who deletes the plain copies deletes that as well.
+
+        Raises:
+            CopyError: it could not be written down.
+        """
+        if session.project_key is not None and session.project is not None:
+            self._names.keep({session.project_key: session.project})
+
     def _enter(self, session: Session, found: Found, project: str) -> None:
         """Put a session under a project's name, which is a part of its own where the source says so.
 
