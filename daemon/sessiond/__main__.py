@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 if TYPE_CHECKING:
     from click import ClickException
 
-    from sessionsync.errors import SessiondError, UsageError
+    from sessionsync.errors import OutputFailed, SessiondError, UsageError
 
 INTERRUPTED = 130
 INTERNAL = 70
@@ -69,14 +69,33 @@ def _command() -> int:
         sys.stdout = None
         return 0
     except Exception as error:  # noqa: BLE001 - the last boundary: no traceback for a user
-        failure = SessiondError(
-            f"sessiond failed: {type(error).__name__}: {error}",
-            hint="Run it again with --debug, and report what it prints.",
-        )
-        failure.exit_code = INTERNAL
+        failure: SessiondError | None = _unwritten(error)
+        if failure is None:
+            failure = SessiondError(
+                f"sessiond failed: {type(error).__name__}: {error}",
+                hint="Run it again with --debug, and report what it prints.",
+            )
+            failure.exit_code = INTERNAL
         failure.__cause__ = error
         return _complain(failure, debug=debug)
     return code
+
+
+def _unwritten(error: Exception) -> OutputFailed | None:
+    """The error for a stdout that took nothing, where that is what went wrong."""
+    from sessionsync.errors import OutputFailed  # noqa: PLC0415 - only where something is wrong
+
+    if not isinstance(error, OSError) or error.filename is not None or sys.stdout is None:
+        return None
+    try:
+        sys.stdout.write("\n")  # unbuffered, it holds nothing that could fail once more
+        sys.stdout.flush()
+    except OSError as problem:
+        sys.stdout = None  # else it fails again at the end
+        return OutputFailed(
+            f"The answer cannot be written: {problem.strerror}.", hint="See where stdout goes to."
+        )
+    return None
 
 
 def _debug(arguments: list[str]) -> tuple[list[str], bool]:

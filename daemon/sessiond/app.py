@@ -44,7 +44,7 @@ from sessionsync.events import EVENTS
 from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.rules import KINDS
 from sessionsync.queue import State
-from sessionsync.reliability.findings import Findings, Severity
+from sessionsync.reliability.findings import FINDINGS, Findings, Severity
 from sessionsync.restore import RecordShelf, Shelf
 from sessionsync.search.words import forget_parts
 from sessionsync.sources.folders import can_read, is_real_folder
@@ -488,6 +488,7 @@ class App:
         self.findings.cleared(ConfigError.code)
         changed = differences(self.config, config)
         waiting = [name for name in changed if needs_restart(name)]
+        self._say_waiting(waiting)
         config = config._replace(http=self.config.http, backup=self.config.backup)
         self.config = config
         self.log.configure(config.log.level, config.log.format, Gate.of(config.privacy))
@@ -500,6 +501,15 @@ class App:
         self.archive.bell.ring()
         self.emit("config_reloaded", changed=list(changed), restart_needed=waiting)
         return list(changed)
+
+    def _say_waiting(self, settings: list[str]) -> None:
+        """Commands read the new file at once, and then look elsewhere than this process writes."""
+        if not settings:
+            self.findings.cleared("restart_needed")
+            return
+        message = f"The daemon still goes by the old settings; restart to apply: {', '.join(settings)}."
+        hint = FINDINGS["restart_needed"].remedy
+        self.findings.raised("restart_needed", Severity.WARNING, message, hint, time.time())
 
     # --- the main thread
 

@@ -17,9 +17,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -70,6 +70,8 @@ WANTED_WATCHES, WANTED_INSTANCES = 524_288, 512
 # Verified every day, proven by a restore every day; two days late is late.
 LATE_S = 2 * DAY_S
 SKEW_S = 60.0
+# The finding of a daemon that goes by other settings than the file has.
+RESTART = "restart_needed"
 ENDS_SOON_S = 7 * DAY_S
 
 
@@ -249,6 +251,9 @@ def _config(here: Here) -> Said:
     file = here.paths.config_file
     config = here.config
     changed = sum(getattr(config, section) != getattr(Config(), section) for section in Config._fields)
+    waiting = [each for each in (here.daemon or {"findings": []})["findings"] if each["code"] == RESTART]
+    if waiting:
+        return Said(WARNING, waiting[0]["message"], waiting[0]["hint"], RESTART)
     if not file.exists():
         return Said(OK, f"There is no {file}; the usual settings hold.")
     if file.stat().st_mode & 0o022:
@@ -785,9 +790,21 @@ CHECKS: dict[str, Callable[[Here], Said]] = {
 def examine(here: Here, only: str = "") -> list[Check]:
     """Every check, in order; or only one of them."""
     try:
-        return [_checked(name, run, here) for name, run in CHECKS.items() if only in {"", name}]
+        checks = [_checked(name, run, here) for name, run in CHECKS.items() if only in {"", name}]
     finally:
         here.close()
+    return list(_said_once(checks))
+
+
+def _said_once(checks: Iterable[Check]) -> Iterator[Check]:
+    """Wrong settings keep several from looking: the first says what is wrong, the others who does."""
+    first: dict[str, str] = {}
+    for check in checks:
+        where = first.setdefault(check.message, check.name) if check.code == ConfigError.code else check.name
+        if where != check.name:
+            yield replace(check, message="Not looked at: the settings are wrong.", hint=f"See {where} above.")
+        else:
+            yield check
 
 
 def _checked(name: str, run: Callable[[Here], Said], here: Here) -> Check:

@@ -118,8 +118,6 @@ def remember(app: Running, ref: Ref) -> Json:
 
     undone = app.capture.call(lift, TURN_S)
     if not undone:
-        raise NoSuchSession(
-            f"No session {ref.session_id!r} was forgotten here.", hint="Give its whole id, as source:id."
-        )
+        raise NoSuchSession(f"Session {ref} was just taken in again.")
     app.capture.want_rescan("command")
     return {"session": str(ref), "undone": True}

@@ -143,9 +143,8 @@ def _lock(descriptor: int, file: Path, until: float) -> None:
             else:
                 return
     except BlockingIOError as error:
-        pid = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
         raise AlreadyRunning(
-            f"Another sessiond, pid {pid}, runs on {file.parent}.",
+            f"Another sessiond, pid {_named(descriptor)}, runs on {file.parent}.",
             hint="`sessiond ctl status` asks it; `sessiond ctl stop` ends it.",
         ) from error
     except OSError as error:
@@ -153,6 +152,31 @@ def _lock(descriptor: int, file: Path, until: float) -> None:
             f"{file} cannot be locked: {error.strerror}.",
             hint="Set SESSIOND_HOME to a folder on a local disk.",
         ) from error
+
+
+def holder(file: Path) -> str | None:
+    """The pid of who holds the lock on this state, None where nobody does; nothing is written.
+
+    It is tried for the blink of an eye: there is no other way to ask on every system.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _named(descriptor)
+    except OSError:
+        return None
+    else:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _named(descriptor: int) -> str:
+    return os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from sessionsync.errors import (
     StoreError,
 )
 from sessionsync.events import silent
+from sessionsync.forgotten import meant, was_forgotten
 from sessionsync.model import Ref, rfc3339
 from sessionsync.paths import claude_root
 from sessionsync.peek import PEEK_BYTES, SESSION_ID, first_cwd
@@ -83,6 +84,7 @@ from sessionsync.restore.copies import main_of
 from sessionsync.restore.target import Allowed, project_folder
 from sessionsync.stats import returns
 from sessionsync.store import Store
+from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Mirror, Vault
 
 Json = dict[str, Any]
@@ -162,7 +164,7 @@ class Restoring:
             return found
         if origin == "archive" and self.archive is not None and SESSION_ID.fullmatch(text.rpartition(":")[2]):
             if (archived := self.archive.named(text, self._key)) is None:
-                raise unknown(text, [], asked="on this machine or in the archive", hint=self.hint(LISTED))
+                raise self._unknown(text, [], ["on this machine", "in the archive"])
             return replace(archived, projects=tuple(self._cupboard.folders_of(archived.ref)))
         ids = [session.ref.session_id for session in self._cupboard.sessions()]
         if self.catalog is not None:
@@ -178,7 +180,13 @@ class Restoring:
             if (archived := self.archive.named(text, self._key)) is not None:
                 return replace(archived, projects=tuple(self._cupboard.folders_of(archived.ref)))
             asked.append("in the archive")
-        raise unknown(text, ids, asked=" or ".join(asked), hint=self.hint(LISTED))
+        raise self._unknown(text, ids, asked)
+
+    def _unknown(self, text: str, ids: Sequence[str], asked: Sequence[str]) -> NoSuchSession:
+        """Why nobody knows a session: it was forgotten here, or never was."""
+        if (ref := meant(Tombstones(self.config.backup.mirror_dir), text)) is not None:
+            return was_forgotten(ref)
+        return unknown(text, ids, asked=" or ".join(asked), hint=self.hint(LISTED))
 
     def hint(self, usual: str) -> str:
         """What to do where a session was not found: as `usual`, but where this machine knows of none."""

@@ -16,6 +16,7 @@ from sessiond.service import Service
 from sessiond.service import Wish as ServiceWish
 from sessiond.token import Token, find_token
 from sessionsync import __version__, age, projects
+from sessionsync.archiving import code_of
 from sessionsync.config import Config, load
 from sessionsync.errors import (
     ConfigError,
@@ -33,7 +34,7 @@ from sessionsync.errors import (
 from sessionsync.paths import Paths, home
 from sessionsync.privacy import seal
 from sessionsync.remote import access
-from sessionsync.remote.archive.address import address_of, web_of
+from sessionsync.remote.archive.address import Address, address_of, web_of
 from sessionsync.remote.archive.git import Git
 from sessionsync.remote.archive.host import Host
 from sessionsync.remote.github import GitHub
@@ -330,6 +331,14 @@ def check_archive(config: Config, token: Token | None, environ: Mapping[str, str
     address = address_of(config)
     if address is None:
         return
+    try:
+        _check_archive(address, config, token, environ)
+    except RemoteError as problem:
+        problem.code = code_of(problem)
+        raise
+
+
+def _check_archive(address: Address, config: Config, token: Token | None, environ: Mapping[str, str]) -> None:
     with tempfile.TemporaryDirectory(prefix="sessiond-") as folder:
         scratch = Path(folder)
         git = Git(address, environ, scratch, token=lambda: token.value if token is not None else "")

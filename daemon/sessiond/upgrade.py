@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import sessiond
 import sessionsync
-from sessiond import build
+from sessiond import build, process
 from sessiond.token import without_tokens
 from sessionsync.config import load
 from sessionsync.errors import ServiceFailed
@@ -126,6 +126,13 @@ def check(environ: Mapping[str, str]) -> str:
                 check_room(file)  # what gives way to this program could not be gone back to
     Vault(config.backup.vault_dir).check_format()
     return build.described().splitlines()[0]
+
+
+def would_start(environ: Mapping[str, str]) -> str:
+    """What a start here would come to, in a person's words, where `check` has nothing against it."""
+    if (pid := process.holder(paths(environ).lock)) is None:
+        return "The daemon would start here: settings, state and backup are well."
+    return f"Another sessiond, pid {pid}, runs here; once it has ended, the daemon would start."
 
 
 def asked(environ: Mapping[str, str]) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from sessiond.archiver import ArchiveLoop
 from sessiond.bookkeeping import Bookkeeping
@@ -27,8 +28,10 @@ from sessiond.upkeeping import UpkeepLoop
 from sessionsync import __version__, report
 from sessionsync.archiving import Archiving
 from sessionsync.catalog import Session
+from sessionsync.config import needs_restart
 from sessionsync.conflict import WAYS, Conflicts
-from sessionsync.errors import Limited, NoSuchSession, UsageError
+from sessionsync.errors import AmbiguousSession, Limited, NoSuchSession, UsageError
+from sessionsync.forgotten import meant, was_forgotten
 from sessionsync.model import Found, Ref, Tier
 from sessionsync.push import Push
 from sessionsync.queue import ARCHIVE, Item, Lane
@@ -134,7 +137,7 @@ class Verbs:
         catalog = self._app.engine.catalog
         tiers = self._app.engine.config.tiers
         limits = {Tier.GITHUB_ONLY: tiers.github_only_bytes, Tier.HYBRID: tiers.hybrid_bytes}
-        session = catalog.resolve(text(params, "session"))
+        session = self._resolve(text(params, "session"))
         shown = report.show(catalog, session, self.findings(), time.time(), limits)
         return shown | {"repo": self._app.engine.config.github.repo}
 
@@ -233,7 +236,7 @@ class Verbs:
     def resolve(self, params: Params) -> Answer:
         """Settle a conflict: which of the two versions the record is."""
         engine = self._app.engine
-        session = engine.catalog.resolve(text(params, "session"))
+        session = self._resolve(text(params, "session"))
         keep = text(params, "keep")
         conflict = Conflicts(engine.store).of(session.id)
         if keep not in WAYS:
@@ -261,19 +264,24 @@ class Verbs:
         """Remove a session everywhere, or say what that would remove; with `undo` take it in again."""
         app, name = self._app, text(params, "session")
         if flag(params, "undo"):
-            return remember(app, self._ref_of_forgotten(name))
-        session = app.engine.catalog.resolve(name)
+            return remember(app, self._forgotten(name) or self._never_forgotten(name))
+        session = self._resolve(name)
         there = what_is_there(app, session)
         if flag(params, "dry_run"):
             return there
         return there | forget(app, session, number(params, "wait", FORGET_S))
 
-    def _ref_of_forgotten(self, name: str) -> Ref:
-        """Which session a person means that is not known any more: one on this disk, or any transcript."""
-        try:
-            return self._ref(name)
-        except NoSuchSession:
-            return Ref("claude", name.removeprefix("claude:"))
+    def _never_forgotten(self, name: str) -> NoReturn:
+        """Why a session cannot be taken in again."""
+        known = None
+        with suppress(NoSuchSession):
+            known = self._app.engine.catalog.resolve(name)
+        if known is not None:
+            raise NoSuchSession(f"Session {known.name} is not forgotten.", hint="There is nothing to undo.")
+        raise NoSuchSession(
+            f"No session {name!r} was forgotten here.",
+            hint="Where the agent's file of it is gone, only its whole id will do.",
+        )
 
     def pause(self, params: Params) -> Answer:
         """Push nothing until `resume`; capturing goes on."""
@@ -363,7 +371,7 @@ class Verbs:
 
     def repair(self, params: Params) -> Answer:
         """Heal the copies of a session from each other, and from the live file."""
-        session = self._app.engine.catalog.resolve(text(params, "session"))
+        session = self._resolve(text(params, "session"))
         healing = outcome(self._app.copies.repair(session))
         self._app.upkeep.judge(session.name, healing)
         return {
@@ -388,7 +396,8 @@ class Verbs:
 
     def reload(self, params: Params) -> Answer:
         """Read the settings again."""
-        return {"changed": self._app.reload()}
+        changed = self._app.reload()
+        return {"changed": changed, "restart_needed": list(filter(needs_restart, changed))}
 
     def stop(self, params: Params) -> Answer:
         """End the daemon."""
@@ -418,7 +427,23 @@ class Verbs:
 
     def _session(self, params: Params) -> Session | None:
         name = text(params, "session", "")
-        return self._app.engine.catalog.resolve(name) if name else None
+        return self._resolve(name) if name else None
+
+    def _resolve(self, name: str) -> Session:
+        """The session a person means, or why it is not known."""
+        try:
+            return self._app.engine.catalog.resolve(name)
+        except AmbiguousSession:
+            raise
+        except NoSuchSession:
+            if (ref := self._forgotten(name)) is not None:
+                raise was_forgotten(ref) from None
+            raise
+
+    def _forgotten(self, name: str) -> Ref | None:
+        """The session a person means that was forgotten: a hash of its id is all that is left of it here."""
+        there = (found.ref for source in self._app.engine.sources for found in source.find())
+        return meant(self._app.engine.forget.tombstones, name, there)
 
     def _ref(self, name: str) -> Ref:
         """The session a person means, also one that no scan has seen yet."""
@@ -437,6 +462,8 @@ class Verbs:
                 for found in source.find():
                     if found.ref.session_id == session_id or self._is_called(found, session_id):
                         return found.ref
+            if (ref := self._forgotten(name)) is not None:
+                raise was_forgotten(ref) from None
             raise
 
     def _is_called(self, found: Found, name: str) -> bool:

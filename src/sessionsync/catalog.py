@@ -186,13 +186,11 @@ class Catalog:
 
     def project_names(self) -> dict[str, str]:
         """The name that each project's copies lie under, by its key; the older session's where two differ."""
-        return {
-            key: name
-            for key, name in self.store.rows(
-                "SELECT project_key, project FROM sessions"
-                " WHERE project_key IS NOT NULL AND project IS NOT NULL ORDER BY id DESC"
-            )
-        }
+        rows = self.store.rows(
+            "SELECT project_key, project FROM sessions"
+            " WHERE project_key IS NOT NULL AND project IS NOT NULL ORDER BY id DESC"
+        )
+        return {str(key): str(name) for key, name in rows}
 
     def project_roots(self, limit: int = 200) -> list[Path]:
         """Folders of the projects that sessions were seen in, the most recently used first."""

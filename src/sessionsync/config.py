@@ -5,6 +5,7 @@ is a `ConfigError` that names the place, the setting, the value and what is allo
 in `values`, where the files lie in `paths`. Settings are written `section.key` in every message.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -164,7 +165,7 @@ def _value(setting: str, given: Given, base: Path) -> object:
         reason = f" ({plain(problem)})" if str(problem) else ""
         raise ConfigError(
             f"{where}: {setting} = {shown(value)} is not allowed{reason}: it takes {RULES[setting].allowed}",
-            hint=f"change it, or leave it out for the default, {shown(default)}",
+            hint=f"Change it, or leave it out for the default, {shown(default)}",
         ) from problem
 
 
@@ -172,17 +173,17 @@ def _check_together(config: Config, given: Given, roots: tuple[Path, ...]) -> No
     """Raise `ConfigError` for settings that are each allowed, but not with one another."""
     small, large = "tiers.github_only_bytes", "tiers.hybrid_bytes"
     if config.tiers.github_only_bytes > config.tiers.hybrid_bytes:
-        hint = f"{small} is the smaller of the two: swap them or change one"
+        hint = f"Swap them or change one: {small} is the smaller of the two"
         raise ConfigError(_said(config, given, small, large) + ": the first is larger", hint=hint)
     mirror, vault = "backup.mirror_dir", "backup.vault_dir"
     if _overlap(config.backup.mirror_dir, config.backup.vault_dir):
-        hint = "two copies in one folder are one copy: give each a folder of its own"
+        hint = "Two copies in one folder are one copy: give each a folder of its own"
         raise ConfigError(_said(config, given, mirror, vault) + ": one lies in the other", hint=hint)
     for setting, folder in ((mirror, config.backup.mirror_dir), (vault, config.backup.vault_dir)):
         for root in roots:
             if _overlap(folder, root):
                 what = f"{_said(config, given, setting)} and the watched folder {shown(root)}"
-                hint = "a backup inside what it backs up grows without end: put it elsewhere"
+                hint = "A backup inside what it backs up grows without end: put it elsewhere"
                 raise ConfigError(f"{what}: one lies in the other", hint=hint)
 
 
@@ -193,6 +194,7 @@ def _said(config: Config, given: Given, *settings: str) -> str:
 
 
 def _overlap(one: Path, other: Path) -> bool:
+    one, other = Path(os.path.realpath(one)), Path(os.path.realpath(other))  # a link is no second place
     return one.is_relative_to(other) or other.is_relative_to(one)
 
 
@@ -203,14 +205,14 @@ def _from_file(file: Path) -> Given:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as problem:
-        hint = "make it a file that this user may read, or remove it for the defaults"
+        hint = "Make it a file that this user may read, or remove it for the defaults"
         raise ConfigError(f"{where} cannot be read: {problem.strerror}", hint=hint) from problem
     import tomllib  # noqa: PLC0415 - the hook's fast way may have no file
 
     try:
         sections = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as problem:  # not TOML, not UTF-8, a number or a nesting without end
-        raise ConfigError(f"{where} is not TOML: {plain(problem)}", hint="mend that place") from problem
+        raise ConfigError(f"{where} is not TOML: {plain(problem)}", hint="Mend that place") from problem
     given: Given = {}
     for section, table in sections.items():
         if not isinstance(table, dict):
@@ -252,7 +254,7 @@ def _toml(name: str, setting: str, text: str) -> object:
     if list(table) != ["value"]:  # nothing, or a second line behind the value
         raise ConfigError(
             f"{name} = {shown(text)} is not a TOML value: it takes {RULES[setting].allowed}",
-            hint=f"write it as in config.toml, where the default is {shown(_get(Config(), setting))}",
+            hint=f"Write it as in config.toml, where the default is {shown(_get(Config(), setting))}",
         )
     return table["value"]
 
@@ -268,11 +270,11 @@ def _known(where: str, setting: str, value: object) -> tuple[str, object]:
 
 
 NO_TOKENS = (
-    "a token comes from GH_TOKEN, GITHUB_TOKEN, `gh auth login` or the service credential github_token"
+    "A token comes from GH_TOKEN, GITHUB_TOKEN, `gh auth login` or the service credential github_token"
 )
 
 NO_IDENTITIES = (
-    "an identity stays in a file of its own, which archive.identity_file names; archive.encrypt_to takes its "
+    "An identity stays in a file of its own, which archive.identity_file names; archive.encrypt_to takes its "
     "recipient, age1…"
 )
 
@@ -288,8 +290,8 @@ def _unknown(where: str, setting: str, value: object) -> ConfigError:
     if section in Config._fields:
         takes = f"[{section}] takes " + ", ".join(getattr(Config(), section)._fields)
     else:
-        takes = "the sections are " + ", ".join(Config._fields)
-    guess = f"did you mean {near[0]}? " if near else ""
+        takes = "The sections are " + ", ".join(Config._fields)
+    guess = f"Did you mean {near[0]}? " if near else ""
     return ConfigError(
         f"{where}: there is no setting {plain(setting)} (value {shown(value)})", hint=guess + takes
     )

@@ -249,7 +249,7 @@ RULES: Mapping[str, Rule] = {
     "privacy.allow": _texts("values or regular expressions, none empty", _matching(r"(?s).+")),
     "health.interval_seconds": _whole(1),
     "health.on_critical": _text('a command, or ""', _command),
-    "http.listen": _text('"host:port" on loopback, or "" for off', _listen),
+    "http.listen": _text('"host:port" on loopback, or "" for off (as a variable \'""\')', _listen),
     "log.level": _one_of("debug", "info", "warning", "error"),
     "log.format": _one_of("auto", "json", "text"),
 }

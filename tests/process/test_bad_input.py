@@ -91,8 +91,8 @@ def sentence(text: str) -> bool:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("[github]\nrepos = 'o/r'", ["github.repos", "did you mean github.repo?"]),
-        ("[colour]\nred = 1", ["colour.red", "the sections are"]),
+        ("[github]\nrepos = 'o/r'", ["github.repos", "Did you mean github.repo?"]),
+        ("[colour]\nred = 1", ["colour.red", "The sections are"]),
         ("[sources]\nquiet_seconds = 0", ["sources.quiet_seconds = 0", "whole number from 1"]),
         ("[sources]\nquiet_seconds = '2 min'", ['sources.quiet_seconds = "2 min"', "whole number from 1"]),
         ("[tiers]\ncomment_bytes = 70000", ["tiers.comment_bytes = 70000", "from 4096 to 65536"]),

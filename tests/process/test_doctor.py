@@ -471,6 +471,13 @@ def test_beside_a_daemon_and_into_a_bundle(tmp_path: Path, socket_dir: Path) -> 
         assert (code, "is there already" in said) == (2, True)
 
 
+def test_wrong_settings_are_said_once(machine: Machine) -> None:
+    machine.set("[health]\ninterval_seconds = -1\n")
+    checks = doctor.examine(Here(machine.environ, NOW))
+    assert [check.name for check in checks if "interval_seconds = " in check.message] == ["config"]
+    assert any(check.hint == "See config above." for check in checks)
+
+
 def test_wrong_settings_are_not_told_to_others(tmp_path: Path, machine: Machine) -> None:
     machine.set(f"[github]\npassword = '{SECRETS[1]}'\n")
     here = Here(machine.environ, NOW)

@@ -97,14 +97,16 @@ def test_a_session_is_forgotten_everywhere_and_stays_so_until_that_is_undone(
     user.say("and more of it", gone)
     user.stop()
     user.start()
-    assert user.fails("ctl", "checkpoint", gone.stem)[0] == 4
+    for command in (["ctl", "checkpoint"], ["forget"], ["restore"]):
+        code, said, todo = user.fails(*command, gone.stem)
+        assert (code, "was forgotten" in said, f"forget --undo claude:{gone.stem}" in todo) == (4, True, True)
     user.save(kept)
     assert everywhere(user, WORD) == []
     assert everywhere(user, gone.stem) == []
     assert user.fails("forget", gone.stem, "--yes")[0] == 4
     assert user.status()["sessions"]["watched"] == 1
 
-    assert user.type("forget", "--undo", gone.stem).returncode == 0
+    assert user.type("forget", "--undo", gone.stem[:8]).returncode == 0
     assert user.fails("forget", "--undo", gone.stem)[0] == 4
     wait_until(lambda: gone.stem in told(gh), 60)
     user.check_kept(gone)

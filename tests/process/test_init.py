@@ -140,6 +140,24 @@ def test_again_nothing_changes_and_one_flag_changes_one_thing(user: Newcomer) ->
     assert not user.hooks.exists()
 
 
+@pytest.mark.parametrize(
+    ("place", "what", "todo"),
+    [
+        ("a file", "is a file", "Set archive.url to an empty folder"),
+        ("no/arch.git", "is not there", "make the folder"),
+    ],
+)
+def test_an_archive_that_cannot_be_made_is_said(user: Newcomer, place: str, what: str, todo: str) -> None:
+    (user.folder / "a file").touch()
+    done = user.init("--yes", "--archive", str(user.folder / place))
+    first, second = done.stderr.splitlines()[-2:]
+    assert done.returncode == 1
+    assert first.startswith("sessiond: archive_repository_missing: ")
+    assert what in first
+    assert todo in second
+    assert not user.config.exists()
+
+
 def test_the_archive_is_encrypted_for_an_identity_that_is_made_once(user: Newcomer) -> None:
     done = user.init("--yes", "--archive", str(user.folder / "kept.git"), "--encrypt")
     assert done.returncode == 0, done.stderr
@@ -263,7 +281,7 @@ def test_an_archive_that_takes_no_pushes(user: Newcomer) -> None:
     bare = user.host.folder / "o/r.git"
     subprocess.run(["git", "-C", str(bare), "config", "http.receivepack", "false"], check=True)
     first, second = refused(user.init("--yes", "--repo", "o/r", "--archive", "github"), 1)
-    assert "github_not_permitted" in first
+    assert "archive_not_permitted" in first
     assert "write access" in second
     assert not user.config.exists()
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from sessiond import process
 from sessionsync import __version__
 from sessionsync.errors import DaemonNotRunning
+from sessionsync.paths import paths
 from tests import arrived
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
@@ -160,7 +162,12 @@ def test_a_check_says_what_would_keep_it_from_starting(tmp_path: Path) -> None:
     user = User(tmp_path)
     done = user.type("run", "--check")
     assert (done.returncode, done.stdout.split()[:2]) == (0, ["sessiond", __version__])
+    assert "would start here" in done.stderr
     assert not (user.folder / "s").exists()
+    lock = paths(user.environ).lock
+    lock.parent.mkdir(parents=True)
+    with process.hold(lock):
+        assert f"Another sessiond, pid {os.getpid()}, runs here" in user.type("run", "--check").stderr
     assert "github.repo" in user.fails("run", "--check", SESSIOND_GITHUB_REPO="7")[1]
     said = user.vault / ".sessiond" / "format"
     said.parent.mkdir(parents=True)

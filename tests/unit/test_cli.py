@@ -82,6 +82,12 @@ def sessiond(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     return Run(monkeypatch, capsys)
 
 
+RELOADED = """\
+The settings are read; changed: log.level.
+Restart to apply: backup.mirror_dir, http.listen (sessiond service stop, sessiond service start).
+"""
+
+
 class Daemon:
     """What a daemon would answer, over the real socket."""
 
@@ -436,6 +442,12 @@ ON_THEIR_WAY = "They are on their way: `sessiond ctl queue` shows how far.\n"
         (["local-only", "on"], {"on": True}, STAYS | {"paused": False}, "Everything stays on this machine: no repository is set.\nSet github.repo.\n"),
         (["local-only", "off", "--dry-run"], {"on": False, "dry_run": True}, PAUSE, "Nothing is sent for now: a pause was asked for.\nResume ends it.\n"),
         (["reload"], {}, {"changed": []}, "The settings are read; changed: nothing.\n"),
+        (
+            ["reload"],
+            {},
+            {"changed": ["backup.mirror_dir", "http.listen", "log.level"], "restart_needed": ["backup.mirror_dir", "http.listen"]},
+            RELOADED,
+        ),
         (["reload"], {}, {"changed": ["log.level", "github.repo"]}, "The settings are read; changed: log.level, github.repo.\n"),
         (["gc"], {}, {"files": [], "packs": [], "freed_bytes": 0}, "There is nothing to remove.\n"),
         (["gc"], {}, {"files": ["/b/x"], "packs": [], "freed_bytes": 8}, "/b/x\n8 B were removed.\n"),
@@ -675,11 +687,12 @@ def test_a_bug_is_exit_70(sessiond: Run, monkeypatch: pytest.MonkeyPatch) -> Non
     ]
 
 
-def test_a_full_disk_behind_stdout_is_said(daemon: Daemon) -> None:
+@pytest.mark.parametrize("arguments", [["ctl", "status"], ["--version"], ["ctl", "--help"]])
+def test_a_full_disk_behind_stdout_is_said(daemon: Daemon, arguments: list[str]) -> None:
     daemon.answers["status"] = a_status()
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "sessiond", "ctl", "status"],
+            [sys.executable, "-m", "sessiond", *arguments],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

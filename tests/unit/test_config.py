@@ -281,17 +281,17 @@ def test_good_values_are_taken(setting: str, value: str) -> None:
         (
             "[github]\nrepos = 'a/b'\n",
             'there is no setting github.repos (value "a/b")',
-            "did you mean github.repo?",
+            "Did you mean github.repo?",
         ),
-        ("[log]\nlisten = 'x'\n", "log.listen", "did you mean http.listen?"),
-        ("[http]\nlevel = 'x'\n", "http.level", "did you mean log.level?"),
-        ("[gitub]\nrepo = 'a/b'\n", "gitub.repo", "did you mean github.repo?"),
-        ("repo = 'a/b'\n", "there is no setting repo", "did you mean github.repo?"),
+        ("[log]\nlisten = 'x'\n", "log.listen", "Did you mean http.listen?"),
+        ("[http]\nlevel = 'x'\n", "http.level", "Did you mean log.level?"),
+        ("[gitub]\nrepo = 'a/b'\n", "gitub.repo", "Did you mean github.repo?"),
+        ("repo = 'a/b'\n", "there is no setting repo", "Did you mean github.repo?"),
         ("github = 3\n", "there is no setting github (value 3)", "[github] takes repo, api_url"),
-        ("[zzz]\n", "there is no setting zzz", "the sections are sources, github"),
+        ("[zzz]\n", "there is no setting zzz", "The sections are sources, github"),
         ("[[github]]\nrepo = 'a/b'\n", "there is no setting github", "[github] takes"),
         ("[github.repo]\nx = 1\n", "github.repo", "owner/name"),
-        ('[github]\n"re\\npo" = 1\n', r"github.re\npo", "did you mean github.repo?"),
+        ('[github]\n"re\\npo" = 1\n', r"github.re\npo", "Did you mean github.repo?"),
     ],
 )
 def test_an_unknown_key_is_told_with_the_nearest(tmp_path: Path, text: str, saying: str, near: str) -> None:
@@ -303,7 +303,7 @@ def test_an_unknown_key_is_told_with_the_nearest(tmp_path: Path, text: str, sayi
 def test_an_unknown_variable_of_a_section_is_told() -> None:
     answer = refused({**HOME, "SESSIOND_GITHUB_REPOO": "a/b"})
     assert answer.startswith("SESSIOND_GITHUB_REPOO: there is no setting github.repoo")
-    assert "did you mean github.repo?" in answer
+    assert "Did you mean github.repo?" in answer
 
 
 @pytest.mark.parametrize(
@@ -573,3 +573,14 @@ def test_a_runner_says_where_github_is_unless_the_settings_do(tmp_path: Path) ->
         == "other.example"
     )
     assert load(runner | {"GITHUB_ACTIONS": ""}).github.api_url == "https://api.github.com"
+
+
+def test_a_link_does_not_make_two_folders_of_one(tmp_path: Path) -> None:
+    (tmp_path / "vault").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "vault")
+    environ = {
+        "HOME": str(tmp_path),
+        "SESSIOND_BACKUP_VAULT_DIR": str(tmp_path / "vault"),
+        "SESSIOND_BACKUP_MIRROR_DIR": str(tmp_path / "link" / "copies"),
+    }
+    assert "one lies in the other" in refused(environ)

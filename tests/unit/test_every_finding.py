@@ -545,6 +545,18 @@ def config(stage: Stage) -> Case:
     stage.living.ctl("reload", acts=True)
 
 
+def restart(stage: Stage) -> Case:
+    file = Path(stage.living.environ["SESSIOND_HOME"]) / "config.toml"
+    file.write_text("[backup]\nkeep_checkpoints = 7\n")
+    answer = stage.living.ctl("reload", acts=True)
+    assert answer == {"changed": ["backup.keep_checkpoints"], "restart_needed": ["backup.keep_checkpoints"]}
+    (said,) = [f["message"] for f in stage.living.ctl("status")["findings"] if f["code"] == "restart_needed"]
+    assert said.endswith("restart to apply: backup.keep_checkpoints.")
+    yield
+    file.write_text("")
+    assert stage.living.ctl("reload", acts=True)["changed"] == []
+
+
 def stuck(stage: Stage) -> Case:
     loop = stage.living.app.upkeep
     loop.progressed_at -= 500
@@ -654,6 +666,7 @@ CASES: dict[str, Callable[[Stage], Case]] = {
     "vault_large": partial(large, "SMALL_VAULT_BYTES", "vault_large"),
     "index_broken": index_broken,
     "config_invalid": config,
+    "restart_needed": restart,
     "loop_stuck": stuck,
     "recovery_failed": unrecovered,
     "purge_at_once": purge_at_once,

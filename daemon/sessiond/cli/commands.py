@@ -85,6 +85,7 @@ def run(context: click.Context, *, check: bool) -> None:
 
     if check:
         click.echo(upgrade.check(os.environ))
+        click.echo(upgrade.would_start(os.environ), err=True)  # stdout is for the daemon that asks
         return
     context.exit(app.run(os.environ, debug=bool(context.obj)))
 
@@ -448,7 +449,7 @@ def completion(shell: str) -> None:
 
 @sessiond.command(
     short_help="Remove a session everywhere, on purpose.",
-    epilog=example("sessiond forget 0f4c --dry-run", "sessiond forget 0f4c", "sessiond forget --undo 0f4c…"),
+    epilog=example("sessiond forget 0f4c --dry-run", "sessiond forget 0f4c", "sessiond forget --undo 0f4c"),
 )
 @click.argument("session", metavar="ID")
 @click.option("--dry-run", is_flag=True, help=DRY_HELP)
@@ -463,7 +464,8 @@ def forget(
 
     The agent's own file is not touched, and is captured no more.  Other machines that have the session keep
     it, and send it again: it is to be forgotten there as well.  Exit code 1 says that something is left,
-    which goes on by itself.
+    which goes on by itself.  --undo takes the beginning of an id while the agent's file is there, else all
+    of it.
     """
     from sessiond.cli import forgetting  # noqa: PLC0415 - rarely wanted
 

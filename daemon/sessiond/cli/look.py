@@ -11,7 +11,6 @@ from typing import Any
 from sessiond import client
 from sessiond.cli import status, tables
 from sessiond.cli.terminal import Terminal, terminal, wall
-from sessionsync.errors import OutputFailed
 from sessionsync.paths import paths
 
 Json = dict[str, Any]
@@ -43,13 +42,5 @@ def tell(answer: Json, render: Render, *, as_json: bool) -> None:
     lines = [json.dumps(answer, indent=2)] if as_json else render(answer, wall(), terminal())
     # a title may have letters that this terminal has not
     text = "\n".join(lines).encode(sys.stdout.encoding or "utf-8", "replace")
-    try:
-        sys.stdout.write(text.decode(sys.stdout.encoding or "utf-8") + "\n" if lines else "")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as problem:
-        sys.stdout = None  # what it holds would fail once more at the end
-        raise OutputFailed(
-            f"The answer cannot be written: {problem.strerror}.", hint="See where stdout goes to."
-        ) from problem
+    sys.stdout.write(text.decode(sys.stdout.encoding or "utf-8") + "\n" if lines else "")
+    sys.stdout.flush()

@@ -464,8 +464,14 @@ def mode(answer: Json, _now: float, _out: Terminal) -> list[str]:
 
 def reloaded(answer: Json, _now: float, _out: Terminal) -> list[str]:
     """`ctl reload`."""
-    changed = ", ".join(map(clean, answer["changed"])) or "nothing"
-    return [f"The settings are read; changed: {changed}."]
+    waiting = [clean(setting) for setting in answer.get("restart_needed", ())]
+    changed = [clean(setting) for setting in answer["changed"]]
+    applied = ", ".join(setting for setting in changed if setting not in waiting) or "nothing"
+    lines = [f"The settings are read; changed: {applied}."]
+    if waiting:
+        how = "sessiond service stop, sessiond service start"
+        lines.append(f"Restart to apply: {', '.join(waiting)} ({how}).")
+    return lines
 
 
 def stopped(answer: Json, _now: float, _out: Terminal) -> list[str]:

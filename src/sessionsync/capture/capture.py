@@ -17,6 +17,7 @@ from sessionsync.catalog import Catalog, Checkpoint
 from sessionsync.config import Config
 from sessionsync.errors import CopyError, NoSuchSession
 from sessionsync.events import Emit
+from sessionsync.forgotten import was_forgotten
 from sessionsync.hands import Hands
 from sessionsync.model import Found, Ref
 from sessionsync.queue import Queue
@@ -171,9 +172,7 @@ class Capture:
         self.capture(ref, now, by_time=False)  # it is to have this trigger
         work = self._load(ref)
         if work is None and self._is_forgotten(ref):
-            raise NoSuchSession(
-                f"Session {ref} was forgotten.", hint=f"`sessiond forget --undo {ref}` takes it in again."
-            )
+            raise was_forgotten(ref)
         if work is None:
             raise NoSuchSession(
                 f"No session {ref} is on this disk.", hint="`sessiond list` shows the known ones."

@@ -367,6 +367,13 @@ FINDINGS: dict[str, Kind] = {
         "Mend it and `sessiond ctl reload`.",
         is_outside=True,
     ),
+    "restart_needed": Kind(
+        WARNING,
+        "config",
+        "Settings were changed that hold from the next start on.",
+        "Restart it: sessiond service stop, sessiond service start.",
+        is_outside=True,
+    ),
     "program_unusable": Kind(
         WARNING,
         "config",

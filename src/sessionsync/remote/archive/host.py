@@ -23,6 +23,7 @@ from sessionsync.remote.archive.refs import OBJECT, PREFIX
 # A push of more refs than this is cut; one that fails is halved.
 REFS = 200
 EMPTY = "Set archive.url to an empty folder, or to one that is not there yet."
+ABOVE = "Mount its disk, or make the folder."
 # What a repository needs that only this program's pushes fill: packs, not thousands of loose objects, and
 # reading by id and without contents, as folding does.
 _MADE = {
@@ -63,6 +64,7 @@ class Host:
         folder = self.address.folder
         if folder is None or (folder / "HEAD").is_file() or (folder / ".git").exists():
             return False
+        _check_folder(folder)
         try:
             empty = not folder.exists() or not any(folder.iterdir())
         except OSError as problem:
@@ -77,7 +79,7 @@ class Host:
         if not folder.parent.is_dir():
             raise RepositoryMissing(
                 f"{folder.parent} is not there, so no archive can be made in it.",
-                hint="Mount its disk, or make the folder.",
+                hint=ABOVE,
             )
         done = self.git.run(["init", "--quiet", "--bare", "--template=", str(folder)])
         for name, value in _MADE.items():
@@ -123,12 +125,18 @@ class Host:
             RepositoryMissing: there is no repository, and no place to make one.
         """
         if (there := self.address.folder) is not None and not (there / "HEAD").is_file():
+            _check_folder(there)
             if there.exists() and any(there.iterdir()) and not (there / ".git").exists():
                 raise RepositoryMissing(f"{there} is not empty and no git repository.", hint=EMPTY)
             if not there.parent.is_dir():
-                raise RepositoryMissing(f"{there.parent} is not there, so no archive can be made in it.")
+                raise RepositoryMissing(
+                    f"{there.parent} is not there, so no archive can be made in it.", hint=ABOVE
+                )
             if not os.access(there if there.exists() else there.parent, os.W_OK):
-                raise NotPermitted(f"{there} cannot be made: it may not be written to.")
+                raise NotPermitted(
+                    f"{there} cannot be made: it may not be written to.",
+                    hint="Let this user write there, or set archive.url to another folder.",
+                )
             return
         made = self.git.run(["init", "--quiet", "--bare", "--template=", str(folder)])
         blob = self.git.run(["hash-object", "-w", "--stdin"], folder=folder)
@@ -210,6 +218,12 @@ class Host:
         if done.code and all(said.taken for said in told.values()):
             raise failure(done, "The archive could not be written", now, self.address)
         return told
+
+
+def _check_folder(path: Path) -> None:
+    """See that nothing but a folder is in the archive's place."""
+    if os.path.lexists(path) and not path.is_dir():
+        raise RepositoryMissing(f"{path} is a file, where the archive is to be a folder.", hint=EMPTY)
 
 
 def _told(line: str) -> tuple[str, Told]:
