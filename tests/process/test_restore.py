@@ -173,7 +173,7 @@ def test_a_restore_that_is_killed_leaves_all_or_nothing(stored: tuple[Daemon, Ag
     assert not list((daemon.agent / "projects").glob(".sessiond-restore-*"))
 
 
-def test_a_disk_that_is_full_half_way_leaves_nothing(stored: tuple[Daemon, Agent, Path]) -> None:
+def test_a_disk_without_room_for_it_takes_nothing(stored: tuple[Daemon, Agent, Path]) -> None:
     daemon, agent, live = stored
     live.parent.rmdir()
     mount = [
@@ -190,8 +190,8 @@ def test_a_disk_that_is_full_half_way_leaves_nothing(stored: tuple[Daemon, Agent
     try:
         done = run(daemon, "restore", agent.session)
         assert done.returncode == 1
-        assert "No space left on device" in done.stderr
-        assert "Free space" in done.stderr
+        assert "has room for 4,194,304" in done.stderr
+        assert "Make room" in done.stderr
         assert list((daemon.agent / "projects").rglob("*")) == []
     finally:
         subprocess.run(["umount", "-l", str(daemon.agent / "projects")], check=True)
