@@ -11,13 +11,8 @@ from typing import Any, Self
 # How often the daemon is asked what is wrong; what the account cannot be more exact than.
 LOOK_S = 0.1
 
-Key = tuple[str, str]
-# What is not told while its cause is: how the codes begin, by the cause.
-AWAY, DISK = ("github_", "sync_"), ("copy_", "purge_")
-HIDDEN = {
-    **dict.fromkeys(("github_unreachable", "github_token_refused", "github_rate_limited"), AWAY),
-    "backup_disk_full": DISK,
-}
+# What the harness itself causes, and so knows the end of.
+CAUSED = ("github_unreachable", "github_token_refused", "backup_disk_full")
 
 
 @dataclass
@@ -28,11 +23,9 @@ class Account:
     down: list[tuple[float, float]] = field(default_factory=list)
     causes: list[tuple[tuple[str, ...], float, float]] = field(default_factory=list)
     """What the harness did: how the codes begin that come of it, from when to when."""
-    closed: list[tuple[Key, float, float]] = field(default_factory=list)
-    """Findings that came and went: which, when first seen, and when first seen no more."""
+    closed: list[tuple[str, float, float, float]] = field(default_factory=list)
+    """What came of that and went: code, when first and when no longer seen, seconds in which nobody looked."""
     flips: int = 0
-    unsure_s: float = 0.0
-    """Seconds that nobody looked for, or of which only the daemon can know when it last tried in vain."""
 
     def uptime_ratio(self, now: float) -> float:
         """The part of the time since the first start in which it was up."""
@@ -43,16 +36,19 @@ class Account:
         """Seconds down."""
         return sum(to - since for since, to in self.down)
 
-    def mttr(self) -> tuple[float, float] | None:
-        """Seconds from when a cause allowed it until what came of it was mended, on average; and how exact."""
-        took, unsure_s = 0.0, self.unsure_s
-        for (code, _), came, gone in self.closed:
+    def mttr(self) -> tuple[int, float, float]:
+        """How many were mended, seconds from when a cause had ended until then on average, and how exact that is.
+
+        From when it was told until its cause ended, only the daemon knows when it last tried in vain.
+        """
+        took = unsure_s = 0.0
+        for code, came, gone, unseen_s in self.closed:
             ended = [to for begins, since, to in self.causes if code.startswith(begins) and since <= gone]
             mendable = max([came, *(to for to in ended if to <= gone)])
             took += gone - mendable
-            unsure_s += mendable - came
+            unsure_s += mendable - came + unseen_s
         count = len(self.closed)
-        return (took / count, unsure_s / count) if count else None
+        return count, took / max(1, count), unsure_s / max(1, count)
 
 
 class Watch:
@@ -61,7 +57,7 @@ class Watch:
     def __init__(self, account: Account, ask: Callable[[], dict[str, Any]]) -> None:
         self._account = account
         self._ask = ask
-        self._open: dict[Key, float] = {}
+        self._open: dict[str, tuple[float, float]] = {}
         self._told: set[str] = set()
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch")
@@ -88,12 +84,8 @@ class Watch:
                 continue
             before, now = now, time.monotonic()
             self._told = {each["code"] for each in found}
-            keys = {(each["code"], each["session"]) for each in found}
-            for key in keys - self._open.keys():
-                self._open[key] = now
-                self._account.unsure_s += now - before
-            hidden = tuple(begins for code, _ in keys for begins in HIDDEN.get(code, ()))
-            for key in self._open.keys() - keys:
-                if not key[0].startswith(hidden):
-                    self._account.closed.append((key, self._open.pop(key), now))
-                    self._account.unsure_s += now - before
+            for code in self._told & {*CAUSED} - self._open.keys():
+                self._open[code] = now, now - before
+            for code in self._open.keys() - self._told:
+                came, unseen_s = self._open.pop(code)
+                self._account.closed.append((code, came, now, unseen_s + now - before))

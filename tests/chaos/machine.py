@@ -259,3 +259,9 @@ class Machine:
         """What it says of itself over the last hour."""
         found: dict[str, Any] = self.ask("health")["reliability"]["1h"]
         return found
+
+    def cleared(self) -> list[tuple[str, float]]:
+        """Of each incident that has ended, by its log, what it was and how many seconds mending it took."""
+        lines = (self.socket.parents[1] / "log" / "sessiond.log").read_text().splitlines()
+        ended = [json.loads(line) for line in lines if '"finding_cleared"' in line]
+        return [(each["code"], float(each["seconds"])) for each in ended]

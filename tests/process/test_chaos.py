@@ -40,7 +40,7 @@ def test_a_short_storm_loses_nothing_and_is_told_truly(place: Path) -> None:
     with Storm(place, 11, tell=said.append) as storm:
         for name in TROUBLES:
             storm.blow(name)
-        storm.check()
+        storm.check(within=0.05)  # of a minute or two, a second is much
     assert storm.counts["kill"] == 2
 
 
@@ -50,4 +50,4 @@ def test_a_daemon_that_hides_a_minute_of_downtime_is_found_out(place: Path) -> N
         storm.blow("kill")
         storm.blow("kill")
         with pytest.raises(AssertionError, match="the score of"):
-            storm.check()
+            storm.check(within=0.05)
