@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sessionsync.restore.drill import DRILL_S, SESSIONS, Drill
+from sessionsync.restore.loadable import loadable
 from tests.fakes.agent import Agent
 from tests.keeper import flip, pack_of, place_of
 from tests.rig import Home, Rig, write
@@ -146,6 +148,20 @@ def test_a_session_without_copies_is_said(rig: Rig, drill: Drill) -> None:
     (done,) = drill.run([session], rig.now, lambda _size: None)
     assert done.result == "failed"
     assert path.stem in done.problems[0]
+
+
+def test_a_line_without_an_end_is_bad_and_not_held_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "3f2a9c1e-58d7-4cf4-9f3f-6a6f5c9c1a11.jsonl"
+    with path.open("wb") as file:
+        file.truncate(200_000_000)
+    tracemalloc.start()
+    try:
+        problems = loadable(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert any("line 1" in problem for problem in problems), problems
+    assert peak < 60_000_000
 
 
 def test_what_a_killed_drill_left_goes_at_the_start(drill: Drill, tmp_path: Path) -> None:

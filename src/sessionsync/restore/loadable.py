@@ -9,10 +9,11 @@ from pathlib import Path
 import msgspec
 
 from sessionsync.peek import SESSION_ID
-from sessionsync.sources.lines import Reader
+from sessionsync.sources.lines import LINE_BYTES, Reader
 
 BLOCK_BYTES = 4 * 1024 * 1024
 SHOWN = 3  # lines that a problem names
+_NO_RECORD = b"\0"
 # Notes beside the conversation; the agent does not miss one's parent.
 _ASIDE = "progress"
 
@@ -85,14 +86,23 @@ def loadable(path: Path, sha256: str = "") -> list[str]:
 
 
 def _lines(path: Path, digest: hashlib._Hash) -> Iterator[bytes]:
-    rest = b""
+    """Each line; of one that is too long to be a record only a sign that is none."""
+    held: list[bytes] = []
+    size = 0
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
-            *whole, rest = (rest + block).split(b"\n")
-            yield from (line or b" " for line in whole)
-    if rest:
-        yield rest
+            for number, piece in enumerate(block.split(b"\n")):
+                if number:
+                    yield b"".join(held) or b" "
+                    held, size = [], 0
+                size += len(piece)
+                if size > LINE_BYTES:
+                    held = [_NO_RECORD]
+                else:
+                    held.append(piece)
+    if size:
+        yield b"".join(held)
 
 
 class _Reading:
