@@ -183,7 +183,7 @@ def test_bytes_on_the_disk(living: Living) -> None:
 
 def test_a_finding_fails_its_check(living: Living) -> None:
     rises(living, "health_check_status{integrity}")
-    living.app.findings.raised("copy_damaged", CRITICAL, "Damaged.", "Mend it.", time.time(), "claude:x")
+    living.app.findings.raised("copy_damaged", CRITICAL, "Damaged.", "Mend it.", time.time())
     living.app.health.want()
     living.until(lambda: scraped(living)["health_check_status{integrity}"] == 0)
     assert scraped(living)["health_check_runs_total{integrity,failed}"] == 1
