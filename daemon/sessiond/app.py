@@ -195,7 +195,7 @@ class App:
             control = Control(
                 self.verbs.table(),
                 self.emit,
-                self._observe("ctl_request_duration_seconds"),
+                self._answered(pulse),
                 other_version=lambda: self.schedule.soon("supervise"),
             )
             server = Server(control, listener, threads=8, name="control")
@@ -297,6 +297,16 @@ class App:
         self.metrics.in_time = self.books.in_time
         for source in of_daemon(self):
             self.metrics.read(source)
+
+    def _answered(self, pulse: Pulse) -> Any:
+        """What is done with the time an answer took: who is answered knows that the daemon is there."""
+        measure = self._observe("ctl_request_duration_seconds")
+
+        def answered(verb: str, seconds: float) -> None:
+            pulse.show()
+            measure(verb, seconds)
+
+        return answered
 
     def _observe(self, histogram: str) -> Any:
         return lambda name, seconds: self.metrics.observe(histogram, name, seconds=seconds)
