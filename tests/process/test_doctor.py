@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from sessiond import bundle, doctor
-from sessiond.doctor import CHECKS, FAILED, OK, WARNING, Check, Here
+from sessiond.doctor import CHECKS, FAILED, OK, WARNING, Check, Here, files, programs
 from sessiond.hooks import install, read
 from sessionsync.paths import paths
 from sessionsync.privacy.seal import make_identity, recipient_of
@@ -124,7 +124,7 @@ def test_git_missing_and_too_old(machine: Machine) -> None:
     ("version", "status"), [((3, 31, 1), FAILED), ((3, 40, 1), OK), ((3, 51, 3), OK), ((3, 52, 0), OK)]
 )
 def test_sqlite_and_its_bugs(machine: Machine, version: tuple[int, ...], status: str) -> None:
-    found = doctor.sqlite(Here(machine.environ, NOW), version)
+    found = programs.sqlite(Here(machine.environ, NOW), version)
     assert found.status == status
     assert ("bug in WAL" in found.message) == (version == (3, 40, 1))
 
@@ -192,7 +192,7 @@ def test_few_watches_name_the_exact_sysctl(machine: Machine, tmp_path: Path) -> 
     for watches, instances, status in ((1000, 128, OK), (12, 128, WARNING), (1000, 8, WARNING)):
         (tmp_path / "max_user_watches").write_text(f"{watches}\n")
         (tmp_path / "max_user_instances").write_text(f"{instances}\n")
-        found = doctor.inotify(here, tmp_path)
+        found = files.inotify(here, tmp_path)
         assert found.status == status, found
         wanted = "max_user_watches=524288" if watches == 12 else "max_user_instances=512"
         assert status == OK or f"sudo sysctl fs.inotify.{wanted}" in found.hint
