@@ -43,7 +43,6 @@ from sessionsync.errors import ConfigError, CopyError, SessiondError, StoreError
 from sessionsync.events import EVENTS
 from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.rules import KINDS
-from sessionsync.queue import State
 from sessionsync.reliability.findings import FINDINGS, Findings, Severity
 from sessionsync.restore import RecordShelf, Shelf
 from sessionsync.search.words import forget_parts
@@ -380,8 +379,7 @@ class App:
     def saying(self) -> str:
         """What the daemon does, in a line for people that only changes when something does."""
         worst = next((found for found in self.findings.open() if found.severity is Severity.CRITICAL), None)
-        mode, depth = self.modes.now(), self.engine.queue.depth()
-        waiting = sum(number for state, number in depth.items() if state is not State.BURIED)
+        mode = self.modes.now()
         if worst is not None:
             return f"{worst.message} {worst.hint}"
         if mode.name != "normal":
@@ -389,8 +387,10 @@ class App:
             return f"{doing}: {mode.reason}. {mode.hint}".strip()
         if not self.capture.rested.is_set():
             return "Backing up what has changed."
-        if waiting:
-            return f"Everything is on this disk twice; {waiting} checkpoints are on their way to GitHub."
+        # the list in an issue's text is written after them, and they are safe without it
+        if waiting := self.engine.queue.waiting("comment"):
+            them = "1 checkpoint is on its" if waiting == 1 else f"{waiting:,} checkpoints are on their"
+            return f"Everything is on this disk twice; {them} way to GitHub."
         return "Everything is on this disk twice and on GitHub."
 
     def trim(self) -> None:

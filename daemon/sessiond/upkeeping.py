@@ -26,7 +26,7 @@ from sessionsync.errors import CopyError, NoSuchSession, StoreError
 from sessionsync.events import Emit
 from sessionsync.reliability.findings import FINDINGS, Findings, Severity
 from sessionsync.restore.drill import Drill, Rehearsal
-from sessionsync.upkeep import Healing, Upkeep, Verdict
+from sessionsync.upkeep import Healing, Upkeep, Verdict, outcome
 from sessionsync.vault.strays import DEPTH
 
 # What the background may read and write; compressing further at this rate takes a fifth of a core.
@@ -129,6 +129,7 @@ class UpkeepLoop(Loop):
         )
         self.drill.clean()
         self._drilling = threading.Lock()
+        self._repairing = threading.Lock()
 
     def turn(self) -> float:
         """The most urgent piece of work."""
@@ -166,6 +167,16 @@ class UpkeepLoop(Loop):
                 self._healing.add(name)
                 self._strange.append(name)
             self.bell.ring()
+
+    def repair(self, session: Session) -> Healing:
+        """Repair a session now and unpaced; any thread, one at a time.
+
+        Two at once would heal, keep and count the same bytes, and each would say that there was less to heal.
+        """
+        with self._repairing:
+            healing = outcome(self._upkeep.repair(session))
+            self.judge(session.name, healing)
+        return healing
 
     def judge(self, session: str, verdict: Verdict | Healing) -> None:
         """Open the findings for what is damaged and stays so, or close them."""
@@ -280,9 +291,16 @@ class UpkeepLoop(Loop):
     def _repair(self, name: str, work: Generator[int, Any, Healing]) -> None:
         """Repair, judge what is left, and tell how it went where there was anything to mend."""
         began = time.monotonic()
-        if (healing := self._paced(work)) is None:
-            return
-        self.judge(name, healing)
+        while not self._repairing.acquire(timeout=BUSY_S):
+            self.beat()
+            if self._stopping:
+                return
+        try:
+            if (healing := self._paced(work)) is None:
+                return
+            self.judge(name, healing)
+        finally:
+            self._repairing.release()
         self._healing.discard(name)
         if healing.healed or healing.bits or healing.left:
             self._emit(

@@ -372,8 +372,7 @@ class Verbs:
     def repair(self, params: Params) -> Answer:
         """Heal the copies of a session from each other, and from the live file."""
         session = self._resolve(text(params, "session"))
-        healing = outcome(self._app.copies.repair(session))
-        self._app.upkeep.judge(session.name, healing)
+        healing = self._app.upkeep.repair(session)
         return {
             "session": session.ref.session_id,
             "healed_bytes": healing.healed,

@@ -84,8 +84,8 @@ def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
     bounds = [live.captured_until, *([since] if since is not None and live.mode != "local_only" else [])]
     archive = _archive(catalog.store, queue, live)
     bounds += [unarchived] if (unarchived := archive.pop("at")) is not None else []
-    depth = queue.depth()
-    oldest = queue.oldest_at()
+    census = queue.census()
+    depth, oldest = census.depth, min(census.oldest.values(), default=None)
     reason, hint = (live.reason, live.hint) if live.mode != "normal" else trouble(queue, Lane.GITHUB)
     limit = live.rate_limit
     return {

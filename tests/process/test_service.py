@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,10 @@ import pytest
 from sessiond.app import STUCK_S, App
 from sessiond.loops import TICK_S, Bell, Loop
 from sessiond.notify import Notify
+from tests.conftest import poll
 from tests.daemon import Daemon
+from tests.fakes.github import FakeGitHub
+from tests.rig import append, line
 
 ROOT = Path(__file__).parents[2]
 STORY = "tests/process/under_systemd.py"
@@ -76,6 +80,36 @@ def test_what_a_manager_hears_from_start_to_end(tmp_path: Path, ear: socket.sock
                 break
         assert "READY=1" in rest  # the reload was done
         assert rest[-1] == "STOPPING=1"
+
+
+def test_what_is_pushed_is_said_to_be_on_github_before_the_issue_lists_it(
+    tmp_path: Path, ear: socket.socket
+) -> None:
+    """An issue's list is written once for all changes of half a minute."""
+    with (
+        FakeGitHub() as gh,
+        Daemon(
+            tmp_path / "d",
+            NOTIFY_SOCKET=str(tmp_path / "notify"),
+            WATCHDOG_USEC="400000",
+            GH_TOKEN="T",
+            SESSIOND_GITHUB_REPO="o/r",
+            SESSIOND_GITHUB_API_URL=gh.url,
+        ) as daemon,
+    ):
+        gh.add_repo("o/r", private=True)
+        gh.token("T", login="me")
+        daemon.start()
+        path = daemon.agent / "projects" / "-app" / f"{uuid.uuid4()}.jsonl"
+        path.parent.mkdir()
+        append(path, line("user", "hello", daemon.home))
+        poll(lambda: daemon.ctl("sessions")["sessions"])
+        daemon.ctl("checkpoint", acts=True, session=path.stem)
+        poll(lambda: daemon.ctl("status")["last_push_at"])
+        while ear.recv(4096) != b"STATUS=Everything is on this disk twice and on GitHub.":
+            pass
+        (item,) = daemon.ctl("queue")["items"]
+        assert item["operation"] == "index"
 
 
 def silent(event: str, **fields: object) -> None:

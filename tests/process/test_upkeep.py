@@ -56,6 +56,8 @@ def a_session(daemon: Daemon, *texts: str) -> tuple[Path, Path, Path]:
         assert daemon.ctl("checkpoint", acts=True, session=path.stem)["checkpoint"]
     (copy,) = daemon.mirror.glob(f"*/{path.name}")
     (pack,) = daemon.vault.glob("*/*/pack")
+    # the daemon looks by itself at what is new, once in five minutes: what is hurt from now on it does not find
+    poll(lambda: daemon.metrics()['sessiond_integrity_checks_total{result="ok",store="mirror"}'] > 0)
     return path, copy, pack
 
 

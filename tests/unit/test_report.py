@@ -186,6 +186,15 @@ def test_why_it_waits_is_the_oldest_error(state: State) -> None:
     assert (paused["reason"], paused["hint"]) == ("GitHub refuses the token.", "Replace it.")
 
 
+def test_what_waits_has_an_age_whatever_it_is(state: State) -> None:
+    state.queue.enqueue("index", 7, "", NOW - 20, delay_s=30)
+    found = state.status()
+    assert found["queue"] == {
+        "pending": 1, "oldest_age_seconds": 20.0, "buried": 0, "next_attempt_at": rfc3339(NOW + 10),
+    }  # fmt: skip
+    assert safe(found)[1] == 0
+
+
 def test_the_worst_finding_is_the_status(state: State) -> None:
     warning = Finding("near_limit", Severity.WARNING, "Near.", "Look.", NOW - 10)
     critical = Finding(

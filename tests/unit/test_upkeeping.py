@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TypeVar, cast
@@ -78,6 +79,32 @@ def test_a_repair_that_a_full_disk_kept_from_being_done_is_done_later(
     assert rig.events.named("damage_healed") == []
     loop.turn()
     assert rig.events.named("damage_healed")
+
+
+def test_two_repairs_of_one_session_heal_it_once(
+    rig: Rig, loop: UpkeepLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person asks for the one while the daemon does the other by itself."""
+    path = rig.home.transcript()
+    append(path, line("user", "text " * 500, rig.home.project, session=path.stem))
+    rig.scan()
+    rig.wait(300)
+    session = rig.session()
+    flip(pack_of(rig, session), 100)
+    asked: list[Future[Healing]] = []
+    with ThreadPoolExecutor(1) as person:
+
+        def pace(size: int) -> None:
+            """The loop has begun; whoever asks now is through before it, unless they wait for it."""
+            if not asked:
+                asked.append(person.submit(loop.repair, session))
+                wait(asked, 0.2)
+
+        monkeypatch.setattr(loop, "_pace", pace)
+        loop.heal(session)
+        loop.turn()
+        assert asked[0].result(20).healed == {}
+    assert len(rig.events.named("damage_healed")) == 1
 
 
 def test_the_daily_work_ends_and_leaves_no_finding(
