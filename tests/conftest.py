@@ -96,7 +96,12 @@ def samples(shared: Path, *formats: str) -> list[Path]:
     return files
 
 
-def poll(predicate: Callable[[], object], timeout_s: float = 10, interval_s: float = 0.01) -> None:
+# No limit on how fast anything is: a machine may be busy.  Yet what an event should bring is not waited for
+# until the daemon comes across it by the clock, which is a minute or more.
+PATIENCE_S = 40.0
+
+
+def poll(predicate: Callable[[], object], timeout_s: float = PATIENCE_S, interval_s: float = 0.01) -> None:
     """Return when `predicate` holds; fail after `timeout_s` seconds, saying what it last answered."""
     end = time.monotonic() + timeout_s
     while not (answer := predicate()):

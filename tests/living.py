@@ -13,10 +13,8 @@ from sessiond.app import App
 from sessiond.logs import Log
 from sessiond.notify import Notify
 from sessionsync.config import load, paths
+from tests.conftest import poll
 from tests.rig import Home, append, line
-
-# What the slowest machine may take until something that comes by itself is there.
-PATIENCE_S = 30.0
 
 
 class Daemon(App):
@@ -75,10 +73,7 @@ class Living:
 
     def until(self, holds: Callable[[], object]) -> None:
         """Wait until something holds that comes by itself."""
-        ends = time.monotonic() + PATIENCE_S
-        while not holds():
-            assert time.monotonic() < ends, "it did not come"
-            time.sleep(0.005)
+        poll(holds)
 
     def told(self, event: str) -> int:
         """How many events of this name are in the log."""

@@ -185,7 +185,7 @@ def monitored(folder: Path, target: str) -> Iterator[tuple[Monitoring, Receiver]
     try:
         made = Monitoring(folder, target, receiver, faster(RULES.read_text(encoding="utf-8")))
         try:
-            poll(lambda: made.value('up{job="sessiond"}') == 1, 20)
+            poll(lambda: made.value('up{job="sessiond"}') == 1)
             yield made, receiver
         finally:
             made.close()

@@ -104,10 +104,8 @@ def test_a_cut_ends_what_waits_for_an_answer(trusted: Path, wires: list[Wire], s
         thread = threading.Thread(target=ask)
         thread.start()
         assert server.asked.wait(10)
-        began = time.monotonic()
         wire.cut()
-        thread.join(5)
-        assert time.monotonic() - began < 1
+        thread.join(BOUNDS.read_s - 1)
         assert len(ended) == 1
         with pytest.raises(NoAnswer, match="closed"):
             wire.ask("GET", f"{server.url}/", {}, None)
@@ -121,7 +119,7 @@ def test_a_handshake_that_never_ends_is_given_up(trusted: Path, wires: list[Wire
         with pytest.raises(NoAnswer) as caught:
             wire_to(wires, url, Bounds(connect_s=0.2)).ask("GET", f"{url}/", {}, None)
         assert caught.value.timed_out
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < BOUNDS.connect_s
 
 
 def test_the_environment_s_proxy_is_used(

@@ -133,14 +133,14 @@ def test_a_daemon_killed_in_the_middle_of_a_push_goes_on(
     daemon.start()
     agent = Agent(cwd="/work/app")
     path = grow(daemon, agent, "one")
-    poll(lambda: not archive_items(daemon), 40)
+    poll(lambda: not archive_items(daemon))
     pushing, go_on = hold(host)
     grow(daemon, agent, "two")
     assert pushing.wait(40)
     daemon.kill()
     go_on.set()
     daemon.start()
-    poll(lambda: not archive_items(daemon), 40)
+    poll(lambda: not archive_items(daemon))
     (tip,) = refs_of(repo).values()
     run_git(repo, "fsck", "--strict")
     points = [point["id"] for point in daemon.ctl("show", session=agent.session)["checkpoints"]]
@@ -158,7 +158,7 @@ def test_a_push_that_hangs_holds_up_no_comment(daemon: Daemon, host: GitHost, gh
     grow(daemon, agent, "one")
     assert pushing.wait(30)
     grow(daemon, agent, "two")
-    poll(lambda: not [item for item in daemon.ctl("queue")["items"] if item["operation"] == "comment"], 30)
+    poll(lambda: not [item for item in daemon.ctl("queue")["items"] if item["operation"] == "comment"])
     assert gh.all_comments()
     assert archive_items(daemon)
     assert "The archive follows by itself" in run(daemon, "ctl", "status").stdout.replace("\n", " ")
@@ -175,14 +175,14 @@ def test_by_command_nothing_leaves_for_the_archive_either(daemon: Daemon, repo: 
     assert len(archive_items(daemon)) == 1
     assert not refs_of(repo)
     daemon.ctl("local-only", acts=True, on=False)
-    poll(lambda: refs_of(repo), 40)
+    poll(lambda: refs_of(repo))
 
 
 def test_a_public_repository_is_refused(daemon: Daemon, gh: FakeGitHub, repo: Path) -> None:
     gh.make_public("o/r")
     daemon.start()
     grow(daemon, Agent(cwd="/work/app"), "one")
-    poll(lambda: "archive_repository_public" in json.dumps(daemon.ctl("health")), 30)
+    poll(lambda: "archive_repository_public" in json.dumps(daemon.ctl("health")))
     assert not refs_of(repo)
     assert len(archive_items(daemon)) == 1
 

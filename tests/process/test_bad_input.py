@@ -213,11 +213,11 @@ def test_a_folder_that_is_not_there_yet_is_waited_for(place: Path) -> None:
         assert user.screen()[0].startswith("Everything until ")
         user.folder_of_project.mkdir(parents=True)
         path = user.say("the first word")
-        poll(lambda: user.is_copied(path), 5)
+        poll(lambda: user.is_copied(path))
         structured = user.project / ".claude" / "sessions" / "plan"
         write(structured, [("context.json", b'{"title": "A plan"}')])
         copy = user.mirror / "app" / "plan" / "context.json"
-        poll(lambda: copy.is_file() and copy.read_bytes() == b'{"title": "A plan"}', 5)
+        poll(lambda: copy.is_file() and copy.read_bytes() == b'{"title": "A plan"}')
 
 
 def test_what_cannot_be_read_is_said_is_not_taken_for_gone_and_comes_when_it_can_be(place: Path) -> None:
@@ -291,7 +291,7 @@ def test_a_daemon_that_starts_where_nothing_can_be_read_catches_up(place: Path) 
         user.ctl("reload", acts=True)  # else it looks every 15 s
         poll(lambda: user.is_copied(path))
         late = user.say("late")
-        poll(lambda: user.is_copied(late), 5)  # and watches again
+        poll(lambda: user.is_copied(late))  # and watches again
         user.until(lambda status: not codes(status))
 
 
@@ -416,10 +416,10 @@ def test_a_huge_file_of_nothing_costs_neither_memory_nor_disk_nor_the_others_tim
             file.truncate(1024 * MB)
         poll(lambda: user.copy_of(huge, "unknown").exists())
         path = user.say("meanwhile")
-        poll(lambda: user.is_copied(path), 5)
+        poll(lambda: user.is_copied(path))
         copy = user.copy_of(huge, "unknown")
         assert copy.stat().st_size < 1024 * MB, "the other one came in between"
-        poll(lambda: copy.stat().st_size == 1024 * MB, 50)
+        poll(lambda: copy.stat().st_size == 1024 * MB, 200)
         assert copy.stat().st_blocks * 512 < 8 * MB
         memory = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{user.pid}/status").read_text())
         assert memory is not None
@@ -481,10 +481,10 @@ def test_a_full_disk_stops_capturing_says_so_and_ends_with_the_first_free_byte(
             assert user.fails("ctl", "resume")[:2] == (1, what)
         else:
             user.ctl("resume", acts=True)
-            poll(lambda: b"waits for GitHub" in arrived.files(gh, path.stem)[path.name], 10)
+            poll(lambda: b"waits for GitHub" in arrived.files(gh, path.stem)[path.name])
         user.say("while it is full", path)
         if where != "mirror":
-            poll(lambda: user.is_copied(path), 5)  # where there is space it goes on
+            poll(lambda: user.is_copied(path))  # where there is space it goes on
         assert user.status()["captured_until"] == stands
         # space again: seen within 10 s, at once when asked for
         ballast.unlink()
@@ -513,7 +513,7 @@ def test_an_answer_that_could_not_be_written_down_is_looked_for_later(
         gh.fault(rule("slow", method="POST", path="/comments$", delay_s=20, times=1))
         user.say("during", path)
         user.save(path)
-        poll(lambda: gh.requests("POST", "/comments$"), 10)
+        poll(lambda: gh.requests("POST", "/comments$"))
         ballast = fill(disk)
         gh.release_hangs()
         assert user.until_found("state_disk_full")
@@ -812,7 +812,7 @@ def test_after_an_outage_everything_arrives_once(place: Path, gh: FakeGitHub) ->
         user.start(scanned=False)
         gh.accept()
         user.ctl("sync", acts=True)
-        user.until(is_safe, 30)
+        user.until(is_safe)
         for path in paths:
             assert arrived.files(gh, path.stem) == {path.name: path.read_bytes()}
         assert len(gh.effects("created comment")) == 2

@@ -70,7 +70,7 @@ def test_a_session_is_forgotten_everywhere_and_stays_so_until_that_is_undone(
     user.start()
     kept, gone = user.say("this one stays"), user.say(f"about the {WORD}")
     wait_until(lambda: gone.stem in told(gh) and kept.stem in told(gh), 60)
-    wait_until(lambda: WORD in user.type("search", WORD).stdout, 20)
+    wait_until(lambda: WORD in user.type("search", WORD).stdout)
     before = gone.read_bytes()
 
     shown = user.type("forget", gone.stem[:8], "--dry-run").stdout
@@ -85,7 +85,7 @@ def test_a_session_is_forgotten_everywhere_and_stays_so_until_that_is_undone(
     assert json.loads(done.stdout)["left"] == []
     assert gone.stem not in told(gh)
     assert kept.stem in told(gh)
-    wait_until(lambda: not holding(user.folder / "s" / "state", WORD), 20)
+    wait_until(lambda: not holding(user.folder / "s" / "state", WORD))
     assert gone.read_bytes() == before
 
     # neither a hook, nor a rescan, nor a restart, nor a request brings it back
@@ -132,4 +132,4 @@ def test_what_cannot_be_reached_is_forgotten_when_it_can_whoever_was_killed(
     wait_until(
         lambda: not [oid for oid, _, data in objects_of(user.folder / "archive") if WORD.encode() in data]
     )
-    wait_until(lambda: everywhere(user, path.stem) == everywhere(user, WORD) == [], 20)
+    wait_until(lambda: everywhere(user, path.stem) == everywhere(user, WORD) == [])

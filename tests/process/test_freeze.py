@@ -48,7 +48,7 @@ def test_a_frozen_daemon_finds_all_of_20000_files_that_appeared(folder: Path, wa
                 (results / f"{result}.txt").write_bytes(b"result")
         os.kill(daemon.pid, signal.SIGCONT)
         wait_until(lambda: copied(daemon.mirror) == SESSIONS * (1 + RESULTS), timeout_s=200)
-        wait_until(lambda: daemon.ctl("status")["sessions"]["watched"] == SESSIONS, timeout_s=30)
+        wait_until(lambda: daemon.ctl("status")["sessions"]["watched"] == SESSIONS)
 
 
 def copied(mirror: Path) -> int:

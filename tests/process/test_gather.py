@@ -32,11 +32,11 @@ def test_what_one_daemon_archives_the_other_shows(socket_dir: Path) -> None:
     with one, two:
         one.start()
         _write(one, agent.session, agent.data)
-        poll(lambda: [*archive.glob("refs/sessiond/claude/*/*")], 30)
+        poll(lambda: [*archive.glob("refs/sessiond/claude/*/*")])
         two.start()
         _write(two, agent.session, begun)
         two.ctl("sync", acts=True)
-        poll(lambda: two.ctl("sessions")["sessions"][0]["newer_elsewhere"], 30)
+        poll(lambda: two.ctl("sessions")["sessions"][0]["newer_elsewhere"])
         assert two.ctl("conflicts")["conflicts"] == []
         assert not one.ctl("sessions")["sessions"][0]["newer_elsewhere"]
 

@@ -28,7 +28,7 @@ def test_each_kind_is_copied_at_once_and_comes_back_when_it_was_swept_away(folde
         live = transcript(daemon, app, agent)
         live.write_bytes(agent.data)
         daemon.start()  # the project is known by its transcript; it has no folder for sessions yet
-        poll(lambda: daemon.ctl("sessions")["sessions"], 20)
+        poll(lambda: daemon.ctl("sessions")["sessions"])
         sessions = app / ".claude" / "sessions"
         files = {
             "note.app.2026-01-02-topic": (sessions / "2026-01-02-topic.md", "# Topic\n"),
@@ -44,16 +44,16 @@ def test_each_kind_is_copied_at_once_and_comes_back_when_it_was_swept_away(folde
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         copies = {daemon.mirror / "app" / name / path.name: text for name, (path, text) in files.items()}
-        poll(lambda: all(copy.exists() and copy.read_text() == text for copy, text in copies.items()), 30)
+        poll(lambda: all(copy.exists() and copy.read_text() == text for copy, text in copies.items()))
         # now that they are known, a change is seen by its event: no rescan is due for minutes
         for path, text in files.values():
             path.write_text(text + "\n")
-        poll(lambda: all(copy.read_text() == text + "\n" for copy, text in copies.items()), 10)
+        poll(lambda: all(copy.read_text() == text + "\n" for copy, text in copies.items()))
         for name in files:
             assert daemon.ctl("checkpoint", acts=True, session=name)["session"] == name
         for path, _ in files.values():
             path.unlink()
-        poll(lambda: all(daemon.ctl("show", session=name)["state"] == "deleted" for name in files), 20)
+        poll(lambda: all(daemon.ctl("show", session=name)["state"] == "deleted" for name in files))
         for name, (path, text) in files.items():
             done = run(daemon, "restore", name)
             assert done.returncode == 0, done.stderr
@@ -68,7 +68,7 @@ def test_a_machine_without_notes_does_without_the_parser(folder: Path) -> None:
         agent = an_agent(app)
         transcript(daemon, app, agent).write_bytes(agent.data)
         daemon.start()
-        poll(lambda: daemon.ctl("sessions")["sessions"], 20)
+        poll(lambda: daemon.ctl("sessions")["sessions"])
         code = "import sys, sessiond.app, sessionsync.search; print('markdown_it' in sys.modules)"
         assert run_python(daemon, code) == "False"
 

@@ -7,7 +7,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,7 +160,5 @@ def test_no_core_file_and_nothing_for_others() -> None:
 
 
 def test_the_boot_has_a_name_that_stays() -> None:
-    started = time.monotonic()
     assert process.boot_id() == process.boot_id()
-    assert time.monotonic() - started < 5
     assert process.boot_id() or sys.platform not in {"linux", "darwin"}

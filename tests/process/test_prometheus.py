@@ -47,33 +47,33 @@ def test_an_outage_of_github_is_told_and_so_is_its_end(
     path = daemon.agent / "projects" / "-work-app" / f"{session}.jsonl"
     path.parent.mkdir()
     with monitored(tmp_path / "monitoring", f"127.0.0.1:{daemon.port}") as (prometheus, receiver):
-        poll(lambda: prometheus.firing() == {("SessiondWatchdog", "none")}, 10)
+        poll(lambda: prometheus.firing() == {("SessiondWatchdog", "none")})
         with gh.refused():
             append(path, line("user", "hello", project))
             daemon.ctl("checkpoint", acts=True, session=session)
             for severity in ("warning", "critical"):
-                poll(partial(receiver.told, LAG, severity, "firing"), 20)
+                poll(partial(receiver.told, LAG, severity, "firing"))
         daemon.ctl("sync", acts=True, wait=20)
         for severity in ("warning", "critical"):
-            poll(partial(receiver.told, LAG, severity, "resolved"), 20)
+            poll(partial(receiver.told, LAG, severity, "resolved"))
         (told, *_) = receiver.told(LAG, "critical", "resolved")
         assert told["labels"]["instance"] == f"127.0.0.1:{daemon.port}"
         assert "safe on the disk" in told["annotations"]["description"]
         pushed = 'sessiond_sync_operations_total{direction="push",outcome="success"}'
-        poll(lambda: prometheus.value(pushed) == 1, 10)
+        poll(lambda: prometheus.value(pushed) == 1)
         for group in prometheus.api("rules")["groups"]:
             for rule in group["rules"]:
                 assert (rule["health"], rule.get("lastError")) == ("ok", None), rule["name"]
         for query in queries(dashboard()):
             assert prometheus.api("query", query=query) is not None, query
         daemon.kill()
-        poll(lambda: receiver.told("SessiondDown", "critical", "firing"), 20)
+        poll(lambda: receiver.told("SessiondDown", "critical", "firing"))
 
 
 def test_a_running_daemon_shows_the_whole_catalogue_and_promtool_has_nothing_to_say(daemon: Daemon) -> None:
     daemon.start()
     checked = 'sessiond_health_check_last_run_timestamp_seconds{check="local"}'
-    poll(lambda: daemon.metrics()[checked] > 0, 20)  # from then on everything was measured once
+    poll(lambda: daemon.metrics()[checked] > 0)  # from then on everything was measured once
     text = daemon.get("/metrics")
     for entry in catalogue():
         assert f"\n# TYPE {entry.series} {entry.kind}\n" in text, entry.name

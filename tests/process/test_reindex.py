@@ -27,7 +27,7 @@ def test_the_daemon_begins_its_index_anew_and_catches_up(
             session = f"{number}0000000-0000-4000-8000-000000000000"
             append(folder / f"{session}.jsonl", line("user", f"the zebra {number}", "/app", session=session))
         home.start()
-        wait_until(lambda: sessiond(home, "search", "zebra").count("the") == 3, 20)
+        wait_until(lambda: sessiond(home, "search", "zebra").count("the") == 3)
         before = (socket_dir / "s" / "state" / "index.db").stat().st_ino
         sessiond(home, "search", "--rebuild")
         assert (socket_dir / "s" / "state" / "index.db").stat().st_ino != before

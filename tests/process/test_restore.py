@@ -76,11 +76,11 @@ def test_a_session_deleted_under_the_daemon_comes_back_and_goes_on(folder: Path)
         daemon.start()
         point = daemon.ctl("checkpoint", acts=True, session=agent.session)["checkpoint"]
         live.unlink()
-        poll(lambda: daemon.ctl("show", session=agent.session)["state"] == "deleted", 20)
+        poll(lambda: daemon.ctl("show", session=agent.session)["state"] == "deleted")
         done = run(daemon, "restore", agent.session)
         assert done.returncode == 0, done.stderr
         assert live.read_bytes() == agent.data
-        poll(lambda: daemon.ctl("show", session=agent.session)["state"] != "deleted", 20)
+        poll(lambda: daemon.ctl("show", session=agent.session)["state"] != "deleted")
         agent.turn("and on")
         live.write_bytes(agent.data)
         daemon.ctl("checkpoint", acts=True, session=agent.session)
@@ -343,9 +343,9 @@ def test_of_a_session_whose_copies_are_gone_the_best_is_made(folder: Path) -> No
         agent = an_agent(app, *(f"Question {n}, about saffron? " + "so " * 2000 for n in range(10)))
         live = transcript(daemon, app, agent)
         live.write_bytes(agent.data)
-        poll(lambda: run(daemon, "ctl", "checkpoint", agent.session).returncode == 0, 20)
+        poll(lambda: run(daemon, "ctl", "checkpoint", agent.session).returncode == 0)
         assert run(daemon, "ctl", "sync", "--wait").returncode == 0
-        poll(lambda: run(daemon, "search", "saffron", "--json").stdout.count('"role": "user"') == 10, 20)
+        poll(lambda: run(daemon, "search", "saffron", "--json").stdout.count('"role": "user"') == 10)
         daemon.stop()
         live.unlink()
         for kept in (daemon.mirror, daemon.vault):

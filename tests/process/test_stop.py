@@ -66,7 +66,7 @@ def test_sigterm_in_mid_push_ends_within_ten_seconds_and_nothing_is_lost_or_doub
     daemon.start()
     gh.fault(rule("hang", method="POST", path=r"/comments$", times=1, effect=True))
     path = say(daemon, "hello")
-    wait_until(lambda: gh.fault_hits()[0] > 0, timeout_s=20)
+    wait_until(lambda: gh.fault_hits()[0] > 0)
     pid, began = daemon.pid, time.monotonic()
     os.kill(pid, signal.SIGTERM)
     daemon.stop()
@@ -75,7 +75,7 @@ def test_sigterm_in_mid_push_ends_within_ten_seconds_and_nothing_is_lost_or_doub
     gh.clear_faults()
     daemon.start()
     daemon.ctl("sync", acts=True, wait=60)
-    wait_until(lambda: path.stem in arrived.records(gh), timeout_s=30)
+    wait_until(lambda: path.stem in arrived.records(gh))
     assert arrived.files(gh, path.stem) == {path.name: path.read_bytes()}
     assert len(gh.all_comments()) == 1
 
@@ -111,7 +111,7 @@ def test_sighup_applies_new_settings_and_refuses_bad_ones(daemon: Daemon, wait_u
     file.write_text("[sources]\nquiet_seconds = 500\n")
     daemon.start()
     path = say(daemon, "hello")
-    wait_until(lambda: daemon.ctl("sessions")["sessions"], timeout_s=20)
+    wait_until(lambda: daemon.ctl("sessions")["sessions"])
     file.write_text("[sources]\nquiet_seconds = 'soon'\n")
     os.kill(daemon.pid, signal.SIGHUP)
     wait_until(
@@ -119,7 +119,7 @@ def test_sighup_applies_new_settings_and_refuses_bad_ones(daemon: Daemon, wait_u
     )
     file.write_text("[sources]\nquiet_seconds = 1\n")
     os.kill(daemon.pid, signal.SIGHUP)
-    wait_until(lambda: daemon.ctl("show", session=path.stem)["last_checkpoint_at"] is not None, timeout_s=30)
+    wait_until(lambda: daemon.ctl("show", session=path.stem)["last_checkpoint_at"] is not None)
     assert daemon.ctl("health")["findings"] == []
 
 
@@ -158,13 +158,13 @@ def test_a_broken_state_is_set_aside_and_nothing_is_doubled(
 ) -> None:
     daemon.start()
     path = say(daemon, "hello")
-    wait_until(lambda: path.stem in arrived.records(gh), timeout_s=30)
+    wait_until(lambda: path.stem in arrived.records(gh))
     before = daemon.ctl("show", session=path.stem)["checkpoints"]
     daemon.kill()
     daemon.state.write_bytes(b"rubbish " * 1000)
     say(daemon, "more", path)
     daemon.start()
-    wait_until(lambda: arrived.files(gh, path.stem) == {path.name: path.read_bytes()}, timeout_s=60)
+    wait_until(lambda: arrived.files(gh, path.stem) == {path.name: path.read_bytes()})
     assert len(gh.all_comments()) == 1
     assert len(gh.effects("created issue")) == 1
     assert list(daemon.state.parent.glob("state.db.corrupt-*"))

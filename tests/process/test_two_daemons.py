@@ -62,7 +62,7 @@ def test_a_conflict_is_seen_and_settled_from_the_command_line(
     decide(one, "d")
     poll(lambda: decisions(gh) == ["d"])
     decide(two, "d", "two")
-    poll(lambda: decisions(gh) == ["d", "two"], 40)
+    poll(lambda: decisions(gh) == ["d", "two"])
 
     def conflicts(user: User) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = user.ctl("conflicts")["conflicts"]
@@ -87,11 +87,11 @@ def test_a_conflict_is_seen_and_settled_from_the_command_line(
     assert len(conflicts(two)) == 1
     settled = two.type("ctl", "resolve", "plan", "--keep", "remote")
     assert settled.returncode == 0, settled.stderr
-    poll(lambda: decisions(gh) == ["d"], 40)
+    poll(lambda: decisions(gh) == ["d"])
     assert conflicts(two) == []
-    poll(lambda: "Settled" in gh.all_comments()[-1].body, 40)
+    poll(lambda: "Settled" in gh.all_comments()[-1].body)
     one.ctl("sync", acts=True)  # it would hear of it within a minute
-    poll(lambda: conflicts(one) == [], 40)
+    poll(lambda: conflicts(one) == [])
     assert two.status()["sessions"]["conflicts"] == 0
     again = two.type("ctl", "resolve", "plan", "--keep", "both")
     assert again.returncode == 2

@@ -59,7 +59,7 @@ class Leaver(User):
         self.say("more", path)
         self.save(path)
         assert self.type("ctl", "sync", "--wait=30").returncode == 0
-        wait_until(lambda: self.status()["sessions"]["restorable_elsewhere"] == 1, timeout_s=20)
+        wait_until(lambda: self.status()["sessions"]["restorable_elsewhere"] == 1)
         self.ctl("verify", acts=True, drill=True)
         assert self.type("search", "hello").returncode == 0
         assert self.type("stats").returncode == 0

@@ -80,9 +80,9 @@ def test_it_ends_with_nothing_lost_and_goes_on_as_the_new_version_in_the_same_pr
         # one is on its way, and done though nobody hears of it; two wait behind it
         gh.fault(rule("hang", method="POST", path=r"/comments$", times=1, effect=True))
         paths = [user.say(text) for text in ("one", "two", "three")]
-        wait_until(lambda: gh.fault_hits()[0] > 0, timeout_s=20)
+        wait_until(lambda: gh.fault_hits()[0] > 0)
         environment.install(wheels["2.0.0"])
-        wait_until(lambda: version(user) == "2.0.0", timeout_s=40)
+        wait_until(lambda: version(user) == "2.0.0")
         assert (user.pid, began(user.pid), user.status()["pid"]) == (pid, start, pid)
         gh.release_hangs()
         gh.clear_faults()
@@ -132,10 +132,10 @@ def test_a_version_that_does_not_start_is_not_given_way_to_and_one_that_does_is(
         "the daemon that runs goes on."
     )
     user.say("meanwhile", path)
-    wait_until(lambda: user.is_copied(path), timeout_s=20)
+    wait_until(lambda: user.is_copied(path))
     assert user.status()["version"] == "1.0.0"
     environment.install(wheels["2.0.0"])
-    wait_until(lambda: version(user) == "2.0.0", timeout_s=40)
+    wait_until(lambda: version(user) == "2.0.0")
     assert "program_unusable" not in codes(user.status())
     user.check_kept(path)
 
@@ -151,7 +151,7 @@ def test_a_stop_that_comes_as_another_version_takes_over_is_obeyed(
         version(user)  # a command of another version has it look
         return bool(user.logged("daemon_replaced"))
 
-    wait_until(is_giving_way, timeout_s=40)
+    wait_until(is_giving_way)
     assert user._process is not None
     os.kill(user.pid, signal.SIGTERM)
     assert user._process.wait(30) == 0

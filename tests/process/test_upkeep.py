@@ -229,7 +229,7 @@ def test_what_github_could_heal_waits_until_it_answers(socket_dir: Path, gh: Fak
         assert say(daemon, "repair", path.stem).returncode == 1
         assert [f["code"] for f in daemon.ctl("health")["findings"]] == ["copy_damaged"]
         daemon.ctl("local-only", acts=True, on=False)
-        poll(lambda: daemon.ctl("health")["findings"] == [], 40)
+        poll(lambda: daemon.ctl("health")["findings"] == [])
         assert copy.read_bytes() == whole
 
 

@@ -38,7 +38,7 @@ TOKEN = HOME / "token"
 Wait = Callable[..., None]
 Json = dict[str, Any]
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 
 def run(*command: str, code: int = 0, **environ: str) -> str:
@@ -197,7 +197,7 @@ def test_killed_it_is_started_again(wait_until: Wait) -> None:
     drop_in("test.conf", "RestartSec=50ms")
     was = pid()
     os.kill(was, signal.SIGKILL)
-    wait_until(lambda: pid() not in {0, was} and shown("ActiveState") == "active", timeout_s=20)
+    wait_until(lambda: pid() not in {0, was} and shown("ActiveState") == "active")
     assert service("status")["restarts"] == 1
 
 
@@ -206,10 +206,10 @@ def test_frozen_it_is_killed_and_started_again(wait_until: Wait) -> None:
     systemctl("restart", "sessiond")
     was = pid()
     began = time.monotonic()
-    wait_until(lambda: time.monotonic() > began + 2, timeout_s=5)  # it feeds the watchdog meanwhile
+    wait_until(lambda: time.monotonic() > began + 2)  # it feeds the watchdog meanwhile
     assert (pid(), shown("NRestarts")) == (was, "0")
     os.kill(was, signal.SIGSTOP)
-    wait_until(lambda: pid() not in {0, was} and shown("ActiveState") == "active", timeout_s=20)
+    wait_until(lambda: pid() not in {0, was} and shown("ActiveState") == "active")
     assert "Watchdog timeout" in journal()
 
 
@@ -244,7 +244,7 @@ def test_a_token_file_reaches_it_and_a_stop_in_mid_push_keeps_its_time(
     drop_in("test.conf", "WatchdogSec=2s")  # which is how often the status is told
     systemctl("restart", "sessiond")
     say("hello")
-    wait_until(lambda: gh.fault_hits()[0] > 0, timeout_s=20)
+    wait_until(lambda: gh.fault_hits()[0] > 0)
     began = time.monotonic()
     assert service("stop")["state"] == "stopped"
     assert time.monotonic() - began < 10
@@ -255,7 +255,7 @@ def test_a_token_file_reaches_it_and_a_stop_in_mid_push_keeps_its_time(
     run(str(PROGRAM), "ctl", "sync", "--wait", "30")
     assert len(gh.all_comments()) == 1
     try:
-        wait_until(lambda: shown("StatusText").endswith("and on GitHub."), timeout_s=20)
+        wait_until(lambda: shown("StatusText").endswith("and on GitHub."))
     except AssertionError as late:
         raise AssertionError(shown("StatusText"), asked()) from late
 
@@ -274,11 +274,11 @@ def test_upgraded_by_pip_it_goes_on_as_the_new_version_and_loses_nothing(
         was = pid()
         gh.fault(rule("hang", method="POST", path=r"/comments$", times=1, effect=True))
         say("in flight")
-        wait_until(lambda: gh.fault_hits()[0] > 0, timeout_s=20)
+        wait_until(lambda: gh.fault_hits()[0] > 0)
         environment.install(wheel("2.0.0"))
         usual_says = run(str(usual), "service", "status")
         assert f"this command {__version__}" in usual_says.splitlines()[1]
-        wait_until(lambda: '"version": "2.0.0"' in asked(), timeout_s=40)
+        wait_until(lambda: '"version": "2.0.0"' in asked())
         assert (pid(), shown("NRestarts"), shown("ActiveState")) == (was, "0", "active")
         gh.release_hangs()
         gh.clear_faults()

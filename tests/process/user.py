@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sessionsync.vault import Vault
-from tests.conftest import poll
+from tests.conftest import PATIENCE_S, poll
 from tests.daemon import Daemon
 from tests.fakes.github import FakeGitHub
 from tests.rig import append, line
@@ -93,7 +93,7 @@ class User(Daemon):
     def status(self) -> Json:
         return self.ctl("status")
 
-    def until(self, what: Callable[[Json], object], timeout_s: float = 20) -> Json:
+    def until(self, what: Callable[[Json], object], timeout_s: float = PATIENCE_S) -> Json:
         """The status as soon as `what` is true of it."""
         seen: list[Json] = []
 

@@ -90,9 +90,7 @@ def daemon(socket_dir: Path) -> Iterator[Daemon]:
         server.start()
         yield daemon
         daemon.release.set()
-        started = time.monotonic()
         server.close()
-        assert time.monotonic() - started < 2
         assert not server.alive()
 
 

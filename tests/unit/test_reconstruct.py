@@ -554,6 +554,6 @@ def test_it_is_quick_with_a_large_session() -> None:
     agent = talk(1)
     line = agent.data
     data = line * 300
-    began = time.monotonic()
+    began = time.process_time()
     transcript(SESSION, [version(data, (0, len(data) // 2))], length=len(data))
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
