@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from sessiond.engine import Engine
 from sessiond.loops import TICK_S, TOKEN_S, TROUBLE_S, Bell, Failed, Loop
-from sessionsync.archiving import Archiving, code_of
+from sessionsync.archiving import Archiving
 from sessionsync.errors import StoreFull, TokenRefused
 from sessionsync.events import Emit
 
@@ -33,7 +33,7 @@ class ArchiveLoop(Loop):
         archiving = self._take()
         if archiving is None or not self._allowed():
             return TICK_S
-        if archiving.pause is not None and archiving.pause.code == code_of(TokenRefused):
+        if archiving.uplink.paused_by(TokenRefused):
             self._find_token()
         try:
             while self._may_work(archiving) and archiving.work(time.time()):

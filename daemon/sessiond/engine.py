@@ -303,7 +303,7 @@ class Engine:
     def _is_archive_there(self) -> bool:
         """Whether the archive can be asked: its own loop is in no trouble, and a folder was made."""
         archiving = self.archiving
-        if archiving is None or archiving.pause is not None or archiving.reach.unreachable:
+        if archiving is None or not archiving.uplink.is_open:
             return False
         folder = archiving.address.folder
         return folder is None or folder.exists()

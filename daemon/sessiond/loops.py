@@ -25,6 +25,7 @@ from sessionsync.errors import (
     DiskFull,
     StoreError,
     StoreFull,
+    TokenRefused,
 )
 from sessionsync.events import Emit
 from sessionsync.model import Ref
@@ -458,7 +459,7 @@ class PushLoop(Loop):
         while self._commands:
             run(*self._commands.popleft())
         push = self._engine.push
-        if push is None or self._token_is_old(push):
+        if push is None or push.uplink.paused_by(TokenRefused):
             self._find_token()
             push = self._engine.push
         if not self._allowed():
@@ -540,9 +541,6 @@ class PushLoop(Loop):
             return bool(end.value)
         finally:
             self.busy = False
-
-    def _token_is_old(self, push: Push) -> bool:
-        return push.pause is not None and push.pause.code == "github_token_refused"
 
     def _find_token(self) -> None:
         """Look for a token where there is none, or for another one than GitHub refused."""

@@ -10,7 +10,7 @@ from sessiond.engine import Engine
 from sessiond.token import LOG_IN, renewal
 from sessionsync.errors import TokenRefused
 from sessionsync.events import Emit
-from sessionsync.push import Pause
+from sessionsync.uplink import Pause
 
 # Why nothing is sent where a person has said so.
 LOCAL_ONLY, PAUSED = "local-only is on", "a pause was asked for"
@@ -61,7 +61,7 @@ class Modes:
     def if_local_only(self, *, on: bool) -> Mode:
         """The mode that it would be with that command."""
         engine = self._engine
-        pause = engine.push.pause if engine.push is not None else None
+        pause = engine.push.uplink.pause if engine.push is not None else None
         if on:
             return Mode("local_only", LOCAL_ONLY, "`sessiond ctl local-only off` ends it.")
         if not engine.config.github.repo:
@@ -91,4 +91,4 @@ class Modes:
     def may_ask(self) -> bool:
         """Whether GitHub may be asked now, and is likely to answer."""
         push = self._engine.push
-        return push is not None and push.pause is None and not push.reach.unreachable and not self._local_only
+        return push is not None and push.uplink.is_open and not self._local_only

@@ -215,7 +215,7 @@ def _archive(engine: Engine, until: float) -> None:
 def _comment(engine: Engine, until: float) -> None:
     """Write comments until nothing is left, or until that time (monotonic)."""
     queue, push = engine.queue, engine.push
-    while push is not None and time.monotonic() < until and push.pause is None:
+    while push is not None and time.monotonic() < until and push.uplink.pause is None:
         if not (items := queue.items(lane=Lane.GITHUB)):
             break
         if _step(push, until):
@@ -231,12 +231,12 @@ def _comment(engine: Engine, until: float) -> None:
 def _why(engine: Engine, modes: Modes) -> dict[str, str]:
     """Why something is left, and what to do."""
     mode = modes.now()
-    pause = engine.push.pause if engine.push is not None else None
+    pause = engine.push.uplink.pause if engine.push is not None else None
     archiving = engine.archiving
     if not modes.may_push():
         reason, hint = mode.reason, mode.hint
     elif archiving is not None and not (engine.config.github.repo and engine.queue.items(lane=Lane.GITHUB)):
-        stopped = archiving.pause
+        stopped = archiving.uplink.pause
         reason, hint = (stopped.message, stopped.hint) if stopped is not None else trouble(engine.queue)
     elif engine.push is None:
         reason, hint = mode.reason, mode.hint

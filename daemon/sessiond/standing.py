@@ -11,10 +11,10 @@ from sessiond.modes import Modes
 from sessionsync.archiving import Archiving, code_of
 from sessionsync.conflict import Conflicts
 from sessionsync.errors import Limited, NoSuchSession
-from sessionsync.push import Push
 from sessionsync.queue import Lane
 from sessionsync.reliability.findings import CRITICAL, WARNING, Finding
 from sessionsync.sources.cleanup import cleanup_days
+from sessionsync.uplink import Pause, Uplink
 
 
 class Standing(Protocol):
@@ -30,7 +30,7 @@ def standing(app: Standing, now: float) -> Iterator[Finding]:
     """Everything that the state says is wrong; each was seen `now`, or when it was last tried."""
     engine = app.engine
     if engine.push is not None:
-        yield from _of_github(engine.push, app.modes, now)
+        yield from _of_github(engine.push.uplink, app.modes, now)
     if engine.archiving is not None:
         yield from _of_archive(engine.archiving, now)
     yield from _of_settings(app, now)
@@ -39,34 +39,34 @@ def standing(app: Standing, now: float) -> Iterator[Finding]:
     yield from _of_sessions(engine, now)
 
 
-def _of_github(push: Push, modes: Modes, now: float) -> Iterator[Finding]:
-    if (pause := push.pause) is not None:
-        severity = WARNING if pause.code == Limited.code else CRITICAL
-        yield Finding(pause.code, severity, pause.message, modes.pause_hint(pause), pause.since, seen_at=now)
-    if push.reach.unreachable:
-        yield Finding(
-            "github_unreachable",
-            WARNING,
-            "GitHub does not answer; everything is kept and sent when it does.",
-            "Check the network and github.api_url.",
-            push.reach.since or now,
-            seen_at=push.reach.failed_at or now,
-        )
+def _of_github(uplink: Uplink, modes: Modes, now: float) -> Iterator[Finding]:
+    if (pause := uplink.pause) is not None:
+        yield _paused(pause, modes.pause_hint(pause), now, is_limit=pause.code == Limited.code)
+    if uplink.reach.unreachable:
+        message = "GitHub does not answer; everything is kept and sent when it does."
+        hint = "Check the network and github.api_url."
+        yield _silent(uplink, "github_unreachable", message, hint, now)
 
 
 def _of_archive(archiving: Archiving, now: float) -> Iterator[Finding]:
-    if (pause := archiving.pause) is not None:
-        severity = WARNING if pause.code == code_of(Limited) else CRITICAL
-        yield Finding(pause.code, severity, pause.message, pause.hint, pause.since, seen_at=now)
-    if archiving.reach.unreachable:
-        yield Finding(
-            "archive_unreachable",
-            WARNING,
-            f"The archive {archiving.address.url} does not answer; all is kept and sent when it does.",
-            "Check the network and archive.url.",
-            archiving.reach.since or now,
-            seen_at=archiving.reach.failed_at or now,
-        )
+    uplink = archiving.uplink
+    if (pause := uplink.pause) is not None:
+        yield _paused(pause, pause.hint, now, is_limit=pause.code == code_of(Limited))
+    if uplink.reach.unreachable:
+        where = f"The archive {archiving.address.url}"
+        message = f"{where} does not answer; all is kept and sent when it does."
+        hint = "Check the network and archive.url."
+        yield _silent(uplink, "archive_unreachable", message, hint, now)
+
+
+def _paused(pause: Pause, hint: str, now: float, *, is_limit: bool) -> Finding:
+    severity = WARNING if is_limit else CRITICAL
+    return Finding(pause.code, severity, pause.message, hint, pause.since, seen_at=now)
+
+
+def _silent(uplink: Uplink, code: str, message: str, hint: str, now: float) -> Finding:
+    since, last = uplink.reach.since or now, uplink.reach.failed_at or now
+    return Finding(code, WARNING, message, hint, since, seen_at=last)
 
 
 def _of_settings(app: Standing, now: float) -> Iterator[Finding]:

@@ -256,7 +256,7 @@ class Verbs:
             **push.judge.preview(session, conflict, keep),
         }
         if not flag(params, "dry_run"):
-            self._app.push.call(lambda now: push.resolve(session, conflict, keep, now))
+            self._app.push.call(lambda now: push.others.resolve(session, conflict, keep, now))
             self._app.push.look_now()
         return answer
 
@@ -505,7 +505,7 @@ class Verbs:
         """Whether something waits that goes by itself, without a person acting first."""
         app = self._app
         push, archiving = app.engine.push, app.engine.archiving
-        limited = push is not None and push.pause is not None and push.pause.code == Limited.code
+        limited = push is not None and push.uplink.paused_by(Limited)
         lanes = [Lane.GITHUB] if app.modes.now().name == "normal" or limited else []
         if archiving is not None and app.modes.may_push() and not archiving.is_stuck:
             lanes.append(Lane.ARCHIVE)
@@ -571,9 +571,9 @@ def _archive_trouble(archiving: Archiving | None, *, allowed: bool) -> tuple[str
         return "", ""
     if not allowed:
         return f"{LOCAL_ONLY}, or {PAUSED}", "`sessiond ctl local-only off`, or `resume`, ends it."
-    if archiving.pause is not None:
-        return archiving.pause.message, archiving.pause.hint
-    if archiving.reach.unreachable:
+    if (pause := archiving.uplink.pause) is not None:
+        return pause.message, pause.hint
+    if archiving.uplink.reach.unreachable:
         return "The archive does not answer.", "Nothing to do: it is tried again by itself."
     return "", ""
 
@@ -590,6 +590,6 @@ def _part(said: str) -> Part | None:
 
 def _reachable(push: Push) -> bool | None:
     """None while nothing has been asked yet."""
-    if push.reach.unreachable:
+    if push.uplink.reach.unreachable:
         return False
-    return None if push.reached_at is None else True
+    return None if push.uplink.reached_at is None else True

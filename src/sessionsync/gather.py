@@ -211,7 +211,7 @@ class Gather:
     def _weigh(self, session: Session, version: Version, now: float) -> None:
         self._weighed[session.id, version.machine] = session.checkpoint or ""
         try:
-            self._push().weigh(session, version, now)
+            self._push().others.weigh(session, version, now)
         except (CopyError, RedactionFailed, NoSuchSession) as error:  # the others are heard all the same
             self._emit(
                 "copy_unavailable", session=session.name, where="archive", code=error.code, reason=str(error)

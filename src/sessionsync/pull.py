@@ -59,7 +59,7 @@ class Pull:
 
     def next_at(self, now: float) -> float | None:
         """When `work` will next have something to do; None while only the pusher's state can tell."""
-        if self._push.pause is not None or self._push.reach.unreachable:
+        if not self._push.uplink.is_open:
             return None
         return max(now, min(self._next_at, now + TROUBLE_S))
 
@@ -74,7 +74,7 @@ class Pull:
             StoreError: the state cannot be written.
         """
         is_late = now >= self._next_at or now < self._asked_at  # a clock set back prolongs nothing
-        if not is_late or self._push.pause is not None or self._push.reach.unreachable:
+        if not is_late or not self._push.uplink.is_open:
             return False
         self._asked_at, self._next_at = now, now + EVERY_S
         if self._is_scarce(now):
@@ -156,8 +156,8 @@ class Pull:
                 heard.setdefault(held.session_id, []).append(held)
         sessions = {key: session for key in heard if (session := self._catalog.named(key)) is not None}
         for key, session in sessions.items():
-            is_foreign = any(self._push.is_foreign(repository, session, first) for first in heard[key])
-            if is_foreign or self._push.is_doubled(repository, session):
+            is_foreign = any(self._push.others.is_foreign(repository, session, first) for first in heard[key])
+            if is_foreign or self._push.others.is_doubled(repository, session):
                 self._see_to(repository, session)
         return len(sessions)
 
@@ -170,4 +170,4 @@ class Pull:
             self._queue.enqueue("comment", session.id, session.checkpoint, self._push.issues.now)
             return
         with contextlib.suppress(Lagging):
-            self._push.look(repository, session)
+            self._push.others.look(repository, session)

@@ -131,8 +131,8 @@ def test_a_wrong_token_pauses_until_there_is_another(rig: Rig, host: GitHost) ->
     shipper = Shipper(rig, token=lambda: token[0])
     grow(rig, "hello")
     shipper.drain(5)
-    assert shipper.archiving.pause is not None
-    assert shipper.archiving.pause.code == "archive_token_refused"
+    assert shipper.archiving.uplink.pause is not None
+    assert shipper.archiving.uplink.pause.code == "archive_token_refused"
     assert token[0] not in str(rig.events.all)
     asked = len(host.logins)
     rig.now += 200
@@ -169,7 +169,7 @@ def test_whatever_the_host_does_everything_arrives_once(
     states.append(grow(rig, "two"))
     shipper.step()
     told = [fields.get("code") for name, fields in rig.events.all if name.startswith("archive_")]
-    paused = shipper.archiving.pause
+    paused = shipper.archiving.uplink.pause
     assert code in [*told, paused.code if paused is not None else ""]
     states.append(grow(rig, "three"))
     shipper.drain()
@@ -350,9 +350,9 @@ def test_a_repository_that_is_gone_pauses_and_says_so(
     shutil.rmtree(repo)
     grow(rig, "one")
     shipper.step()
-    assert shipper.archiving.pause is not None
-    assert shipper.archiving.pause.code == "archive_repository_missing"
-    assert "archive.url" in shipper.archiving.pause.hint
+    assert shipper.archiving.uplink.pause is not None
+    assert shipper.archiving.uplink.pause.code == "archive_repository_missing"
+    assert "archive.url" in shipper.archiving.uplink.pause.hint
 
 
 def test_no_host_at_all_is_probed_and_then_caught_up_with(
@@ -433,13 +433,13 @@ def test_an_archive_that_becomes_public_while_nothing_is_said_is_noticed_within_
                 if said:
                     grow(rig, said)
                 some_turns(shipper)
-                assert shipper.archiving.pause is not None
-                assert shipper.archiving.pause.code == "archive_repository_public"
+                assert shipper.archiving.uplink.pause is not None
+                assert shipper.archiving.uplink.pause.code == "archive_repository_public"
             assert refs_of(repo) == there
             gh.make_public("o/r", public=False)
             rig.now += 3600
             some_turns(shipper)
-            assert shipper.archiving.pause is None
+            assert shipper.archiving.uplink.pause is None
             assert refs_of(repo) != there
 
 

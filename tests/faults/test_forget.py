@@ -441,14 +441,14 @@ def test_what_was_folded_leaves_the_archive_as_well(home: Home, tmp_path: Path) 
             assert len(runner.cold.fold(runner.host, rig.now)) == 2
         assert all("cold" in ref for ref in refs_of(folder))
         forget(rig)
-        shipper.archiving.fold_later(rig.now)
+        shipper.archiving.care.fold_later(rig.now)
         shipper.drain()
         assert not [oid for oid, _, data in objects_of(folder) if SID.encode() in data]
         with closing(archive.Elsewhere(tmp_path / "fresh", rig.config)) as reader:
             assert len(reader.versions(OTHER, rig.now)) == 1
             assert reader.versions(SID, rig.now) == []
         forget(rig, OTHER)
-        shipper.archiving.fold_later(rig.now)
+        shipper.archiving.care.fold_later(rig.now)
         shipper.drain()
         assert refs_of(folder) == {}
     finally:

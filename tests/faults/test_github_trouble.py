@@ -87,7 +87,7 @@ class Desk:
 
     def paused(self) -> tuple[str, str]:
         """Code and whole text of the pause: what happened, and what to do."""
-        pause = self.line.push.pause
+        pause = self.line.push.uplink.pause
         assert pause is not None
         (told, *_) = self.rig.events.named("push_paused")[-1:]
         assert (told["code"], told["reason"], told["hint"]) == (pause.code, pause.message, pause.hint)
@@ -188,7 +188,7 @@ def test_what_may_not_be_edited_does_not_hold_up_the_others(desk: Desk, gh: Fake
         path.stem,
         desk.files[1].stem,
     }
-    assert desk.line.push.pause is None
+    assert desk.line.push.uplink.pause is None
     (buried,) = desk.rig.queue.items(buried=True)
     assert "me" in buried.last_error
     assert len(arrived.records(gh)[path.stem]) == 1
@@ -336,7 +336,7 @@ def test_a_repository_that_becomes_public_while_nothing_is_said_is_noticed_withi
     gh.make_public("o/r", public=False)
     desk.rig.now += HOUR
     desk.go(60)
-    assert desk.line.push.pause is None
+    assert desk.line.push.uplink.pause is None
     assert len(gh.requests()) < 40
 
 
@@ -353,7 +353,7 @@ def test_a_token_that_loses_its_right_while_nothing_is_said_is_noticed_within_a_
     gh.permit("T", {"metadata": "read", "issues": "write"})
     desk.rig.now += HOUR
     desk.go(60)
-    assert desk.line.push.pause is None
+    assert desk.line.push.uplink.pause is None
     assert gh.effects() == effects  # to ask was to change nothing
 
 
@@ -371,7 +371,7 @@ def test_a_daily_look_that_comes_to_nothing_is_made_again_without_haste(desk: De
     desk.rig.now += HOUR
     desk.go(60)
     assert len(gh.requests()) <= 5
-    assert not desk.line.push.reach.unreachable
+    assert not desk.line.push.uplink.reach.unreachable
 
 
 def test_that_a_token_may_do_more_than_is_needed_is_said_once(desk: Desk, gh: FakeGitHub) -> None:
@@ -407,7 +407,7 @@ def test_what_cannot_be_searched_for_secrets_stops_alone(
         (buried,) = desk.rig.queue.items(buried=True)
         assert buried.last_code == "redaction_failed"
         assert "unsearchable" not in buried.last_error
-        assert desk.line.push.pause is None
+        assert desk.line.push.uplink.pause is None
         assert not any("unsearchable" in read for read in gh.ever_readable())
         assert len(arrived.records(gh)) == 1
     desk.say("once more", stuck)
@@ -429,7 +429,7 @@ def test_a_locked_issue_holds_up_nobody_else_and_says_what_to_do(desk: Desk, gh:
     desk.say("in the locked issue as well")
     desk.go(6 * HOUR)
     assert len(gh.requests(status=403)) <= 2 * 7
-    assert desk.line.push.pause is None
+    assert desk.line.push.uplink.pause is None
     reason, hint = report.trouble(desk.rig.queue)
     assert "locked" in reason
     assert "Unlock the issue" in hint
@@ -617,7 +617,7 @@ def test_the_primary_limit_is_waited_for_until_it_is_reset(desk: Desk, gh: FakeG
     desk.go(1000)
     asked = len(gh.requests())
     assert asked == 1
-    pause = desk.line.push.pause
+    pause = desk.line.push.uplink.pause
     assert pause is not None
     assert pause.code == "github_rate_limited"
     assert "Nothing to do" in pause.hint
@@ -677,8 +677,8 @@ def test_after_an_outage_everything_arrives_once(desk: Desk, gh: FakeGitHub, out
         desk.say(f"during {number}", path)
         desk.say(f"a new one {number}")
     desk.go(2 * HOUR)
-    assert desk.line.push.reach.unreachable
-    assert desk.line.push.pause is None
+    assert desk.line.push.uplink.reach.unreachable
+    assert desk.line.push.uplink.pause is None
     # one probe every 30 to 60 s for the whole daemon
     probes = gh.requests("GET", "^/rate_limit$")
     assert 2 * HOUR / 60 - 5 <= len(probes) <= 2 * HOUR / 30

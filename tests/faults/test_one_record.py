@@ -50,7 +50,7 @@ class Machine:
 
     def about(self, issue: int) -> None:
         """What the CI job, or the session, names from now on."""
-        self.line.push._context = Context(issue=issue)
+        self.line.push.own.context = Context(issue=issue)
 
     def save(self, *lines: bytes) -> None:
         append(self.path, *lines)

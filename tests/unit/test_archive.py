@@ -258,7 +258,7 @@ def test_idle_refs_of_dead_machines_are_folded_and_restored(
     rig.now += 31 * 86_400
     living = line("user", "this one lives", rig.home.project, session=ids[0])
     grow(rig, rig.home.transcript(ids[0]), living)
-    shipper.archiving.fold_later(rig.now)
+    shipper.archiving.care.fold_later(rig.now)
     shipper.drain()
 
     folder = tmp_path / "runner"  # another machine, which never saw any of them
@@ -299,7 +299,7 @@ def test_what_a_clock_far_ahead_has_folded_does_not_hide_what_is_folded_after_it
     with closing(Elsewhere(tmp_path / "runner", rig.config)) as runner:
         for number, ahead in enumerate([3650 * 86_400, 0]):
             grow(rig, path, line("user", f"turn {number}", rig.home.project, session=SID))
-            shipper.archiving.fold_later(rig.now)
+            shipper.archiving.care.fold_later(rig.now)
             shipper.drain()
             rig.now += 31 * 86_400
             assert len(runner.cold.fold(runner.host, rig.now + ahead)) == 1
@@ -326,7 +326,7 @@ def test_folding_needs_nothing_special_of_a_host(place: Home, tmp_path: Path, fi
         runner = Elsewhere(tmp_path / "runner", rig.config, token=lambda: "T")
         assert len(runner.cold.fold(runner.host, rig.now)) == len(ids)
         assert len(refs_of(repo)) == 1
-        shipper.archiving.fold_later(rig.now)
+        shipper.archiving.care.fold_later(rig.now)
         shipper.drain()  # it learns that its refs were folded
         host.received.clear()
         grow(rig, rig.home.transcript(ids[1]), line("user", "awake", place.project, session=ids[1]))
@@ -353,7 +353,7 @@ def test_a_ref_that_moves_while_it_is_folded_stays(
 
     def slow(*arguments: Any, **options: Any) -> Any:
         grow(rig, path, said("two", rig))
-        shipper.archiving.fold_later(rig.now)
+        shipper.archiving.care.fold_later(rig.now)
         shipper.drain()
         return push(*arguments, **options)
 
@@ -545,7 +545,7 @@ def test_a_folder_that_is_not_there_is_made_by_the_first_push_whatever_was_looke
     shipper.drain()
     rig.now += 2 * 86_400
     shipper.drain()
-    assert shipper.archiving.pause is None
+    assert shipper.archiving.uplink.pause is None
     assert not rig.events.named("archive_upkeep_failed")
     assert not archive.exists()
     grow(rig, rig.home.transcript(SID), said("one", rig))
@@ -558,8 +558,8 @@ def test_a_folder_with_something_else_in_it_is_left_alone(rig: Rig, shipper: Shi
     (archive / "letter.txt").write_text("dear sir")
     grow(rig, rig.home.transcript(SID), said("one", rig))
     shipper.step()
-    assert shipper.archiving.pause is not None
-    assert "not empty" in shipper.archiving.pause.message
+    assert shipper.archiving.uplink.pause is not None
+    assert "not empty" in shipper.archiving.uplink.pause.message
     assert [file.name for file in archive.iterdir()] == ["letter.txt"]
 
 

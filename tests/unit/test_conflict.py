@@ -165,7 +165,7 @@ def test_files_that_were_changed_in_two_places_are_a_conflict_that_is_told_once(
 def choose(machine: Machine, keep: str) -> None:
     (conflict,) = machine.conflicts.all()
     session = machine.rig.session()
-    machine.line.push.resolve(session, conflict, keep, machine.rig.now)
+    machine.line.push.others.resolve(session, conflict, keep, machine.rig.now)
     machine.push()
 
 

@@ -283,7 +283,7 @@ def test_who_cannot_read_goes_on_writing_whatever_is_lost(
             shutil.rmtree(shipper.folder / "archive.git")
             (ref,) = refs_of(archive)
             run_git(archive, "update-ref", ref, f"{ref}~2")
-            shipper.archiving._looked_at = rig.now
+            shipper.archiving.care._looked_at = rig.now
         grow(rig, path, said(f"turn {number}", rig))
         states.append(path.read_bytes())
         shipper.drain()
@@ -662,7 +662,7 @@ def test_without_the_library_nothing_leaves_and_each_step_says_what_to_install(
     shipper = Shipper(rig, seal=lambda _: None)
     grow(rig, rig.home.transcript(SID), said("hello", rig))
     shipper.step()
-    pause = shipper.archiving.pause
+    pause = shipper.archiving.uplink.pause
     assert pause is not None
     assert (pause.code, "pyrage is missing" in pause.message) == ("archive_not_permitted", True)
     assert "pip install pyrage" in pause.hint

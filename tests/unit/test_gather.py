@@ -256,7 +256,7 @@ def test_files_that_went_two_ways_are_a_conflict_without_a_notice(peer: Make) ->
     (conflict,) = Conflicts(two.rig.store).all()
     assert conflict.machine == one.name
     assert two.rig.queue.get("notice", two.rig.session().id) is None
-    two.line.push.resolve(two.rig.session(), conflict, "local", two.rig.now)
+    two.line.push.others.resolve(two.rig.session(), conflict, "local", two.rig.now)
     two.hear()
     assert Conflicts(two.rig.store).open_count() == 0
     assert two.rig.queue.get("notice", two.rig.session().id) is None

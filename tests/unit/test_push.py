@@ -277,7 +277,7 @@ def test_the_last_fiftieth_of_a_rate_limit_is_left_to_others(rig: Rig, gh: FakeG
     session(rig, "three")
     for _ in range(20):
         pusher.step()
-    pause = pusher.push.pause
+    pause = pusher.push.uplink.pause
     assert pause is not None
     assert pause.code == "github_rate_limited"
     assert "are left until its reset" in pause.message
