@@ -24,6 +24,7 @@ from sessiond.cli.terminal import Terminal, clean, table
 from sessiond.control import Control, Verb, flag, number, text
 from sessionsync import age, divergence, projects
 from sessionsync.config import load
+from sessionsync.divergence import redaction
 from sessionsync.errors import SessiondError
 from sessionsync.events import silent
 from sessionsync.model import FileEntry, Found, Ref, Role, SessionFile, Summary
@@ -102,7 +103,7 @@ def two_versions(data: bytes) -> None:
     ours, theirs = divergence.Plain(data[:half]), divergence.Plain(data[half:])
     union = divergence.unite(ours, theirs)
     divergence.whole(union)
-    divergence.same(data[:half], data[half:])
+    redaction.same(data[:half], data[half:])
 
 
 def _kept(summary: Summary) -> None:

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sessionsync import divergence
-from sessionsync.divergence import Plain, Relation, compare, merge_critical, same, unite, whole
+from sessionsync.divergence import Plain, Relation, compare, merge_critical, unite, whole
+from sessionsync.divergence.redaction import same
 from sessionsync.model import CheckpointEntry, CriticalData
 from sessionsync.privacy.gate import Gate
 from sessionsync.restore import loadable
@@ -244,7 +244,7 @@ class Blocks:
 
 
 def test_large_files_are_compared_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(divergence, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr("sessionsync.divergence.union.BLOCK_BYTES", 4096)
     dice = random.Random(7)
     base, leaf = chain(300, None, dice)
     ours = Blocks(file(base + chain(20, leaf, dice)[0]))

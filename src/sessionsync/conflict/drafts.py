@@ -12,14 +12,8 @@ from sessionsync.catalog import Session
 from sessionsync.conflict.means import Means, Ours
 from sessionsync.conflict.rows import critical_of
 from sessionsync.conflict.weigh import Weighing
-from sessionsync.divergence import (
-    Source,
-    merge_critical,
-)
-from sessionsync.elsewhere import (
-    Version,
-    contents,
-)
+from sessionsync.divergence import Source, merge_critical
+from sessionsync.elsewhere import Version, contents
 from sessionsync.model import CriticalData, FileEntry, Summary, Tier
 from sessionsync.remote import comments
 from sessionsync.remote.comments.record import ENTRIES, ENTRIES_LOCAL_PRIMARY, RecordCritical

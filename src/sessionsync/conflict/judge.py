@@ -10,10 +10,7 @@ from sessionsync.conflict.means import Means, OpenArchive
 from sessionsync.conflict.rows import Conflicts
 from sessionsync.conflict.settle import Settling
 from sessionsync.conflict.weigh import Weighing
-from sessionsync.elsewhere import (
-    Elsewhere,
-    Versions,
-)
+from sessionsync.elsewhere import Elsewhere, Versions
 from sessionsync.events import Emit
 from sessionsync.privacy.gate import Gate
 from sessionsync.queue import Queue

@@ -10,24 +10,9 @@ import msgspec
 
 from sessionsync.catalog import Session
 from sessionsync.conflict.means import Means
-from sessionsync.divergence import (
-    Plain,
-    Source,
-)
-from sessionsync.elsewhere import (
-    PERSON,
-    Archived,
-    Version,
-    machine_name,
-)
-from sessionsync.errors import (
-    ArchiveUnreadable,
-    CopyMismatch,
-    Lagging,
-    Missing,
-    RecordError,
-    RemoteError,
-)
+from sessionsync.divergence import Plain, Source
+from sessionsync.elsewhere import PERSON, Archived, Version, machine_name
+from sessionsync.errors import ArchiveUnreadable, CopyMismatch, Lagging, Missing, RecordError, RemoteError
 from sessionsync.model import Role, Tier, rfc3339
 from sessionsync.remote import comments
 from sessionsync.remote.github import Repository

@@ -7,13 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from sessionsync.conflict.rows import Conflicts
-from sessionsync.divergence import (
-    Source,
-)
-from sessionsync.elsewhere import (
-    Elsewhere,
-    Versions,
-)
+from sessionsync.divergence import Source
+from sessionsync.elsewhere import Elsewhere, Versions
 from sessionsync.events import Emit
 from sessionsync.model import Role
 from sessionsync.privacy.gate import Gate

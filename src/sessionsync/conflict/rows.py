@@ -8,9 +8,7 @@ from typing import Any
 
 import msgspec
 
-from sessionsync.divergence import (
-    merge_critical,
-)
+from sessionsync.divergence import merge_critical
 from sessionsync.model import CriticalData
 from sessionsync.remote import comments
 from sessionsync.store import Store

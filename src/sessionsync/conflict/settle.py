@@ -9,16 +9,9 @@ from typing import Any
 from sessionsync.catalog import Session
 from sessionsync.conflict.means import Means, Ours
 from sessionsync.conflict.rows import FLIPPED, NOTICE, Conflict, critical_of
-from sessionsync.divergence import (
-    merge_critical,
-)
-from sessionsync.elsewhere import (
-    Version,
-    machine_name,
-)
-from sessionsync.errors import (
-    UsageError,
-)
+from sessionsync.divergence import merge_critical
+from sessionsync.elsewhere import Version, machine_name
+from sessionsync.errors import UsageError
 from sessionsync.model import CriticalData, rfc3339
 from sessionsync.privacy.gate import ClearedText
 from sessionsync.remote import comments

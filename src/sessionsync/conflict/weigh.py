@@ -9,18 +9,8 @@ from dataclasses import replace
 from sessionsync.catalog import Session
 from sessionsync.conflict.means import Means, Ours
 from sessionsync.conflict.rows import MERGED, NOTICE, Conflict
-from sessionsync.divergence import (
-    BLOCK_BYTES,
-    Comparison,
-    Relation,
-    Source,
-    compare,
-)
-from sessionsync.elsewhere import (
-    PERSON,
-    Stored,
-    Version,
-)
+from sessionsync.divergence import BLOCK_BYTES, Comparison, Relation, Source, compare
+from sessionsync.elsewhere import PERSON, Stored, Version
 from sessionsync.model import FileEntry, Role
 from sessionsync.privacy.gate import Gate
 from sessionsync.remote import comments

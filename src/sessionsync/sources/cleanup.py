@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+from sessionsync.sources.lines import UNREADABLE
+
 DEFAULT_DAYS = 30
 """Claude Code's documentation: `cleanupPeriodDays`."""
 _MOST_BYTES = 4 * 1024 * 1024
@@ -31,7 +33,7 @@ def cleanup_days(agent: Path) -> float | None:
         return None
     try:
         days = msgspec.json.decode(text, type=_Settings).cleanup_period_days
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     return DEFAULT_DAYS if days is None else days
 

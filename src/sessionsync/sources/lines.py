@@ -20,9 +20,11 @@ LINE_BYTES = 32 * 1024 * 1024
 SLOW_BYTES = 16 * 1024 * 1024
 """A line longer than this is not taken apart a second time: the slow way needs several times its size."""
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises where something is no JSON, no text, nested too deep, or of another type."""
+
 T = TypeVar("T", bound=msgspec.Struct)
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _STARTS = 64  # places in a torn line where a whole object is looked for
 # Where one may begin that was glued on: an object inside another is preceded by one of these marks.
 _START = re.compile(r'(?<![:,\[\s])\{"')
@@ -60,7 +62,7 @@ def is_whole(tail: bytes) -> bool:
         return False
     try:
         msgspec.json.decode(tail, type=dict[str, msgspec.Raw])
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
     return True
 
@@ -82,7 +84,7 @@ class Reader(Generic[T]):
         ends = _ends(cut, offset)
         if not cut[-1]:
             del cut[-1], ends[-1]
-        with suppress(*_UNREADABLE):
+        with suppress(*UNREADABLE):
             return list(map(self._decode, cut)), ends, 0
         rows: list[T] = []
         ends, bad = [], 0
@@ -101,7 +103,7 @@ class Reader(Generic[T]):
         """
         try:
             return (self._decode(line),), False
-        except _UNREADABLE:
+        except UNREADABLE:
             return self._take_apart(line)
 
     def _take_apart(self, line: bytes) -> tuple[Sequence[T], bool]:
@@ -127,7 +129,7 @@ def objects(line: bytes) -> list[dict[str, Any]]:
     """Every object in a line with all that is in it: one, or more where a newline was lost."""
     try:
         found = [msgspec.json.decode(line)]
-    except _UNREADABLE:
+    except UNREADABLE:
         try:
             found = [json.loads(line)]  # half a surrogate pair, NaN: as they were written
         except (ValueError, RecursionError):
@@ -142,7 +144,7 @@ def document(data: bytes) -> Any:
     """
     try:
         return msgspec.json.decode(data)
-    except _UNREADABLE:
+    except UNREADABLE:
         try:
             return json.loads(_ESCAPE.sub(_whole, data).decode("utf-8-sig"))
         except RecursionError as error:

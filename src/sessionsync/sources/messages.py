@@ -19,7 +19,7 @@ from sessionsync.events import Emit
 from sessionsync.model import Found, Summary, rfc3339
 from sessionsync.sources import Read
 from sessionsync.sources.folders import head
-from sessionsync.sources.lines import document
+from sessionsync.sources.lines import UNREADABLE, document
 from sessionsync.sources.objects import TIMES, alike, take, text_of, time_of
 from sessionsync.sources.papers import STAMP, Papers
 from sessionsync.sources.passages import INPUT_CHARS, TEXT_CHARS, Passage, of_text, strings
@@ -36,7 +36,6 @@ _TOOLS = frozenset({"tool", "function", "tool_use", "tool_result"})
 _CALLS = ("tool_use", "tool_call", "function_call")
 # Of a file that does not parse, as while it is written.  Quotes inside a JSON text are escaped.
 _LIST = re.compile(rb'[{,]\s*"messages"\s*:\s*\[')
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Store(msgspec.Struct):
@@ -85,7 +84,7 @@ class Messages(Papers):
         del name
         try:
             found = _decode_store(data).messages
-        except _UNREADABLE:
+        except UNREADABLE:
             value = _value(data)
             if isinstance(value, dict | str):  # one message, cut out to be shown
                 yield from _of_message(value, offset, len(data))

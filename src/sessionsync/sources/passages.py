@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from sessionsync.sources.lines import Reader
+from sessionsync.sources.lines import UNREADABLE, Reader
 
 TEXT_CHARS = 20_000
 """Of one passage; a longer one is pasted data."""
@@ -63,7 +63,7 @@ def of_transcript(data: bytes, offset: int) -> Iterator[Passage]:
         line = data[start:end]
         try:
             rows: Sequence[_Row] = (_decode(line),)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             rows = _reader.read(line.removesuffix(b"\n"))[0] if not line.isspace() else ()
         for row in rows:
             if row.message is not None and not row.is_meta and row.type in _SPEAKERS:

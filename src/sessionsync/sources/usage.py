@@ -20,8 +20,8 @@ import msgspec
 
 from sessionsync.model import unix_seconds
 from sessionsync.sources import prompts
-from sessionsync.sources.lines import Reader, lines
-from sessionsync.sources.transcript import Message
+from sessionsync.sources.lines import UNREADABLE, Reader, lines
+from sessionsync.sources.transcript.rows import ABSENT, Entry, Message
 
 GAP_MS = 30 * 60 * 1000
 DAY_MS = 86_400_000
@@ -29,8 +29,6 @@ _MODEL_CHARS = 80
 _TOKENS_MOST = 1 << 40  # more is no count, and would not fit beside others
 _HOME = re.compile(r"/(?:home|Users|var/home)/[^/]+|/root(?=/|$)|[A-Za-z]:[\\/]Users[\\/][^\\/]+")
 _SYNTHETIC = "<synthetic>"
-_ABSENT: Final = msgspec.Raw(b"")
-_DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Answer(NamedTuple):
@@ -109,30 +107,18 @@ class _Inner(msgspec.Struct, rename="camel", gc=False):
     uuid: str | None = None
     timestamp: str | None = None
     request_id: str | None = None
-    message: msgspec.Raw = _ABSENT
+    message: msgspec.Raw = ABSENT
 
 
 class _Progress(msgspec.Struct, gc=False):
     message: _Inner | None = None
 
 
-class _Row(msgspec.Struct, rename="camel", gc=False):
-    type: str | None = None
-    subtype: str | None = None
-    uuid: str | None = None
-    timestamp: str | None = None
+class _Row(Entry, rename="camel", gc=False):
     request_id: str | None = None
-    cwd: str | None = None
-    is_sidechain: bool | None = None
-    is_meta: bool | None = None
-    is_compact_summary: bool | None = None
-    is_api_error_message: bool | None = None
-    origin: prompts.Origin | None = None
-    prompt_source: str | None = None
-    forked_from: msgspec.Raw = _ABSENT
-    message: msgspec.Raw = _ABSENT
-    tool_use_result: msgspec.Raw = _ABSENT
-    data: msgspec.Raw = _ABSENT
+    forked_from: msgspec.Raw = ABSENT
+    message: msgspec.Raw = ABSENT
+    data: msgspec.Raw = ABSENT
 
 
 class _Memory(msgspec.Struct, omit_defaults=True):
@@ -239,7 +225,7 @@ class _Reading:
         """Take in what a subagent wrote, which older versions tell in the main file as well."""
         try:
             inner = _decode_progress(row.data).message
-        except _DECODE_ERRORS:
+        except UNREADABLE:
             return
         if inner is not None and inner.type == "assistant":
             self._spend(inner, line, _milliseconds(inner.timestamp) or at, part=True)
@@ -248,7 +234,7 @@ class _Reading:
         """Add an answer's tokens; its key, None where nobody has answered."""
         try:
             message = _decode_message(row.message)
-        except _DECODE_ERRORS:
+        except UNREADABLE:
             return None
         if message.model == _SYNTHETIC:
             return None
@@ -273,13 +259,13 @@ class _Reading:
     # --- the user
 
     def _take_user(self, row: _Row, line: bytes, at: int) -> None:
-        memory, is_result = self._memory, row.tool_use_result is not _ABSENT
+        memory, is_result = self._memory, row.tool_use_result is not ABSENT
         if b'"is_error"' not in line and (is_result or not self._is_main):
             memory.newest = max(memory.newest, at)
             return
         try:
             message = _decode_words(row.message)
-        except _DECODE_ERRORS:
+        except UNREADABLE:
             return
         blocks = message.blocks()
         if results := [block for block in blocks if block.type == "tool_result"]:
@@ -305,7 +291,7 @@ class _Reading:
         memory.key = memory.first = memory.last = memory.asked = 0
         memory.interrupted = False
         home = _home(row.cwd or "")
-        if row.forked_from is not _ABSENT:
+        if row.forked_from is not ABSENT:
             memory.forked = True
             memory.asked = at
         elif at > memory.prompted:  # else it was written again

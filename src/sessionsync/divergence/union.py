@@ -1,8 +1,7 @@
-"""Two versions of one session: how they relate, and what holds all that is in both.  Pure.
+"""What holds all lines of two versions of a file that grows by lines.
 
-Files that grow by lines are compared line by line.  A line is the same in both where its bytes are, or
-where one is what redaction left of the other: in the common beginning wherever it stands there, behind it
-where both have the same `uuid`.  A union holds
+A line is the same in both where its bytes are, or where one is what redaction left of the other: in the
+common beginning wherever it stands there, behind it where both have the same `uuid`.  A union holds
 
 - each line as often as the version that has it most often, so it is idempotent and drops nothing;
 - the common beginning first, and the lines of each version in their order, but for lines without a `uuid`
@@ -19,72 +18,22 @@ In memory are hashes and offsets of the lines behind the common beginning, and o
 from __future__ import annotations
 
 import hashlib
-import json
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import accumulate
-from pathlib import PurePosixPath
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
-from sessionsync.model import CheckpointEntry, CriticalData
-from sessionsync.sources.lines import Reader
-
-BLOCK_BYTES = 1024 * 1024
-MARK = b"[REDACTED:"
-# What one line may be for a second, slower look at what redaction changed in it.
-SLOW_BYTES = 4 * 1024 * 1024
+from sessionsync.divergence.redaction import MARK, same
+from sessionsync.divergence.relation import Relation
+from sessionsync.divergence.source import BLOCK_BYTES, Plain, Source
+from sessionsync.sources.lines import UNREADABLE, Reader
 
 _NEWLINE = b"\n"
 _OURS, _THEIRS, _GAP = 0, 1, 2
-
-T = TypeVar("T")
-
-
-class Relation(StrEnum):
-    """How our version relates to theirs."""
-
-    EQUAL = "equal"
-    OURS_EXTENDS = "ours_extends"
-    THEIRS_EXTENDS = "theirs_extends"
-    DIVERGED = "diverged"
-
-    def __and__(self, other: Relation) -> Relation:
-        """How two wholes relate of which one part relates so and another so."""
-        if Relation.EQUAL in {self, other}:
-            return other if self is Relation.EQUAL else self
-        return self if self is other else Relation.DIVERGED
-
-
-class Source(Protocol):
-    """A file's bytes, to be read anywhere and again."""
-
-    @property
-    def size(self) -> int:
-        """How many there are."""
-
-    def read(self, start: int, end: int) -> Iterable[bytes]:
-        """Bytes [start, end), in pieces of any length."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plain:
-    """Bytes in memory."""
-
-    data: bytes
-
-    @property
-    def size(self) -> int:
-        """How many there are."""
-        return len(self.data)
-
-    def read(self, start: int, end: int) -> Iterator[bytes]:
-        """Bytes [start, end)."""
-        yield self.data[start:end]
 
 
 class _Span(NamedTuple):
@@ -127,14 +76,6 @@ class Union:
                 span.start + start - begins, span.start + stop - begins
             )
             start, at = stop, at + 1
-
-
-def whole(source: Source) -> bytes:
-    """All bytes of a source."""
-    return b"".join(source.read(0, source.size))
-
-
-# --- files that grow by lines
 
 
 class _Line(NamedTuple):
@@ -269,7 +210,7 @@ def _digest(data: bytes) -> bytes:
 def _is_record(data: bytes) -> bool:
     try:
         return isinstance(msgspec.json.decode(data), dict)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return False
 
 
@@ -356,203 +297,3 @@ def _choose(ours: _Entry, theirs: _Entry, spans: _Spans) -> None:
     marked = (ours.marked and not theirs.marked, theirs.marked and not ours.marked)
     torn = (ours.torn and not theirs.torn, theirs.torn and not ours.torn)
     spans.choose(ours, theirs, is_worse=marked if any(marked) else torn)
-
-
-# --- redaction
-
-
-def same(one: bytes, two: bytes) -> bool:
-    """Whether two lines are the same, or one is what redaction left of the other.
-
-    In doubt they differ: then both are kept.
-    """
-    if one == two:
-        return True
-    if MARK not in one and MARK not in two:
-        return False
-    if _covers(one, two) or _covers(two, one):
-        return True
-    if len(one) + len(two) > SLOW_BYTES:
-        return False
-    try:  # a line that redaction would have broken was written anew
-        return _alike(json.loads(one), json.loads(two))
-    except (ValueError, RecursionError):
-        return False
-
-
-def _covers(redacted: bytes, plain: bytes) -> bool:
-    """Whether `plain` is `redacted` but for what stands in the place of its marks, within one string."""
-    parts = _around_marks(redacted)
-    if len(parts) < 2 or not plain.startswith(parts[0]) or not plain.endswith(parts[-1]):
-        return False
-    at, end = len(parts[0]), len(plain) - len(parts[-1])
-    for part in parts[1:-1]:
-        found = plain.find(part, at, end)
-        if found < 0 or _leaves_string(plain[at:found]):
-            return False
-        at = found + len(part)
-    return at <= end and not _leaves_string(plain[at:end])
-
-
-def _around_marks(data: bytes) -> list[bytes]:
-    parts, at = [], 0
-    while (start := data.find(MARK, at)) >= 0:
-        end = data.find(b"]", start)
-        if end < 0:
-            break
-        parts.append(data[at:start])
-        at = end + 1
-    return [*parts, data[at:]]
-
-
-def _leaves_string(data: bytes) -> bool:
-    r"""Whether a JSON string would end inside; `\"` does not end it."""
-    return b'"' in data.replace(b"\\\\", b"").replace(b'\\"', b"")
-
-
-def _alike(one: Any, two: Any) -> bool:
-    if isinstance(one, str) and isinstance(two, str):
-        if one == two:
-            return True
-        a, b = one.encode("utf-8", "surrogatepass"), two.encode("utf-8", "surrogatepass")
-        return _covers(_bare(a), _bare(b)) or _covers(_bare(b), _bare(a))
-    if isinstance(one, dict) and isinstance(two, dict):
-        return len(one) == len(two) and all(
-            key in two and _alike(value, two[key]) for key, value in one.items()
-        )
-    if isinstance(one, list) and isinstance(two, list):
-        return len(one) == len(two) and all(map(_alike, one, two))
-    return type(one) is type(two) and bool(one == two)
-
-
-def _bare(data: bytes) -> bytes:
-    """A decoded string, in which a quote ends nothing."""
-    return data.replace(b'"', b"'")
-
-
-# --- all files of a session
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """How all files of a session relate, and what holds both.
-
-    `united` are the files of that union by name; `differing` those that cannot be united, and of which it
-    holds theirs beside ours.
-    """
-
-    relation: Relation
-    united: Mapping[str, Source]
-    differing: Sequence[str]
-
-
-def compare(
-    ours: Mapping[str, Source],
-    theirs: Mapping[str, Source],
-    *,
-    grows: Callable[[str], bool],
-    machine: str,
-    their_machine: str,
-) -> Comparison:
-    """Compare two versions of a session, and unite them.
-
-    `grows` tells which files grow by lines.  Of a file that does not, and that differs, the union holds
-    theirs under a name with `their_machine` in it; where a union that somebody else made holds ours under
-    such a name, it is there.
-    """
-    relation = Relation.EQUAL
-    united: dict[str, Source] = {}
-    differing: list[str] = []
-    beside_ours = {beside(name, machine): name for name in ours}
-    for name in sorted({*ours, *theirs}):
-        mine, yours = ours.get(name), theirs.get(name)
-        if mine is None and yours is not None:
-            original = beside_ours.get(name)
-            if original is None or not _equal(ours[original], yours):
-                relation &= Relation.THEIRS_EXTENDS
-            united[name] = yours
-        elif mine is not None and yours is None:
-            relation &= Relation.OURS_EXTENDS
-            united[name] = mine
-        elif mine is not None and yours is not None:
-            part, found = _unite_file(name, mine, yours, grows=grows)
-            if part is Relation.DIVERGED and not grows(name):
-                kept = theirs.get(beside(name, machine))
-                if kept is not None and _equal(kept, mine):
-                    part, found = Relation.THEIRS_EXTENDS, yours
-                else:
-                    differing.append(name)
-                    united[beside(name, their_machine)] = yours
-            relation &= part
-            united[name] = found
-    return Comparison(relation, united, differing)
-
-
-def beside(name: str, machine: str) -> str:
-    """The name under which a machine's version of a file lies beside another one's."""
-    path = PurePosixPath(name)
-    return str(path.with_name(f"{path.stem}.{machine}{path.suffix}"))
-
-
-def _unite_file(
-    name: str, ours: Source, theirs: Source, *, grows: Callable[[str], bool]
-) -> tuple[Relation, Source]:
-    if grows(name):
-        union = unite(ours, theirs)
-        return union.relation, union
-    if _equal(ours, theirs):
-        return Relation.EQUAL, ours
-    if ours.size + theirs.size <= SLOW_BYTES and same(whole(ours), whole(theirs)):
-        return Relation.EQUAL, theirs if MARK in whole(ours) else ours
-    return Relation.DIVERGED, ours
-
-
-def _equal(one: Source, two: Source) -> bool:
-    if one.size != two.size:
-        return False
-    for start in range(0, one.size, BLOCK_BYTES):
-        end = min(start + BLOCK_BYTES, one.size)
-        if b"".join(one.read(start, end)) != b"".join(two.read(start, end)):
-            return False
-    return True
-
-
-# --- critical data
-
-
-def merge_critical(base: CriticalData, ours: CriticalData, theirs: CriticalData) -> CriticalData:
-    """What both sides made of `base`: each one's additions and removals; where both changed the phase, ours.
-
-    With an empty `base` nothing was removed: all entries of both stay.
-    """
-    return CriticalData(
-        decisions=_merge_entries(base.decisions, ours.decisions, theirs.decisions),
-        checkpoints=_merge_checkpoints(ours.checkpoints, theirs.checkpoints),
-        current_phase=(
-            theirs.current_phase
-            if ours.current_phase == base.current_phase and theirs.current_phase
-            else ours.current_phase
-        ),
-        next_steps=_merge_entries(base.next_steps, ours.next_steps, theirs.next_steps),
-    )
-
-
-def _merge_entries(base: list[str], ours: list[str], theirs: list[str]) -> list[str]:
-    """Theirs in their order with what ours has added, each behind the entry that it follows in ours."""
-    gone = {entry for entry in base if entry not in ours} | {entry for entry in base if entry not in theirs}
-    merged = list(dict.fromkeys(entry for entry in theirs if entry not in gone))
-    at = 0
-    for entry in ours:
-        if entry in gone:
-            continue
-        if entry in merged:
-            at = merged.index(entry) + 1
-        else:
-            merged.insert(at or len(merged), entry)
-            at = merged.index(entry) + 1
-    return merged
-
-
-def _merge_checkpoints(ours: list[CheckpointEntry], theirs: list[CheckpointEntry]) -> list[CheckpointEntry]:
-    found = {(entry.id, entry.at): entry for entry in (*theirs, *ours)}
-    return sorted(found.values(), key=lambda entry: (entry.at, entry.id))
