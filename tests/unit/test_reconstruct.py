@@ -18,9 +18,11 @@ from sessionsync.errors import CopyMismatch, RestoreError
 from sessionsync.model import Ref, Role
 from sessionsync.restore import Known, loadable
 from sessionsync.restore.copies import CopyFile
+from sessionsync.restore.inferred import MARK
 from sessionsync.restore.loadable import Row
 from sessionsync.restore.pieces import Passage, Piece, Version, gaps_between, joined, lines_of, woven
-from sessionsync.restore.reconstruct import MARK, Made, session, transcript
+from sessionsync.restore.reconstruct import session
+from sessionsync.restore.remade import Made, transcript
 from sessionsync.restore.remains import Remains, gather
 from sessionsync.search import Index, Indexer
 from sessionsync.search.said import said, unpaired
