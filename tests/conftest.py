@@ -6,9 +6,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.fakes.github import FakeGitHub
+from tests.machine import Machine, Make
+from tests.rig import Home, Rig
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -66,6 +71,43 @@ def socket_dir() -> Iterator[Path]:
     """Return an empty folder whose path is short enough for a socket in it."""
     with tempfile.TemporaryDirectory(prefix="s-", dir="/tmp") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def gh(request: pytest.FixtureRequest) -> Iterator[FakeGitHub]:
+    """Return a GitHub with the private repository o/r, and with the token T of the user `me`.
+
+    `pytest.mark.github(frozen_at=…)` gives it a clock that stands still.
+    """
+    mark = request.node.get_closest_marker("github")
+    with FakeGitHub(**(mark.kwargs if mark is not None else {})) as made:
+        made.add_repo("o/r", private=True)
+        made.token("T", login="me")
+        yield made
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    """Return an engine over files, in a home of its own."""
+    made = Rig(Home(tmp_path))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def make(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Make]:
+    """Return `make(name, **options)`, which gives a user's machine of that name."""
+    made: list[Machine] = []
+
+    def machine(name: str = "one", **options: Any) -> Machine:
+        made.append(Machine(tmp_path / name, monkeypatch, capsys, **options))
+        return made[-1]
+
+    yield machine
+    for each in made:
+        each.close()
 
 
 @pytest.fixture(scope="session")

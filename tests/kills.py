@@ -45,9 +45,7 @@ class Kills:
         self.gh.__enter__()
         self.daemon = Daemon(
             self.folder,
-            GH_TOKEN="T",
-            SESSIOND_GITHUB_REPO="o/r",
-            SESSIOND_GITHUB_API_URL=self.gh.url,
+            **self.gh.settings(),
             SESSIOND_GITHUB_CREATIONS_PER_HOUR="500",
             SESSIOND_SOURCES_QUIET_SECONDS="1",
             # so small that sessions of a test have several parts and go through every tier

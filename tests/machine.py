@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,7 @@ class Machine:
             "SESSIOND_BACKUP_VAULT_DIR": str(self.home.vault),
         }
         if gh is not None:
-            self.environ |= {
-                "SESSIOND_GITHUB_REPO": "o/r",
-                "SESSIOND_GITHUB_API_URL": gh.url,
-                "GH_TOKEN": "T",
-            }
+            self.environ |= gh.settings()
 
     def __call__(self, *arguments: str, **environ: str) -> Done:
         """Run `sessiond`, on this machine, in its project's folder."""
@@ -136,3 +133,7 @@ def repository(folder: Path, remote: str = REMOTE) -> None:
     subprocess.run(["git", "init", "-q", str(folder)], check=True)
     if remote:
         subprocess.run(["git", "-C", str(folder), "remote", "add", "origin", remote], check=True)
+
+
+Make = Callable[..., Machine]
+"""The fixture `make`: a machine of this name, with these options."""

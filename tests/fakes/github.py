@@ -81,6 +81,10 @@ class FakeGitHub(World):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def settings(self, token: str = "T", repo: str = "o/r") -> dict[str, str]:
+        """The environment of a program that pushes to a repository here."""
+        return {"GH_TOKEN": token, "SESSIOND_GITHUB_REPO": repo, "SESSIOND_GITHUB_API_URL": self.url}
+
     def close(self) -> None:
         """Cut every connection and stop."""
         with self.lock:

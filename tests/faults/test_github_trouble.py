@@ -21,6 +21,8 @@ from tests.fakes.faults import Fault, accept_then_drop, limited, rule, server_er
 from tests.fakes.github import FakeGitHub
 from tests.rig import START, Home, Line, Rig, append, line, write
 
+pytestmark = pytest.mark.github(frozen_at=START)
+
 HOUR = 3600.0
 YEAR = 365 * 24 * HOUR
 
@@ -96,14 +98,6 @@ class Desk:
             assert text.isprintable()
             assert "T" not in text.split()
         return pause.code, f"{pause.message} {pause.hint}"
-
-
-@pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub(frozen_at=START) as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,18 +17,12 @@ from tests.fakes.faults import accept_then_drop
 from tests.fakes.github import FakeGitHub
 from tests.rig import START, Home, Line, Rig, append, boundary, line, write
 
+pytestmark = pytest.mark.github(frozen_at=START)
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
-
-
-@pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub(frozen_at=START) as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
 
 
 NAMELESS = b'{"type":"mode","mode":"plan"}\n'

@@ -18,15 +18,9 @@ from tests.fakes.faults import accept_then_drop
 from tests.fakes.github import FakeGitHub
 from tests.rig import START, Home, Line, Rig, append, line, write
 
+pytestmark = pytest.mark.github(frozen_at=START)
+
 ID = "5b0f7a52-3f0e-4d55-9a3b-0d1f0a3f2c11"
-
-
-@pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub(frozen_at=START) as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
 
 
 class Machine:

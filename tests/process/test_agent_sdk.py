@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +14,19 @@ from sessionsync.conversations import TranscriptStore
 from tests.fakes import claude_cli
 from tests.fakes.agent import SESSION
 from tests.fakes.github import FakeGitHub
-from tests.machine import Machine
+from tests.machine import Machine, Make
 
 sdk = pytest.importorskip("claude_agent_sdk")
 
 
-Make = Callable[..., Machine]
-
-
 @pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub() as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Make]:
-    made: list[Machine] = []
-
+def make(make: Make, monkeypatch: pytest.MonkeyPatch) -> Make:
     def machine(name: str, **options: Any) -> Machine:
-        made.append(Machine(tmp_path / name, monkeypatch, capsys, **options))
-        monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(made[-1].home.agent))
-        return made[-1]
+        made = make(name, **options)
+        monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(made.home.agent))
+        return made
 
-    yield machine
-    for each in made:
-        each.close()
+    return machine
 
 
 @pytest.fixture

@@ -32,14 +32,6 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="tmpfs and /proc
 
 
 @pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub() as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
-
-
-@pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder for a user, without the test's long name in every message."""
     return tmp_path

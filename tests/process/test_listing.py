@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
 from tests.process.user import User
-
-
-@pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub() as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
 
 
 def test_without_daemon_and_state_the_list_has_what_can_be_restored(tmp_path: Path, gh: FakeGitHub) -> None:

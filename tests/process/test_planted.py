@@ -32,14 +32,6 @@ PATTERN = json.dumps([r"ACME-\d+"])
 
 
 @pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub() as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
-
-
-@pytest.fixture
 def users(socket_dir: Path, gh: FakeGitHub) -> Iterator[tuple[User, User]]:
     """Two machines with one project, one repository and one archive; comments are cut into small parts."""
     settings = {

@@ -23,16 +23,8 @@ LAG = "SessiondSyncLagHigh"
 
 
 @pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub() as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
-
-
-@pytest.fixture
 def daemon(tmp_path: Path, gh: FakeGitHub) -> Iterator[Daemon]:
-    made = Daemon(tmp_path, GH_TOKEN="T", SESSIOND_GITHUB_REPO="o/r", SESSIOND_GITHUB_API_URL=gh.url)
+    made = Daemon(tmp_path, **gh.settings())
     yield made
     made.kill()
 

@@ -93,7 +93,7 @@ def test_two_machines_and_a_runner_through_github(folder: Path) -> None:
     with FakeGitHub() as gh:
         gh.add_repo("o/r", private=True)
         gh.token("T", login="me")
-        github = {"SESSIOND_GITHUB_REPO": "o/r", "SESSIOND_GITHUB_API_URL": gh.url, "GH_TOKEN": "T"}
+        github = gh.settings()
         one, two = Daemon(folder / "1", CI="true", **github), Daemon(folder / "2", **github)
         app, there = project(one), project(two, "code/app")
         agent = an_agent(app)
@@ -264,9 +264,8 @@ def test_a_person_is_asked_about_somebody_elses_session_and_which_to_go_on_with(
         gh.add_repo("o/r", private=True)
         gh.token("T", login="me")
         gh.token("T2", login="ann")
-        github = {"SESSIOND_GITHUB_REPO": "o/r", "SESSIOND_GITHUB_API_URL": gh.url}
-        one = Daemon(folder / "1", CI="true", GH_TOKEN="T", **github)
-        two = Daemon(folder / "2", GH_TOKEN="T2", SESSIOND_GITHUB_AUTHORS='["me"]', **github)
+        one = Daemon(folder / "1", CI="true", **gh.settings())
+        two = Daemon(folder / "2", SESSIOND_GITHUB_AUTHORS='["me"]', **gh.settings("T2"))
         app, there = project(one), project(two)
         agent = an_agent(app)
         transcript(one, app, agent).write_bytes(agent.data)
@@ -305,7 +304,7 @@ def test_a_session_that_goes_on_elsewhere_keeps_its_project_and_its_one_comment(
     with FakeGitHub() as gh:
         gh.add_repo("o/r", private=True)
         gh.token("T", login="me")
-        github = {"SESSIOND_GITHUB_REPO": "o/r", "SESSIOND_GITHUB_API_URL": gh.url, "GH_TOKEN": "T"}
+        github = gh.settings()
         one, two = (Daemon(folder / n, CI="true", **github) for n in "12")
         app, elsewhere = project(one), project(two, "src/my-clone")
         agent = an_agent(app)
@@ -336,7 +335,7 @@ def test_of_a_session_whose_copies_are_gone_the_best_is_made(folder: Path) -> No
     with FakeGitHub() as gh, ExitStack() as ends:
         gh.add_repo("o/r", private=True)
         gh.token("T", login="me")
-        github = {"SESSIOND_GITHUB_REPO": "o/r", "SESSIOND_GITHUB_API_URL": gh.url, "GH_TOKEN": "T"}
+        github = gh.settings()
         daemon = ends.enter_context(Daemon(folder, **github))
         app = project(daemon)
         daemon.start()

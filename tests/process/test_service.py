@@ -92,9 +92,7 @@ def test_what_is_pushed_is_said_to_be_on_github_before_the_issue_lists_it(
             tmp_path / "d",
             NOTIFY_SOCKET=str(tmp_path / "notify"),
             WATCHDOG_USEC="400000",
-            GH_TOKEN="T",
-            SESSIOND_GITHUB_REPO="o/r",
-            SESSIOND_GITHUB_API_URL=gh.url,
+            **gh.settings(),
         ) as daemon,
     ):
         gh.add_repo("o/r", private=True)

@@ -17,14 +17,6 @@ from tests.process.user import User
 
 
 @pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub() as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
-
-
-@pytest.fixture
 def users(socket_dir: Path, gh: FakeGitHub) -> Iterator[tuple[User, User]]:
     both = User(socket_dir / "a", gh), User(socket_dir / "b", gh)
     for user in both:

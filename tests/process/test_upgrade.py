@@ -36,15 +36,6 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-@pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub() as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
-        made.release_hangs()
-
-
 @pytest.fixture(params=["pip"])
 def environment(
     request: pytest.FixtureRequest, tmp_path: Path, wheels: dict[str, Path]

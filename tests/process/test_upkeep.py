@@ -169,20 +169,6 @@ def test_a_drill_restores_and_says_what_would_not_come_back(daemon: Daemon) -> N
     assert daemon.ctl("health")["findings"] == []
 
 
-@pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub() as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
-
-
-def with_github(folder: Path, gh: FakeGitHub) -> Daemon:
-    return Daemon(
-        folder, SESSIOND_GITHUB_REPO="o/r", SESSIOND_GITHUB_API_URL=gh.url, GH_TOKEN="T"
-    )  # fmt: skip
-
-
 def damage(copy: Path, pack: Path) -> None:
     """The same bytes in the plain copy and in the vault, which alone hold them."""
     flip(copy, 100)
@@ -198,7 +184,7 @@ def lose(copy: Path, pack: Path) -> None:
 def test_what_the_comment_holds_heals_both_local_copies(
     socket_dir: Path, gh: FakeGitHub, hurt: Callable[[Path, Path], None]
 ) -> None:
-    with with_github(socket_dir, gh) as daemon:
+    with Daemon(socket_dir, **gh.settings()) as daemon:
         daemon.start()
         path, copy, pack = a_session(daemon)
         assert daemon.ctl("sync", acts=True, wait=30)["left"] == 0
@@ -217,7 +203,7 @@ def test_what_the_comment_holds_heals_both_local_copies(
 
 
 def test_what_github_could_heal_waits_until_it_answers(socket_dir: Path, gh: FakeGitHub) -> None:
-    with with_github(socket_dir, gh) as daemon:
+    with Daemon(socket_dir, **gh.settings()) as daemon:
         daemon.start()
         path, copy, pack = a_session(daemon)
         assert daemon.ctl("sync", acts=True, wait=30)["left"] == 0

@@ -39,9 +39,7 @@ class User(Daemon):
     """A daemon whose sessions are at rest after a second, and the GitHub that it pushes to, if any."""
 
     def __init__(self, folder: Path, gh: FakeGitHub | None = None, **settings: str) -> None:
-        remote = {}
-        if gh is not None:
-            remote = {"SESSIOND_GITHUB_REPO": "o/r", "SESSIOND_GITHUB_API_URL": gh.url, "GH_TOKEN": "T"}
+        remote = gh.settings() if gh is not None else {}
         super().__init__(folder, **{"SESSIOND_SOURCES_QUIET_SECONDS": "1", **remote, **settings})
         self.before = ordinary()
         self.project = folder / "work" / "app"

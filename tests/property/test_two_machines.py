@@ -15,15 +15,9 @@ from tests.fakes.github import FakeGitHub
 from tests.machines import MAIN, Killed, Machine, hand_over, held, notices, records, texts
 from tests.rig import START
 
+pytestmark = pytest.mark.github(frozen_at=START)
+
 STEPS = 14
-
-
-@pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub(frozen_at=START) as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
 
 
 @pytest.fixture

@@ -91,9 +91,7 @@ class Traffic:
         self._ends.enter_context(self.gh)
         self.daemon = Daemon(
             self.folder,
-            GH_TOKEN=place.TOKEN,
-            SESSIOND_GITHUB_REPO="o/r",
-            SESSIOND_GITHUB_API_URL=self.gh.url,
+            **self.gh.settings(place.TOKEN),
             SESSIOND_GITHUB_CREATIONS_PER_HOUR="500",
             SESSIOND_SOURCES_QUIET_SECONDS="1",
             SESSIOND_ARCHIVE_URL=str(self.folder / "archive.git"),

@@ -18,13 +18,7 @@ from tests.fakes.github import FakeGitHub
 from tests.machines import MAIN, SID, Machine, hand_over, held, notices, records, texts
 from tests.rig import START, Home
 
-
-@pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub(frozen_at=START) as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
+pytestmark = pytest.mark.github(frozen_at=START)
 
 
 @pytest.fixture

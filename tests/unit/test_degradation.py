@@ -38,8 +38,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def living(folder: Path, gh: FakeGitHub, **settings: str) -> Living:
-    usual = {"GH_TOKEN": TOKEN, "SESSIOND_GITHUB_REPO": "o/r", "SESSIOND_GITHUB_API_URL": gh.url}
-    return Living(folder, **usual, **settings)
+    return Living(folder, **gh.settings(TOKEN), **settings)
 
 
 def full_below(patch: pytest.MonkeyPatch, folder: Path, number: int = errno.ENOSPC) -> None:

@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,14 +14,7 @@ from sessionsync.restore.drill import DRILL_S, SESSIONS, Drill
 from sessionsync.restore.loadable import loadable
 from tests.fakes.agent import Agent
 from tests.keeper import flip, pack_of, place_of
-from tests.rig import Home, Rig, write
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(Home(tmp_path))
-    yield rig
-    rig.close()
+from tests.rig import Rig, write
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from sessiond import health, loops, readings, recovering
 from sessiond.cli.status import render
 from sessiond.cli.terminal import Terminal
 from sessiond.traffic import Traffic
-from sessionsync import archiving
+from sessionsync.archiving import means
 from sessionsync.errors import AlreadyRunning, CopyError
 from sessionsync.model import Ref
 from sessionsync.reliability import recovery
@@ -682,15 +682,10 @@ def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
         gh.add_repo("o/r")
         gh.token(TOKEN, login="me")
         host.make("o/r")
-        settings = {
-            "GH_TOKEN": TOKEN,
-            "SESSIOND_GITHUB_REPO": "o/r",
-            "SESSIOND_GITHUB_API_URL": gh.url,
-            "SESSIOND_ARCHIVE_URL": host.url("o/r"),
-        }
+        settings = {**gh.settings(TOKEN), "SESSIOND_ARCHIVE_URL": host.url("o/r")}
         for name, value in {"HOME": str(tmp_path), **settings}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(archiving, "SPACING_S", 0.2)
+        monkeypatch.setattr(means, "SPACING_S", 0.2)
         monkeypatch.setattr(loops, "TROUBLE_S", 0.5)
         monkeypatch.setattr(health, "BREATH_S", 0.05)
         monkeypatch.setattr(readings, "PURGES_S", 0.0)

@@ -30,16 +30,8 @@ def scraped(living: Living) -> Series:
 
 
 @pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub() as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
-
-
-@pytest.fixture
 def living(tmp_path: Path, gh: FakeGitHub) -> Iterator[Living]:
-    with Living(tmp_path, GH_TOKEN="T", SESSIOND_GITHUB_REPO="o/r", SESSIOND_GITHUB_API_URL=gh.url) as made:
+    with Living(tmp_path, **gh.settings()) as made:
         yield made
 
 

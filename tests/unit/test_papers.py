@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,47 +13,16 @@ from sessionsync.model import Tier
 from sessionsync.remote import comments
 from tests.conftest import samples
 from tests.fakes.github import FakeGitHub
-from tests.machine import Machine
+from tests.machine import Machine, Make
 from tests.rig import Home, Rig
 
-Make = Callable[..., Machine]
 FORMATS = ("ecc-session-tmp", "markdown-session-note")
 NOTE = "# Add a cache\n\n**Status:** {status}\n**Updated:** {updated}\n\n## Next Steps\n- measure\n"
 
 
 @pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub() as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Make]:
-    made: list[Machine] = []
-
-    def machine(name: str = "one", **options: Any) -> Machine:
-        made.append(Machine(tmp_path / name, monkeypatch, capsys, **options))
-        return made[-1]
-
-    yield machine
-    for each in made:
-        each.close()
-
-
-@pytest.fixture
 def machine(make: Make) -> Machine:
     return make()
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(Home(tmp_path))
-    yield made
-    made.close()
 
 
 def put(root: Path, name: str, data: bytes | str) -> Path:

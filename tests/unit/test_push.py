@@ -15,22 +15,9 @@ from sessionsync.model import Tier
 from sessionsync.queue import State
 from sessionsync.remote import comments
 from tests.fakes.github import FakeGitHub
-from tests.rig import START, Home, Line, Rig, append, line, write
+from tests.rig import START, Line, Rig, append, line, write
 
-
-@pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub(frozen_at=START) as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(Home(tmp_path))
-    yield made
-    made.close()
+pytestmark = pytest.mark.github(frozen_at=START)
 
 
 @pytest.fixture

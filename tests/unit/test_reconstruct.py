@@ -6,7 +6,7 @@ import json
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -31,34 +31,10 @@ from sessionsync.vault import Mirror, Vault
 from tests.conftest import samples
 from tests.fakes.agent import SESSION, Agent
 from tests.fakes.github import FakeGitHub
-from tests.machine import Machine
+from tests.machine import Machine, Make
 from tests.rig import write
 
 Json = dict[str, Any]
-Make = Callable[..., Machine]
-
-
-@pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub() as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Make]:
-    made: list[Machine] = []
-
-    def machine(name: str = "one", **options: Any) -> Machine:
-        made.append(Machine(tmp_path / name, monkeypatch, capsys, **options))
-        return made[-1]
-
-    yield machine
-    for each in made:
-        each.close()
 
 
 def talk(turns: int = 6) -> Agent:

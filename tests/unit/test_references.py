@@ -1,23 +1,13 @@
 """What of a session refers to what, and whether it is there."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from sessionsync.model import Ref
 from sessionsync.vault.references import references
 from sessionsync.vault.verify import JOURNAL, MIRROR, VAULT, Bad, Expected
 from tests.keeper import done, pack_of, upkeep_of
-from tests.rig import Home, Rig, append, line, write
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(Home(tmp_path))
-    yield rig
-    rig.close()
+from tests.rig import Rig, append, line, write
 
 
 def files(*names: str) -> list[Expected]:

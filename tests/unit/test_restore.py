@@ -48,34 +48,10 @@ from tests.archive import Shipper, with_archive
 from tests.conftest import samples
 from tests.fakes.agent import SESSION, Agent
 from tests.fakes.github import FakeGitHub
-from tests.machine import Done, Machine, repository
+from tests.machine import Done, Machine, Make, repository
 from tests.rig import Line, write
 
 CHAINS = ("chain-fdd24234", "chain-6c0a282a", "chain-glued-line-86cc3044")
-Make = Callable[..., Machine]
-
-
-@pytest.fixture
-def gh() -> Iterator[FakeGitHub]:
-    with FakeGitHub() as made:
-        made.add_repo("o/r", private=True)
-        made.token("T", login="me")
-        yield made
-
-
-@pytest.fixture
-def make(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Make]:
-    made: list[Machine] = []
-
-    def machine(name: str = "one", **options: Any) -> Machine:
-        made.append(Machine(tmp_path / name, monkeypatch, capsys, **options))
-        return made[-1]
-
-    yield machine
-    for each in made:
-        each.close()
 
 
 @pytest.fixture

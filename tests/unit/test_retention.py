@@ -1,7 +1,6 @@
 """Which checkpoints stay, what goes with those that do not, and what is never touched."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +12,7 @@ from sessionsync.upkeep import COLD_S, GRACE_S, QUIET_S
 from sessionsync.vault.retention import DAY_S, kept
 from tests.bench.corpus import session_bytes
 from tests.keeper import done, pack_of, place_of, upkeep_of
-from tests.rig import START, Home, Rig, append, line, write
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(Home(tmp_path))
-    yield rig
-    rig.close()
+from tests.rig import START, Rig, append, line, write
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from sessionsync.model import rfc3339
 from sessionsync.search import Hit, Index, Indexer, expression, passage_of, snippet, words
 from sessionsync.search.words import _parts, forget_parts
 from sessionsync.sources.passages import Passage
-from tests.rig import Home, Rig, append, line, write
+from tests.rig import Rig, append, line, write
 
 WIDE = "\uff21\uff22\uff23"  # ABC, each as wide as a Chinese character
 
@@ -42,13 +41,6 @@ class Searching:
         files = self.rig.catalog.files(hit.session)
         source = next(s for s in self.rig.sources if s.name == session.ref.source)
         return passage_of(hit, session, files, source, self.rig.mirror, self.rig.vault)
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(Home(tmp_path))
-    yield made
-    made.close()
 
 
 @pytest.fixture

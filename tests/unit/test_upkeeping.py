@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,16 +18,9 @@ from sessionsync.reliability.findings import CRITICAL, Findings
 from sessionsync.upkeep import Healing
 from sessionsync.vault.verify import Bad
 from tests.keeper import flip, pack_of, upkeep_of
-from tests.rig import Home, Rig, append, line
+from tests.rig import Rig, append, line
 
 T = TypeVar("T")
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(Home(tmp_path))
-    yield rig
-    rig.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -16,14 +16,7 @@ from sessionsync.tombstones import Tombstones
 from sessionsync.upkeep import Upkeep
 from sessionsync.vault.verify import Part
 from tests.keeper import done, flip, pack_of, place_of, upkeep_of, wheres
-from tests.rig import Home, Rig, append, line, write
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(Home(tmp_path))
-    yield rig
-    rig.close()
+from tests.rig import Rig, append, line, write
 
 
 @pytest.fixture
