@@ -171,6 +171,9 @@ class CaptureLoop(Loop):
         self._rescan_reason = "start"
         self._flush_at: float | None = None
         self._stopped_until = 0.0
+        # of whom a copy lacks room: one of them is tried again then, and the next when that one fits
+        self._cramped: dict[Ref, None] = {}
+        self._room_at = 0.0
         self._in_trouble = False
         # of whom something could not be kept: while there is one, capturing has not resumed
         self._troubled: set[Ref] = set()
@@ -182,7 +185,7 @@ class CaptureLoop(Loop):
         self.scanned = threading.Event()
         """Set when the first rescan has named everything there is to capture."""
         self.rested = threading.Event()
-        """Set while nothing is waiting to be captured."""
+        """Set while nothing is waiting to be captured, but for room on a disk."""
         # whether all that the watcher has handed over is in the copies; taken back before more is taken
         self._has_all = False
         self._captured_until: float | None = None
@@ -205,7 +208,7 @@ class CaptureLoop(Loop):
     @property
     def waiting(self) -> int:
         """How many sessions are known to differ from their copies, and wait for their turn."""
-        return len({*self._backlog.copy(), *self._failing.copy()})
+        return len({*self._backlog.copy(), *self._failing.copy(), *self._cramped.copy()})
 
     def call(self, work: Callable[[float], T], timeout_s: float = 60.0) -> T:
         """Run `work(now)` on this loop's thread, between two sessions, and return what it returns."""
@@ -232,15 +235,15 @@ class CaptureLoop(Loop):
 
     def go_on(self) -> None:
         """Rest no longer after a full disk: see at once whether there is space."""
-        if self._stopped_until:
-            self._stopped_until = 0.0
+        if self._in_trouble:
+            self._stopped_until = self._room_at = 0.0
             self.want_rescan("command")
 
     def turn(self) -> float:
         """Commands, then hints, then what has waited, then the flush.
 
-        While a disk is full what has waited goes on waiting.  What changes now is tried all the same: it may
-        fit, and where only the vault's disk is full its plain copy is made at once.
+        While the state's disk is full what has waited goes on waiting; what changes is tried all the same.
+        A full disk under one copy stops nothing: the other copy is made, and this one is tried again.
         """
         now, beat = time.time(), time.monotonic()
         self._watch_clock(now, beat)
@@ -257,8 +260,8 @@ class CaptureLoop(Loop):
         )
         for ref in refs:
             self._capture(ref)
-        is_stopped = beat < self._stopped_until
-        if not is_stopped and (self._engine.vault_trouble is None or self._has_vault(now)):
+        if beat >= self._stopped_until:
+            self._look_for_room(now, beat)
             self._go_through(now, beat)
         self._flush(time.monotonic())
         self._tell_unreadable(now)
@@ -281,11 +284,22 @@ class CaptureLoop(Loop):
         """Whether the vault can be written to by now, which it could not be at the start."""
         self._engine.hold_vault(now)
         if (trouble := self._engine.vault_trouble) is not None:
-            self.scanning.set()  # it is ready, and says why it does not do more
-            self._trouble(trouble, set())
+            self._lacks_room(trouble, set())
             return False
-        self._flush_at = 0.0  # and then the trouble is over
+        self._flush_at = 0.0  # and then the trouble may be over
         return True
+
+    def _look_for_room(self, now: float, beat: float) -> None:
+        """See whether a full disk has room by now: for a vault that could not be used, or for one session."""
+        if beat < self._room_at:
+            return
+        if self._engine.vault_trouble is not None and not self._has_vault(now):
+            return
+        if self._cramped:
+            ref = next(iter(self._cramped))
+            del self._cramped[ref]
+            self._capture(ref)
+            self._flush_at = 0.0  # whether it has fitted is seen at once
 
     def _pause(self, hints_at: float | None) -> float:
         now, beat = time.time(), time.monotonic()
@@ -295,6 +309,8 @@ class CaptureLoop(Loop):
         waits = [self._stopped_until - beat if is_stopped else self._rescan_at - beat]
         if hints_at is not None:
             waits.append(hints_at - beat)
+        if self._cramped or self._engine.vault_trouble is not None:
+            waits.append(self._room_at - beat)
         if self._flush_at is not None:
             waits.append(self._flush_at - beat)
         if not is_stopped and (due := self._engine.capture.next_due()) is not None:
@@ -346,7 +362,9 @@ class CaptureLoop(Loop):
         capture = self._engine.capture
         try:
             capture.capture(ref, time.time(), at_most=TURN_BYTES)
-        except (DiskFull, StoreFull) as error:
+        except DiskFull as error:
+            self._lacks_room(error, {ref})
+        except StoreFull as error:
             self._trouble(error, {ref})
         except CopyError as error:
             self._findings.raised(
@@ -357,7 +375,11 @@ class CaptureLoop(Loop):
             self._troubled.discard(ref)  # what keeps it back now is said by itself
         else:
             self._failing.pop(ref, None)
-            self._troubled.discard(ref)
+            if (full := capture.is_behind(ref)) is not None:
+                self._lacks_room(full, {ref})
+            else:
+                self._cramped.pop(ref, None)
+                self._troubled.discard(ref)
             self._findings.cleared("copy_mismatch", session=str(ref))
             self._findings.cleared("copy_failed", session=str(ref))
             if capture.is_unfinished(ref) and ref not in self._backlog:
@@ -372,17 +394,20 @@ class CaptureLoop(Loop):
             return
         self._flush_at = None
         capture = self._engine.capture
-        unflushed = set(capture.unflushed)
         try:
             capture.flush(time.time())
+        except DiskFull as error:
+            self._lacks_room(error, capture.lost)
+            return
         except (CopyError, StoreFull) as error:
-            self._trouble(error, unflushed)
+            self._trouble(error, capture.lost)
             return
         if self._in_trouble and not self._troubled and self._engine.vault_trouble is None:
             self._in_trouble, self._stopped_until = False, 0.0
             for kind in TROUBLES:
                 self._findings.cleared(kind.code)
             self._emit("capture_resumed")
+            self.want_rescan("trouble")
         if capture.projects_found != self._projects_found:
             self._projects_found = capture.projects_found
             self._watcher.refresh()
@@ -406,17 +431,24 @@ class CaptureLoop(Loop):
             now,
         )
 
-    def _trouble(self, error: CopyError | StoreError, refs: set[Ref]) -> None:
-        """A disk is full: what waits rests, pushing goes on, and then everything is looked at again.
+    def _lacks_room(self, error: DiskFull, refs: set[Ref]) -> None:
+        """The disk of one copy is full: the other goes on, and of `refs` one is tried again now and then."""
+        self._say_trouble(error, refs)
+        self._cramped.update(dict.fromkeys(refs))
+        self._room_at = time.monotonic() + TROUBLE_S
 
-        First of all `refs`, of which something may not have been kept: when all is, the trouble is over.
-        """
+    def _say_trouble(self, error: CopyError | StoreError, refs: set[Ref]) -> None:
+        """Of `refs` something may not have been kept: when all is, the trouble is over."""
         self._in_trouble = True
         self.rested.clear()
         new = self._findings.raised(error.code, Severity.CRITICAL, str(error), error.hint, time.time())
         if new:
             self._emit("capture_stopped", code=error.code, reason=str(error), hint=error.hint)
         self._troubled |= refs
+
+    def _trouble(self, error: CopyError | StoreError, refs: set[Ref]) -> None:
+        """Nothing can be committed: what waits rests, pushing goes on, then everything is looked at again."""
+        self._say_trouble(error, refs)
         beat = time.monotonic()
         if beat < self._stopped_until:  # it rests already, and something new did not fit either
             self._await(refs)

@@ -147,6 +147,8 @@ def _capture(engine: Engine, saves: Saves, told: Progress) -> list[SessiondError
         told(done, len(refs))
         try:
             capture.capture(ref, time.time())
+            if (full := capture.is_behind(ref)) is not None:
+                problems.append(full)
             if len(capture.unflushed) >= FLUSH_SESSIONS:
                 capture.flush(time.time())
         except CopyError as error:

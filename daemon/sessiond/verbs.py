@@ -30,7 +30,7 @@ from sessionsync.archiving import Archiving
 from sessionsync.catalog import Session
 from sessionsync.config import needs_restart
 from sessionsync.conflict import WAYS, Conflicts
-from sessionsync.errors import AmbiguousSession, Limited, NoSuchSession, UsageError
+from sessionsync.errors import AmbiguousSession, CopyError, Limited, NoSuchSession, UsageError
 from sessionsync.forgotten import meant, was_forgotten
 from sessionsync.model import Found, Ref, Tier
 from sessionsync.push import Push
@@ -406,12 +406,24 @@ class Verbs:
     # --- inside
 
     def _capture_all(self, now: float) -> None:
-        """What `sync --once` does first: everything on disk becomes a checkpoint."""
+        """What `sync --once` does first: everything on disk becomes a checkpoint.
+
+        Raises:
+            CopyError: of some a copy could not be made; the others have theirs.
+        """
         self._app.saves.take_in(now)
         capture = self._app.engine.capture
+        failed: CopyError | None = None
         for ref in capture.survey():
-            capture.capture(ref, now)
+            try:
+                capture.capture(ref, now)
+            except CopyError as error:
+                failed = failed or error
+            else:
+                failed = failed or capture.is_behind(ref)
         capture.checkpoint_all("once", now)
+        if failed is not None:
+            raise failed
 
     def _mode(self, mode: Mode | None = None) -> Answer:
         """The mode, as it is or as it would be; `archive` is that of the archive, '' where there is none."""

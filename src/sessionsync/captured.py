@@ -84,7 +84,7 @@ class Captured:
         return self._mirror.path_of(session.project or "unknown", session.stored_as, file.name)
 
     def _read(self, session: Session, file: File, begin: int, end: int) -> bytes:
-        data = self._mirror.read(self.path_of(session, file), begin, end)
+        data = b"" if file.is_rewritten else self._mirror.read(self.path_of(session, file), begin, end)
         if len(data) == end - begin:
             return data
         stored = self._vault.open(session.project or "unknown", session.stored_as)

@@ -224,6 +224,7 @@ class Names:
         self._path = mirror_dir / ".projects.json"
         self._lock = mirror_dir / ".projects.lock"
         self._known = _EMPTY
+        self._promised: dict[str, str] = {}
         self._seen: tuple[int, int, int] | None = None
 
     def name_for(self, key: str, hint: str) -> str:
@@ -239,6 +240,15 @@ class Names:
             if key not in known.names:
                 known.names[key] = _free_name(key, hint, known.names.values())
         return self._known.names[key]
+
+    def promised(self, key: str, hint: str) -> str:
+        """The name that a project will have, where it cannot be written down yet; `keep` does that later.
+
+        Nobody else here is promised the same meanwhile.
+        """
+        taken = {**self._promised, **self.known()}
+        self._promised[key] = taken.get(key) or _free_name(key, hint, taken.values())
+        return self._promised[key]
 
     def known(self) -> dict[str, str]:
         """Every project's name by its key; needs no lock, as the file is only ever replaced."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,6 +18,7 @@ from sessiond import loops
 from sessionsync.errors import DaemonError
 from sessionsync.model import Ref
 from tests.fakes.github import FakeGitHub
+from tests.full import full_below
 from tests.living import Living
 
 TOKEN = "T"
@@ -39,29 +39,6 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def living(folder: Path, gh: FakeGitHub, **settings: str) -> Living:
     return Living(folder, **gh.settings(TOKEN), **settings)
-
-
-def full_below(patch: pytest.MonkeyPatch, folder: Path, number: int = errno.ENOSPC) -> None:
-    """Let the system refuse to write, and to make files, below a folder."""
-    real_open, real_pwrite = os.open, os.pwrite
-
-    def is_below(descriptor: int) -> bool:
-        return Path(f"/proc/self/fd/{descriptor}").readlink().is_relative_to(folder)
-
-    def opened(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
-        descriptor = real_open(path, flags, mode, dir_fd=dir_fd)
-        if flags & os.O_CREAT and is_below(descriptor):
-            os.close(descriptor)
-            raise OSError(number, os.strerror(number))
-        return descriptor
-
-    def pwrite(descriptor: int, data: bytes, offset: int) -> int:
-        if is_below(descriptor):
-            raise OSError(number, os.strerror(number))
-        return real_pwrite(descriptor, data, offset)
-
-    patch.setattr(os, "open", opened)
-    patch.setattr(os, "pwrite", pwrite)
 
 
 def test_github_away_lets_local_go_on_and_is_caught_up_with(tmp_path: Path, gh: FakeGitHub) -> None:
@@ -96,6 +73,33 @@ def test_a_full_disk_stops_the_capture_and_not_what_is_on_its_way(
         here.until(lambda: len(list(here.home.mirror.rglob("*.jsonl"))) == 2)
 
 
+@pytest.mark.parametrize("full", ["mirror", "vault"])
+def test_a_full_disk_under_one_copy_does_not_stop_the_other(
+    tmp_path: Path, gh: FakeGitHub, full: str
+) -> None:
+    here = living(tmp_path, gh)
+    there = [here.write() for _ in range(5)]  # what waits when it starts, and what changes then
+    with pytest.MonkeyPatch.context() as patch:
+        full_below(patch, getattr(here.home, full))
+        here.start()
+        here.until(lambda: "backup_disk_full" in here.codes())
+        there.append(here.write())
+        if full == "vault":
+            here.until(lambda: all(map(here.is_copied, there)))
+        else:
+            here.until(lambda: len(here.app.engine.catalog.sessions()) == len(there))
+            assert all(here.captured_bytes(path) == path.stat().st_size for path in there)
+            with pytest.raises(DaemonError, match="No space left"):
+                here.ctl("checkpoint", acts=True, session=there[-1].stem)
+            here.until(gh.all_comments)  # and from there to GitHub
+        here.until(lambda: here.app.capture.waiting == len(there))
+        assert not here.told("capture_resumed")
+    here.until(lambda: here.codes() == set())
+    assert all(map(here.is_copied, there))
+    assert here.app.capture.waiting == 0
+    here.stop()
+
+
 def test_it_has_resumed_when_all_that_did_not_fit_is_kept_and_not_before(
     tmp_path: Path, gh: FakeGitHub
 ) -> None:
@@ -112,8 +116,10 @@ def test_it_has_resumed_when_all_that_did_not_fit_is_kept_and_not_before(
                 here.write(other, f"it fits, {number}")
                 here.until(lambda: here.is_copied(other))
             here.ctl("checkpoint", acts=True, session=other.stem)
-            rescans = here.told("rescan_completed")
-            here.until(lambda: here.told("rescan_completed") > rescans + 1)
+            for _ in range(2):
+                rescans = here.told("rescan_completed")
+                here.app.capture.want_rescan("test")
+                here.until(lambda: here.told("rescan_completed") > rescans)  # noqa: B023
             assert not resumed()
             assert "backup_disk_full" in here.codes()
             assert here.app.capture.captured_until == stands

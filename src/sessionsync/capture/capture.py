@@ -15,7 +15,7 @@ from sessionsync.capture.stored import Stored
 from sessionsync.capture.work import LONGEST_WITHOUT_CHECKPOINT_S, Work, fingerprint
 from sessionsync.catalog import Catalog, Checkpoint
 from sessionsync.config import Config
-from sessionsync.errors import CopyError, NoSuchSession
+from sessionsync.errors import CopyError, DiskFull, NoSuchSession
 from sessionsync.events import Emit
 from sessionsync.forgotten import was_forgotten
 from sessionsync.hands import Hands
@@ -62,6 +62,9 @@ class Capture:
         self._work: dict[Ref, Work] = {}
         self._unread: dict[Ref, dict[str, str]] = {}
         self._unfinished: set[Ref] = set()
+        self._behind: dict[Ref, DiskFull] = {}
+        self.lost: set[Ref] = set()
+        """The sessions whose positions went back with the last `flush`."""
         self._stored = Stored(catalog, mirror, vault, names, self._sources)
         self._files = Files(self._stored, mirror, emit, hands, self._settle)
         self._homes = Homes(catalog, vault, names, self._stored, self._keys, self._settle)
@@ -138,6 +141,10 @@ class Capture:
         """Whether the last `capture` of it left something for the next one."""
         return ref in self._unfinished
 
+    def is_behind(self, ref: Ref) -> DiskFull | None:
+        """Why the last `capture` left a plain copy behind: the vault has all that it lacks, if that is so."""
+        return self._behind.get(ref)
+
     # --- capturing
 
     def capture(self, ref: Ref, now: float, *, at_most: int | None = None, by_time: bool = True) -> int:
@@ -145,9 +152,11 @@ class Capture:
 
         Returns the bytes captured.  Nothing of the session is half-believed after an error: its
         positions stay as they were.  `at_most` so many bytes of a file are read, see `is_unfinished`.
-        Checkpoints that time alone asks for are made if `by_time`.
+        Checkpoints that time alone asks for are made if `by_time`.  A plain copy that has no room is left
+        behind, see `is_behind`.
 
         Raises:
+            DiskFull: there is no room in the vault; the plain copies are made to their ends all the same.
             CopyError: a copy could not be made or verified.
             StoreError: the state could not be read.
         """
@@ -168,6 +177,7 @@ class Capture:
 
         Raises:
             NoSuchSession: nothing of it was ever on this disk.
+            DiskFull: there is no room for one of its copies; if that is the plain one, it is committed.
         """
         self.capture(ref, now, by_time=False)  # it is to have this trigger
         work = self._load(ref)
@@ -188,6 +198,8 @@ class Capture:
         newest = work.session.checkpoint
         if newest is None:
             raise NoSuchSession(f"Session {ref} is empty.", hint="There is nothing to make a checkpoint of.")
+        if (full := self.is_behind(ref)) is not None:
+            raise full
         return self._catalog.checkpoint(work.session, newest)
 
     def let_go(self, ref: Ref, now: float) -> None:
@@ -201,6 +213,7 @@ class Capture:
         self._forget(ref)
         self._unread.pop(ref, None)
         self._unfinished.discard(ref)
+        self._behind.pop(ref, None)
 
     def store_anew(self, ref: Ref, now: float) -> None:
         """Make the vault of a session whole again, where something removed it, or lines of its journal.
@@ -258,14 +271,18 @@ class Capture:
         if not self._work:
             return 0
         batch, self._work = self._work, {}
+        self.lost = set(batch)
         in_step, self._stored.in_step = self._stored.in_step, set()
-        self._mirror.flush()
-        failed = self._vault.flush_each()
+        try:
+            self._mirror.flush()
+        finally:  # what is in the vault is durable, whatever became of the plain copies
+            failed = self._vault.flush_each()
         lost = {ref for ref, work in batch.items() if work.session.name in failed}
         batch = {ref: work for ref, work in batch.items() if ref not in lost}
         with self._catalog.store.transaction():
             for work in batch.values():
                 self._commit.save(work, now, has_archive=self.config.has_archive)
+        self.lost = lost
         self._stored.in_step = in_step - lost
         for work in batch.values():
             news, work.news = work.news, []
@@ -321,6 +338,8 @@ class Capture:
             if found is None or self._is_forgotten(ref):
                 return 0
             work = self._homes.begin(source, found, now)
+        else:
+            work.full = None
         self._files.regain(source, work)
         if found is None or not found.files:
             if source.unreadable or is_hidden(work.session.location):
@@ -332,6 +351,10 @@ class Capture:
                 quiet_s = self.config.sources.quiet_seconds
                 self._appointments.keep(source, work, found, now, quiet_s=quiet_s, by_time=by_time)
         self._work[ref] = work
+        if work.full is None:
+            self._behind.pop(ref, None)
+        else:
+            self._behind[ref] = work.full
         captured, work.captured_bytes = work.captured_bytes, 0
         if captured:
             self._emit("session_captured", session=work.session.name, bytes=captured)
@@ -355,7 +378,7 @@ class Capture:
             self._homes.settle(source, work, found, now)
         elif not session.fingerprint:
             self._stored.vault_of(work)  # after a crash it may still be under its provisional name
-        self._homes.keep(session)
+        self._homes.keep(work)
         self._capture_files(source, work, found, now, at_most)
         is_clear = self._drop_missing(source, work, {file.name for file in found.files}, now)
         source.conclude(session.summary, found, lambda name: self._stored.captured(work, name))
@@ -363,7 +386,12 @@ class Capture:
         session.modified_at = found.mtime
         session.size = found.size
         self._promote(work)
-        if is_clear and session.ref not in self._unread and session.ref not in self._unfinished:
+        if (
+            is_clear
+            and work.full is None
+            and session.ref not in self._unread
+            and session.ref not in self._unfinished
+        ):
             session.fingerprint = seen  # else the next survey names it again
         if self._everything_new or found.mtime >= self._first_seen:
             session.commented = True
@@ -374,6 +402,7 @@ class Capture:
         self, source: Source, work: Work, found: Found, now: float, at_most: int | None
     ) -> None:
         told = self._unread.pop(found.ref, {})
+        failed: DiskFull | None = None
         for file in found.files:
             try:
                 if not self._files.capture(source, work, file, now, at_most):
@@ -383,6 +412,10 @@ class Capture:
                 self._unread.setdefault(found.ref, {})[path] = str(error)
                 if path not in told:
                     self._emit("source_unreadable", path=path, reason=str(error))
+            except DiskFull as error:
+                failed = failed or error  # the others have their plain copies
+        if failed is not None:
+            raise failed
 
     def _drop_missing(self, source: Source, work: Work, there: set[str], now: float) -> bool:
         """Take note of files that are gone; False where they may be in a folder that cannot be read now."""

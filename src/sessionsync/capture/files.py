@@ -2,25 +2,37 @@
 
 A changed prefix starts a generation, in an order that is safe at every point: store what was captured,
 and commit that the plain copy is believed no more ─▶ set the old bytes aside ─▶ write the new ones ─▶ commit.
+
+A full disk under one copy does not stop the other.  Where the plain copy has no room it is believed no more,
+the vault takes every byte at once, and the next look makes the copy anew.  Where the vault has none the plain
+copy is made to the end, and only then the session's positions go back.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from sessionsync.capture.lines import Lines
 from sessionsync.capture.stored import Stored
 from sessionsync.capture.work import BLOCK_BYTES, HEAD_BYTES, LEAST_SHARED_BYTES, TAIL_BYTES, Work, sha256
 from sessionsync.catalog import REWRITTEN, File
-from sessionsync.errors import CopyError, CopyMismatch
+from sessionsync.errors import CopyError, CopyMismatch, DiskFull
 from sessionsync.events import Emit
 from sessionsync.hands import Hands, each
 from sessionsync.model import Mark, Role, SessionFile, Summary
 from sessionsync.sources import Source
 from sessionsync.vault import Copy, Mirror, Root, SessionVault
+
+T = TypeVar("T")
+
+Read = Callable[[int, int], bytes]
+"""Gives the captured bytes [start, end) of a file."""
 
 
 class Unread(Exception):
@@ -73,7 +85,8 @@ class Files:
                 size = file.length + at_most
             self._append(source, work, file, copy, descriptor, size, now)
             file.role = seen.role
-            file.size, file.mtime_ns, file.inode = size, status.st_mtime_ns, status.st_ino
+            file.size = file.size if file.is_rewritten else size
+            file.mtime_ns, file.inode = status.st_mtime_ns, status.st_ino
             file.deleted_at = None
             return size == status.st_size
         except OSError as error:  # those of the copies are errors of ours by now
@@ -87,9 +100,7 @@ class Files:
     def _meet(self, work: Work, file: File, copy: Path, descriptor: int, now: float) -> None:
         """First sight of a file: keep what lies at its copy's place, go on from what the vault holds."""
         if self._mirror.size(copy):
-            shared = self._mirror.common_prefix(copy, descriptor)
-            if (aside := self._mirror.set_aside(copy, shared, now)) is not None:
-                self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
+            self._set_aside(work, file, copy, self._mirror.common_prefix(copy, descriptor), now)
         vault = self._stored.vault_of(work)
         generation, stored = file.generation, file.stored = vault.stored(file.name)
         shared = _common_with_vault(vault, file.name, generation, stored, descriptor) if stored else 0
@@ -99,8 +110,24 @@ class Files:
 
     def _copy_again(self, work: Work, file: File, copy: Path, descriptor: int, now: float) -> None:
         """Something else cut or removed the plain copy: make it again up to the position."""
-        self._fit(copy, descriptor, file.length, now)
-        self._emit("copy_made_again", session=work.session.name, file=file.name)
+        self._where_room(work, file, partial(self._fit, copy, descriptor, file.length, now))
+        if not file.is_rewritten:
+            self._emit("copy_made_again", session=work.session.name, file=file.name)
+
+    @staticmethod
+    def _where_room(work: Work, file: File, change: Callable[[], T]) -> T | None:
+        """Change the plain copy; where its disk has no room for that it is believed no more."""
+        try:
+            return change()
+        except DiskFull as error:
+            work.full, file.size = error, REWRITTEN
+            return None
+
+    def _set_aside(self, work: Work, file: File, copy: Path, offset: int, now: float) -> None:
+        """Keep apart what the plain copy has behind `offset`."""
+        aside = self._where_room(work, file, lambda: self._mirror.set_aside(copy, offset, now))
+        if aside is not None:
+            self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
 
     def regain(self, source: Source, work: Work) -> None:
         """Where somebody cut a plain copy before the vault had its bytes, go back to those it has."""
@@ -150,7 +177,8 @@ class Files:
         if file.is_rewritten:  # a crash left the plain copy somewhere between the old bytes and the new ones
             vault = self._stored.vault_of(work)
             shared = _common_with_vault(vault, file.name, file.generation, file.length, descriptor)
-            aside = self._fit(copy, descriptor, shared, now)
+            file.size = shared
+            aside = self._where_room(work, file, lambda: self._fit(copy, descriptor, shared, now))
         elif (shared := min(self._mirror.common_prefix(copy, descriptor), file.length)) < file.length:
             self._stored.store(work, file, file.length)
             if transcript and session.dirty_since is not None:
@@ -158,8 +186,12 @@ class Files:
             file.size, session.fingerprint = REWRITTEN, 0
             work.changed.add(file.name)
             self._settle(work, now)
-            aside = self._fit(copy, descriptor, shared, now, start=shared)
-        file.size = shared
+            file.size = shared
+            aside = self._where_room(
+                work, file, lambda: self._fit(copy, descriptor, shared, now, start=shared)
+            )
+        else:
+            file.size = shared
         if shared == file.length:
             return  # another inode, or a change taken back: it goes on where the old one ended
         generation = file.generation + 1
@@ -169,11 +201,10 @@ class Files:
         file.length = file.stored = shared
         file.read_to = min(file.read_to, shared)
         file.unstored_since = None
-        root = Root()
-        with self._mirror.open(copy) as plain:
-            for start in range(0, shared, BLOCK_BYTES):
-                root.update(plain.read(start, min(start + BLOCK_BYTES, shared)))
-            self._remember_edges(file, plain, root)
+        root, read = Root(), partial(self._stored.read, work, file)
+        for start in range(0, shared, BLOCK_BYTES):
+            root.update(read(start, min(start + BLOCK_BYTES, shared)))
+        self._remember_edges(file, read, root)
         work.roots[file.name] = root
         work.changed.add(file.name)
         work.touch(now)
@@ -195,28 +226,52 @@ class Files:
     ) -> None:
         """Copy, hash and read the bytes between the file's position and `size`."""
         begin = file.length
-        with self._mirror.open(copy) as plain:
+        with self._opened(work, file, copy) as plain:
             # what the hook, or we before a crash, put there is kept apart where it is the session no more
-            if plain.size() > begin and plain.size() > (shared := plain.common_prefix(descriptor, begin)):
-                aside = self._mirror.set_aside(copy, max(begin, shared), now)
-                self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
+            if (
+                plain is not None
+                and plain.size() > begin
+                and plain.size() > (shared := plain.common_prefix(descriptor, begin))
+            ):
+                self._set_aside(work, file, copy, max(begin, shared), now)
             if size <= begin and file.head:
                 return
             self._read_on(source, work, file, plain, descriptor, size, now)
-            self._remember_edges(file, plain, work.roots[file.name])
+            self._remember_edges(file, self._reader(work, file, plain), work.roots[file.name])
         file.changed_at = now
         work.captured_bytes += file.length - begin
         work.session.captured_bytes += file.length - begin
 
+    @contextmanager
+    def _opened(self, work: Work, file: File, copy: Path) -> Iterator[Copy | None]:
+        """The plain copy to be written; None where it is believed no more, or has no room."""
+        with ExitStack() as held:
+            yield (
+                None
+                if file.is_rewritten
+                else self._where_room(work, file, lambda: held.enter_context(self._mirror.open(copy)))
+            )
+
+    def _reader(self, work: Work, file: File, plain: Copy | None) -> Read:
+        return partial(self._stored.read, work, file) if plain is None or file.is_rewritten else plain.read
+
     def _read_on(
-        self, source: Source, work: Work, file: File, plain: Copy, descriptor: int, size: int, now: float
+        self,
+        source: Source,
+        work: Work,
+        file: File,
+        plain: Copy | None,
+        descriptor: int,
+        size: int,
+        now: float,
     ) -> None:
         """Each block is written to the plain copy, hashed and read, in this order."""
         begin = file.length
         root = self._stored.root(work, file, descriptor)
         lines = Lines(source, work.session.summary, file) if source.append_only(file.name) else None
         if lines is not None and file.read_to < begin:
-            lines.begin(plain.read(file.read_to, begin))
+            lines.begin(self._reader(work, file, plain)(file.read_to, begin))
+        failed: DiskFull | None = None
         while file.length < size:
             block = os.pread(descriptor, min(BLOCK_BYTES, size - file.length), file.length)
             if not block:
@@ -229,27 +284,56 @@ class Files:
             work.touch(now)
             if file.unstored_since is None:
                 file.unstored_since = now
-            view, known = memoryview(block), file.stored
-            marks = self._copy_and_read(plain, lines, offset, block)
-            if file.role is Role.MAIN and marks:
-                self._stored.store(work, file, marks[-1].offset)
-            for mark in marks:
-                root.update(view[root.size - offset : mark.offset - offset])
-                if file.role is Role.MAIN and mark.offset > known:
-                    self._stored.checkpoint(work, mark.trigger, now, main=(mark.offset, root.hexdigest()))
-            root.update(view[root.size - offset :])
-            if not is_last:
-                self._stored.store(work, file, file.length)
+            marks = self._copy_and_read(work, file, plain, lines, offset, block)
+            try:
+                if failed is None:
+                    self._keep(work, file, root, offset, block, marks, now, is_last=is_last)
+            except DiskFull as error:
+                failed = error  # the plain copy goes on
+        if failed is not None:
+            raise failed
 
-    def _copy_and_read(self, plain: Copy, lines: Lines | None, offset: int, block: bytes) -> list[Mark]:
+    def _keep(
+        self,
+        work: Work,
+        file: File,
+        root: Root,
+        offset: int,
+        block: bytes,
+        marks: list[Mark],
+        now: float,
+        *,
+        is_last: bool,
+    ) -> None:
+        """Hash the block that was just read, and store of it what must not wait."""
+        view, known = memoryview(block), file.stored
+        if file.is_rewritten:
+            self._stored.store(work, file, offset)  # what was captured before there was no room
+        if file.role is Role.MAIN and marks:
+            self._stored.store(work, file, marks[-1].offset)
+        for mark in marks:
+            root.update(view[root.size - offset : mark.offset - offset])
+            if file.role is Role.MAIN and mark.offset > known:
+                self._stored.checkpoint(work, mark.trigger, now, main=(mark.offset, root.hexdigest()))
+        root.update(view[root.size - offset :])
+        if not is_last or file.is_rewritten:
+            self._stored.store(work, file, file.length)
+
+    def _copy_and_read(
+        self, work: Work, file: File, plain: Copy | None, lines: Lines | None, offset: int, block: bytes
+    ) -> list[Mark]:
         """Write a block to the plain copy and read its lines, which need not wait for each other."""
         marks: list[Mark] = []
+
+        def write() -> None:
+            if plain is not None and not file.is_rewritten:
+                self._where_room(work, file, lambda: plain.write(offset, block))
 
         def read() -> None:
             if lines is not None:
                 marks.extend(lines.feed(block))
 
-        steps = [lambda: plain.write(offset, block), read]
+        steps = [write, read]
         hands = map if len(block) < LEAST_SHARED_BYTES or lines is None else self._hands
         for error in each(hands, lambda step: step(), steps):
             if error is not None:
@@ -257,10 +341,10 @@ class Files:
         return marks
 
     @staticmethod
-    def _remember_edges(file: File, plain: Copy, root: Root) -> None:
+    def _remember_edges(file: File, read: Read, root: Root) -> None:
         file.peaks = root.peaks
-        file.head = sha256(plain.read(0, min(HEAD_BYTES, file.length)))
-        file.tail = sha256(plain.read(max(0, file.length - TAIL_BYTES), file.length))
+        file.head = sha256(read(0, min(HEAD_BYTES, file.length)))
+        file.tail = sha256(read(max(0, file.length - TAIL_BYTES), file.length))
 
     def _read_again(self, source: Source, work: Work) -> None:
         """Read the whole session anew for its summary; the folder it was started in stays."""

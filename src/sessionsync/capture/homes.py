@@ -8,6 +8,7 @@ from sessionsync import projects
 from sessionsync.capture.stored import Stored
 from sessionsync.capture.work import Work
 from sessionsync.catalog import REWRITTEN, Catalog, Checkpoint, Session
+from sessionsync.errors import DiskFull
 from sessionsync.model import Found, Ref, Summary
 from sessionsync.peek import PEEK_BYTES, UNKNOWN
 from sessionsync.sources import Source
@@ -88,12 +89,12 @@ class Homes:
             self._leave(work)
             identity = self._names.home(found.known_as, cwd) or self._identify(cwd)
             session.project_key, session.project_root = identity.key, identity.root
-            self._enter(session, found, self._names.name_for(identity.key, identity.name_hint))
+            self._enter(session, found, self._name_for(work, identity.key, identity.name_hint))
             self.found += 1
             work.tell("project_found", project=session.project)
         elif session.project is None:
             known = self._vault.project_of(session.stored_as) if session.key else None
-            self._enter(session, found, known or self._names.name_for(f"{UNKNOWN}:{found.root}", UNKNOWN))
+            self._enter(session, found, known or self._name_for(work, f"{UNKNOWN}:{found.root}", UNKNOWN))
         else:
             return
         if work.files:
@@ -103,14 +104,26 @@ class Homes:
         else:
             self._recall(work)
 
-    def keep(self, session: Session) -> None:
+    def _name_for(self, work: Work, key: str, hint: str) -> str:
+        """A project's name; where there is no room to write it down, that waits as its plain copies do."""
+        try:
+            return self._names.name_for(key, hint)
+        except DiskFull as error:
+            work.full = error
+            return self._names.promised(key, hint)
+
+    def keep(self, work: Work) -> None:
         """See that the project's name is written down: who deletes the plain copies deletes that as well.
 
         Raises:
-            CopyError: it could not be written down.
+            CopyError: it could not be written down, and not for want of space.
         """
+        session = work.session
         if session.project_key is not None and session.project is not None:
-            self._names.keep({session.project_key: session.project})
+            try:
+                self._names.keep({session.project_key: session.project})
+            except DiskFull as error:
+                work.full = error
 
     def _enter(self, session: Session, found: Found, project: str) -> None:
         """Put a session under a project's name, which is a part of its own where the source says so.

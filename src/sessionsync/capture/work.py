@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sessionsync.catalog import Checkpoint, File, Session
+from sessionsync.errors import DiskFull
 from sessionsync.model import Found
 from sessionsync.vault import Root, SessionVault
 
@@ -44,6 +45,8 @@ class Work:
     vault: SessionVault | None = None
     fresh: tuple[str, int, bytes] | None = None
     """The block that was read last: of which file, from where on; so that nobody reads it again."""
+    full: DiskFull | None = None
+    """Why a plain copy was left behind at the last look: the vault has what it lacks."""
 
     def tell(self, event: str, **fields: Any) -> None:
         """Tell this once it is committed: on a full disk it is found out again and again."""

@@ -226,7 +226,7 @@ FINDINGS: dict[str, Kind] = {
     "backup_disk_full": Kind(
         CRITICAL,
         "disk",
-        "The disk of the backup is full or read-only; nothing new is copied.",
+        "The disk of the backup is full or read-only; where it holds one copy alone, the other goes on.",
         "Make room; everything is then looked at again by itself.",
         is_outside=True,
     ),

@@ -1,0 +1,187 @@
+"""A full disk under one copy does not stop the other one."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sessionsync.capture.work import BLOCK_BYTES
+from sessionsync.errors import DiskFull
+from sessionsync.model import Ref
+from tests.full import full_below
+from tests.keeper import done, upkeep_of
+from tests.rig import Home, Rig, append, boundary, line
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def rig(home: Home) -> Iterator[Rig]:
+    made = Rig(home)
+    yield made
+    made.close()
+
+
+def talk(home: Home, path: Path, text: str = "hello") -> None:
+    append(path, line("user", text, home.project, session=path.stem))
+
+
+def capture_all(rig: Rig) -> None:
+    """As `scan`, whatever does not fit."""
+    for ref in rig.capture.survey():
+        try:
+            rig.capture.capture(ref, rig.now)
+        except DiskFull:
+            continue
+    rig.capture.flush(rig.now)
+
+
+def is_plain(rig: Rig, path: Path) -> bool:
+    copy = rig.home.mirror / "app" / path.name
+    return copy.is_file() and copy.read_bytes() == path.read_bytes()
+
+
+def is_restorable(rig: Rig, path: Path) -> bool:
+    """Whether the vault alone gives back what is on disk; a checkpoint of it is made first."""
+    ref = Ref("claude", path.stem)
+    try:
+        rig.capture.checkpoint(ref, "manual", rig.now)
+    except DiskFull:
+        assert rig.capture.is_behind(ref)
+    return rig.restored(rig.session(ref))[path.name] == path.read_bytes()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("first", [True, False], ids=["never seen", "known"])
+def test_without_room_for_plain_copies_the_vault_takes_every_byte(
+    home: Home, rig: Rig, number: int, first: bool
+) -> None:
+    paths = [home.transcript() for _ in range(3)]
+    if not first:
+        for path in paths:
+            talk(home, path, "before")
+        rig.scan()
+    with pytest.MonkeyPatch.context() as patch:
+        full_below(patch, home.mirror, number)
+        for path in paths:
+            talk(home, path)
+        append(paths[1], boundary(home.project), line("user", "x" * BLOCK_BYTES, home.project))
+        for _ in range(2):  # what is tried again in vain costs nothing
+            capture_all(rig)
+            assert [rig.capture.is_behind(Ref("claude", path.stem)) is None for path in paths] == [False] * 3
+            assert all(is_restorable(rig, path) for path in paths)
+            for path in paths:
+                talk(home, path, "more")
+        session = rig.session(Ref("claude", paths[1].stem))
+        assert "compaction" in {made.trigger for made in rig.catalog.checkpoints(session.id)}
+        with pytest.raises(DiskFull):
+            rig.capture.checkpoint(Ref("claude", paths[0].stem), "manual", rig.now)
+    assert not any(is_plain(rig, path) for path in paths)
+    rig.scan()
+    assert all(is_plain(rig, path) for path in paths)
+    assert all(rig.capture.is_behind(Ref("claude", path.stem)) is None for path in paths)
+    assert all(is_restorable(rig, path) for path in paths)
+    for session in rig.catalog.sessions():
+        assert not done(upkeep_of(rig).verify(session, deep=True)).bad
+
+
+def test_a_rewrite_without_room_for_what_it_cuts_is_in_the_vault_and_then_set_aside(
+    home: Home, rig: Rig
+) -> None:
+    path = home.transcript()
+    talk(home, path, "before")
+    rig.scan()
+    before = path.read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        full_below(patch, home.mirror)
+        path.write_bytes(line("user", "written anew", home.project, session=path.stem))
+        capture_all(rig)
+        talk(home, path, "and more")
+        capture_all(rig)
+        assert is_restorable(rig, path)
+        assert (home.mirror / "app" / path.name).read_bytes() == before
+    rig.scan()
+    assert is_plain(rig, path)
+    session = rig.session()
+    kept = [made.id for made in rig.catalog.checkpoints(session.id) if made.trigger == "rewrite"]
+    assert [rig.restored(session, each)[path.name] for each in kept] == [before]
+    (aside,) = (home.mirror / "app").glob(f"{path.stem}.*.*.jsonl")
+    assert before.endswith(aside.read_bytes())
+    assert not done(upkeep_of(rig).verify(session, deep=True)).bad
+
+
+def test_a_foreign_file_that_cannot_be_set_aside_is_not_taken_for_the_session(home: Home, rig: Rig) -> None:
+    path, copy = home.transcript(), home.mirror / "app"
+    copy.mkdir(parents=True)
+    (copy / path.name).write_bytes(b"somebody else's\n" * 99)
+    with pytest.MonkeyPatch.context() as patch:
+        full_below(patch, home.mirror)
+        talk(home, path)
+        capture_all(rig)
+        assert is_restorable(rig, path)
+    rig.scan()
+    assert is_plain(rig, path)
+    (aside,) = copy.glob(f"{path.stem}.*.*.jsonl")
+    assert aside.read_bytes() == b"somebody else's\n" * 99
+
+
+def test_a_restart_goes_on_where_the_vault_is(home: Home, rig: Rig) -> None:
+    path = home.transcript()
+    with pytest.MonkeyPatch.context() as patch:
+        full_below(patch, home.mirror)
+        talk(home, path)
+        capture_all(rig)
+        rig.close()
+        again = Rig(home)
+        talk(home, path, "after the restart")
+        capture_all(again)
+        assert is_restorable(again, path)
+    again.scan()
+    assert is_plain(again, path)
+    assert again.session().project == "app"
+    again.close()
+
+
+def test_projects_of_one_name_that_cannot_be_written_down_are_kept_apart(home: Home, rig: Rig) -> None:
+    others = [home.folder / name / "app" for name in ("one", "two")]
+    paths = [home.transcript() for _ in others]
+    with pytest.MonkeyPatch.context() as patch:
+        full_below(patch, home.mirror)
+        for folder, path in zip(others, paths, strict=True):
+            folder.mkdir(parents=True)
+            append(path, line("user", "hello", folder, session=path.stem))
+        capture_all(rig)
+    names = [rig.session(Ref("claude", path.stem)).project for path in paths]
+    rig.scan()
+    assert len(set(names)) == 2
+    assert names == [rig.session(Ref("claude", path.stem)).project for path in paths]
+    third = home.transcript()
+    append(third, line("user", "hello", others[1], session=third.stem))
+    rig.scan()
+    assert rig.session(Ref("claude", third.stem)).project == names[1]
+
+
+def test_without_room_in_the_vault_every_plain_copy_is_made_to_its_end(home: Home, rig: Rig) -> None:
+    paths = [home.transcript() for _ in range(3)]
+    companion = paths[1].with_suffix("") / "tool-results" / "z.txt"
+    with pytest.MonkeyPatch.context() as patch:
+        full_below(patch, home.vault)
+        for path in paths:
+            talk(home, path)
+            append(path, line("user", "x" * BLOCK_BYTES, home.project), boundary(home.project))
+            talk(home, path)
+        companion.parent.mkdir(parents=True)
+        companion.write_bytes(b"result")
+        for ref in rig.capture.survey():
+            with pytest.raises(DiskFull):
+                rig.capture.capture(ref, rig.now)
+        assert all(is_plain(rig, path) for path in paths)
+        assert (home.mirror / "app" / paths[1].stem / "tool-results" / "z.txt").read_bytes() == b"result"
+    rig.scan()
+    assert all(is_restorable(rig, path) for path in paths)
