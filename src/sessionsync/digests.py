@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from sessionsync.catalog import Session
+from sessionsync.linewise import Linewise
 from sessionsync.model import FileEntry
 from sessionsync.privacy.gate import Gate
 from sessionsync.store import Store
@@ -73,14 +74,11 @@ def digest_of(gate: Gate, name: str, blocks: Iterable[bytes]) -> Digest:
     Raises:
         RedactionFailed: the privacy gate could not judge it.
     """
-    running, rest = _Running(), b""
+    running, lines = _Running(), Linewise()
     for block in blocks:
-        data = rest + block
-        end = data.rfind(b"\n") + 1
-        whole, rest = data[:end], data[end:]
-        if whole:
+        if whole := lines.feed(block):
             running.take(whole, *gate.data(name, whole))
-    return running.digest(gate, name, rest)
+    return running.digest(gate, name, lines.rest())
 
 
 class Digests:
@@ -104,13 +102,11 @@ class Digests:
         if running is None or running.length > file.length:
             running = _Running()
         clean_to = self._clean_to(key)
-        rest = b""
+        lines = Linewise()
         for chunk in vault.read(
             file.name, file.generation, file.length, start=running.length, root=file.root
         ):
-            data = rest + chunk
-            end = data.rfind(b"\n") + 1
-            whole, rest = data[:end], data[end:]
+            whole = lines.feed(chunk)
             if running.redacted is None and running.length + len(whole) <= clean_to:
                 running.take(whole, whole, 0)
             elif whole:
@@ -120,7 +116,7 @@ class Digests:
             self._running.popitem(last=False)
         if running.redactions == 0:
             self._remember_clean(key, running.length)
-        return running.digest(self._gate, file.name, rest)
+        return running.digest(self._gate, file.name, lines.rest())
 
     def _clean_to(self, key: tuple[int, str, int]) -> int:
         """Up to where an earlier run found nothing to take out, under the same rules."""

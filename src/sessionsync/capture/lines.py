@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sessionsync.catalog import File
+from sessionsync.linewise import Linewise
 from sessionsync.model import Mark, Summary
 from sessionsync.sources import Source
 from sessionsync.sources.lines import LINE_BYTES
@@ -15,11 +16,12 @@ class Lines:
         self._source = source
         self._summary = summary
         self._file = file
-        self._rest: list[bytes] = []
+        self._cut = Linewise()
+        self._before = b""
 
     def begin(self, rest: bytes) -> None:
         """Go on behind the beginning of a line that is read already."""
-        self._rest = [rest]
+        self._before = self._cut.feed(rest)
 
     def feed(self, block: bytes) -> list[Mark]:
         """Read the lines that `block` completes.
@@ -27,15 +29,10 @@ class Lines:
         A last line without its newline waits, also where it looks whole: another may be glued to it, and
         a checkpoint behind it must not depend on where the bytes were split.
         """
-        self._rest.append(block)
-        if b"\n" not in block and sum(map(len, self._rest)) <= LINE_BYTES:
-            return []  # in pieces: a huge line is put together once
-        data = b"".join(self._rest)
-        end = data.rfind(b"\n") + 1
-        if len(data) - end > LINE_BYTES:
-            end = len(data)
-        self._rest = [data[end:]]
-        if not end:
+        whole, self._before = self._before + self._cut.feed(block), b""
+        if self._cut.size > LINE_BYTES:
+            whole += self._cut.rest()
+        if not whole:
             return []
-        start, self._file.read_to = self._file.read_to, self._file.read_to + end
-        return self._source.follow(self._summary, self._file.name, data[:end], start)
+        start, self._file.read_to = self._file.read_to, self._file.read_to + len(whole)
+        return self._source.follow(self._summary, self._file.name, whole, start)

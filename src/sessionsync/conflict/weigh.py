@@ -11,6 +11,7 @@ from sessionsync.conflict.means import Means, Ours
 from sessionsync.conflict.rows import MERGED, NOTICE, Conflict
 from sessionsync.divergence import BLOCK_BYTES, Comparison, Relation, Source, compare
 from sessionsync.elsewhere import PERSON, Stored, Version
+from sessionsync.linewise import Linewise
 from sessionsync.model import FileEntry, Role
 from sessionsync.privacy.gate import Gate
 from sessionsync.remote import comments
@@ -207,16 +208,14 @@ class Weighing:
 def _begins_with(gate: Gate, source: Source, entry: FileEntry) -> bool:
     """Whether a file of ours begins with what a record's entry is of, as it would have been sent."""
     plain, cleared = hashlib.sha256(), hashlib.sha256()
-    rest = b""
+    lines = Linewise()
     for start in range(0, entry.size, BLOCK_BYTES):
         data = b"".join(source.read(start, min(start + BLOCK_BYTES, entry.size)))
         plain.update(data)
-        if entry.sha256 is None:
-            data = rest + data
-            end = data.rfind(b"\n") + 1
-            whole, rest = data[:end], data[end:]
-            cleared.update(gate.data(entry.path, whole)[0] if whole else b"")
+        if entry.sha256 is None and (whole := lines.feed(data)):
+            cleared.update(gate.data(entry.path, whole)[0])
     if entry.sha256 is not None:
         return plain.hexdigest() == entry.sha256
-    cleared.update(gate.data(entry.path, rest)[0] if rest else b"")
+    if rest := lines.rest():
+        cleared.update(gate.data(entry.path, rest)[0])
     return cleared.hexdigest() == entry.stored_sha256

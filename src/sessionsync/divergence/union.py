@@ -30,6 +30,7 @@ import msgspec
 from sessionsync.divergence.redaction import MARK, same
 from sessionsync.divergence.relation import Relation
 from sessionsync.divergence.source import BLOCK_BYTES, Plain, Source
+from sessionsync.linewise import Linewise
 from sessionsync.sources.lines import UNREADABLE, Reader
 
 _NEWLINE = b"\n"
@@ -159,15 +160,15 @@ class _Spans:
 
 def _lines(source: Source, start: int) -> Iterator[_Line]:
     """Every line from `start` on; the last one may be torn."""
-    rest, at = b"", start
+    cut, at = Linewise(), start
     while start < source.size:
         stop = min(start + BLOCK_BYTES, source.size)
-        *found, rest = (rest + b"".join(source.read(start, stop))).split(_NEWLINE)
+        whole = cut.feed(b"".join(source.read(start, stop)))
         start = stop
-        for data in found:
+        for data in whole.split(_NEWLINE)[:-1]:
             yield _Line(data, at, at + len(data) + 1, torn=False)
             at += len(data) + 1
-    if rest:
+    if rest := cut.rest():
         yield _Line(rest, at, at + len(rest), torn=True)
 
 

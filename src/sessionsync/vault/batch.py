@@ -22,6 +22,7 @@ from typing import NamedTuple
 from sessionsync.errors import CopyError, CopyMismatch
 from sessionsync.events import Emit
 from sessionsync.hands import Hands, each
+from sessionsync.linewise import Linewise
 from sessionsync.vault import journal
 from sessionsync.vault.disk import Disk
 from sessionsync.vault.folder import MANY, Folder, closing, open_regular, read_at, sync, translated, write_at
@@ -351,11 +352,11 @@ def pack_number_in(name: str) -> int | None:
 
 def lines(descriptor: int) -> Iterator[bytes]:
     """The journal's lines without their newlines; a torn last one is left out."""
-    rest, position = b"", 0
+    cut, position = Linewise(), 0
     while block := read_at(descriptor, position, position + BLOCK_BYTES):
         position += len(block)
-        *whole, rest = (rest + block).split(b"\n")
-        yield from whole
+        yield from cut.feed(block).split(b"\n")[:-1]
+    rest = cut.rest()
     if sound := journal.sound_length(rest):
         yield rest[:sound]
 
@@ -364,10 +365,11 @@ def _end_of_lines(descriptor: int, size: int) -> tuple[int, bool]:
     """Where the journal's sound lines end, and whether with a newline.  Costs one read of one byte."""
     if not size or read_at(descriptor, size - 1, size) == b"\n":
         return size, True
-    start, tail = size, b""
-    while start and b"\n" not in tail:
+    start, pieces = size, [b""]
+    while start and b"\n" not in pieces[-1]:
         begin = max(0, start - BLOCK_BYTES)
-        start, tail = begin, read_at(descriptor, begin, start) + tail
-    rest = tail[tail.rfind(b"\n") + 1 :]
+        pieces.append(read_at(descriptor, begin, start))
+        start = begin
+    rest = b"".join(reversed(pieces)).rpartition(b"\n")[2]
     sound = journal.sound_length(rest)
     return size - len(rest) + sound, not sound
