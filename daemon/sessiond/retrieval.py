@@ -42,6 +42,7 @@ from sessionsync.remote.archive.fold import Cold
 from sessionsync.remote.archive.git import Git
 from sessionsync.remote.archive.host import Host
 from sessionsync.remote.archive.reader import Reader
+from sessionsync.remote.archive.refs import Place, encode
 from sessionsync.remote.archive.tree import Manifest
 from sessionsync.remote.comments import project_hash
 from sessionsync.remote.github import GitHub
@@ -111,6 +112,30 @@ class Wish:
     """Asks a person; None where nobody is there."""
     progress: Callable[[int, int], object] = lambda _done, _total: None
     """Is told (bytes written, bytes in all)."""
+
+
+def strangers(
+    config: Config, catalog: Catalog, project: Path | None = None, archived: Sequence[Place] = ()
+) -> list[tuple[Known, list[str]]]:
+    """The sessions that the state does not know, of a project's folder or all, and where copies of each are.
+
+    Plain copies tell of them, and the archive, of which only the names of what is `archived` are known.
+    """
+    backup = config.backup
+    cupboard = Cupboard(Vault(backup.vault_dir), backup.vault_dir, backup.mirror_dir)
+    known = {ref for _, ref in catalog.stored()}
+    tombstones = Tombstones(backup.mirror_dir)
+    found = list(cupboard.strangers(known))
+    if project is not None:
+        key = projects.identify(str(project)).key
+        return [(session, copies) for session, copies in found if is_of(session, key)]
+    here = {(ref.source, encode(ref.session_id)) for ref in known}
+    places = {(place.source, place.session): place for place in archived}
+    for place in (place for key, place in places.items() if key not in here):
+        ref = Ref(place.source, place.session_id)
+        if not tombstones.holds(ref.source, ref.session_id):
+            found.append((Known(ref, ref.session_id), ["archive"]))
+    return found
 
 
 class Restoring:
@@ -240,9 +265,9 @@ class Restoring:
         return self._merged(known, filed)
 
     def everything(self) -> dict[Known, list[str]]:
-        """Every session that the copies on this machine and the records tell of, newest first.
+        """Every session that the copies on this machine, the records and the archive tell of, newest first.
 
-        And where it can be restored from.  The archive is not asked, which would tell of them one by one.
+        And where it can be restored from.  What only the archive has is known by its id alone.
         """
         held: dict[Ref, list[str]] = {}
         for name, sessions in (("mirror", self._cupboard.plain()), ("vault", self._cupboard.versioned())):
@@ -251,7 +276,10 @@ class Restoring:
         filed = self._ask(lambda records: records.all(self._key))
         for record in filed:
             held.setdefault(record.known().ref, []).extend(["github"] if record.contents is not None else [])
-        described = {each.ref: self._cupboard.described(each) for each in self._cupboard.sessions()}
+        described = {session.ref: session for session in self._named_in_archive()}
+        for session in described.values():
+            held.setdefault(session.ref, []).append("archive")
+        described |= {each.ref: self._cupboard.described(each) for each in self._cupboard.sessions()}
         return {
             session: list(dict.fromkeys(held[session.ref]))
             for session in self._merged(list(described.values()), filed)
@@ -280,6 +308,15 @@ class Restoring:
         root = self._agent() / "projects"
         folder = root / project_folder(root, str(self._here), os.environ)
         return {Ref("claude", path.stem) for path in folder.glob("*.jsonl")}
+
+    def _named_in_archive(self) -> list[Known]:
+        if self.archive is None:
+            return []
+        try:
+            return self.archive.names()
+        except RemoteError as error:
+            self.notes.append(f"The archive was not asked: {error}")
+            return []
 
     def _archived(self, fits: Callable[[Manifest], bool]) -> list[Known]:
         """What the archive has that fits; asked where neither this machine nor GitHub knows of any."""

@@ -21,7 +21,7 @@ from sessiond.loops import TROUBLES, CaptureLoop, PushLoop
 from sessiond.metrics import Metrics
 from sessiond.modes import LOCAL_ONLY, PAUSED, Mode, Modes
 from sessiond.reconstructing import reconstruct
-from sessiond.retrieval import opened
+from sessiond.retrieval import opened, strangers
 from sessiond.saves import Saves
 from sessiond.spool import Save
 from sessiond.upkeeping import UpkeepLoop
@@ -121,12 +121,15 @@ class Verbs:
         `waiting` is how many were seen and are still to be captured, `reason` and `hint` why nothing is;
         `is_first` says that the first backup since the start has not ended.
         """
-        folder = text(params, "project", "")
+        engine, folder = self._app.engine, text(params, "project", "")
+        project, everywhere = Path(folder) if folder else None, flag(params, "everywhere")
+        archived = engine.gather.heard if engine.gather is not None else ()
         found = report.sessions(
-            self._app.engine.catalog,
+            engine.catalog,
             time.time(),
-            Path(folder) if folder else None,
-            everywhere=flag(params, "everywhere"),
+            project,
+            everywhere=everywhere,
+            strangers=strangers(engine.config, engine.catalog, project, archived) if everywhere else (),
         )
         capture = self._app.capture
         is_first = capture.captured_until is None

@@ -33,7 +33,7 @@ from sessionsync.push import Push
 from sessionsync.remote import comments
 from sessionsync.remote.archive.reader import Head, Reader
 from sessionsync.remote.archive.reader import Version as InArchive
-from sessionsync.remote.archive.refs import encode
+from sessionsync.remote.archive.refs import Place, encode
 from sessionsync.remote.archive.tree import ArchivedFile
 from sessionsync.remote.comments.marker import project_hash
 from sessionsync.remote.comments.record import RecordCritical, by_path
@@ -85,6 +85,8 @@ class Gather:
         self._unreadable: set[str] = set()
         self.gathered_at: float | None = None
         """When the archive was last heard, Unix seconds."""
+        self.heard: tuple[Place, ...] = ()
+        """What other machines had there then; any thread."""
 
     def next_at(self, now: float) -> float:
         """When `work` will next have something to do."""
@@ -122,6 +124,7 @@ class Gather:
             seen = msgspec.json.decode(self._catalog.store.meta(self._key) or "{}", type=dict[str, str])
         with self._archive() as reader:
             heads = [head for head in reader.heads(now) if head.place.machine != self._machine()]
+            self.heard = tuple(head.place for head in heads)
             known = self._unreadable
             new = [head for head in heads if head.tip not in {seen.get(head.place.path), *known}]
             mine = self._of_mine(new)

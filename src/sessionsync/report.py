@@ -125,11 +125,19 @@ def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
     }
 
 
-def sessions(catalog: Catalog, now: float, project: Path | None = None, *, everywhere: bool = False) -> Json:
+def sessions(
+    catalog: Catalog,
+    now: float,
+    project: Path | None = None,
+    *,
+    everywhere: bool = False,
+    strangers: Iterable[tuple[Known, Sequence[str]]] = (),
+) -> Json:
     """`ctl sessions` and `list`: newest first; those of one project's folder, or all.
 
-    `everywhere` adds those that only the repository knows of, as their records tell.  `newer_elsewhere` says
-    that another machine has something of a session that this one has not.
+    `everywhere` adds those that only the repository knows of, as their records tell, and the `strangers`:
+    those that only copies tell of, with where these are.  `newer_elsewhere` says that another machine has
+    something of a session that this one has not.
     """
     archived, states = ledger.archived(catalog.store), States(catalog, now)
     newer = Versions(catalog.store).newer()
@@ -142,7 +150,14 @@ def sessions(catalog: Catalog, now: float, project: Path | None = None, *, every
         for session in here
     ]
     if everywhere:
-        found += _others(catalog, None if project is None else here)
+        others = {
+            (each["source"], each["id"]): each for each in _others(catalog, None if project is None else here)
+        }
+        for session, copies in strangers:
+            element = found_in(session, copies)
+            each = others.setdefault((element["source"], element["id"]), element)
+            each["copies"] = list(dict.fromkeys([*each["copies"], *copies]))
+        found += others.values()
         found.sort(key=lambda each: str(each["updated_at"]), reverse=True)
     return {"sessions": found}
 
@@ -440,8 +455,8 @@ def _other(held: Held, project: str) -> Json:
     }
 
 
-def found(session: Known, copies: Sequence[str]) -> Json:
-    """An element of `list` where there is no state: of a session as its copies tell of it."""
+def found_in(session: Known, copies: Sequence[str]) -> Json:
+    """An element of `list` where the state does not know the session: as its copies tell of it."""
     return {
         **_ABSENT,
         "id": session.session_id,

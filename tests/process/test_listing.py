@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import uuid
 from pathlib import Path
 
+from tests.conftest import poll
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
 from tests.process.user import User
+from tests.rig import line
 
 
 def test_without_daemon_and_state_the_list_has_what_can_be_restored(tmp_path: Path, gh: FakeGitHub) -> None:
@@ -31,3 +34,28 @@ def test_without_daemon_and_state_the_list_has_what_can_be_restored(tmp_path: Pa
     gh.fault(rule("refuse"))
     said = other.type("list").stdout
     assert said.startswith("No sessions are known here.\nGitHub was not asked: ")
+
+
+def test_what_only_a_copy_tells_of_is_listed_beside_what_the_state_knows(tmp_path: Path) -> None:
+    archive = str(tmp_path / "archive.git")
+    user = User(tmp_path / "one", SESSIOND_ARCHIVE_URL=archive)
+    known = user.say("said here")
+    assert user.type("sync", "--once").returncode == 0
+    seen = known.with_name(f"{uuid.uuid4()}.jsonl")  # as by a hook, and no daemon since
+    (user.mirror / "app" / seen.name).write_bytes(line("user", "hello", user.project, session=seen.stem))
+    listed = {each["id"]: each for each in json.loads(user.type("list", "--json").stdout)["sessions"]}
+    assert listed.keys() == {known.stem, seen.stem}
+    assert listed[known.stem]["copies"] == ["mirror", "vault", "archive"]
+    assert (listed[seen.stem]["project"], listed[seen.stem]["copies"]) == ("app", ["mirror"])
+    assert listed[seen.stem]["updated_at"]
+    for folder, number in ((user.project, 2), (user.home, 0)):
+        said = json.loads(user.type("list", "--project", str(folder), "--json").stdout)
+        assert len(said["sessions"]) == number
+    other = User(tmp_path / "two", SESSIOND_ARCHIVE_URL=archive)
+    (found,) = json.loads(other.type("list", "--json").stdout)["sessions"]
+    assert (found["id"], found["copies"]) == (known.stem, ["archive"])
+    with other:
+        other.start()
+        poll(lambda: json.loads(other.type("list", "--json").stdout)["sessions"], 30)
+        (found,) = json.loads(other.type("list", "--json").stdout)["sessions"]
+        assert (found["id"], found["copies"]) == (known.stem, ["archive"])

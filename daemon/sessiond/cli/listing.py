@@ -27,15 +27,19 @@ def sessions(project: Path | None) -> Json:
 
 
 def _left(where: Paths, project: Path | None) -> Json:
-    from sessionsync import report  # noqa: PLC0415 - heavy, and the daemon knows
+    from sessiond.retrieval import strangers  # noqa: PLC0415 - heavy, and the daemon knows
+    from sessionsync import report  # noqa: PLC0415
     from sessionsync.catalog import Catalog  # noqa: PLC0415
     from sessionsync.config import load  # noqa: PLC0415
     from sessionsync.store import Store  # noqa: PLC0415
 
-    load(os.environ, where.config_file)  # no daemon may be running because of them
+    config = load(os.environ, where.config_file)  # no daemon may be running because of them
     store = Store(where.state_db, read_only=True)
     try:
-        found = report.sessions(Catalog(store), time.time(), project, everywhere=True)
+        catalog = Catalog(store)
+        found = report.sessions(
+            catalog, time.time(), project, everywhere=True, strangers=strangers(config, catalog, project)
+        )
         return found if project or found["sessions"] else found | {"hint": NOTHING_YET}
     finally:
         store.close()
@@ -54,7 +58,7 @@ def _found(where: Paths, project: Path | None) -> Json:
         if project is not None:
             key = projects.identify(str(project)).key
             found = {session: copies for session, copies in found.items() if is_of(session, key)}
-        said = [report.found(session, copies) for session, copies in found.items()]
+        said = [report.found_in(session, copies) for session, copies in found.items()]
         hints = [*restoring.notes]
     hints += [] if said else [NOTHING_YET]
     if config.has_archive:

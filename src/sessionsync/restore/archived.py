@@ -178,6 +178,15 @@ class ArchiveShelf:
                 return self._only(text, heads, here)
         return None
 
+    def names(self) -> list[Known]:
+        """Every session there, by its id alone: nothing of them is fetched.
+
+        Raises:
+            RemoteError: the archive does not answer.
+        """
+        refs = [Ref(head.place.source, head.place.session_id) for head in self._reader.named("", self._now)]
+        return [Known(ref, ref.session_id) for ref in dict.fromkeys(refs)]
+
     def told(self, fits: Callable[[Manifest], bool]) -> list[Known]:
         """Every session whose newest checkpoint fits.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -128,6 +128,17 @@ class Cupboard:
                 session = replace(session, project_key=key)
         return session
 
+    def strangers(self, known: Container[Ref]) -> Iterator[tuple[Known, list[str]]]:
+        """The sessions that plain copies tell of and that are not `known`, and where copies of each are.
+
+        As of one that a hook saw, and no daemon since.
+        """
+        for session in self.plain():
+            if session.ref not in known:
+                (project,) = session.projects
+                has_versions = bool(self._vault.open(project, session.ref).snapshots())
+                yield self.described(session), ["mirror", *["vault"] * has_versions]
+
     def plain(self) -> Iterator[Known]:
         """Those with a plain copy."""
         for project in _entries(self._mirror_dir):
@@ -135,7 +146,7 @@ class Cupboard:
                 continue
             for entry in _entries(project.path):
                 if (ref := _said_by(entry, project.name)) is not None:
-                    yield Known(ref, own_id(ref), (project.name,))
+                    yield Known(ref, own_id(ref), (project.name,), changed_at=_changed_at(entry))
 
 
 def _lies(session: Known, location: Path) -> Known:
@@ -161,6 +172,14 @@ def _said_by(entry: os.DirEntry[str], project: str) -> Ref | None:
         is_data = any(Path(entry.path, file).exists() for file in _STRUCTURED)
         return None if name.startswith(".") else Ref("structured" if is_data or not is_id else "claude", name)
     return Ref("claude", name) if is_id and name != entry.name and "." not in name else None
+
+
+def _changed_at(entry: os.DirEntry[str]) -> float:
+    """When a plain copy grew last; of a folder, when something in it came or went; 0 where it is gone."""
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime
+    except OSError:
+        return 0.0
 
 
 def own_id(ref: Ref, path: str = "") -> str:
