@@ -85,7 +85,7 @@ class App:
         self.log = log
         self.notify = notify
         self.started_at = time.time()
-        self.findings = Findings()
+        self.findings = Findings(time.monotonic)
         self.exit_code = 0
         self.gives_way = False
         """Whether it ends for the program that was installed in its place."""
@@ -198,11 +198,12 @@ class App:
                 other_version=lambda: self.schedule.soon("supervise"),
             )
             server = Server(control, listener, threads=8, name="control")
+            # it is up from when one can call it; who is answered may write in books that are open
             listener.listen(64)
+            self.books.begin()
+            undo.callback(lambda: self.books.end(clean=self._clean))
             server.start()
             undo.callback(server.close)
-            self.books.begin()  # it is up from when it answers
-            undo.callback(lambda: self.books.end(clean=self._clean))
             self._open_faces(undo)
             self.schedule = Schedule(
                 [

@@ -10,7 +10,7 @@ from typing import Any
 from sessiond.pulse import Pulse
 from sessionsync.errors import StoreError
 from sessionsync.events import Emit
-from sessionsync.reliability.findings import CRITICAL, Finding, Severity
+from sessionsync.reliability.findings import CRITICAL, Ended, Finding, Severity
 from sessionsync.reliability.ledger import Ledger
 from sessionsync.reliability.recovery import recovered
 from sessionsync.reliability.score import DEGRADED, OFF, SUSPENDED, UP, WINDOWS, Figures, figures
@@ -106,42 +106,49 @@ class Bookkeeping:
         now = self._pulse.clocks().wall
         return [(code, session, now - seconds) for (code, session), seconds in ago.items()]
 
-    def follow(self, found: Iterable[Finding]) -> None:
+    def follow(self, found: Iterable[Finding], ended: Iterable[Ended] = ()) -> None:
         """Keep the lives of findings as incidents, and tell of those that begin and end.
 
-        Not before everything was checked once since the start: what was open then still is.
+        Not before everything was checked once since the start: what was open then still is.  `ended` is
+        what has ended since the last call, as far as it is known when.
 
         Raises:
             StoreError: it cannot be written; the next call does.
         """
-        found = list(found)
+        found, ended = list(found), list(ended)
         with self._lock:
-            open_now = {(each.code, each.session): each.severity for each in found}
             known = self._open
             if known is None:  # of a life before this one, which has told of it
                 old = {(each.code, each.session) for each in self.ledger.incidents(still_open=True)}
-                known = {key: severity for key, severity in open_now.items() if key in old}
-            closed = self.ledger.follow(found, self._pulse.clocks())
-            self._open = open_now
-        for each in found:
-            before = known.get((each.code, each.session))
-            if before is None or (each.severity is CRITICAL and before is not CRITICAL):
-                self._emit(
-                    "finding_escalated" if each.severity is CRITICAL else "finding_raised",
-                    session=each.session,
-                    code=each.code,
-                    was=before.value if before is not None else "",
-                    component=each.kind.component,
-                    reason=each.message,
-                    hint=each.hint,
-                )
+                seen = {(each.code, each.session): each for each in (*(gone for gone, _ in ended), *found)}
+                known = {key: seen[key].severity for key in old & seen.keys()}
+            closed = self.ledger.follow(found, self._pulse.clocks(), ended)
+            self._open = {(each.code, each.session): each.severity for each in found}
+        for each, _ in ended:  # it may have come and gone
+            self._tell(each, known.pop((each.code, each.session), None))
         for gone in closed:
             self._emit(
                 "finding_cleared",
                 session=gone.session,
                 code=gone.code,
                 component=gone.component,
-                seconds=round(gone.seconds or 0.0, 1),
+                seconds=round(gone.seconds or 0.0, 3),
+            )
+        for each in found:
+            self._tell(each, known.get((each.code, each.session)))
+
+    def _tell(self, finding: Finding, before: Severity | None) -> None:
+        """Tell of a finding that is new or was not as bad."""
+        is_critical = finding.severity is CRITICAL
+        if before is None or (is_critical and before is not CRITICAL):
+            self._emit(
+                "finding_escalated" if is_critical else "finding_raised",
+                session=finding.session,
+                code=finding.code,
+                was=before.value if before is not None else "",
+                component=finding.kind.component,
+                reason=finding.message,
+                hint=finding.hint,
             )
 
     # --- figures

@@ -7,6 +7,7 @@ seconds at least.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,7 @@ from sessiond.loops import TICK_S, Bell, CaptureLoop, Failed, Loop
 from sessiond.modes import Modes
 from sessiond.readings import Instruments, Measured
 from sessiond.recovering import Means, Recovering
-from sessiond.standing import Standing, standing
+from sessiond.standing import Standing, last_seen, standing
 from sessiond.traffic import Traffic
 from sessionsync import report
 from sessionsync.errors import ArchiveTooNew, NoSuchSession, StoreError
@@ -30,7 +31,16 @@ from sessionsync.events import Emit
 from sessionsync.model import ACTIVE_S
 from sessionsync.privacy.gate import Gate
 from sessionsync.queue import Lane
-from sessionsync.reliability.findings import CRITICAL, FINDINGS, Finding, Findings, Severity, order, shown
+from sessionsync.reliability.findings import (
+    CRITICAL,
+    FINDINGS,
+    Ended,
+    Finding,
+    Findings,
+    Severity,
+    order,
+    shown,
+)
 from sessionsync.reliability.indicators import BY_CODE, GROUPS, settle
 
 # The ledger is written this often; in between, the pulse says how long the process was there.
@@ -40,6 +50,8 @@ BREATH_S = 1.0
 # What ends with the next answers, and so is read at each of them while it is wrong.
 PASSING = {"github_errors_high", "sync_failing"}
 ANSWERS = {"github_requested", "push_completed", "push_unchanged"}
+# What says that the other side answers again, and what that ends.
+BACK = {"github_reached": "github_unreachable", "archive_reached": "archive_unreachable"}
 # Events that say that what the state tells is another now.
 TURNS = {
     *("github_unreachable", "github_reached", "github_limited", "push_paused", "push_resumed"),
@@ -60,7 +72,7 @@ class Watched(Standing, Measured, Means, Protocol):
 
 
 class HealthLoop(Loop):
-    """Reads, settles, recovers, escalates and keeps the books, in that order."""
+    """Reads, settles, keeps the books, recovers and escalates, in that order."""
 
     def __init__(self, app: Watched, emit: Emit, on_failure: Failed) -> None:
         super().__init__("health", Bell(), emit, on_failure)
@@ -75,7 +87,11 @@ class HealthLoop(Loop):
         self._has_recalled = False
         self._checkpoints: deque[str] = deque(maxlen=10_000)
         self._looked: dict[str, float] = {}
-        self._known: set[tuple[str, str, Severity]] | None = None
+        self._followed: set[tuple[str, str, Severity]] | None = None
+        self._found: dict[tuple[str, str], Finding] = {}
+        self._ended: list[Ended] = []
+        self._keeping = threading.Lock()
+        self._back_at: dict[str, float] = {}
         self._called: set[tuple[str, str]] = set()
         self.settled_at = 0.0
         """When the indicators were read last (Unix seconds); for any thread."""
@@ -104,6 +120,8 @@ class HealthLoop(Loop):
                 )
             case "version_kept":
                 self._app.findings.cleared(ArchiveTooNew.code, session)
+        if event in BACK:
+            self._back_at[BACK[event]] = time.monotonic()
         if event in TURNS or (event in ANSWERS and self._is_passing()):
             self.bell.ring()
 
@@ -114,17 +132,42 @@ class HealthLoop(Loop):
 
     def open(self, now: float) -> list[Finding]:
         """Everything that is wrong, causes and consequences: critical first, then the oldest."""
-        found = {(each.code, each.session): each for each in standing(self._app, now)}
-        found |= {(each.code, each.session): each for each in self._app.findings.open()}
+        return self._with_standing(self._app.findings.open(), now)
+
+    def _with_standing(self, raised: Iterable[Finding], now: float) -> list[Finding]:
+        found = {(each.code, each.session): each for each in (*standing(self._app, now), *raised)}
         return sorted(found.values(), key=order)
 
-    def shown(self, now: float) -> list[Finding]:
-        """What of that is to be told, and what is done about it."""
-        return [replace(each, doing=self._recovering.doing(each, now)) for each in shown(self.open(now), now)]
+    @property
+    def is_checked(self) -> bool:
+        """Whether everything was looked at since the start; before that, what was wrong may still be."""
+        return self._app.capture.scanned.is_set() and self.settled_at > 0
 
-    def beat(self, found: Iterable[Finding] | None = None) -> None:
-        """Write the books up to now, for who wants to read them."""
-        self._app.books.beat(self.open(time.time()) if found is None else found)
+    def shown(self, found: Iterable[Finding], now: float) -> list[Finding]:
+        """What of findings is to be told, and what is done about it."""
+        return [replace(each, doing=self._recovering.doing(each, now)) for each in shown(found, now)]
+
+    def keep_books(self, *, beat: bool = True) -> list[Finding]:
+        """Write down what came and went, with `beat` also for how long it was up; returns what is wrong now.
+
+        So nobody is told that something has ended of which the books do not know.
+        """
+        with self._keeping, suppress(StoreError):  # a full disk is said where it hurts; the next time goes on
+            now, books = time.time(), self._app.books
+            raised, ended = self._app.findings.take()
+            found = self._with_standing(raised, now)
+            before, self._found = self._found, {(each.code, each.session): each for each in found}
+            told = {(each.code, each.session) for each, _ in ended}
+            gone = [self._over(before[key], now) for key in before.keys() - self._found.keys() - told]
+            self._ended += [*ended, *gone]
+            if beat:
+                self._beat_at = time.monotonic() + BEAT_S
+                books.beat(found)
+            open_now = {(each.code, each.session, each.severity) for each in found}
+            if self.is_checked and (beat or self._ended or open_now != self._followed):
+                books.follow(found, self._ended)
+                self._followed, self._ended = open_now, []
+        return list(self._found.values())
 
     # --- the loop
 
@@ -138,10 +181,9 @@ class HealthLoop(Loop):
                 pause = self._read()  # what is wrong is looked at again at each turn, to see it end
             now = time.time()
             self._traffic.take(self._app.engine.push, now)
-            found = self.open(now)
+            found = self.keep_books(beat=time.monotonic() >= self._beat_at)
             self._recovering.turn(found, now)
             self._escalate(found, now)
-            self._keep_books(found)
         return pause
 
     def _progress(self) -> None:
@@ -213,16 +255,7 @@ class HealthLoop(Loop):
             gate = Gate.of(self._app.engine.config.privacy)
             self._escalation.call(command, report.health(told, {}, now), gate)
 
-    def _keep_books(self, found: list[Finding]) -> None:
-        """Once a minute how long it was up, and at once what came and went."""
-        books = self._app.books
-        beats = time.monotonic() >= self._beat_at
-        if beats:
-            self._beat_at = time.monotonic() + BEAT_S
-            books.beat(found)
-        open_now = {(each.code, each.session, each.severity) for each in found}
-        # what was open at the end of the last life may still be, until everything was looked at once
-        is_checked = self._app.capture.scanned.is_set() and self.settled_at > 0
-        if is_checked and (beats or open_now != self._known):
-            books.follow(found)
-            self._known = open_now
+    def _over(self, finding: Finding, now: float) -> Ended:
+        """A finding that the state has ceased to show."""
+        seen_at = last_seen(self._app, finding, now)
+        return Ended(replace(finding, seen_at=seen_at), self._back_at.pop(finding.code, time.monotonic()))

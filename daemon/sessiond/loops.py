@@ -337,7 +337,10 @@ class CaptureLoop(Loop):
 
     def _command(self, work: Callable[[float], Any], future: Future[Any]) -> None:
         run(work, future)
-        if future.done() and not future.cancelled() and isinstance(future.exception(), TROUBLES):
+        error = future.exception() if future.done() and not future.cancelled() else None
+        if isinstance(error, TROUBLES):
+            if self._in_trouble and isinstance(error, DiskFull | StoreFull):
+                self._saw(error)
             self.want_rescan("command")  # others' positions may have gone back as well
         self._on_items()
 
@@ -441,8 +444,7 @@ class CaptureLoop(Loop):
         """Of `refs` something may not have been kept: when all is, the trouble is over."""
         self._in_trouble = True
         self.rested.clear()
-        new = self._findings.raised(error.code, Severity.CRITICAL, str(error), error.hint, time.time())
-        if new:
+        if self._saw(error):
             self._emit("capture_stopped", code=error.code, reason=str(error), hint=error.hint)
         self._troubled |= refs
 
@@ -456,6 +458,10 @@ class CaptureLoop(Loop):
         self._stopped_until = beat + TROUBLE_S
         self._await(self._engine.capture.survey())  # who asks is told how many wait
         self.want_rescan("trouble")
+
+    def _saw(self, error: CopyError | StoreError) -> bool:
+        """A disk is full, or still is; returns whether that is new."""
+        return self._findings.raised(error.code, Severity.CRITICAL, str(error), error.hint, time.time())
 
     def finish(self) -> None:
         """After the thread has ended: commit what is captured; nobody waits for a command any more."""

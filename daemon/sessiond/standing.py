@@ -39,6 +39,13 @@ def standing(app: Standing, now: float) -> Iterator[Finding]:
     yield from _of_sessions(engine, now)
 
 
+def last_seen(app: Standing, finding: Finding, now: float) -> float:
+    """When the cause of a finding that the state has just ceased to show was last seen (Unix seconds)."""
+    sides = {"github_unreachable": app.engine.push, "archive_unreachable": app.engine.archiving}
+    side = sides.get(finding.code)
+    return (side.uplink.reach.failed_at if side is not None else None) or now
+
+
 def _of_github(uplink: Uplink, modes: Modes, now: float) -> Iterator[Finding]:
     if (pause := uplink.pause) is not None:
         yield _paused(pause, modes.pause_hint(pause), now, is_limit=pause.code == Limited.code)

@@ -162,8 +162,10 @@ class Verbs:
 
     def health(self, params: Params) -> Answer:
         """The findings that are open, and how reliable it has been until now."""
-        self._app.health.beat()
-        return report.health(self.findings(), self._app.books.all_figures(), time.time())
+        health, now = self._app.health, time.time()
+        checked_at = now if health.is_checked else None
+        found = health.shown(health.keep_books(), now)
+        return report.health(found, self._app.books.all_figures(), checked_at)
 
     # --- acting
 
@@ -546,7 +548,8 @@ class Verbs:
 
     def findings(self) -> list[Finding]:
         """What is to be told of what is wrong now."""
-        return self._app.health.shown(time.time())
+        now, health = time.time(), self._app.health
+        return health.shown(health.open(now), now)
 
     def live(self) -> report.Live:
         """What only the running process knows."""

@@ -234,11 +234,14 @@ def events(store: Store, after: int = 0, limit: int = 100) -> Json:
     }
 
 
-def health(findings: Sequence[Finding], windows: Mapping[str, Figures], checked_at: float) -> Json:
-    """`ctl health`; `reliability` has the figures of each window, the score by source among them."""
+def health(findings: Sequence[Finding], windows: Mapping[str, Figures], checked_at: float | None) -> Json:
+    """`ctl health`; `reliability` has the figures of each window, the score by source among them.
+
+    `checked_at` is None until everything was looked at once since the start.
+    """
     return {
         "status": _worst(findings),
-        "checked_at": rfc3339(checked_at),
+        "checked_at": None if checked_at is None else rfc3339(checked_at),
         "findings": [finding(found) for found in findings],
         "reliability": {name: _figures(figures) for name, figures in windows.items()},
     }

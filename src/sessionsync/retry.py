@@ -38,8 +38,8 @@ def next_attempt_at(
 class Reach:
     """Whether the other side can be reached.
 
-    `failures` in a row began at `since`, the last one was at `failed_at`; `probe_at` is when to probe, set
-    while it is unreachable.
+    `failures` in a row began at `since`; `failed_at` is when one was last seen, be it over; `probe_at` is
+    when to probe, set while it is unreachable.
     """
 
     failures: int = 0
@@ -64,7 +64,7 @@ class Reach:
     def answered(self) -> bool:
         """Count any answer, a refusal too; returns whether it had been unreachable, so all is due now."""
         was = self.unreachable
-        self.failures, self.since, self.failed_at, self.probe_at = 0, None, None, None
+        self.failures, self.since, self.probe_at = 0, None, None
         return was
 
     def wait_s(self, now: float) -> float | None:

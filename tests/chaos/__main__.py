@@ -1,6 +1,6 @@
 """`make chaos`: kills at chosen moments, then everything at once, and an account of what is lost or doubled.
 
-    python -m tests.chaos [--minutes 10] [--kills 200] [--seed N]
+    python -m tests.chaos [--minutes 10] [--kills 200] [--seed N] [--hides 60]
 
 Needs root for disks that become full or read-only, and libfaketime for clocks that jump; what cannot be had is
 left out with a word.
@@ -25,6 +25,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10, help="how long everything goes wrong")
     parser.add_argument("--kills", type=int, default=200, help="so many kills at chosen moments before that")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
+    parser.add_argument(
+        "--hides", type=float, default=0, help="seconds of downtime that the daemon hides: it must fail"
+    )
     chosen = parser.parse_args()
     again = f"again with: python -m tests.chaos --minutes {chosen.minutes:g} --kills {chosen.kills} --seed {chosen.seed}"
     if chosen.kills and killed.run(chosen.kills, chosen.seed):
@@ -35,7 +38,7 @@ def main() -> int:
     # a socket's path is short
     with tempfile.TemporaryDirectory(prefix="c", dir="/tmp") as folder:
         try:
-            with Storm(Path(folder), chosen.seed) as storm:
+            with Storm(Path(folder), chosen.seed, hides_s=chosen.hides) as storm:
                 while time.monotonic() - began < chosen.minutes * 60:
                     storm.blow()
                 storm.check()

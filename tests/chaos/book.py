@@ -1,4 +1,8 @@
-"""What the harness itself knows of one machine: when it was up, what was wrong and from when that could end."""
+"""What the harness itself knows of one machine: when it was up, what was wrong and from when that could end.
+
+Nothing is known to the instant: between two looks anything may have happened.  So what it knows of a time is
+between when that time lies, and what it says of recovery is between what and what that was.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,28 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-# How often the daemon is asked what is wrong; what the account cannot be more exact than.
+# How often the daemon is asked what is wrong.
 LOOK_S = 0.1
 
 # What the harness itself causes, and so knows the end of.
 CAUSED = ("github_unreachable", "github_token_refused", "backup_disk_full")
+
+
+class Span(NamedTuple):
+    """Between when a time lies, or between what a number: `least` and `most`."""
+
+    least: float
+    most: float
+
+
+class Mended(NamedTuple):
+    """What was wrong: its code, when it was told first, and when no longer."""
+
+    code: str
+    came: Span
+    gone: Span
 
 
 @dataclass
@@ -21,10 +40,9 @@ class Account:
 
     began: float = 0.0
     down: list[tuple[float, float]] = field(default_factory=list)
-    causes: list[tuple[tuple[str, ...], float, float]] = field(default_factory=list)
-    """What the harness did: how the codes begin that come of it, from when to when."""
-    closed: list[tuple[str, float, float, float]] = field(default_factory=list)
-    """What came of that and went: code, when first and when no longer seen, seconds in which nobody looked."""
+    vain: list[tuple[str, Span]] = field(default_factory=list)
+    """The last tries that were in vain before a cause ended: of which code, and when."""
+    mended: list[Mended] = field(default_factory=list)
     flips: int = 0
 
     def uptime_ratio(self, now: float) -> float:
@@ -36,28 +54,33 @@ class Account:
         """Seconds down."""
         return sum(to - since for since, to in self.down)
 
-    def mttr(self) -> tuple[int, float, float]:
-        """How many were mended, seconds from when a cause had ended until then on average, and how exact that is.
+    def mttr(self) -> Span:
+        """Seconds from when a cause was last seen to prevent it until it was mended, on average."""
+        took = [self._took(each) for each in self.mended]
+        count = max(1, len(took))
+        return Span(sum(each.least for each in took) / count, sum(each.most for each in took) / count)
 
-        From when it was told until its cause ended, only the daemon knows when it last tried in vain.
-        """
-        took = unsure_s = 0.0
-        for code, came, gone, unseen_s in self.closed:
-            ended = [to for begins, since, to in self.causes if code.startswith(begins) and since <= gone]
-            mendable = max([came, *(to for to in ended if to <= gone)])
-            took += gone - mendable
-            unsure_s += mendable - came + unseen_s
-        count = len(self.closed)
-        return count, took / max(1, count), unsure_s / max(1, count)
+    def _took(self, one: Mended) -> Span:
+        tried = max(
+            (at for code, at in self.vain if code == one.code and at.least <= one.gone.most), default=None
+        )
+        is_cut = any(since <= one.gone.most and to >= one.came.least for since, to in self.down)
+        if tried is None or tried.least < one.came.least or is_cut:
+            # nobody knows the last one; and a kill takes along what the daemon had not written of it
+            tried = Span(one.came.least, one.gone.most)
+        return Span(max(0.0, one.gone.least - tried.most), one.gone.most - tried.least)
 
 
 class Watch:
-    """A thread that asks a daemon all the time what is wrong, and writes down what comes and goes."""
+    """A thread that asks a daemon all the time what is wrong, and writes down what comes and goes.
+
+    What was wrong at a kill is so still until the daemon has looked at everything again and does not tell it.
+    """
 
     def __init__(self, account: Account, ask: Callable[[], dict[str, Any]]) -> None:
         self._account = account
         self._ask = ask
-        self._open: dict[str, tuple[float, float]] = {}
+        self._open: dict[str, tuple[Span, float]] = {}
         self._told: set[str] = set()
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch")
@@ -72,20 +95,24 @@ class Watch:
 
     @property
     def open(self) -> set[str]:
-        """The codes of what was told to be wrong when it was last asked."""
+        """The codes of what is wrong, as far as it was told."""
         return self._told
 
     def _run(self) -> None:
-        now = time.monotonic()
+        before = time.monotonic()
         while not self._ends.wait(LOOK_S):
+            asked = time.monotonic()
             try:
-                found = self._ask()["findings"]
+                answer = self._ask()
             except Exception:  # noqa: BLE001, S112 - it is down, or full, or frozen: nothing is known
                 continue
-            before, now = now, time.monotonic()
-            self._told = {each["code"] for each in found}
-            for code in self._told & {*CAUSED} - self._open.keys():
-                self._open[code] = now, now - before
-            for code in self._open.keys() - self._told:
-                came, unseen_s = self._open.pop(code)
-                self._account.closed.append((code, came, now, unseen_s + now - before))
+            told, answered = {each["code"] for each in answer["findings"]}, time.monotonic()
+            for code in told & {*CAUSED}:
+                came, _ = self._open.get(code, (Span(before, answered), 0.0))
+                self._open[code] = came, asked
+            if answer["checked_at"]:
+                for code in self._open.keys() - told:
+                    came, seen = self._open.pop(code)
+                    self._account.mended.append(Mended(code, came, Span(seen, answered)))
+            self._told = told | self._open.keys()
+            before = asked

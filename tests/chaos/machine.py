@@ -256,12 +256,13 @@ class Machine:
         return file.stem if plain else file.parent.name.rpartition(".")[2]
 
     def figures(self) -> dict[str, Any]:
-        """What it says of itself over the last hour."""
-        found: dict[str, Any] = self.ask("health")["reliability"]["1h"]
+        """What it says of itself over the last day."""
+        found: dict[str, Any] = self.ask("health")["reliability"]["24h"]
         return found
 
     def cleared(self) -> list[tuple[str, float]]:
         """Of each incident that has ended, by its log, what it was and how many seconds mending it took."""
-        lines = (self.socket.parents[1] / "log" / "sessiond.log").read_text().splitlines()
+        logs = (self.socket.parents[1] / "log").glob("sessiond.log*")
+        lines = [line for log in logs for line in log.read_text().splitlines()]
         ended = [json.loads(line) for line in lines if '"finding_cleared"' in line]
         return [(each["code"], float(each["seconds"])) for each in ended]

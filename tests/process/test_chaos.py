@@ -37,7 +37,7 @@ def place() -> Iterator[Path]:
 @pytest.mark.timeout(300)
 def test_a_short_storm_loses_nothing_and_is_told_truly(place: Path) -> None:
     said: list[str] = []
-    with Storm(place, 11, tell=said.append) as storm:
+    with Storm(place, 11, tell=said.append, patience_s=1) as storm:
         for name in TROUBLES:
             storm.blow(name)
         storm.check(within=0.05)  # of a minute or two, a second is much
@@ -46,7 +46,7 @@ def test_a_short_storm_loses_nothing_and_is_told_truly(place: Path) -> None:
 
 @pytest.mark.timeout(120)
 def test_a_daemon_that_hides_a_minute_of_downtime_is_found_out(place: Path) -> None:
-    with Storm(place, 12, tell=lambda _: None, CHAOS_HIDES="60") as storm:
+    with Storm(place, 12, tell=lambda _: None, patience_s=1, hides_s=60) as storm:
         storm.blow("kill")
         storm.blow("kill")
         with pytest.raises(AssertionError, match="the score of"):

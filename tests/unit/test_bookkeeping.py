@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from sessiond.bookkeeping import SYNC_GOAL_S, Bookkeeping
 from sessiond.pulse import Pulse
-from sessionsync.reliability.findings import CRITICAL, WARNING, Finding
+from sessionsync.reliability.findings import CRITICAL, WARNING, Ended, Finding
 from sessionsync.reliability.ledger import Clocks
 from sessionsync.reliability.score import Figures
 from sessionsync.store import Store
@@ -163,6 +164,21 @@ def test_a_finding_is_told_of_when_it_comes_and_when_it_goes(books: Books, tmp_p
         {"session": "claude:a", "code": "copy_damaged", "component": "corruption", "seconds": 30.0},
     )
     again.store.close()
+
+
+def test_what_came_and_went_between_two_looks_is_told_of_in_that_order(books: Books) -> None:
+    full = Finding("backup_disk_full", CRITICAL, "Full.", "Make room.", START, seen_at=START)
+    books.follow([])
+    books.pulse.wait(3)
+    books.follow([replace(full, since=START + 3)], [Ended(full, books.pulse.now.awake_s - 1)])
+    books.follow([], [Ended(full, books.pulse.now.awake_s)])
+
+    assert [(name, told.get("seconds")) for name, told in books.events.all] == [
+        ("finding_escalated", None),
+        ("finding_cleared", 2.0),
+        ("finding_escalated", None),
+        ("finding_cleared", 0.0),
+    ]
 
 
 def test_what_becomes_worse_is_told_of_once_more_and_is_the_same_incident(books: Books) -> None:

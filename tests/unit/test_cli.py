@@ -392,6 +392,12 @@ def test_health_says_since_when_and_what_is_done(daemon: Daemon, sessiond: Run) 
     assert out.splitlines()[-1] == "98.77 % reliable over 24 h, 2 incidents ended, after 90 s on average"
 
 
+def test_health_says_while_not_everything_is_checked_yet(daemon: Daemon, sessiond: Run) -> None:
+    daemon.answers["health"] = {"status": "ok", "checked_at": None, "findings": []}
+    _, out, _ = sessiond("ctl", "health")
+    assert out.splitlines()[0] == "ok, not everything is checked yet since the start"
+
+
 def test_health_can_be_watched_through_an_absence(
     daemon: Daemon, sessiond: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

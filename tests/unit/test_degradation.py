@@ -50,9 +50,34 @@ def test_github_away_lets_local_go_on_and_is_caught_up_with(tmp_path: Path, gh: 
         assert found["queue"]["pending"] == 3
         assert found["sessions"]["unpushed"] == 3
         assert len(list(here.home.mirror.rglob("*.jsonl"))) == 3
+        push, ledger = here.app.engine.push, here.app.books.ledger
+        assert push is not None
+        failed_at, since = push.uplink.reach.failed_at or 0.0, push.uplink.reach.since or 0.0
+        here.until(lambda: here.ctl("sync", acts=True) and (push.uplink.reach.failed_at or 0.0) > failed_at + 0.2)
         gh.accept()
         assert here.ctl("sync", acts=True, wait=30)["left"] == 0
         assert len(gh.all_comments()) == len(names)
+        here.until(lambda: not ledger.incidents(still_open=True))
+        (outage,) = [each for each in ledger.incidents() if each.code == "github_unreachable"]
+        known_s, last_s = outage.recoverable_since - outage.since, (push.uplink.reach.failed_at or 0.0) - since
+        assert known_s == pytest.approx(last_s, abs=0.05), "it could be mended from the last try in vain on"
+
+
+def test_a_command_that_a_full_disk_refuses_has_seen_that_it_is(
+    tmp_path: Path, gh: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "TROUBLE_S", 60.0)  # by itself it does not try again
+    with living(tmp_path, gh) as here:
+        path = here.transcript()
+        with pytest.MonkeyPatch.context() as patch:
+            full_below(patch, here.home.mirror)
+            here.write(path)
+            here.until(lambda: "backup_disk_full" in here.codes())
+            asked_at = time.time()
+            with pytest.raises(DaemonError, match="No space left"):
+                here.ctl("checkpoint", acts=True, session=path.stem)
+            (full,) = [each for each in here.app.findings.open() if each.code == "backup_disk_full"]
+            assert full.since < asked_at <= full.seen_at
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])

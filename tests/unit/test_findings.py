@@ -107,6 +107,21 @@ def test_a_finding_is_raised_once_and_renewed() -> None:
     assert findings.status == "ok"
 
 
+def test_what_has_ended_is_taken_once_as_it_was_last_seen_and_when() -> None:
+    beat = [100.0]
+    findings = Findings(lambda: beat[0])
+    findings.raised("disk_low", WARNING, "m", "h", NOW)
+    findings.raised("disk_low", WARNING, "m", "h", NOW + 60)
+    beat[0] += 61
+    findings.cleared("disk_low")
+    findings.raised("disk_low", WARNING, "again", "h", NOW + 62)
+    (still,), (gone,) = findings.take()
+
+    assert (still.message, still.since) == ("again", NOW + 62)
+    assert (gone.finding.since, gone.finding.seen_at, gone.at_s) == (NOW, NOW + 60, 161.0)
+    assert findings.take() == ([still], [])
+
+
 def test_the_worst_comes_first_and_then_the_oldest() -> None:
     findings = Findings()
     findings.raised("watches_low", WARNING, "m", "h", NOW)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+from sessiond.bookkeeping import Bookkeeping
 from sessiond.cli.status import headline
 from sessionsync.model import unix_seconds
 from sessionsync.reliability.findings import CRITICAL, WARNING
@@ -39,6 +44,53 @@ def test_a_finding_is_an_incident_from_when_it_comes_until_it_goes(tmp_path: Pat
         living.until(lambda: told() == ["finding_raised", "finding_cleared"])
         assert not ledger.incidents(still_open=True)
         assert living.ctl("health")["reliability"]["1h"]["incidents"] == 1
+
+
+def test_nobody_is_answered_before_and_after_the_books_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: dict[str, bool] = {}
+    living = Living(tmp_path)
+
+    def is_answered() -> bool:
+        with socket.socket(socket.AF_UNIX) as there, suppress(OSError):
+            there.settimeout(0.3)
+            there.connect(str(living.app.paths.socket))
+            there.sendall(b"GET /v1/health HTTP/1.0\r\n\r\n")
+            return there.recv(1) != b""
+        return False
+
+    begin, end = Bookkeeping.begin, Bookkeeping.end
+
+    def begins(books: Bookkeeping) -> None:
+        known["before"] = is_answered()
+        begin(books)
+
+    def ends(books: Bookkeeping, *, clean: bool) -> None:
+        end(books, clean=clean)
+        known["after"] = is_answered()
+
+    monkeypatch.setattr(Bookkeeping, "begin", begins)
+    monkeypatch.setattr(Bookkeeping, "end", ends)
+    with living:
+        assert is_answered()
+    assert known == {"before": False, "after": False}
+
+
+def test_who_is_told_that_something_has_ended_finds_it_in_the_books(tmp_path: Path) -> None:
+    with Living(tmp_path) as living:
+        living.until(lambda: living.ctl("health")["checked_at"])
+        findings, books = living.app.findings, living.app.books
+        findings.changed = lambda: None  # the loop does not hear of it
+        findings.raised("archive_too_new", WARNING, "Too new.", "Update.", time.time())
+        assert living.ctl("health")["findings"]
+        assert len(books.ledger.incidents(still_open=True)) == 1
+        findings.cleared("archive_too_new")
+        findings.raised("archive_too_new", WARNING, "Once more.", "Update.", time.time())
+        findings.cleared("archive_too_new")
+        told = living.ctl("health")
+        assert told["findings"] == []
+        assert told["reliability"]["1h"]["incidents"] == 2
 
 
 def test_what_follows_from_something_else_is_not_told_as_well(tmp_path: Path) -> None:

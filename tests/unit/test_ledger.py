@@ -9,7 +9,7 @@ import pytest
 
 from sessionsync import migrations, store
 from sessionsync.errors import StoreFull
-from sessionsync.reliability.findings import CRITICAL, WARNING, Finding
+from sessionsync.reliability.findings import CRITICAL, WARNING, Ended, Finding
 from sessionsync.reliability.ledger import KEPT_S, LATE_S
 from sessionsync.reliability.score import WINDOWS, figures
 from tests.lives import DAY_S, Machine
@@ -262,6 +262,59 @@ def test_a_cause_keeps_it_from_being_mended_until_it_is_seen_to_be_gone(machine:
     (closed,) = machine.ledger.follow([], machine.clocks())
 
     assert closed.seconds == pytest.approx(60)
+
+
+def away(at: float) -> Finding:
+    return Finding("github_unreachable", WARNING, "m", "h", at, seen_at=at)
+
+
+def test_it_counts_from_the_last_try_in_vain_until_it_ended_whenever_that_is_told(machine: Machine) -> None:
+    found = away(machine.wall)
+    machine.ledger.follow([found], machine.clocks())
+    machine.passes(50)
+    seen = replace(found, seen_at=machine.wall)
+    machine.passes(4)
+    ended = Ended(seen, machine.awake_s)
+    machine.passes(7)
+    (closed,) = machine.ledger.follow([], machine.clocks(), [ended])
+
+    assert closed.seconds == pytest.approx(4)
+    assert closed.closed_at is not None
+    assert closed.closed_at - closed.since == pytest.approx(54)
+
+
+def test_what_came_and_went_unseen_was_an_incident_and_what_came_again_is_another(machine: Machine) -> None:
+    machine.ledger.follow([damaged(machine.wall)], machine.clocks())
+    machine.passes(10)
+    first = Ended(damaged(machine.wall - 10), machine.awake_s)
+    second = damaged(machine.wall)
+    machine.passes(5)
+    again = Ended(second, machine.awake_s)
+    machine.passes(5)
+    late = Ended(replace(damaged(machine.wall - 2), code="copy_failed"), machine.awake_s)
+    third = damaged(machine.wall)
+    closed = machine.ledger.follow([third], machine.clocks(), [first, again, late])
+
+    assert [each.code for each in closed] == ["copy_damaged", "copy_damaged", "copy_failed"]
+    assert [each.seconds for each in closed] == pytest.approx([10, 5, 2])
+    (left,) = machine.ledger.incidents(still_open=True)
+    assert machine.ledger.age_of_open(machine.clocks()) == {("copy_damaged", "claude:s"): 0.0}
+    assert left.since > closed[0].since
+    assert machine.ledger.sums(3600).incidents == 3
+
+
+def test_a_cause_that_has_ended_kept_it_from_being_mended_until_then(machine: Machine) -> None:
+    late, cause = Finding("sync_late", WARNING, "m", "h", machine.wall), away(machine.wall)
+    machine.ledger.follow([late, cause], machine.clocks())
+    machine.passes(30)
+    cause_ended = Ended(cause, machine.awake_s)
+    machine.passes(6)
+    late_ended = Ended(late, machine.awake_s)
+    machine.passes(3)
+    _, closed = machine.ledger.follow([], machine.clocks(), [cause_ended, late_ended])
+
+    assert closed.code == "sync_late"
+    assert closed.seconds == pytest.approx(6)
 
 
 def test_sleep_is_not_time_to_mend(machine: Machine) -> None:

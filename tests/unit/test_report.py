@@ -215,6 +215,7 @@ def test_the_worst_finding_is_the_status(state: State) -> None:
     healthy = report.health([], {}, NOW)
     assert healthy == {"status": "ok", "checked_at": rfc3339(NOW), "findings": [], "reliability": {}}
     assert report.health([warning], {}, NOW)["status"] == "warning"
+    assert report.health([], {}, None)["checked_at"] is None
 
 
 def test_a_session_as_a_list_shows_it(state: State) -> None:

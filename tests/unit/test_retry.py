@@ -47,7 +47,7 @@ def test_three_failures_in_a_row_are_unreachable_and_one_answer_ends_it() -> Non
     assert reach.unreachable
     assert reach.since == NOW
     assert reach.answered()
-    assert reach == Reach()
+    assert reach == Reach(failed_at=NOW + 4)
     assert reach.wait_s(NOW) is None
 
 

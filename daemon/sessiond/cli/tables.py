@@ -248,7 +248,9 @@ def _value(value: object) -> str:
 def health(answer: Json, now: float, out: Terminal) -> list[str]:
     """`ctl health`: what is wrong, and what to do."""
     colour = {"ok": "green", "warning": "yellow"}.get(answer["status"], "red")
-    lines = [out.paint(answer["status"], "bold", colour) + f", checked {ago(answer['checked_at'], now)}"]
+    at = answer["checked_at"]
+    checked = f"checked {ago(at, now)}" if at else "not everything is checked yet since the start"
+    lines = [out.paint(answer["status"], "bold", colour) + f", {checked}"]
     for found in answer["findings"]:
         about = f"{found['session']}: " if found["session"] else ""
         lines += [

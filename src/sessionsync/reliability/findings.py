@@ -451,11 +451,24 @@ class Finding:
         return FINDINGS.get(self.code, UNKNOWN)
 
 
-class Findings:
-    """The findings that are open.  Any thread may raise, clear and read."""
+class Ended(NamedTuple):
+    """A finding that is no more: as it was last seen, and when it ended, by a clock that nobody sets."""
 
-    def __init__(self) -> None:
+    finding: Finding
+    at_s: float
+
+
+class Findings:
+    """The findings that are open.  Any thread may raise, clear and read.
+
+    `beat` is a clock that nobody sets, for who keeps the books and takes what has ended; without one
+    nothing of that is kept.
+    """
+
+    def __init__(self, beat: Callable[[], float] | None = None) -> None:
         self._open: dict[tuple[str, str], Finding] = {}
+        self._beat = beat
+        self._ended: list[Ended] = []
         self._lock = threading.Lock()
         self.changed: Callable[[], None] = lambda: None
         """Told when a finding has come or gone, in the thread that raised or cleared it."""
@@ -488,6 +501,8 @@ class Findings:
         """Close a finding; returns it, None when it was not open."""
         with self._lock:
             gone = self._open.pop((code, session), None)
+            if gone is not None and self._beat is not None:
+                self._ended.append(Ended(gone, self._beat()))
         if gone is not None:
             self.changed()
         return gone
@@ -497,6 +512,12 @@ class Findings:
         for finding in self.open():
             if session and finding.session == session:
                 self.cleared(finding.code, session)
+
+    def take(self) -> tuple[list[Finding], list[Ended]]:
+        """What is open now, and what has ended since this was last asked; for the one who keeps the books."""
+        with self._lock:
+            ended, self._ended = self._ended, []
+            return list(self._open.values()), ended
 
     def open(self) -> list[Finding]:
         """What is open now, causes and consequences: critical first, then the oldest."""
@@ -535,5 +556,9 @@ def shown(found: Iterable[Finding], now: float) -> list[Finding]:
 
 def explained(finding: Finding, open_now: Iterable[tuple[str, str]]) -> bool:
     """Whether one of these (code, session) is the cause of the finding."""
-    causes = {(cause, of) for cause in finding.kind.depends_on for of in ("", finding.session)}
-    return not causes.isdisjoint(open_now)
+    return not causes(finding).isdisjoint(open_now)
+
+
+def causes(finding: Finding) -> set[tuple[str, str]]:
+    """What the finding is a consequence of where it is open, each as (code, session)."""
+    return {(cause, of) for cause in finding.kind.depends_on for of in ("", finding.session)}

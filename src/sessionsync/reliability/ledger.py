@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from sessionsync.reliability.findings import Finding, explained
+from sessionsync.reliability.findings import Ended, Finding, causes
 from sessionsync.reliability.score import DOWN, OFF, STATES, SUSPENDED, TALLIES, WINDOWS, Sums
 from sessionsync.store import Store
 
@@ -209,46 +209,74 @@ class Ledger:
 
     # --- incidents
 
-    def follow(self, found: Iterable[Finding], clocks: Clocks) -> list[Incident]:
+    def follow(self, found: Iterable[Finding], clocks: Clocks, ended: Iterable[Ended] = ()) -> list[Incident]:
         """Open an incident for each finding that is new, close those that are gone; returns the closed ones.
 
         To be called whenever a finding is raised or cleared, and at each beat, but not before everything
         has been checked once since the start: what was open then still is.  Time for which a cause was
-        open, or in which a cause outside was last seen, was no time in which it could be mended.
+        open, or in which a cause outside was last seen, was no time in which it could be mended.  `ended`
+        says when findings have ended since the last call, in their order, and when their causes were last
+        seen; one that is gone and not among them ends now.
         """
-        open_now = {(each.code, each.session): each for each in found}
         now = self._now(clocks)
+        open_now = {(each.code, each.session): each for each in found}
+        lives = [(each, now - _between(at_s, clocks.awake_s)) for each, at_s in ended]
         closed = []
         with self._store.transaction():
             known = {(old.code, old.session): old for old in self.incidents(still_open=True)}
+            # until when each may have kept another one from being mended
+            until = dict.fromkeys(known, now)
+            until |= {(each.code, each.session): at for each, at in lives}
+            until |= dict.fromkeys(open_now, now)
+            for each, at in lives:
+                life = known.pop((each.code, each.session), None) or self._opened(each, now, clocks)
+                closed.append(self._closed(self._prevented(life, each, until, now, clocks), at, clocks))
             for key, each in open_now.items():
-                since = now - max(0.0, clocks.wall - each.since)
-                if key in known:
-                    since = known[key].since
-                else:
-                    self._store.execute(
-                        "INSERT INTO incidents (code, session, component, since, recoverable_since)"
-                        " VALUES (?, ?, ?, ?, ?)",
-                        (each.code, each.session, each.kind.component, since, since),
-                    )
-                # a cause that is just gone has kept it from being mended until now
-                if (at := _not_before(each, open_now.keys() | known.keys(), now, clocks)) is not None:
-                    self._store.execute(
-                        "UPDATE incidents SET recoverable_since = max(recoverable_since, ?)"
-                        " WHERE code = ? AND session = ? AND closed_at IS NULL",
-                        (max(since, at), *key),
-                    )
-            for key in known.keys() - open_now.keys():
-                gone = known[key]
-                away = self._away(gone.recoverable_since, now, clocks)
-                seconds = max(0.0, now - gone.recoverable_since - away)
-                self._store.execute(
-                    "UPDATE incidents SET closed_at = ?, seconds = ?"
-                    " WHERE code = ? AND session = ? AND closed_at IS NULL",
-                    (now, seconds, *key),
-                )
-                closed.append(gone._replace(closed_at=now, seconds=seconds))
+                self._prevented(known.get(key) or self._opened(each, now, clocks), each, until, now, clocks)
+            closed += [self._closed(known[key], now, clocks) for key in known.keys() - open_now.keys()]
         return closed
+
+    def _opened(self, finding: Finding, now: float, clocks: Clocks) -> Incident:
+        since = now - max(0.0, clocks.wall - finding.since)
+        component = finding.kind.component
+        self._store.execute(
+            "INSERT INTO incidents (code, session, component, since, recoverable_since)"
+            " VALUES (?, ?, ?, ?, ?)",
+            (finding.code, finding.session, component, since, since),
+        )
+        return Incident(finding.code, finding.session, component, since, since, None, None)
+
+    def _prevented(
+        self,
+        life: Incident,
+        finding: Finding,
+        until: Mapping[tuple[str, str], float],
+        now: float,
+        clocks: Clocks,
+    ) -> Incident:
+        """Note until when it is known that it could not be mended here."""
+        seen = [until[cause] for cause in causes(finding) & until.keys()]
+        if finding.kind.is_outside:
+            seen.append(now - max(0.0, clocks.wall - max(finding.seen_at, finding.since)))
+        since = max([life.recoverable_since, *seen])
+        if since > life.recoverable_since:
+            self._store.execute(
+                "UPDATE incidents SET recoverable_since = ?"
+                " WHERE code = ? AND session = ? AND closed_at IS NULL",
+                (since, life.code, life.session),
+            )
+        return life._replace(recoverable_since=since)
+
+    def _closed(self, life: Incident, at: float, clocks: Clocks) -> Incident:
+        at = max(at, life.since)
+        seconds = at - life.recoverable_since - self._away(life.recoverable_since, at, clocks)
+        life = life._replace(closed_at=at, seconds=max(0.0, seconds))
+        self._store.execute(
+            "UPDATE incidents SET closed_at = ?, seconds = ?"
+            " WHERE code = ? AND session = ? AND closed_at IS NULL",
+            (life.closed_at, life.seconds, life.code, life.session),
+        )
+        return life
 
     def incidents(self, *, still_open: bool = False) -> list[Incident]:
         """The incidents that are kept, the oldest first."""
@@ -322,12 +350,3 @@ def _between(earlier: float, later: float) -> float:
 def _asleep(last: Clocks, now: Clocks) -> float:
     asleep = (now.boot_s - last.boot_s) - (now.awake_s - last.awake_s)
     return asleep if asleep >= 1.0 else 0.0  # two clocks are not read at once
-
-
-def _not_before(finding: Finding, open_now: set[tuple[str, str]], now: float, clocks: Clocks) -> float | None:
-    """Until when it was known that the finding's cause could not be mended here; None where it could."""
-    if explained(finding, open_now):
-        return now
-    if finding.kind.is_outside:
-        return now - max(0.0, clocks.wall - max(finding.seen_at, finding.since))
-    return None
