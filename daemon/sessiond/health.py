@@ -160,13 +160,13 @@ class HealthLoop(Loop):
             told = {(each.code, each.session) for each, _ in ended}
             gone = [self._over(before[key], now) for key in before.keys() - self._found.keys() - told]
             self._ended += [*ended, *gone]
-            if beat:
-                self._beat_at = time.monotonic() + BEAT_S
-                books.beat(found)
             open_now = {(each.code, each.session, each.severity) for each in found}
             if self.is_checked and (beat or self._ended or open_now != self._followed):
                 books.follow(found, self._ended)
                 self._followed, self._ended = open_now, []
+            if beat:  # the figures are worked out with it
+                self._beat_at = time.monotonic() + BEAT_S
+                books.beat(found)
         return list(self._found.values())
 
     # --- the loop

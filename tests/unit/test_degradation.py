@@ -53,13 +53,18 @@ def test_github_away_lets_local_go_on_and_is_caught_up_with(tmp_path: Path, gh: 
         push, ledger = here.app.engine.push, here.app.books.ledger
         assert push is not None
         failed_at, since = push.uplink.reach.failed_at or 0.0, push.uplink.reach.since or 0.0
-        here.until(lambda: here.ctl("sync", acts=True) and (push.uplink.reach.failed_at or 0.0) > failed_at + 0.2)
+        here.until(
+            lambda: here.ctl("sync", acts=True) and (push.uplink.reach.failed_at or 0.0) > failed_at + 0.2
+        )
         gh.accept()
         assert here.ctl("sync", acts=True, wait=30)["left"] == 0
         assert len(gh.all_comments()) == len(names)
         here.until(lambda: not ledger.incidents(still_open=True))
         (outage,) = [each for each in ledger.incidents() if each.code == "github_unreachable"]
-        known_s, last_s = outage.recoverable_since - outage.since, (push.uplink.reach.failed_at or 0.0) - since
+        known_s, last_s = (
+            outage.recoverable_since - outage.since,
+            (push.uplink.reach.failed_at or 0.0) - since,
+        )
         assert known_s == pytest.approx(last_s, abs=0.05), "it could be mended from the last try in vain on"
 
 
