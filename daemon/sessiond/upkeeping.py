@@ -26,7 +26,7 @@ from sessionsync.errors import CopyError, NoSuchSession, StoreError
 from sessionsync.events import Emit
 from sessionsync.reliability.findings import FINDINGS, Findings, Severity
 from sessionsync.restore.drill import Drill, Rehearsal
-from sessionsync.upkeep import Healing, Upkeep, Verdict, outcome
+from sessionsync.upkeep import Healing, Paced, Upkeep, Verdict
 from sessionsync.vault.strays import DEPTH
 
 # What the background may read and write; compressing further at this rate takes a fifth of a core.
@@ -168,13 +168,13 @@ class UpkeepLoop(Loop):
                 self._strange.append(name)
             self.bell.ring()
 
-    def repair(self, session: Session) -> Healing:
-        """Repair a session now and unpaced; any thread, one at a time.
+    def repair(self, session: Session) -> Paced[Healing]:
+        """Repair a session now, paced by nobody; any thread, one at a time.
 
         Two at once would heal, keep and count the same bytes, and each would say that there was less to heal.
         """
         with self._repairing:
-            healing = outcome(self._upkeep.repair(session))
+            healing = yield from self._upkeep.repair(session)
             self.judge(session.name, healing)
         return healing
 

@@ -37,12 +37,15 @@ from sessionsync.push import Push
 from sessionsync.queue import ARCHIVE, Item, Lane
 from sessionsync.reliability.findings import Finding, Findings
 from sessionsync.sources.folders import readable
-from sessionsync.upkeep import Upkeep, Verdict, outcome
+from sessionsync.upkeep import Healing, Upkeep, Verdict, outcome
 from sessionsync.vault.verify import Part
 
 # How long `sync --wait` waits unless told otherwise, and how often it looks.
 WAIT_S = 120.0
 LOOK_S = 0.1
+# How often a repair reads the bytes of a session to look at its copies once, and how often it tells.
+LOOK_READS = 3
+TOLD_BYTES = 4 * 1024 * 1024
 # A checkpoint reads what is new of one session; the first of a huge one takes its time.
 CHECKPOINT_S = 600.0
 
@@ -374,11 +377,29 @@ class Verbs:
             ],
         }
 
-    def repair(self, params: Params) -> Answer:
-        """Heal the copies of a session from each other, and from the live file."""
-        session = self._resolve(text(params, "session"))
-        healing = self._app.upkeep.repair(session)
-        return {
+    def repair(self, params: Params) -> Answer | Iterator[Answer]:
+        """Heal the copies of a session from each other, and from the live file.
+
+        With `progress` also how many bytes of how many were read, before the answer.
+        """
+        steps = self._repair(self._resolve(text(params, "session")))
+        return steps if flag(params, "progress") else list(steps)[-1]
+
+    def _repair(self, session: Session) -> Iterator[Answer]:
+        # each look reads so much, and where something was healed there is another one
+        files = self._app.engine.catalog.files(session.id).values()
+        look = max(1, LOOK_READS * sum(file.length for file in files))
+        work, done, told = self._app.upkeep.repair(session), 0, -TOLD_BYTES
+        while True:
+            if done - told >= TOLD_BYTES:
+                told = done
+                yield {"done": done, "total": look * (done // look + 1)}
+            try:
+                done += next(work)
+            except StopIteration as end:
+                healing: Healing = end.value
+                break
+        yield {
             "session": session.ref.session_id,
             "healed_bytes": healing.healed,
             "healed_bits": healing.bits,

@@ -18,7 +18,7 @@ from sessionsync.conflict import WAYS, Conflict, Conflicts
 from sessionsync.elsewhere import Version, Versions
 from sessionsync.errors import CopyMismatch, IssueLocked
 from sessionsync.model import ACTIVE_S, Tier, rfc3339
-from sessionsync.queue import Item, Lane, Queue, State
+from sessionsync.queue import ARCHIVE, Item, Lane, Queue, State
 from sessionsync.reliability.findings import Finding, Severity
 from sessionsync.reliability.score import TALLIES, Figures
 from sessionsync.reliability.trend import Growth
@@ -77,7 +77,8 @@ def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
     `safe_until` is the time until which everything is on this disk twice and, unless the mode is
     `local_only`, on GitHub, and in the archive where there is one; null while there is none.
     `unpushed_since` is when the first change that is not on GitHub was made, and `reason` and `hint` say
-    why, and what to do; `archive` says the same of the archive.
+    why, and what to do; `archive` says the same of the archive.  What waits in the queue for a repository
+    that nobody has set is not `pending`, but `kept`.
     """
     waiting = [session for session in _commented(catalog) if not _is_pushed(session)]
     since = min((_unsafe_since(catalog, session) for session in waiting), default=None)
@@ -85,7 +86,10 @@ def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
     archive = _archive(catalog.store, queue, live)
     bounds += [unarchived] if (unarchived := archive.pop("at")) is not None else []
     census = queue.census()
-    depth, oldest = census.depth, min(census.oldest.values(), default=None)
+    waits = sum(number for state, number in census.depth.items() if state is not State.BURIED)
+    pending = waits if live.repo else archive["pending"]
+    going = [at for operation, at in census.oldest.items() if live.repo or (operation == ARCHIVE and pending)]
+    oldest = min(going, default=None)
     reason, hint = (live.reason, live.hint) if live.mode != "normal" else trouble(queue, Lane.GITHUB)
     limit = live.rate_limit
     return {
@@ -106,9 +110,10 @@ def status(catalog: Catalog, queue: Queue, live: Live, now: float) -> Json:
         },
         "archive": archive,
         "queue": {
-            "pending": sum(number for state, number in depth.items() if state is not State.BURIED),
+            "pending": pending,
+            "kept": waits - pending,
             "oldest_age_seconds": 0.0 if oldest is None else round(max(0.0, now - oldest), 1),
-            "buried": depth[State.BURIED],
+            "buried": census.depth[State.BURIED],
             "next_attempt_at": _time(
                 live.next_attempt_at or (queue.next_attempt_at() if live.mode == "normal" else None)
             ),

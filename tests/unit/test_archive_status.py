@@ -121,7 +121,11 @@ def test_with_the_archive_alone_the_screen_counts_what_goes_there(rig: Rig, ship
     screen = "\n".join(render(status(rig, reason="no repository is set"), rig.now, PLAIN))
     assert "1 waiting for the archive, 1 kept until a repository is set" in screen
     assert "unpushed" not in screen
+    queue = status(rig, reason="no repository is set")["queue"]
+    assert (queue["pending"], queue["kept"]) == (1, 1)
     shipper.drain()
+    queue = status(rig, reason="no repository is set")["queue"]
+    assert (queue["pending"], queue["kept"], queue["oldest_age_seconds"]) == (0, 1, 0.0)
     screen = "\n".join(render(status(rig, reason="no repository is set"), rig.now, PLAIN))
     assert "  1 kept until a repository is set\n" in screen
 

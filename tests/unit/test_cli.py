@@ -458,6 +458,7 @@ ON_THEIR_WAY = "They are on their way: `sessiond ctl queue` shows how far.\n"
         (["gc"], {}, {"files": [], "packs": [], "freed_bytes": 0}, "There is nothing to remove.\n"),
         (["gc"], {}, {"files": ["/b/x"], "packs": [], "freed_bytes": 8}, "/b/x\n8 B were removed.\n"),
         (["gc", "--dry-run"], {"dry_run": True}, {"files": [], "packs": [{"session": "s", "bytes": 8}], "freed_bytes": 8}, "8 B in the pack of s\n8 B would be removed.\n"),
+        (["repair", "abc"], {"session": "abc", "progress": True}, {"healed_bytes": {"vault": 9}, "healed_bits": 0, "kept": [], "left": []}, "9 B healed from: vault\nEvery copy is what was stored.\n"),
         (["verify"], {"progress": True}, {"checked": 2, "bytes": 0, "bad": []}, "2 sessions looked at, 0 B read: nothing is damaged.  --deep reads every byte.\n"),
         (["verify", "--deep"], {"deep": True, "progress": True}, {"checked": 2, "bytes": 9, "bad": []}, "2 sessions looked at, 9 B read: every copy is what was stored.\n"),
     ],

@@ -108,7 +108,7 @@ def test_the_shape_of_a_status(state: State) -> None:
             "reason": "",
             "hint": "",
         },
-        "queue": {"pending": 0, "oldest_age_seconds": 0.0, "buried": 0, "next_attempt_at": None},
+        "queue": {"pending": 0, "kept": 0, "oldest_age_seconds": 0.0, "buried": 0, "next_attempt_at": None},
         "sessions": {
             "watched": 0,
             "active": 0,
@@ -179,7 +179,7 @@ def test_why_it_waits_is_the_oldest_error(state: State) -> None:
     assert found["reason"] == "GitHub does not answer."
     assert found["hint"] == "Nothing to do: it is tried again."
     assert found["queue"] == {
-        "pending": 2, "oldest_age_seconds": 800.0, "buried": 0, "next_attempt_at": rfc3339(NOW + 33),
+        "pending": 2, "kept": 0, "oldest_age_seconds": 800.0, "buried": 0, "next_attempt_at": rfc3339(NOW + 33),
     }  # fmt: skip
     assert state.status(next_attempt_at=NOW + 5)["queue"]["next_attempt_at"] == rfc3339(NOW + 5)
     paused = state.status(mode="paused", reason="GitHub refuses the token.", hint="Replace it.")
@@ -190,7 +190,7 @@ def test_what_waits_has_an_age_whatever_it_is(state: State) -> None:
     state.queue.enqueue("index", 7, "", NOW - 20, delay_s=30)
     found = state.status()
     assert found["queue"] == {
-        "pending": 1, "oldest_age_seconds": 20.0, "buried": 0, "next_attempt_at": rfc3339(NOW + 10),
+        "pending": 1, "kept": 0, "oldest_age_seconds": 20.0, "buried": 0, "next_attempt_at": rfc3339(NOW + 10),
     }  # fmt: skip
     assert safe(found)[1] == 0
 

@@ -15,7 +15,7 @@ from sessiond.upkeeping import UpkeepLoop
 from sessionsync.budget import Budget
 from sessionsync.errors import DiskFull
 from sessionsync.reliability.findings import CRITICAL, Findings
-from sessionsync.upkeep import Healing
+from sessionsync.upkeep import Healing, outcome
 from sessionsync.vault.verify import Bad
 from tests.keeper import flip, pack_of, upkeep_of
 from tests.rig import Rig, append, line
@@ -89,7 +89,7 @@ def test_two_repairs_of_one_session_heal_it_once(
         def pace(size: int) -> None:
             """The loop has begun; whoever asks now is through before it, unless they wait for it."""
             if not asked:
-                asked.append(person.submit(loop.repair, session))
+                asked.append(person.submit(lambda: outcome(loop.repair(session))))
                 wait(asked, 0.2)
 
         monkeypatch.setattr(loop, "_pace", pace)

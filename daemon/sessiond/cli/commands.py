@@ -1028,7 +1028,8 @@ def repair(context: click.Context, session: str, *, as_json: bool) -> None:
     Only bytes that can be proven are put back, and damaged ones are kept aside.  Exit code 1 when something
     cannot be healed, which is listed.
     """
-    answer = act("repair", timeout_s=VERIFY_S, session=session)
+    with progress("Repairing") as told:
+        answer = watch("repair", told, timeout_s=VERIFY_S, session=session)
     tell(answer, tables.repair, as_json=as_json)
     context.exit(1 if answer["left"] else 0)
 

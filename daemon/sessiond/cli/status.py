@@ -203,9 +203,8 @@ def _archive(archive: Json) -> str:
 def _queue(status: Json, now: float) -> str:
     queue, words = status["queue"], []
     if not status["github"]["repo"]:
-        for_archive = (status.get("archive") or NO_ARCHIVE).get("pending", 0)
-        kept = queue["pending"] - for_archive
-        words += [f"{for_archive:,} waiting for the archive"] if for_archive else []
+        words += [f"{queue['pending']:,} waiting for the archive"] if queue["pending"] else []
+        kept = queue.get("kept", 0)
         words += [f"{kept:,} kept until a repository is set"] if kept else []
     elif queue["pending"]:
         words.append(f"{queue['pending']:,} waiting, the oldest for {span(queue['oldest_age_seconds'])}")
