@@ -17,11 +17,12 @@ import os
 import select
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sessiond.hooklog import HookLog
-from sessiond.plaincopy import Copied, copy_session, locate, older_copy
+from sessiond.plaincopy import Copied, Session, copy_session, locate, older_copy
 from sessiond.spool import CHECKPOINTS, Save, Spool
 from sessionsync.config import Config, load
 from sessionsync.errors import ConfigError, CopyError, SessiondError, UsageError
@@ -137,17 +138,35 @@ def _at_event(name: str, data: bytes, environ: Mapping[str, str], began: float, 
     except FileNotFoundError:
         say("hook_ignored", reason="there is no transcript yet")
         return
-    if Tombstones(config.backup.mirror_dir).holds(session.source, session.session_id):
+    _save(name, said, session, config, where, began, say)
+
+
+def _save(
+    name: str,
+    said: Mapping[str, Any],
+    session: Session,
+    config: Config,
+    where: Paths,
+    began: float,
+    say: Emit,
+) -> None:
+    """Copy a session, and have the daemon told where the event is a checkpoint; none that is forgotten."""
+    is_forgotten = partial(Tombstones(config.backup.mirror_dir).holds, session.source, session.session_id)
+    if is_forgotten():
         say("hook_ignored", reason="it was forgotten")
         return
     mirror, names = Mirror(config.backup.mirror_dir), Names(config.backup.mirror_dir)
 
     def copy(until: float) -> Copied | None:
-        began = time.monotonic()
+        began, copied = time.monotonic(), None
         try:
             copied = copy_session(mirror, names, session, said.get("agent_transcript_path"), until, say)
         except (SessiondError, OSError) as problem:
             say("session_copy_failed", reason=str(problem))
+        if is_forgotten():  # meanwhile: that is written down first, and then what is there is removed
+            mirror.forget(session)
+            return None
+        if copied is None:
             return None
         say(
             "session_copied",
@@ -161,7 +180,9 @@ def _at_event(name: str, data: bytes, environ: Mapping[str, str], began: float, 
         return copied
 
     copied = copy(began + COPY_S)
-    if trigger := CHECKPOINTS.get(name):
+    if is_forgotten():
+        say("hook_ignored", reason="it was forgotten")
+    elif trigger := CHECKPOINTS.get(name):
         save = Save(session.session_id, trigger, session.transcript, copied.size if copied else 0)
         older = copied.path if copied else older_copy(mirror, names, session)
         _hand_over(save, where, mirror, copied, copy, older, say)

@@ -125,7 +125,11 @@ def strangers(
     cupboard = Cupboard(Vault(backup.vault_dir), backup.vault_dir, backup.mirror_dir)
     known = {ref for _, ref in catalog.stored()}
     tombstones = Tombstones(backup.mirror_dir)
-    found = list(cupboard.strangers(known))
+    found = [
+        (session, copies)
+        for session, copies in cupboard.strangers(known)
+        if not tombstones.holds(session.ref.source, session.ref.session_id)
+    ]
     if project is not None:
         key = projects.identify(str(project)).key
         return [(session, copies) for session, copies in found if is_of(session, key)]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sessiond import hook as at_event
 from sessiond.plaincopy import Copied, copy_session, locate
 from sessionsync.errors import CopyError
+from sessionsync.model import Ref
 from sessionsync.paths import paths
 from sessionsync.peek import first_cwd
 from sessionsync.projects import Names
+from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Mirror
 from tests.rig import Events, Home, Rig, append, line
 
@@ -48,6 +53,33 @@ def copies(place: Home) -> set[str]:
 
 def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", "-C", str(folder), *arguments], check=True, capture_output=True)
+
+
+def test_what_is_forgotten_while_a_hook_copies_it_is_not_there_again(
+    place: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transcript, agent = place.transcript(SID), place.transcript(SID).with_suffix("") / "subagents"
+    append(transcript, line("user", "hello", place.project, session=SID))
+    agent.mkdir(parents=True)
+    append(agent / "agent-1.jsonl", line("user", "hello", place.project, session=SID))
+    environ = {
+        "HOME": str(place.folder),
+        "CLAUDE_CONFIG_DIR": str(place.agent),
+        "SESSIOND_HOME": str(place.folder / "s"),
+        "SESSIOND_BACKUP_MIRROR_DIR": str(place.mirror),
+    }
+    event = json.dumps({"session_id": SID, "transcript_path": str(transcript)}).encode()
+
+    def forgotten_first(mirror: Mirror, *arguments: Any) -> Copied:
+        Tombstones(mirror.folder).add("claude", SID)
+        mirror.forget(Ref("claude", SID))
+        return copy_session(mirror, *arguments)
+
+    monkeypatch.setattr(at_event, "copy_session", forgotten_first)
+    handed_over: list[object] = []
+    monkeypatch.setattr(at_event, "_hand_over", lambda *given: handed_over.append(given))
+    at_event._at_event("Stop", event, environ, time.monotonic(), whole=True)
+    assert (copies(place), handed_over) == (set(), [])
 
 
 @pytest.mark.parametrize("first", ["hook", "daemon"])
