@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from click import ClickException
 
     from sessionsync.errors import OutputFailed, SessiondError, UsageError
@@ -106,7 +108,7 @@ def _debug(arguments: list[str]) -> tuple[list[str], bool]:
 
 
 def _plain(arguments: list[str]) -> int | None:
-    """Answer `ctl VERB [--json]`; None where it is something else."""
+    """Answer what needs no click, as `ctl status` or `ctl health --json`; None where it is something else."""
     match arguments:
         case ["ctl", verb]:
             as_json = False
@@ -116,21 +118,20 @@ def _plain(arguments: list[str]) -> int | None:
             return None
     if verb.startswith("-"):
         return None
-    from sessiond.cli.look import PLAIN, look  # noqa: PLC0415 - only where it is asked for
+    from sessiond.cli.look import PLAIN, plain  # noqa: PLC0415 - only where it is asked for
 
-    if verb not in PLAIN:
-        return None
-    look(verb, PLAIN[verb], as_json=as_json)
-    return 0
+    return plain(verb, as_json=as_json) if verb in PLAIN else None
 
 
 def _any(arguments: list[str], *, debug: bool) -> int:
+    import gc  # noqa: PLC0415 - as below
+
+    gc.disable()  # what is imported stays: looking through it again and again costs a twentieth of it
     import click  # noqa: PLC0415 - costs 30 ms
 
-    from sessiond import process  # noqa: PLC0415 - only where it may come to a token
     from sessiond.cli import commands  # noqa: PLC0415 - imports click
 
-    process.keep_memory()
+    gc.enable()
     try:
         return commands.parse(arguments, debug=debug)
     except click.exceptions.NoArgsIsHelpError as error:

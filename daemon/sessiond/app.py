@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from sessiond import client, faces, process
+from sessiond import client, faces, memory, process
 from sessiond.archiver import ArchiveLoop
 from sessiond.away import Away, Nothing
 from sessiond.bookkeeping import Bookkeeping
@@ -399,7 +399,7 @@ class App:
         with suppress(StoreError):
             self.engine.store.shrink()
         forget_parts()
-        process.trim_memory()
+        memory.trim()
 
     def _loop_failed(self, name: str, error: BaseException) -> None:
         """A loop has ended by an error: the process ends too, and its service starts it anew."""
@@ -569,7 +569,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 def run(environ: Mapping[str, str], *, debug: bool = False) -> int:
     """Run the daemon in the foreground until it is told to stop; returns the exit code."""
     process.harden()
-    process.share_one_heap()
+    memory.share_one_heap()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     where = paths(environ)
     notify = Notify(environ)

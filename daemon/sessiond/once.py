@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sessiond import client, process
-from sessiond.cli import tables
+from sessiond.cli import sending
 from sessiond.cli.progress import Progress, progress
 from sessiond.cli.terminal import terminal
 from sessiond.counting import Counting, storage
@@ -270,4 +270,4 @@ def _say(counts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(counts) + "\n")
         return
-    sys.stdout.write("\n".join(tables.synced(counts, time.time(), terminal())) + "\n")
+    sys.stdout.write("\n".join(sending.synced(counts, time.time(), terminal())) + "\n")

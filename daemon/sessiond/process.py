@@ -5,11 +5,9 @@ The order at start: `harden`, `own` the folders, `hold` the lock, be `bound` to 
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
-import resource
 import socket
 import stat
 import subprocess
@@ -19,15 +17,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sessiond.peer import Listener
+from sessiond import memory
+from sessiond.listener import Listener
 from sessionsync.errors import AlreadyRunning, ConfigError, NotAllowed, StoreFull
 
 AGENT = "io.sessiond.daemon"
 """What launchd calls the daemon."""
-# From glibc's malloc.h.
-M_ARENA_MAX = -8
-# From Linux's sys/prctl.h.
-PR_SET_DUMPABLE = 4
 # How long a socket found at start may take to say that somebody is behind it.
 PROBE_S = 2.0
 # How often a lock that is waited for is tried.
@@ -37,35 +32,7 @@ LOOK_S = 0.05
 def harden() -> None:
     """Make every new file this user's alone, and keep what is in memory, as the token, there."""
     os.umask(0o077)
-    keep_memory()
-
-
-def keep_memory() -> None:
-    """Let no core file hold what is in memory, and no other process of this user read it.
-
-    Where core files go to a program a limit of 0 does not hold (core(5)), so Linux is told as well that there
-    is nothing to dump.  What is started from here may be dumped again, but has the limit.
-    """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        with suppress(AttributeError, OSError):
-            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-def share_one_heap() -> None:
-    """Let all threads take memory from one heap, where the C library would give each its own.
-
-    They take turns anyway, and every heap keeps what its thread once needed: 3 of 64 MB (measured).
-    Before the first thread starts.
-    """
-    with suppress(AttributeError, OSError):  # glibc's alone
-        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
-
-
-def trim_memory() -> None:
-    """Give memory that is free back to the system; the C library keeps it for the next burst of work."""
-    with suppress(AttributeError, OSError):  # glibc's alone
-        ctypes.CDLL(None).malloc_trim(0)
+    memory.keep()
 
 
 def own(folder: Path) -> Path:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from sessiond import memory
 from sessionsync.errors import ConfigError
 
 CREDENTIAL = "github_token"
@@ -33,11 +34,12 @@ class Token:
 
 
 def find_token(environ: Mapping[str, str], api_url: str) -> Token | None:
-    """The first token there is; None when there is none.
+    """The first token there is, after which no other process may read this one's memory; None without one.
 
     Raises:
         ConfigError: what was found cannot be a token, or the service's credential cannot be read.
     """
+    memory.keep()
     for source, text in _places(environ, host_of(api_url)):
         value = text.strip()
         if value:

@@ -23,7 +23,9 @@ import pytest
 
 from sessiond import build, client, process
 from sessiond.__main__ import main
-from sessiond.cli import commands, status, tables
+from sessiond.cli import commands, hits, queue, sessions, status
+from sessiond.cli.commands.ctl import events, show
+from sessiond.cli.overview import COMMANDS
 from sessiond.cli.terminal import (
     Terminal,
     ago,
@@ -289,7 +291,8 @@ FULL = {
     ],
 )  # fmt: skip
 def test_the_first_line_answers_the_question(changes: Json, line: str, advice: str, colour: str) -> None:
-    assert status.headline(a_status(**changes), NOW) == (line, advice, colour)
+    found = status.headline(a_status(**changes), NOW)
+    assert (found.text, found.advice, found.colour) == (line, advice, colour)
 
 
 def test_a_status_is_one_screen(daemon: Daemon) -> None:
@@ -685,7 +688,7 @@ def test_a_traceback_only_where_it_is_asked_for(sessiond: Run) -> None:
 
 
 def test_a_bug_is_exit_70(sessiond: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "paths", lambda environ: 1 / 0)
+    monkeypatch.setattr(client, "end", lambda path: 1 / 0)
     code, _, err = sessiond("ctl", "stop")
     assert code == 70
     assert err.splitlines() == [
@@ -718,7 +721,9 @@ def test_a_full_disk_behind_stdout_is_said(daemon: Daemon, arguments: list[str])
 def every(command: click.Command, path: str = "sessiond") -> Iterator[tuple[str, click.Command]]:
     yield path, command
     if isinstance(command, click.Group):
-        for name, below in command.commands.items():
+        for name in command.list_commands(click.Context(command)):
+            below = command.get_command(click.Context(command), name)
+            assert below is not None
             yield from every(below, f"{path} {name}")
 
 
@@ -774,7 +779,19 @@ def test_the_list_of_commands_is_read_to_its_ends(
 
 
 def test_each_control_verb_has_its_command() -> None:
-    assert set(commands.ctl.commands) == {*LOOKS, *ACTS, "logs"}
+    assert set(COMMANDS["ctl"]) == {*LOOKS, *ACTS, "logs"}
+
+
+def test_each_module_of_a_command_is_in_the_overview() -> None:
+    folder = Path(commands.__file__).parent
+    there = {
+        str(file.relative_to(folder).with_suffix("")).removesuffix("/__init__")
+        for file in folder.rglob("*.py")
+    }
+    listed = {
+        f"{group}/{name}".strip("/").replace("-", "_") for group, below in COMMANDS.items() for name in below
+    }
+    assert there - {"__init__"} == listed
 
 
 # --- as a process
@@ -829,30 +846,65 @@ def test_version() -> None:
     assert f"httpx {metadata.version('httpx')}" in libraries.split(", ")
 
 
-def test_what_is_typed_often_imports_little(daemon: Daemon) -> None:
-    daemon.answers["status"] = a_status()
+def imported(*arguments: str) -> set[str]:
+    """What a command imports, but for what every Python has imported when it starts."""
     script = (
-        "import sys; sys.argv = ['sessiond', 'ctl', 'status']; from sessiond.__main__ import main; code = main();"
-        "print(code, sorted({name.partition('.')[0] for name in sys.modules}))"
+        "import sys; before = {*sys.modules}; sys.argv = ['sessiond', *sys.argv[1:]];"
+        "from sessiond.__main__ import main; code = main();"
+        "print(); print(code, *sorted({*sys.modules} - before))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    code, modules = done.stdout.splitlines()[-1].split(" ", 1)
-    assert code == "0"
-    heavy = (
-        "click",
-        "msgspec",
-        "httpx",
-        "structlog",
-        "waitress",
-        "watchdog",
-        "ssl",
-        "sqlite3",
-        "prometheus_client",
-    )
-    for name in heavy:
-        assert f"'{name}'" not in modules, name
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    code, *modules = done.stdout.splitlines()[-1].split()
+    assert code == "0", done
+    return set(modules)
+
+
+def packages(modules: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in modules}
+
+
+@pytest.mark.parametrize("verb", ["status", "health", "sessions", "queue"])
+def test_what_is_typed_often_imports_little(daemon: Daemon, verb: str) -> None:
+    """Each of these takes a tenth of the answer's time or more: click, typing, pathlib, socket …"""
+    daemon.answers |= {
+        "status": a_status(),
+        "health": {"status": "ok", "checked_at": rfc3339(NOW), "findings": []},
+        "queue": {"items": []},
+        "sessions": {"sessions": [a_session()]},
+    }
+    found = imported("ctl", verb)
+    ours = {name for name in found if name.startswith("sess")}
+    assert ours == {
+        *("sessiond", "sessiond.__main__", "sessiond.client", "sessiond.peer"),
+        *("sessiond.cli", "sessiond.cli.look", "sessiond.cli.terminal", f"sessiond.cli.{verb}"),
+        *("sessionsync", "sessionsync.errors", "sessionsync.places"),
+    }
+    json = {"json", "_json", "re", "_sre", "copyreg", "enum", "functools", "types", "collections", "operator"}
+    under = {"_collections", "_functools", "_operator", "itertools", "keyword", "reprlib"}
+    others = {"importlib", "warnings", "datetime", "_datetime", "math", "_socket", "__future__"}
+    assert packages(found - ours) <= json | under | others
+
+
+def test_a_command_imports_what_it_needs(daemon: Daemon) -> None:
+    daemon.answers["sessions"] = {"sessions": [a_session()]}
+    for arguments, module in ((("list",), "list"), (("--help",), None)):
+        found = imported(*arguments)
+        below = {name for name in found if name.startswith("sessiond.cli.commands.")}
+        assert below == ({f"sessiond.cli.commands.{module}"} if module else set())
+        heavy = {
+            "msgspec",
+            "sqlite3",
+            "httpx",
+            "asyncio",
+            "subprocess",
+            "socket",
+            "pathlib",
+            "ctypes",
+            "urllib",
+        }
+        assert packages(found) & {*heavy, "structlog", "waitress", "watchdog", "ssl"} == set()
+        assert "click" in found
 
 
 def test_a_reader_who_has_seen_enough_is_no_error(daemon: Daemon) -> None:
@@ -919,7 +971,7 @@ def test_sessions_in_columns() -> None:
             a_session(id="gone", state="deleted", purge_in_days=None),
         ]
     }  # fmt: skip
-    lines = tables.sessions(answer, NOW, Terminal(120, colours=False))
+    lines = sessions.render(answer, NOW, Terminal(120, colours=False))
     assert lines[0].split() == [
         "ID",
         "SOURCE",
@@ -943,13 +995,13 @@ def test_sessions_in_columns() -> None:
     assert lines[4].endswith("24 h         (no title)")
     assert lines[5].endswith("overdue      Redesign")
     assert lines[6].endswith("deleted      Redesign")
-    assert tables.sessions({"sessions": []}, NOW, WIDE) == ["No sessions are known here."]
+    assert sessions.render({"sessions": []}, NOW, WIDE) == ["No sessions are known here."]
 
 
 def test_an_id_is_as_short_as_it_may_be() -> None:
     one, two = "3f2a9c1e-1111-4000-8000-000000000001", "3f2a9c1e-1222-4000-8000-000000000001"
     three = "aaaaaaaa-1222-4000-8000-000000000001"
-    ids = [each.split()[0] for each in tables.sessions({"sessions": [a_session(id=i) for i in (one, two, three, "my-own")]}, NOW, FILE)]  # fmt: skip
+    ids = [each.split()[0] for each in sessions.render({"sessions": [a_session(id=i) for i in (one, two, three, "my-own")]}, NOW, FILE)]  # fmt: skip
     assert ids == ["ID", one[:11], two[:11], "aaaaaaaa", "my-own"]
     assert one.startswith(ids[1])
     assert not two.startswith(ids[1])
@@ -965,7 +1017,7 @@ def test_a_list_says_what_is_next() -> None:
         a_session(newer_elsewhere=True, elsewhere=there),
         a_session(newer_elsewhere=True, elsewhere=there, conflict=True),
     ]
-    lines = tables.listed({"sessions": answer}, NOW, FILE)
+    lines = sessions.listed({"sessions": answer}, NOW, FILE)
     assert "mirror, vault " in lines[1]
     assert lines[1].endswith("12 days      Redesign → write the tests")
     assert "nowhere yet" in lines[2]
@@ -986,15 +1038,15 @@ def test_a_list_says_what_is_next() -> None:
 )
 def test_stars_stand_around_a_match_once(snippet: str, shown: str) -> None:
     hit = {"session": "s", "project": "p", "role": "user", "at": None, "snippet": snippet}
-    assert tables.hits({"hits": [hit], "behind": 0}, NOW, FILE)[1] == f"  {shown}"
-    assert tables.starred(snippet) == shown
+    assert hits.render({"hits": [hit], "behind": 0}, NOW, FILE)[1] == f"  {shown}"
+    assert hits.starred(snippet) == shown
 
 
 def test_a_search_says_where_there_may_be_more() -> None:
     hit = {"session": "s", "project": "p", "role": "user", "at": None, "snippet": "a \x02b\x03"}
     found = {"hits": [hit, hit], "behind": 0}
-    assert tables.hits(found, NOW, FILE, limit=3) == ["s  p  user", "  a **b**"] * 2
-    assert tables.hits(found, NOW, FILE, limit=2)[4:] == ["There may be more: --limit 10 shows older ones."]
+    assert hits.render(found, NOW, FILE, limit=3) == ["s  p  user", "  a **b**"] * 2
+    assert hits.render(found, NOW, FILE, limit=2)[4:] == ["There may be more: --limit 10 shows older ones."]
 
 
 def test_hooks_go_in_and_out_in_a_sentence(
@@ -1025,7 +1077,7 @@ def test_one_session_on_a_screen() -> None:
         "next_steps": [],
     }
     answer = a_session(critical_data=critical, checkpoints=points, files=files, findings=[FULL])
-    text = "\n".join(tables.show(answer, NOW, WIDE))
+    text = "\n".join(show.render(answer, NOW, WIDE))
     assert text.startswith(
         "Redesign\nclaude:3f2a9c1e-0000-4000-8000-000000000001  shop  /p\nactive, changed 3 min ago, 45 KB"
     )
@@ -1039,10 +1091,10 @@ def test_one_session_on_a_screen() -> None:
     assert text.endswith("… and 10 files more: --json shows all")
     bare = a_session(critical_data=critical, checkpoints=[], files=[], findings=[])
     waits = bare | {"unpushed": True, "last_pushed_at": None, "repo": "o/r"}
-    assert "on GitHub: waiting" in tables.show(waits, NOW, FILE)
-    assert "on GitHub: no, no repository is set" in tables.show(waits | {"repo": ""}, NOW, FILE)
-    assert "not JSON" not in "\n".join(tables.show(bare, NOW, FILE))
-    assert "14 lines of it are not JSON; copied as they are" in tables.show(
+    assert "on GitHub: waiting" in show.render(waits, NOW, FILE)
+    assert "on GitHub: no, no repository is set" in show.render(waits | {"repo": ""}, NOW, FILE)
+    assert "not JSON" not in "\n".join(show.render(bare, NOW, FILE))
+    assert "14 lines of it are not JSON; copied as they are" in show.render(
         bare | {"bad_lines": 14}, NOW, FILE
     )
 
@@ -1056,12 +1108,12 @@ def test_a_queue_in_columns() -> None:
         "checkpoint": "",
         "next_attempt_at": None,
     }
-    assert tables.queue({"items": [item, index]}, NOW, FILE) == [
+    assert queue.render({"items": [item, index]}, NOW, FILE) == [
         "SESSION            CHECKPOINT  STATE     TRIES  NEXT     LAST ERROR",
         "claude:s1          C1          retrying      3  in 40 s  No answer",
         "index of issue 12              retrying      3           No answer",
     ]
-    assert tables.queue({"items": []}, NOW, FILE) == ["Nothing waits."]
+    assert queue.render({"items": []}, NOW, FILE) == ["Nothing waits."]
 
 
 def test_events_are_a_line_each() -> None:
@@ -1073,7 +1125,7 @@ def test_events_are_a_line_each() -> None:
         "reason": "a\nb",
         "where": ["vault: x", "mirror: x"],
     }
-    assert tables.events({"events": [event]}, NOW, FILE) == [
+    assert events.render({"events": [event]}, NOW, FILE) == [
         "08:00:00  push_failed  claude:s1  reason=a b where=vault: x, mirror: x"
     ]
 

@@ -6,8 +6,12 @@ import os
 from pathlib import Path
 
 from sessiond import bundle, doctor
-from sessiond.cli.look import Json, tell
+from sessiond.cli.look import tell
 from sessiond.cli.terminal import Terminal, clean, count, wall, wrap
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sessiond.cli.look import Json
 
 MARKS = {doctor.OK: ("ok", "green"), doctor.WARNING: ("warning", "yellow"), doctor.FAILED: ("failed", "red")}
 

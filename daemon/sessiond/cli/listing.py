@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import os
-import time
-from pathlib import Path
-from typing import Any
 
 from sessiond import client
 from sessionsync.errors import DaemonNotRunning
-from sessionsync.paths import Paths, paths
+from sessionsync.places import socket_of
 
-Json = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sessiond.cli.look import Json
+    from sessionsync.paths import Paths
 
 NOTHING_YET = "Nothing was captured yet: `sessiond run` begins."
 
 
-def sessions(project: Path | None) -> Json:
+def sessions(project: str | None) -> Json:
     """What `list --json` prints: the sessions of one project's folder, or all."""
-    where = paths(os.environ)
-    asked = {"project": project and str(project), "everywhere": True}
+    asked = {"project": project, "everywhere": True}
     try:
-        return client.request(where.socket, "sessions", asked)
+        return client.request(socket_of(os.environ), "sessions", asked)
     except DaemonNotRunning:
+        from sessionsync.paths import paths  # noqa: PLC0415 - the daemon knows
+
+        where = paths(os.environ)
         return _left(where, project) if where.state_db.exists() else _found(where, project)
 
 
-def _left(where: Paths, project: Path | None) -> Json:
-    from sessiond.retrieval import strangers  # noqa: PLC0415 - heavy, and the daemon knows
+def _left(where: Paths, project: str | None) -> Json:
+    import time  # noqa: PLC0415 - heavy, and the daemon knows
+    from pathlib import Path  # noqa: PLC0415
+
+    from sessiond.retrieval import strangers  # noqa: PLC0415
     from sessionsync import report  # noqa: PLC0415
     from sessionsync.catalog import Catalog  # noqa: PLC0415
     from sessionsync.config import load  # noqa: PLC0415
@@ -36,16 +41,16 @@ def _left(where: Paths, project: Path | None) -> Json:
     config = load(os.environ, where.config_file)  # no daemon may be running because of them
     store = Store(where.state_db, read_only=True)
     try:
-        catalog = Catalog(store)
+        catalog, folder = Catalog(store), None if project is None else Path(project)
         found = report.sessions(
-            catalog, time.time(), project, everywhere=True, strangers=strangers(config, catalog, project)
+            catalog, time.time(), folder, everywhere=True, strangers=strangers(config, catalog, folder)
         )
         return found if project or found["sessions"] else found | {"hint": NOTHING_YET}
     finally:
         store.close()
 
 
-def _found(where: Paths, project: Path | None) -> Json:
+def _found(where: Paths, project: str | None) -> Json:
     """Where there is no state: what `restore` and `continue` would find."""
     from sessiond.retrieval import opened  # noqa: PLC0415 - as above
     from sessionsync import projects, report  # noqa: PLC0415
@@ -56,7 +61,7 @@ def _found(where: Paths, project: Path | None) -> Json:
     with opened() as restoring:
         found = restoring.everything()
         if project is not None:
-            key = projects.identify(str(project)).key
+            key = projects.identify(project).key
             found = {session: copies for session, copies in found.items() if is_of(session, key)}
         said = [report.found_in(session, copies) for session, copies in found.items()]
         hints = [*restoring.notes]

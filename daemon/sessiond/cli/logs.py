@@ -9,10 +9,13 @@ import time
 
 from sessiond import logbook
 from sessiond.cli import serving
-from sessiond.cli.look import Json
 from sessiond.cli.terminal import Terminal, clean, clock, terminal
 from sessionsync.errors import ConfigError, ServiceFailed
 from sessionsync.paths import paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sessiond.cli.look import Json
 
 COLOURS = {"debug": "dim", "warning": "yellow", "error": "red"}
 

@@ -5,36 +5,55 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
+from importlib import import_module
 
 from sessiond import client
-from sessiond.cli import status, tables
-from sessiond.cli.terminal import Terminal, terminal, wall
-from sessionsync.paths import paths
+from sessiond.cli.terminal import terminal, wall
+from sessionsync.places import socket_of
 
-Json = dict[str, Any]
-Render = Callable[[Json, float, Terminal], list[str]]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-# The commands that take nothing but --json: answered before click is imported.
-PLAIN: dict[str, Render] = {"status": status.render, "sessions": tables.sessions, "queue": tables.queue}
+    from sessiond.cli.terminal import Terminal
+
+    Json = dict[str, Any]
+    Render = Callable[[Json, float, Terminal], list[str]]
+
+# What is answered without click where nothing but --json is given: `render` of the module of that name here.
+PLAIN = ("status", "health", "sessions", "queue")
+# Every byte of a large backup is read.
+VERIFY_S = 4 * 3600.0
+
+
+def plain(verb: str, *, as_json: bool) -> int:
+    """Print the answer to a verb of `PLAIN`; the exit code."""
+    answer = ask(verb)
+    tell(answer, import_module(f"sessiond.cli.{verb}").render, as_json=as_json)
+    return 5 if verb == "health" and answer["status"] != "ok" else 0
 
 
 def look(verb: str, render: Render, *, as_json: bool, **params: Any) -> None:
     """Print the daemon's answer to a verb that only looks."""
-    tell(client.request(paths(os.environ).socket, verb, params), render, as_json=as_json)
+    tell(ask(verb, **params), render, as_json=as_json)
+
+
+def ask(verb: str, **params: Any) -> Json:
+    """The daemon's answer to a verb that only looks."""
+    return client.request(socket_of(os.environ), verb, params)
 
 
 def act(verb: str, *, timeout_s: float = client.ANSWER_S, **params: Any) -> Json:
     """Have the daemon do something; its answer."""
-    return client.request(paths(os.environ).socket, verb, params, acts=True, timeout_s=timeout_s)
+    return client.request(socket_of(os.environ), verb, params, acts=True, timeout_s=timeout_s)
 
 
 def watch(
     verb: str, told: Callable[[int, int], None], *, timeout_s: float = client.ANSWER_S, **params: Any
 ) -> Json:
     """As `act`, for what takes long: `told` hears how much of how much is done."""
-    return client.watched(paths(os.environ).socket, verb, params, told, timeout_s=timeout_s)
+    return client.watched(socket_of(os.environ), verb, params, told, timeout_s=timeout_s)
 
 
 def tell(answer: Json, render: Render, *, as_json: bool) -> None:

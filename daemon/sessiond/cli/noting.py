@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sessiond.cli.look import Json, tell
+from sessiond.cli.look import tell
 from sessiond.cli.terminal import Terminal, clean, count, wall, wrap
 from sessionsync import projects
 from sessionsync.config import Config, load, paths
@@ -24,6 +24,10 @@ from sessionsync.sources.claude import Claude
 from sessionsync.sources.note_reading import HEAD_BYTES
 from sessionsync.sources.notes import Notes
 from sessionsync.sources.places import SESSIONS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sessiond.cli.look import Json
 
 OTHERS = 8  # topics that are named below a story
 

@@ -112,7 +112,7 @@ def opened() -> Iterator[Searching]:
 
 
 def search(
-    query: str, *, project: Path | None, since: str, role: str, limit: int, marks: tuple[str, str]
+    query: str, *, project: str | None, since: str, role: str, limit: int, marks: tuple[str, str]
 ) -> Json:
     """Every hit, the newest first, with the matches in its snippet between `marks`.
 
@@ -122,7 +122,7 @@ def search(
     with opened() as searching:
         sessions = None
         if project is not None:
-            sessions = {s.id for s in searching.catalog.sessions() if report.is_in(s, project)}
+            sessions = {s.id for s in searching.catalog.sessions() if report.is_in(s, Path(project))}
         index = searching.index(read_only=True)
         try:
             rotated = searching.catalog.rotated(time.time())

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from sessiond.cli.terminal import Terminal, ago, cells, clean, clock, count, seconds, span, wrap
 from sessiond.client import other_version
 
-Json = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sessiond.cli.look import Json
 
 # What says that something on this disk has no copy, or no whole one.
 UNCOPIED = (
@@ -20,12 +20,15 @@ NO_ARCHIVE: Json = {"url": "", "behind": 0, "since": None, "buried": 0, "reason"
 BEHIND_S = 60.0
 
 
-class Headline(NamedTuple):
+class Headline:
     """The answer, what to do, and how bad it is: `green`, `yellow` or `red`."""
 
-    text: str
-    advice: str
-    colour: str
+    __slots__ = ("advice", "colour", "text")
+
+    def __init__(self, text: str, advice: str, colour: str) -> None:
+        self.text = text
+        self.advice = advice
+        self.colour = colour
 
 
 def render(status: Json, now: float, out: Terminal) -> list[str]:
@@ -107,7 +110,8 @@ def _in_archive(head: Headline, status: Json, now: float) -> Headline:
     waiting = count(archive["behind"], "session")
     since = seconds(archive["since"]) or now
     if not archive["reason"] and not archive["buried"]:
-        return head._replace(text=f"{head.text} The archive follows by itself: {waiting}.")
+        text = f"{head.text} The archive follows by itself: {waiting}."
+        return Headline(text, head.advice, head.colour)
     verb = "is" if archive["behind"] == 1 else "are"
     at = f"{clock(archive['since'], now)} ({span(now - since)})"
     refused = f"it refused {count(archive['buried'], 'checkpoint')} for good."

@@ -5,22 +5,29 @@ from __future__ import annotations
 import os
 import sys
 import time
-import unicodedata
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, TextIO
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import TextIO
 
 KB = 1024
+# So many of a list are shown where it is not what was asked for.
+SHOWN = 10
 # What a table's last column keeps before the others give way, what those keep, and what it keeps in the end.
 LAST, NARROW, LEAST = 30, 14, 8
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 
-class Terminal(NamedTuple):
+class Terminal:
     """How wide it is (None: no limit, as into a file), and whether colours are wanted there."""
 
-    width: int | None
-    colours: bool
+    __slots__ = ("colours", "width")
+
+    def __init__(self, width: int | None, *, colours: bool) -> None:
+        self.width = width
+        self.colours = colours
 
     def paint(self, text: str, *styles: str) -> str:
         """The text in these styles, plain where no colours are wanted."""
@@ -50,18 +57,24 @@ def _columns(stream: TextIO) -> int:
 
 def clean(text: object) -> str:
     """One line without control characters, bidirectional overrides and lone surrogates."""
-    words = "".join(letter if letter.isprintable() else " " for letter in str(text)).split()
-    return " ".join(words)
+    text = str(text)
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(text.split())
 
 
 def cells(text: str) -> int:
     """How many columns a text takes."""
-    return sum(_cells(letter) for letter in text)
+    if text.isascii():
+        return len(text)
+    return len(text) + sum(_cells(letter) - 1 for letter in text if letter > "\x7f")
 
 
 def _cells(letter: str) -> int:
     if letter.isascii():
         return 1
+    import unicodedata  # noqa: PLC0415 - rarely wanted by the shortest commands
+
     if unicodedata.combining(letter):
         return 0
     return 2 if unicodedata.east_asian_width(letter) in "WF" else 1

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from typing import Any, NoReturn
 
-from sessiond import client
-from sessiond.cli import tables
+from sessiond.cli import health
+from sessiond.cli.look import ask
 from sessiond.cli.terminal import clean, terminal, wall
 from sessionsync.errors import DaemonError, DaemonNotRunning
-from sessionsync.paths import paths
 
 EVERY_S = 2.0
 # Home, and erase what is below: nothing flickers, and what was there before stays in the scrollback.
@@ -36,11 +34,11 @@ def watch_health(*, as_json: bool) -> NoReturn:
 def _look(*, as_json: bool) -> tuple[Any, list[str]]:
     """What there is to compare, and to show; a daemon that is away may come back."""
     try:
-        answer = client.request(paths(os.environ).socket, "health")
+        answer = ask("health")
     except (DaemonNotRunning, DaemonError) as error:
         told = {"status": "unknown", "code": error.code, "message": str(error), "hint": error.hint}
         lines = [json.dumps(told)] if as_json else [clean(f"{error.code}: {error}"), clean(error.hint)]
         return told, lines
     findings = [(each["code"], each["session"], each["severity"]) for each in answer["findings"]]
-    lines = [json.dumps(answer)] if as_json else tables.health(answer, wall(), terminal())
+    lines = [json.dumps(answer)] if as_json else health.render(answer, wall(), terminal())
     return (answer["status"], findings), lines
