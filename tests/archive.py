@@ -22,7 +22,10 @@ from sessionsync.remote.archive.git import Git
 from sessionsync.remote.archive.host import Host
 from sessionsync.remote.archive.reader import Reader, Version
 from sessionsync.remote.github import GitHub
-from tests.rig import Rig
+from tests.rig import Rig, append, line
+
+SID = "3f0c9f8a-0000-4000-8000-000000000001"
+"""A session that is archived."""
 
 
 def with_archive(config: Config, url: str | Path, **archive: Any) -> Config:
@@ -31,6 +34,17 @@ def with_archive(config: Config, url: str | Path, **archive: Any) -> Config:
 
 def sealed_for(config: Config) -> Seal | None:
     return Seal(config.archive.encrypt_to) if config.archive.encrypt_to else None
+
+
+def said(text: str, rig: Rig) -> bytes:
+    return line("user", text, rig.home.project, session=SID)
+
+
+def grow(rig: Rig, path: Path, *lines: bytes) -> None:
+    """Add lines and let the quiet make a checkpoint of them."""
+    append(path, *lines)
+    rig.scan()
+    rig.wait(130)
 
 
 class Shipper:

@@ -110,6 +110,12 @@ def make(
         each.close()
 
 
+@pytest.fixture
+def machine(make: Make) -> Machine:
+    """Return a user's machine."""
+    return make()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Return the folder `shared` beside the repository, which a clone need not have."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import socket
 import subprocess
 import threading
 import urllib.parse
@@ -20,6 +19,7 @@ import pytest
 import yaml
 
 from tests.conftest import ROOT, poll
+from tests.ports import free_port
 
 RULES = ROOT / "daemon" / "sessiond" / "share" / "sessiond.rules.yml"
 # What takes five minutes for people takes a second in a test.
@@ -98,7 +98,7 @@ class Monitoring:
 
     def __init__(self, folder: Path, target: str, receiver: Receiver, rules: str) -> None:
         prometheus, alertmanager = programs()
-        self._port, manager = _free_port(), _free_port()
+        self._port, manager = free_port(), free_port()
         folder.mkdir()
         (folder / "sessiond.rules.yml").write_text(rules)
         settings: dict[str, Any] = {
@@ -198,9 +198,3 @@ def _started(log: Path, *command: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=log.parent
         )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -21,7 +21,7 @@ from sessionsync.conflict import OpenArchive
 from sessionsync.digests import Digests
 from sessionsync.elsewhere import Elsewhere
 from sessionsync.model import Context, Ref
-from sessionsync.privacy.gate import Gate
+from sessionsync.privacy.gate import Gate, Redacted
 from sessionsync.push import Push
 from sessionsync.queue import Queue
 from sessionsync.remote.github import GitHub
@@ -217,6 +217,18 @@ def write(folder: Path, files: Iterable[tuple[str, bytes]]) -> None:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
+
+
+def let_nothing_search(patch: pytest.MonkeyPatch, word: bytes) -> None:
+    """Let the gate fail at whatever holds a word, as at what is nested too deep."""
+    judge = Gate._redact
+
+    def fails(gate: Gate, data: bytes, *, whole_json: bool) -> Redacted:
+        if word in data:
+            raise RecursionError
+        return judge(gate, data, whole_json=whole_json)
+
+    patch.setattr(Gate, "_redact", fails)
 
 
 class Line:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from tests.bench.usage import Used, children
+from tests.ports import free_port
 
 LAUNCH = Path(__file__).with_name("launch.py")
 WATCHING_S = 300.0
@@ -195,7 +195,7 @@ def syncthing(tree: Path, folder: Path) -> Iterator[list[int]]:
     Everything that leaves loopback is turned off.  What only watches over a process is not counted.
     """
     homes = [folder / name for name in ("here", "there")]
-    trees, ports = [tree, folder / "copy"], [_free_port(), _free_port()]
+    trees, ports = [tree, folder / "copy"], [free_port(), free_port()]
     for home in homes:
         home.mkdir()
         _syncthing(home, "generate")
@@ -238,12 +238,6 @@ def _paired(config: str, tree: Path, ports: list[int], known: list[str], number:
     there = f"tcp://127.0.0.1:{ports[1 - number]}"
     config = config.replace("<filesystemType>", f'<device id="{other}"/><filesystemType>', 1)
     return config.replace("<gui ", f'<device id="{other}"><address>{there}</address></device><gui ', 1)
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def _until(condition: Callable[[], object]) -> None:

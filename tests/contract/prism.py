@@ -6,10 +6,11 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
+
+from tests.ports import free_port
 
 START_S = 120.0
 """Measured 2.5 to 3.4 s on an idle machine."""
@@ -71,7 +72,7 @@ class Prism:
         return file
 
     def _start(self, upstream_url: str, version: str) -> tuple[subprocess.Popen[bytes], str]:
-        port = _free_port()
+        port = free_port()
         log = self._folder / f"{port}.log"
         program = self._modules / ".bin" / "prism"
         command = [
@@ -100,9 +101,3 @@ def broken(headers: object) -> list[dict[str, object]]:
     text = getattr(headers, "get", lambda _: None)("sl-violations")
     found: list[dict[str, object]] = json.loads(text) if text else []
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

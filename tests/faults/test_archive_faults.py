@@ -16,15 +16,13 @@ from pathlib import Path
 import pytest
 
 from sessionsync.config import Config
-from sessionsync.privacy.gate import Gate, Redacted
 from sessionsync.privacy.seal import make_identity
 from sessionsync.remote.github import GitHub
-from tests.archive import Elsewhere, Shipper, contents, every_object, refs_of, run_git, with_archive
+from tests.archive import SID, Elsewhere, Shipper, contents, every_object, refs_of, run_git, with_archive
 from tests.fakes.git_host import Fault, GitHost
 from tests.fakes.github import FakeGitHub
-from tests.rig import Home, Rig, append, line
+from tests.rig import Home, Rig, append, let_nothing_search, line
 
-SID = "3f0c9f8a-0000-4000-8000-000000000001"
 TOKEN = "ghp_" + "ThisIsTheTokenOfTheArchive1234567890"
 
 
@@ -446,14 +444,7 @@ def test_an_archive_that_becomes_public_while_nothing_is_said_is_noticed_within_
 def test_what_cannot_be_searched_for_secrets_stops_alone(
     rig: Rig, shipper: Shipper, repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = Gate._redact
-
-    def fails(gate: Gate, data: bytes, *, whole_json: bool) -> Redacted:
-        if b"unsearchable" in data:
-            raise RecursionError
-        return judge(gate, data, whole_json=whole_json)
-
-    monkeypatch.setattr(Gate, "_redact", fails)
+    let_nothing_search(monkeypatch, b"unsearchable")
     grow(rig, "unsearchable words")
     grow(rig, "other words", SID.replace("1", "2"))
     shipper.drain()

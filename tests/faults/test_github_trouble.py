@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 
 from sessionsync import report
-from sessionsync.privacy.gate import Gate, Redacted
 from sessionsync.queue import State
 from sessionsync.remote import comments
 from tests import arrived
 from tests.fakes.faults import Fault, accept_then_drop, limited, rule, server_error
 from tests.fakes.github import FakeGitHub
-from tests.rig import START, Home, Line, Rig, append, line, write
+from tests.rig import START, Home, Line, Rig, append, let_nothing_search, line, write
 
 pytestmark = pytest.mark.github(frozen_at=START)
 
@@ -386,15 +385,8 @@ def test_that_a_token_may_do_more_than_is_needed_is_said_once(desk: Desk, gh: Fa
 def test_what_cannot_be_searched_for_secrets_stops_alone(
     desk: Desk, gh: FakeGitHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = Gate._redact
-
-    def fails(gate: Gate, data: bytes, *, whole_json: bool) -> Redacted:
-        if b"unsearchable" in data:
-            raise RecursionError
-        return judge(gate, data, whole_json=whole_json)
-
     with monkeypatch.context() as broken:
-        broken.setattr(Gate, "_redact", fails)
+        let_nothing_search(broken, b"unsearchable")
         stuck = desk.say("unsearchable words")
         desk.say("other words")
         desk.go(HOUR)

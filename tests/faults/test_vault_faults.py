@@ -16,9 +16,10 @@ import pytest
 
 from sessionsync.errors import CopyError, CopyMismatch, DiskFull
 from sessionsync.model import Ref
-from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault
+from sessionsync.vault import Mirror, SessionVault, StoredFile, Vault
 from sessionsync.vault.journal import Fork, Removal, Segment, Snapshot, decode
 from tests.bench.corpus import session_bytes
+from tests.faults.crashes import stated
 
 REF = Ref("claude", "s")
 OTHER = Ref("claude", "t")
@@ -37,12 +38,6 @@ def vault(folder: Path) -> Iterator[Vault]:
     vault = Vault(folder)
     with vault.lock():
         yield vault
-
-
-def stated(name: str, generation: int, data: bytes) -> StoredFile:
-    root = Root()
-    root.update(data)
-    return StoredFile(name, generation, len(data), root.hexdigest())
 
 
 def snap(session: SessionVault, name: str, *files: StoredFile) -> None:

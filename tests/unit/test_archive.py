@@ -41,11 +41,22 @@ from sessionsync.restore import (
     VaultShelf,
 )
 from sessionsync.upkeep import Upkeep
-from tests.archive import Elsewhere, Shipper, contents, every_object, refs_of, run_git, sha, with_archive
+from tests.archive import (
+    SID,
+    Elsewhere,
+    Shipper,
+    contents,
+    every_object,
+    grow,
+    refs_of,
+    run_git,
+    said,
+    sha,
+    with_archive,
+)
 from tests.fakes.git_host import GitHost
 from tests.rig import Home, Rig, append, line
 
-SID = "3f0c9f8a-0000-4000-8000-000000000001"
 EMPTY = hashlib.sha256().hexdigest()
 SECRET = "ghp_" + "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8"
 
@@ -79,17 +90,6 @@ def elsewhere(tmp_path: Path, rig: Rig) -> Iterator[Elsewhere]:
     made = Elsewhere(tmp_path / "elsewhere", rig.config)
     yield made
     made.close()
-
-
-def grow(rig: Rig, path: Path, *lines: bytes) -> None:
-    """Add lines and let the quiet make a checkpoint of them."""
-    append(path, *lines)
-    rig.scan()
-    rig.wait(130)
-
-
-def said(text: str, rig: Rig) -> bytes:
-    return line("user", text, rig.home.project, session=SID)
 
 
 def test_every_checkpoint_reaches_the_archive_and_comes_back_byte_for_byte(

@@ -28,10 +28,20 @@ from sessionsync.remote.archive.ledger import Ledger
 from sessionsync.remote.archive.pushed import Pushed
 from sessionsync.remote.archive.tree import BLOB_BYTES, Line, Segments, name_of, opened, unpack
 from sessionsync.restore import ArchiveShelf, Known, Shelves
-from tests.archive import Elsewhere, Shipper, contents, objects_of, refs_of, run_git, with_archive
-from tests.rig import Home, Rig, append, line, write
+from tests.archive import (
+    SID,
+    Elsewhere,
+    Shipper,
+    contents,
+    grow,
+    objects_of,
+    refs_of,
+    run_git,
+    said,
+    with_archive,
+)
+from tests.rig import Home, Rig, line, write
 
-SID = "3f0c9f8a-0000-4000-8000-000000000001"
 SECRET = "ghp_" + "A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8"
 
 
@@ -95,16 +105,6 @@ def reader(tmp_path: Path, archive: Path, keys: Keys) -> Iterator[Callable[..., 
     yield make
     for each in made:
         each.close()
-
-
-def grow(rig: Rig, path: Path, *lines: bytes) -> None:
-    append(path, *lines)
-    rig.scan()
-    rig.wait(130)
-
-
-def said(text: str, rig: Rig) -> bytes:
-    return line("user", text, rig.home.project, session=SID)
 
 
 # --- what leaves

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,6 @@ from tests.machine import Machine
 
 TODAY = time.strftime("%Y-%m-%d")
 FOLDER = ".claude/sessions"
-
-
-@pytest.fixture
-def machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Machine]:
-    made = Machine(tmp_path / "one", monkeypatch, capsys)
-    yield made
-    made.close()
 
 
 def paper(name: str, text: str = "", **more: Any) -> Paper:

@@ -20,11 +20,6 @@ FORMATS = ("ecc-session-tmp", "markdown-session-note")
 NOTE = "# Add a cache\n\n**Status:** {status}\n**Updated:** {updated}\n\n## Next Steps\n- measure\n"
 
 
-@pytest.fixture
-def machine(make: Make) -> Machine:
-    return make()
-
-
 def put(root: Path, name: str, data: bytes | str) -> Path:
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -54,11 +54,6 @@ from tests.rig import Line, write
 CHAINS = ("chain-fdd24234", "chain-6c0a282a", "chain-glued-line-86cc3044")
 
 
-@pytest.fixture
-def machine(make: Make) -> Machine:
-    return make()
-
-
 def a_session(machine: Machine, *prompts: str) -> tuple[Agent, Path]:
     agent = machine.agent()
     for prompt in prompts or ("hello",):

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -310,15 +309,6 @@ def test_what_could_not_be_written_is_taken_back_and_can_come_again(
 
 
 # --- a session that is kept in it
-
-
-@pytest.fixture
-def machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Machine]:
-    made = Machine(tmp_path / "one", monkeypatch, capsys)
-    yield made
-    made.close()
 
 
 def test_a_session_in_it_is_backed_up_restored_and_resumed(
