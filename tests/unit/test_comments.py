@@ -395,7 +395,11 @@ class TestSummary:
                 {},
                 "Tier `hybrid` · 1.2 KB in 3 files · the critical data is here, all bytes are in the backup on laptop",
             ),
-            (Tier.HYBRID, {"archived": True}, "all bytes are in the backup on laptop and the archive</sub>"),
+            (
+                Tier.HYBRID,
+                {"archived": True},
+                "all bytes are in the backup on laptop and go to the archive</sub>",
+            ),
             (
                 Tier.LOCAL_PRIMARY,
                 {"size": 5 * 1024 * 1024},

@@ -14,8 +14,9 @@ import pytest
 from sessionsync.model import Tier
 from sessionsync.queue import State
 from sessionsync.remote import comments
+from tests.archive import with_archive
 from tests.fakes.github import FakeGitHub
-from tests.rig import START, Line, Rig, append, line, write
+from tests.rig import START, Home, Line, Rig, append, line, write
 
 pytestmark = pytest.mark.github(frozen_at=START)
 
@@ -149,6 +150,21 @@ def test_a_session_that_grows_is_promoted_and_leaves_no_old_parts(
     assert part.record is not None
     assert part.record.tier is Tier.HYBRID
     assert rig.events.named("tier_promoted")
+    assert "Tier `hybrid`, grown from `github_only` ·" in gh.comments("o/r", 1)[0].body
+
+
+def test_that_the_bytes_go_to_an_archive_is_said(tmp_path: Path, gh: FakeGitHub) -> None:
+    home = Home(tmp_path)
+    rig = Rig(home, settings=with_archive(home.config(), tmp_path / "archive.git"))
+    pusher = Line(rig, gh.url)
+    write(home.structured("large"), [("context.json", b"{}"), ("a.bin", b"x" * 60_000)])
+    rig.wait(5)
+    rig.wait(200)
+    pusher.drain()
+    (comment,) = gh.comments("o/r", 1)
+    assert "all bytes are in the backup on laptop and go to the archive" in comment.body
+    pusher.close()
+    rig.close()
 
 
 def test_the_last_part_is_written_first(rig: Rig, gh: FakeGitHub, pusher: Line) -> None:

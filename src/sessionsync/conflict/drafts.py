@@ -72,6 +72,7 @@ class Drafting:
             updated_at=record.updated_at,
             context=record.context,
             contents=contents(files),
+            promoted_from=draft.promoted_from,
             archived=draft.archived,
         )
 

@@ -106,7 +106,7 @@ class Push:
             placements=placements,
             digests=digests,
             gate=gate,
-            settings=config.github,
+            config=config,
             host=host,
             machine=machine,
             context=context,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from sessionsync.catalog import Catalog, Checkpoint, Session
-from sessionsync.config import Github
+from sessionsync.config import Config
 from sessionsync.conflict import Ours
 from sessionsync.digests import Digests
 from sessionsync.elsewhere import Stored
@@ -18,6 +18,7 @@ from sessionsync.remote import comments
 from sessionsync.remote.github import Repository
 from sessionsync.remote.issues import Whose
 from sessionsync.remote.placements import Placements
+from sessionsync.remote.tiers import tier_of
 from sessionsync.vault import SessionVault, StoredFile, Vault
 
 
@@ -32,7 +33,7 @@ class OwnVersions:
         placements: Placements,
         digests: Digests,
         gate: Gate,
-        settings: Github,
+        config: Config,
         host: str,
         machine: Callable[[], str],
         context: Context,
@@ -47,7 +48,7 @@ class OwnVersions:
         self._placements = placements
         self._digests = digests
         self._gate = gate
-        self._settings = settings
+        self._config = config
         self._host = host
         self._emit = emit
 
@@ -88,7 +89,7 @@ class OwnVersions:
             source=session.ref.source,
             project_key=session.project_key or f"path:{session.root}",
             project=session.project or "unknown",
-            issue=self._issue_of(session) or self._settings.issue,
+            issue=self._issue_of(session) or self._config.github.issue,
             sent=self._placements.sent(session.id, repository.id),
         )
 
@@ -102,7 +103,7 @@ class OwnVersions:
 
     def _issue_of(self, session: Session) -> int:
         """The issue that the session or the CI job names, unless it is of another repository than these."""
-        said, here, ours = session.summary.context, self.context, self._settings.repo.lower()
+        said, here, ours = session.summary.context, self.context, self._config.github.repo.lower()
         is_ours = not said.repo or said.repo.lower().split("/")[-2:] == ours.split("/")
         return (said.issue if is_ours else 0) or (here.issue if here.repo.lower() in {"", ours} else 0)
 
@@ -111,12 +112,13 @@ class OwnVersions:
     ) -> comments.Draft:
         summary = checkpoint.summary or session.summary
         tier = session.tier or Tier.GITHUB_ONLY
+        points = [
+            point
+            for point in self._catalog.checkpoints(session.id)
+            if (point.at, point.id) <= (checkpoint.at, checkpoint.id)
+        ]
         told = {entry.id: entry for entry in summary.critical.checkpoints}
-        told |= {
-            c.id: CheckpointEntry(c.id, rfc3339(c.at), c.trigger)
-            for c in self._catalog.checkpoints(session.id)
-            if (c.at, c.id) <= (checkpoint.at, checkpoint.id)
-        }
+        told |= {point.id: CheckpointEntry(point.id, rfc3339(point.at), point.trigger) for point in points}
         contents = None
         if tier is Tier.GITHUB_ONLY:
             contents = [
@@ -139,7 +141,24 @@ class OwnVersions:
             context=self._context_of(session),
             files=[self._digests.of(session, vault, file) for file in stored] if contents is None else None,
             contents=contents,
+            promoted_from=self._grown_from(points, tier),
+            archived=self._config.has_archive,
         )
+
+    def _grown_from(self, points: Sequence[Checkpoint], tier: Tier) -> Tier | None:
+        """The tier that a session was in before its own, as the sizes of its checkpoints tell."""
+        limits = self._config.tiers
+        were = {
+            tier_of(
+                point.size,
+                None,
+                github_only_bytes=limits.github_only_bytes,
+                hybrid_bytes=limits.hybrid_bytes,
+            )
+            for point in points
+        }
+        below = (each for each in were if each.rank < tier.rank)
+        return max(below, key=lambda each: each.rank, default=None)
 
     def _context_of(self, session: Session) -> Context:
         said, here = session.summary.context, self.context

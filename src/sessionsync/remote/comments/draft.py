@@ -43,7 +43,7 @@ class Draft(msgspec.Struct, frozen=True):
 
     `session_id` is the id as it is; the record's own is readable in any case.  `packed` holds the files'
     bytes where the comment restores them.  `promoted_from` is the tier that the session grew out of;
-    `archived` says that the archive has its bytes as well.
+    `archived` says that its bytes go to the archive as well.
     """
 
     session_id: str

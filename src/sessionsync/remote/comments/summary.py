@@ -93,7 +93,8 @@ def _whereabouts(draft: Draft, parts: int) -> str:
     record = draft.record
     files = f"{record.files_total} file{'s' * (record.files_total != 1)}"
     grown = f", grown from `{draft.promoted_from}`" if draft.promoted_from else ""
-    backup = f"the backup on {plain(record.host, 40) or 'its machine'}" + " and the archive" * draft.archived
+    backup = f"the backup on {plain(record.host, 40) or 'its machine'}"
+    backup += " and go to the archive" * draft.archived
     if draft.packed is None:
         here = "only a summary is here" if record.tier is Tier.LOCAL_PRIMARY else "the critical data is here"
         where = f"{here}, all bytes are in {backup}"
