@@ -11,7 +11,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from sessiond.token import without_tokens
+from sessiond.token import run
 from sessionsync import __version__
 
 ASK_S = 5.0
@@ -30,14 +30,7 @@ def commit() -> str:
         return ""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        done = subprocess.run(
-            command,
-            env=without_tokens(os.environ),
-            capture_output=True,
-            text=True,
-            timeout=ASK_S,
-            check=False,
-        )
+        done = run(command, os.environ, timeout_s=ASK_S)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()

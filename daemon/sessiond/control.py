@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 Params = dict[str, Any]
 Answer = dict[str, Any]
 
-# enough for every `sync --wait` a person could leave open, and one more to look
-THREADS = 8
-
 
 class Verb(NamedTuple):
     """What `/v1/<name>` does.  `acts` verbs take POST, the others GET.

@@ -69,7 +69,7 @@ def forget(app: Running, session: Session, wait_s: float) -> Json:
     def here(now: float) -> int:
         engine.capture.let_go(session.ref, now)
         if (found := engine.catalog.find(session.ref)) is None:
-            raise NoSuchSession(f"Session {session.name} was just forgotten.")
+            raise NoSuchSession(f"Session {session.name} was just forgotten.", hint="Nothing to do.")
         try:
             return engine.forget.begin(found, now)
         finally:  # also where a copy could not be removed now
@@ -114,10 +114,13 @@ def remember(app: Running, ref: Ref) -> Json:
         try:
             return engine.forget.undo(ref)
         except OSError as error:
-            raise CopyError(f"It cannot be written down: {error.strerror}.") from error
+            raise CopyError(
+                f"That {ref} is wanted again cannot be written down: {error.strerror}.",
+                hint="See that the disk of the plain copies is writable, and say it again.",
+            ) from error
 
     undone = app.capture.call(lift, TURN_S)
     if not undone:
-        raise NoSuchSession(f"Session {ref} was just taken in again.")
+        raise NoSuchSession(f"Session {ref} was just taken in again.", hint="Nothing to do.")
     app.capture.want_rescan("command")
     return {"session": str(ref), "undone": True}

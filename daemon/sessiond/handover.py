@@ -40,9 +40,6 @@ def hand_over(
     spool: Spool,
     fallback: Fallback,
     say: Emit,
-    *,
-    try_s: float = TRY_S,
-    between_s: float = BETWEEN_S,
 ) -> bool:
     """Have the daemon save a session now; whether it did.
 
@@ -51,9 +48,9 @@ def hand_over(
     """
     for attempt in range(1, TRIES + 1):
         if attempt > 1:
-            time.sleep(between_s)
+            time.sleep(BETWEEN_S)
             say("session_save_retried", attempt=attempt)
-        if _attempt(save, socket, say, attempt, try_s):
+        if _attempt(save, socket, say, attempt):
             return True
     fall_back(save, spool, fallback, say)
     return False
@@ -73,11 +70,11 @@ def fall_back(save: Save, spool: Spool, fallback: Fallback, say: Emit) -> None:
     )
 
 
-def _attempt(save: Save, socket: Path, say: Emit, attempt: int, try_s: float) -> bool:
+def _attempt(save: Save, socket: Path, say: Emit, attempt: int) -> bool:
     say("session_save_attempt", attempt=attempt)
     began = time.monotonic()
     try:
-        answer = client.request(socket, "session_save", save._asdict(), acts=True, timeout_s=try_s)
+        answer = client.request(socket, "session_save", save._asdict(), acts=True, timeout_s=TRY_S)
     except Exception as problem:  # noqa: BLE001 - whatever it was, the copy is named and the event kept
         silent = isinstance(problem, DaemonSilent)
         if silent:

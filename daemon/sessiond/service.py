@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from sessiond.token import without_tokens
+from sessiond.token import run
 from sessionsync.errors import ConfigError, NotAllowed, ServiceFailed
 from sessionsync.paths import Paths, home
 
@@ -207,16 +207,7 @@ def ask(command: list[str], environ: Mapping[str, str]) -> subprocess.CompletedP
         ServiceFailed: there is none, or it does not come back.
     """
     try:
-        return subprocess.run(
-            command,
-            env={**without_tokens(environ), "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=ASK_S,
-            check=False,
-        )
+        return run(command, {**environ, "LC_ALL": "C"}, timeout_s=ASK_S)
     except FileNotFoundError as error:
         raise ServiceFailed(
             f"There is no {command[0]} on this system.",

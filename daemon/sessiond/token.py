@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -50,6 +50,27 @@ def find_token(environ: Mapping[str, str], api_url: str) -> Token | None:
 def without_tokens(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment for a program that this one starts: all of it but the tokens."""
     return {name: value for name, value in environ.items() if name not in VARIABLES}
+
+
+def run(
+    command: Sequence[str], environ: Mapping[str, str], *, timeout_s: float
+) -> subprocess.CompletedProcess[str]:
+    """Run a program that gets no token and has nobody to ask; what it says, also where it fails.
+
+    Raises:
+        OSError: it cannot be started.
+        subprocess.TimeoutExpired: it takes longer than `timeout_s` seconds.
+    """
+    return subprocess.run(
+        command,
+        env=without_tokens(environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+    )
 
 
 def renewal(token: Token) -> str:
@@ -103,17 +124,10 @@ def _credential(folder: str) -> str:
 def _said_by(command: list[str], environ: Mapping[str, str]) -> str:
     """What a program prints; nothing when it fails or takes too long."""
     try:
-        done = subprocess.run(
-            command,
-            env=without_tokens(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=ASK_S,
-            check=False,
-        )
+        done = run(command, environ, timeout_s=ASK_S)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout[: MOST_BYTES + 1].decode(errors="replace") if done.returncode == 0 else ""
+    return done.stdout[: MOST_BYTES + 1] if done.returncode == 0 else ""
 
 
 def _checked(source: str, value: str) -> str:

@@ -21,7 +21,7 @@ from typing import NoReturn
 import sessiond
 import sessionsync
 from sessiond import build, process
-from sessiond.token import without_tokens
+from sessiond.token import run
 from sessionsync.config import load
 from sessionsync.errors import ServiceFailed
 from sessionsync.events import Emit
@@ -53,22 +53,17 @@ class Upgrade:
         findings: Findings,
         emit: Emit,
         give_way: Callable[[str], None],
-        *,
-        stamp: Callable[[], Stamp] | None = None,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._environ = environ
         self._findings = findings
         self._emit = emit
         self._give_way = give_way
-        self._look = stamp or installed
-        self._monotonic = monotonic
-        self._runs = self._seen = self._look()
+        self._runs = self._seen = installed()
         self._ask_at = 0.0
 
     def look(self) -> None:
         """See whether the files are still those of this process; the new program is asked once they rest."""
-        stamp, now = self._look(), self._monotonic()
+        stamp, now = installed(), time.monotonic()
         if stamp != self._seen:
             self._seen, self._ask_at = stamp, now + RESTS_S
         elif stamp == self._runs:
@@ -143,18 +138,11 @@ def asked(environ: Mapping[str, str]) -> str:
     """
     command = [*_program(), "run", "--check"]
     try:
-        done = subprocess.run(
-            command,
-            env=without_tokens(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=CHECK_S,
-            check=False,
-        )
+        done = run(command, environ, timeout_s=CHECK_S)
     except (OSError, subprocess.SubprocessError) as error:
-        raise ServiceFailed(f"{command[0]} cannot be run: {error}") from error
+        raise ServiceFailed(
+            f"{command[0]} cannot be run: {error}", hint="Install sessiond again; this version goes on."
+        ) from error
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"]
         raise ServiceFailed(lines[0].removeprefix("sessiond: "))

@@ -32,6 +32,8 @@ INDEXED_BYTES = 8 * 1024**3
 
 # As many of several sessions are named to a person who has to say which.
 NAMED = 5
+# So many projects, those that were used last, are watched for what is not in an agent's own folder.
+PROJECT_ROOTS = 200
 
 
 @dataclass(slots=True)
@@ -192,14 +194,14 @@ class Catalog:
         )
         return {str(key): str(name) for key, name in rows}
 
-    def project_roots(self, limit: int = 200) -> list[Path]:
-        """Folders of the projects that sessions were seen in, the most recently used first."""
+    def project_roots(self) -> list[Path]:
+        """Folders of projects that sessions were seen in, the most recently used first."""
         return [
             Path(row[0])
             for row in self.store.rows(
                 "SELECT project_root FROM sessions WHERE project_root IS NOT NULL"
                 " GROUP BY project_root ORDER BY max(modified_at) DESC LIMIT ?",
-                (limit,),
+                (PROJECT_ROOTS,),
             )
         ]
 

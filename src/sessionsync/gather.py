@@ -38,12 +38,8 @@ from sessionsync.remote.archive.tree import ArchivedFile
 from sessionsync.remote.comments.marker import project_hash
 from sessionsync.remote.comments.record import RecordCritical, by_path
 from sessionsync.remote.tiers import tier_of
+from sessionsync.retry import Rounds
 from sessionsync.sources.folders import readable
-
-EVERY_S = 60.0
-"""At most one `ls-remote` a minute at rest."""
-# After a failure the archive is not asked again for so long.
-TROUBLE_S = 120.0
 
 
 class Gather:
@@ -79,8 +75,7 @@ class Gather:
         self._ready = ready
         self._emit = emit
         self._versions = Versions(catalog.store)
-        self._next_at = 0.0
-        self._asked_at = 0.0
+        self._rounds = Rounds()
         self._weighed: dict[tuple[int, str], str] = {}
         self._unreadable: set[str] = set()
         self.gathered_at: float | None = None
@@ -90,11 +85,11 @@ class Gather:
 
     def next_at(self, now: float) -> float:
         """When `work` will next have something to do."""
-        return max(now, min(self._next_at, now + TROUBLE_S))
+        return self._rounds.due_at(now)
 
     def soon(self) -> None:
         """Ask at the next call, whatever the schedule says."""
-        self._next_at = 0.0
+        self._rounds.soon()
 
     def work(self, now: float) -> bool:
         """Ask once, where it is time; returns whether it was asked.
@@ -102,15 +97,12 @@ class Gather:
         Raises:
             StoreError: the state cannot be written.
         """
-        if self._asked_at <= now < self._next_at:  # a clock set back prolongs nothing
-            return False
-        self._asked_at, self._next_at = now, now + EVERY_S
-        if not self._ready():
+        if not self._rounds.begin(now) or not self._ready():
             return False
         try:
             self._listen(now)
         except (RemoteError, CopyError) as error:
-            self._next_at = max(now + TROUBLE_S, getattr(error, "retry_at", None) or 0.0)
+            self._rounds.failed(now, error.retry_at if isinstance(error, RemoteError) else None)
             self._emit("pull_failed", code=code_of(error), reason=str(error), hint=error.hint)
             return True
         self.gathered_at = now

@@ -362,7 +362,10 @@ def migrate(connection: sqlite3.Connection, file: Path) -> Path | None:
             f"{file} is a database, but not one of sessiond's.", hint="Move it away and start again."
         )
     if problem := next((row[0] for row in run("PRAGMA quick_check(1)") if row[0] != "ok"), None):
-        raise StoreCorrupt(f"The state file {file} is damaged: {problem}.")
+        raise StoreCorrupt(
+            f"The state file {file} is damaged: {problem}.",
+            hint="Start sessiond: it sets the file aside and makes it anew from files, backup and GitHub.",
+        )
     if not is_behind:
         return None
     copy = _put_aside(connection, file, version) if version else None

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from sessionsync.catalog import Catalog, Session
-from sessionsync.errors import CopyError, Lagging, Limited, Missing, RemoteError
+from sessionsync.errors import CopyError, Lagging, Missing, RemoteError
 from sessionsync.events import Emit
 from sessionsync.push import Push
 from sessionsync.queue import Queue, State
@@ -20,11 +20,8 @@ from sessionsync.remote.comments import parse_project_marker
 from sessionsync.remote.github import Comment, Repository
 from sessionsync.remote.issues import LABEL
 from sessionsync.remote.placements import Held, Placements
+from sessionsync.retry import Rounds
 
-EVERY_S = 60.0
-"""At most one conditional request a minute at rest."""
-# After a failure it is not asked again for so long; GitHub's own word for it wins.
-TROUBLE_S = 120.0
 # Below this share of a rate limit only what is pushed may cost requests.
 RESERVE = 0.2
 # A listing of changes that has become this long is cut at its old end.
@@ -52,8 +49,7 @@ class Pull:
         self._queue = queue
         self._store = placements.store
         self._emit = emit
-        self._next_at = 0.0
-        self._asked_at = 0.0
+        self._rounds = Rounds()
         self.pulled_at: float | None = None
         """When others were last heard, Unix seconds."""
 
@@ -61,11 +57,11 @@ class Pull:
         """When `work` will next have something to do; None while only the pusher's state can tell."""
         if not self._push.uplink.is_open:
             return None
-        return max(now, min(self._next_at, now + TROUBLE_S))
+        return self._rounds.due_at(now)
 
     def soon(self) -> None:
         """Ask at the next call, whatever the schedule says."""
-        self._next_at = 0.0
+        self._rounds.soon()
 
     def work(self, now: float) -> bool:
         """Ask once, where it is time; returns whether it was asked.
@@ -73,11 +69,7 @@ class Pull:
         Raises:
             StoreError: the state cannot be written.
         """
-        is_late = now >= self._next_at or now < self._asked_at  # a clock set back prolongs nothing
-        if not is_late or not self._push.uplink.is_open:
-            return False
-        self._asked_at, self._next_at = now, now + EVERY_S
-        if self._is_scarce(now):
+        if not self._push.uplink.is_open or not self._rounds.begin(now) or self._is_scarce(now):
             return False
         issues = self._push.issues
         issues.now = now
@@ -88,9 +80,7 @@ class Pull:
                 changed += len(batch)
                 found += self._take(repository, batch)
         except RemoteError as error:
-            self._next_at = max(now + TROUBLE_S, error.retry_at or 0.0)
-            if isinstance(error, Limited):
-                self._next_at = max(self._next_at, error.retry_at)
+            self._rounds.failed(now, error.retry_at)
             self._push.failed(error)
             self._emit("pull_failed", code=error.code, reason=str(error), hint=error.hint)
             return True

@@ -82,6 +82,8 @@ ARCHIVE = "archive"
 """The operation of the archive's lane: the checkpoints of a session, as commits."""
 FORGET, UNARCHIVE = "forget", "unarchive"
 """The removal of what was forgotten from GitHub, and from the archive; see `forget` for their subjects."""
+# No schedule of ours is longer.
+LONGEST_WAIT_S = 3600.0
 _WAITING = "state IN ('pending', 'retrying', 'paused')"
 
 
@@ -118,7 +120,7 @@ class Queue:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def recover(self, now: float, longest_wait_s: float = 3600.0, *, lane: Lane | None = None) -> int:
+    def recover(self, now: float, *, lane: Lane | None = None) -> int:
         """Take back leases of a process that died, or of one lane; returns how many there were.
 
         A time of the next attempt that lies further off than any schedule of ours is the work of a
@@ -130,15 +132,15 @@ class Queue:
                 f" next_attempt_at = min(next_attempt_at, ?) WHERE state = 'in_flight' AND {_of(lane)}",
                 (now,),
             )
-            self.clamp(now, longest_wait_s)
+            self.clamp(now)
         return stale
 
-    def clamp(self, now: float, longest_wait_s: float = 3600.0) -> None:
+    def clamp(self, now: float) -> None:
         """After a clock has jumped back: nothing waits longer than any schedule of ours."""
         with self.store.transaction():
             self.store.execute(
                 f"UPDATE items SET next_attempt_at = ? WHERE {_WAITING} AND next_attempt_at > ?",
-                (now, now + longest_wait_s),
+                (now, now + LONGEST_WAIT_S),
             )
             self.store.execute("UPDATE items SET enqueued_at = ? WHERE enqueued_at > ?", (now, now))
 

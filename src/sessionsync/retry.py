@@ -1,4 +1,4 @@
-"""When to try again.  Pure: the time and the dice are arguments.
+"""When to try, or to ask, again.  Pure: the time and the dice are arguments.
 
 An item has its own schedule.  Once GitHub does not answer at all, one probe for the whole daemon takes over.
 """
@@ -11,6 +11,10 @@ from dataclasses import dataclass
 FIRST_S = 5.0
 MOST_S = 300.0
 PROBE_S = (30.0, 60.0)
+ROUND_S = 60.0
+"""Others are asked what they have changed at most once a minute at rest."""
+# After a failure they are not asked again for so long.
+TROUBLED_ROUND_S = 120.0
 UNREACHABLE_AFTER = 3
 """Failures in a row; a probe counts."""
 
@@ -32,6 +36,36 @@ def next_attempt_at(
     if retry_at is not None and retry_at > now:
         return retry_at
     return now + backoff_s(failures, dice)
+
+
+@dataclass(slots=True)
+class Rounds:
+    """When others are asked again what they have changed: once a minute at rest, less often after a failure.
+
+    A clock that is set back prolongs nothing.
+    """
+
+    next_at: float = 0.0
+    asked_at: float = 0.0
+
+    def begin(self, now: float) -> bool:
+        """Whether it is time to ask; the next time is a minute later then."""
+        if self.asked_at <= now < self.next_at:
+            return False
+        self.asked_at, self.next_at = now, now + ROUND_S
+        return True
+
+    def failed(self, now: float, retry_at: float | None) -> None:
+        """Leave the others alone for a while, or until when they want to be asked again (`retry_at`)."""
+        self.next_at = max(now + TROUBLED_ROUND_S, retry_at or 0.0)
+
+    def soon(self) -> None:
+        """Ask at the next occasion, whatever the schedule says."""
+        self.next_at = 0.0
+
+    def due_at(self, now: float) -> float:
+        """When to ask next."""
+        return max(now, min(self.next_at, now + TROUBLED_ROUND_S))
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from sessionsync.conflict import Conflict, Conflicts
 from sessionsync.elsewhere import Elsewhere as Kept
 from sessionsync.elsewhere import Versions
 from sessionsync.events import silent
-from sessionsync.gather import EVERY_S, Gather
+from sessionsync.gather import Gather
 from sessionsync.paths import paths
 from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.seal import make_identity
@@ -28,6 +28,7 @@ from sessionsync.remote.archive.reader import Reader
 from sessionsync.remote.archive.reader import Version as InArchive
 from sessionsync.report import sessions
 from sessionsync.restore import ArchiveShelf
+from sessionsync.retry import ROUND_S
 from sessionsync.vault.verify import Part
 from tests.archive import Elsewhere, Shipper, refs_of, run_git, sha, with_archive
 from tests.keeper import done, flip, upkeep_of
@@ -88,7 +89,7 @@ class Peer:
         self.shipper.drain()
 
     def hear(self, now: float = 0.0) -> None:
-        self.rig.now = max(self.rig.now, now) + EVERY_S + 1
+        self.rig.now = max(self.rig.now, now) + ROUND_S + 1
         assert self.gather.work(self.rig.now)
 
     def told(self) -> tuple[bool, bool]:

@@ -227,7 +227,7 @@ class Capture:
         """
         work = self._load(ref)
         if work is None:
-            raise NoSuchSession(f"No session {ref} is known.")
+            raise NoSuchSession(f"No session {ref} is known.", hint="See which there are: sessiond list")
         session = work.session
         try:
             self._stored.vault_of(work)

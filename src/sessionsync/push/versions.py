@@ -78,7 +78,10 @@ class OwnVersions:
             NoSuchCheckpoint: it has none yet.
         """
         if session.checkpoint is None:
-            raise NoSuchCheckpoint(f"Session {session.name} has no checkpoint yet.")
+            raise NoSuchCheckpoint(
+                f"Session {session.name} has no checkpoint yet.",
+                hint=f"Make one: sessiond ctl checkpoint {session.key}",
+            )
         return self.at(session, self._catalog.checkpoint(session, session.checkpoint))
 
     def whose(self, session: Session, repository: Repository) -> Whose:

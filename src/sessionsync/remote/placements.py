@@ -218,10 +218,6 @@ class Placements:
             (session, repository, issue),
         )
 
-    def forget_sent(self, session: int, repository: int) -> None:
-        """The record on GitHub is not what was sent any more."""
-        self.store.execute("DELETE FROM records WHERE session = ? AND repository = ?", (session, repository))
-
     # --- the pace
 
     def created(self, at: float) -> None:

@@ -127,7 +127,10 @@ class Placing:
                 last = block[-1:] or last
                 self.progress(len(block))
             if size != put.file.size:
-                raise CopyMismatch(f"{put.file.name} has {size} of {put.file.size} bytes.")
+                raise CopyMismatch(
+                    f"{put.file.name} has {size} of {put.file.size} bytes.",
+                    hint="Take another copy (--from), or another checkpoint (--at).",
+                )
             ended = put.ends_line and last not in {b"", b"\n"}
             if ended:
                 _write_all(descriptor, b"\n")

@@ -50,10 +50,8 @@ class Messages(Papers):
 
     name = "messages"
 
-    def __init__(
-        self, projects: Callable[[], Iterable[Path]], emit: Emit, agents: Sequence[Path] = ()
-    ) -> None:
-        super().__init__(projects, emit, agents)
+    def __init__(self, projects: Callable[[], Iterable[Path]], emit: Emit) -> None:
+        super().__init__(projects, emit)
         self._known: dict[str, tuple[int, int, int]] = {}
         self._others: dict[str, tuple[int, int, int]] = {}
 

@@ -65,7 +65,10 @@ class Cache:
             ) from problem
         done = self.git.run(["init", "--quiet", "--bare", "--template=", str(self.folder)])
         if done.code:
-            raise GitFailed(f"{self.folder} cannot be made: {done.said.strip()[:200]}")
+            raise GitFailed(
+                f"{self.folder} cannot be made: {done.said.strip()[:200]}",
+                hint="Try it there by hand: git init --bare",
+            )
 
     def unlock(self) -> None:
         """Remove locks that a killed writer left on the refs that only the writer writes; once, at start."""

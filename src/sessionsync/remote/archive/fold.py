@@ -119,8 +119,8 @@ class Cold:
 
     # --- folding
 
-    def fold(self, host: Host, now: float, *, most: int = FOLDED) -> list[Place]:
-        """Fold what has rested for `IDLE_S`; returns what was folded, at most so many.
+    def fold(self, host: Host, now: float) -> list[Place]:
+        """Fold what has rested for `IDLE_S`; returns what was folded, at most `FOLDED`.
 
         Raises:
             RemoteError: the archive does not answer, or refuses.
@@ -129,7 +129,7 @@ class Cold:
         alive = {
             ref: tip for ref, tip in listed.items() if not refs.is_cold(ref) and refs.parse(ref) is not None
         }
-        idle = self._idle(host, alive, now)[:most]
+        idle = self._idle(host, alive, now)[:FOLDED]
         if not idle:
             return []
         month = refs.cold(datetime.fromtimestamp(now, UTC).strftime("%Y-%m"))

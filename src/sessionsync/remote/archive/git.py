@@ -186,7 +186,7 @@ class Git:
                 kill(process)
                 self._running = None
         if self._aborted:
-            raise Unreachable("The archive was left in the middle: sessiond ends.")
+            raise Unreachable("The archive was left in the middle: sessiond ends.", hint=AGAIN)
         if why:
             raise Unreachable(f"git {arguments[0]} {why} and was ended.", hint=AGAIN)
         return Done(process.returncode, out, said)
@@ -301,7 +301,9 @@ class Git:
                 script.write_text(ASKPASS)
             script.chmod(0o700)
         except OSError as problem:
-            raise GitFailed(f"{script} cannot be written: {problem.strerror}.") from problem
+            raise GitFailed(
+                f"{script} cannot be written: {problem.strerror}.", hint="See that its disk is writable."
+            ) from problem
         origin = self.address.origin
         scheme, _, host = origin.partition("://")
         return {

@@ -141,11 +141,17 @@ class Host:
         made = self.git.run(["init", "--quiet", "--bare", "--template=", str(folder)])
         blob = self.git.run(["hash-object", "-w", "--stdin"], folder=folder)
         if made.code or blob.code:
-            raise GitFailed(f"git does not work in {folder}: {(made.said + blob.said).strip()[:200]}")
+            raise GitFailed(
+                f"git does not work in {folder}: {(made.said + blob.said).strip()[:200]}",
+                hint="Try it there by hand: git init",
+            )
         ref = f"{PREFIX}check"
         told = self.push([f"{blob.out.decode().strip()}:{ref}"], folder, now, options=["--dry-run"])
         if not told.get(ref, Told("!", "")).taken:
-            raise NotPermitted(f"The archive refuses pushes: {told[ref].summary}")
+            raise NotPermitted(
+                f"The archive refuses pushes: {told[ref].summary}",
+                hint=f"See what rules and hooks it has for refs below {PREFIX}",
+            )
 
     def is_public(self) -> bool:
         """Whether it can be read without a login by who is not on this machine.
