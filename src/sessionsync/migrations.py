@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from sessionsync.errors import StoreCorrupt, StoreError, StoreFull, StoreTooNew
@@ -310,7 +311,81 @@ MIGRATIONS: tuple[str, ...] = (
         said TEXT NOT NULL
     );
     """,
+    # what every scrape tells is counted as it changes: ten thousand rows are too many to count each time
+    """
+    CREATE TABLE session_counts (
+        source TEXT NOT NULL,
+        tier TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        PRIMARY KEY (source, tier)
+    ) WITHOUT ROWID;
+    INSERT INTO session_counts
+        SELECT source, tier, count(*) FROM sessions WHERE tier IS NOT NULL GROUP BY source, tier;
+
+    CREATE TRIGGER session_comes AFTER INSERT ON sessions WHEN new.tier IS NOT NULL BEGIN
+        INSERT INTO session_counts VALUES (new.source, new.tier, 1)
+            ON CONFLICT (source, tier) DO UPDATE SET number = number + 1;
+    END;
+    CREATE TRIGGER session_goes AFTER DELETE ON sessions WHEN old.tier IS NOT NULL BEGIN
+        UPDATE session_counts SET number = number - 1 WHERE source = old.source AND tier = old.tier;
+        DELETE FROM session_counts WHERE source = old.source AND tier = old.tier AND number = 0;
+    END;
+    CREATE TRIGGER session_moves AFTER UPDATE OF source, tier ON sessions
+    WHEN old.source IS NOT new.source OR old.tier IS NOT new.tier BEGIN
+        UPDATE session_counts SET number = number - 1 WHERE source = old.source AND tier = old.tier;
+        DELETE FROM session_counts WHERE source = old.source AND tier = old.tier AND number = 0;
+        INSERT INTO session_counts SELECT new.source, new.tier, 1 WHERE new.tier IS NOT NULL
+            ON CONFLICT (source, tier) DO UPDATE SET number = number + 1;
+    END;
+
+    CREATE TABLE item_counts (
+        operation TEXT NOT NULL,
+        state TEXT NOT NULL,
+        last_code TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        size INTEGER NOT NULL,
+        behind INTEGER NOT NULL,
+        PRIMARY KEY (operation, state, last_code)
+    ) WITHOUT ROWID;
+    INSERT INTO item_counts
+        SELECT operation, state, last_code, count(*), sum(size), sum(behind) FROM items
+            GROUP BY operation, state, last_code;
+    DROP INDEX items_census;
+    DROP INDEX sessions_tier;
+    CREATE INDEX items_oldest ON items (operation, state, last_code, enqueued_at);
+
+    CREATE TRIGGER item_comes AFTER INSERT ON items BEGIN
+        INSERT INTO item_counts VALUES (new.operation, new.state, new.last_code, 1, new.size, new.behind)
+            ON CONFLICT (operation, state, last_code) DO UPDATE SET
+                number = number + 1, size = size + excluded.size, behind = behind + excluded.behind;
+    END;
+    CREATE TRIGGER item_goes AFTER DELETE ON items BEGIN
+        UPDATE item_counts SET number = number - 1, size = size - old.size, behind = behind - old.behind
+            WHERE operation = old.operation AND state = old.state AND last_code = old.last_code;
+        DELETE FROM item_counts WHERE number = 0
+            AND operation = old.operation AND state = old.state AND last_code = old.last_code;
+    END;
+    CREATE TRIGGER item_moves AFTER UPDATE OF operation, state, last_code, size, behind ON items BEGIN
+        UPDATE item_counts SET number = number - 1, size = size - old.size, behind = behind - old.behind
+            WHERE operation = old.operation AND state = old.state AND last_code = old.last_code;
+        INSERT INTO item_counts VALUES (new.operation, new.state, new.last_code, 1, new.size, new.behind)
+            ON CONFLICT (operation, state, last_code) DO UPDATE SET
+                number = number + 1, size = size + excluded.size, behind = behind + excluded.behind;
+        DELETE FROM item_counts WHERE number = 0
+            AND operation = old.operation AND state = old.state AND last_code = old.last_code;
+    END;
+    """,
 )
+
+
+def statements(step: str) -> Iterator[str]:
+    """The statements of a step; those of a trigger are part of it."""
+    statement = ""
+    for piece in step.split(";"):
+        statement += f"{piece};"
+        if piece.strip() and sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
 
 
 def version_of(connection: sqlite3.Connection) -> int:
@@ -372,9 +447,8 @@ def migrate(connection: sqlite3.Connection, file: Path) -> Path | None:
     run("BEGIN IMMEDIATE")
     try:
         for step in MIGRATIONS[version:]:
-            for statement in step.split(";"):
-                if statement.strip():
-                    run(statement)
+            for statement in statements(step):
+                run(statement)
         run(f"PRAGMA application_id={APPLICATION_ID}")
         run(f"PRAGMA user_version={len(MIGRATIONS)}")
         run("COMMIT")

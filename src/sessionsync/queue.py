@@ -278,7 +278,7 @@ class Queue:
         return counts
 
     def census(self, besides: str = "") -> Census:
-        """How much waits, and since when, in one statement that reads an index alone.
+        """How much waits, and since when, in one statement that reads a row a kind, however much waits.
 
         What waits with the code `besides` has no age: it waits for its turn.
         """
@@ -286,8 +286,9 @@ class Queue:
         oldest: dict[str, float] = {}
         waiting = behind = 0
         for operation, state, number, at, size, lacking in self.store.rows(
-            "SELECT operation, state, count(*), min(CASE WHEN last_code IS NOT ? THEN enqueued_at END),"
-            " sum(size), sum(behind) FROM items GROUP BY operation, state",
+            "SELECT operation, state, number, CASE WHEN last_code IS NOT ? THEN (SELECT min(enqueued_at)"
+            " FROM items WHERE operation = counted.operation AND state = counted.state"
+            " AND last_code = counted.last_code) END, size, behind FROM item_counts AS counted",
             (besides or None,),
         ):
             depth[State(state)] += number

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sessionsync.queue import Item, Queue, State
 from sessionsync.store import Store
+from tests.crowd import fill
 
 
 @dataclass
@@ -41,6 +42,10 @@ class QueueMachine(RuleBasedStateMachine):
         self.leased: Item | None = None
 
     @initialize()
+    def begin(self) -> None:
+        self.open()
+        fill(self.store, 1, 4, waiting=False)
+
     def open(self) -> None:
         self.store = Store(Path(self.folder.name) / "state.db")
         self.queue = Queue(self.store)
@@ -58,6 +63,10 @@ class QueueMachine(RuleBasedStateMachine):
         checkpoint = f"c{self.count}"
         try:
             with self.store.transaction():
+                self.store.execute(
+                    "INSERT INTO checkpoints (session, id, at, trigger, size) VALUES (?, ?, 0, 'once', ?)",
+                    (subject, checkpoint, 60_000 + 7_000 * self.count),
+                )
                 self.queue.enqueue("comment", subject, checkpoint, self.now)
                 if dies:
                     raise Crash
@@ -169,6 +178,18 @@ class QueueMachine(RuleBasedStateMachine):
         for subject, row in self.model.items():
             item = rows[subject]
             assert (item.checkpoint, item.state, item.attempts) == (row.checkpoint, row.state, row.attempts)
+
+    @invariant()
+    def what_is_counted_as_it_changes_is_what_counting_finds(self) -> None:
+        kinds = "operation, state, last_code"
+        counted = self.store.rows(f"SELECT {kinds}, number, size, behind FROM item_counts ORDER BY {kinds}")
+        found = (
+            f"SELECT {kinds}, count(*), sum(size), sum(behind) FROM items GROUP BY {kinds} ORDER BY {kinds}"
+        )
+        assert counted == self.store.rows(found)
+        limited = "github_rate_limited"
+        aged = [item.enqueued_at for item in self.queue.items() if item.last_code != limited]
+        assert self.queue.census(besides=limited).oldest == ({"comment": min(aged)} if aged else {})
 
     @invariant()
     def the_newest_checkpoint_is_never_lost(self) -> None:

@@ -20,6 +20,7 @@ from sessionsync.paths import paths
 from sessionsync.store import Store
 from sessionsync.vault import Vault
 from tests import arrived
+from tests.crowd import fill
 from tests.fakes.github import FakeGitHub
 from tests.rig import Home, Line, Rig, append, line
 
@@ -78,6 +79,22 @@ def test_every_older_state_comes_forward_and_a_copy_of_it_stays(
         older.setattr(migrations, "MIGRATIONS", MIGRATIONS[:old])
         with closing(Store(copy)) as store:
             assert store.meta("machine") == "0a1b2c3d"
+
+
+def test_what_is_counted_as_it_changes_begins_with_what_was_there(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = next(at for at, step in enumerate(MIGRATIONS) if "TABLE item_counts" in step)
+    with monkeypatch.context() as older:
+        older.setattr(migrations, "MIGRATIONS", MIGRATIONS[:before])
+        with closing(Store(file)) as store:
+            fill(store, 1, 3)
+            store.execute("UPDATE sessions SET tier = NULL WHERE id = 1")
+    with closing(Store(file)) as store:
+        assert store.rows("SELECT * FROM session_counts") == [("claude", "hybrid", 2)]
+        assert store.rows("SELECT * FROM item_counts") == [
+            (operation, "pending", "", 3, 270_000, 60_000) for operation in ("archive", "comment")
+        ]
 
 
 def test_of_the_newest_version_nothing_is_put_aside(file: Path) -> None:

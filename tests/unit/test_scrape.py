@@ -4,6 +4,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from sessiond.bookkeeping import Bookkeeping
 from sessiond.engine import Engine
 from sessiond.metrics import Metrics, catalogue, of_engine
-from sessiond.metrics.readings import of_books
+from sessiond.metrics.readings import of_books, of_sessions
 from sessiond.pulse import Pulse
 from sessionsync.config import load, paths
 from sessionsync.events import silent
@@ -22,7 +23,7 @@ from sessionsync.privacy.rules import KINDS
 from sessionsync.store import Store
 from tests.crowd import fill
 
-MOST_STATEMENTS = 8
+MOST_STATEMENTS, MOST_STEPS = 8, 300
 
 
 @pytest.fixture
@@ -45,26 +46,63 @@ def metrics(engine: Engine, tmp_path: Path) -> Metrics:
     return made
 
 
-def asked(metrics: Metrics, store: Store) -> list[str]:
-    """The statements of one scrape."""
+def asked(metrics: Metrics, store: Store) -> tuple[list[str], int]:
+    """The statements of one scrape, and the steps that the database takes for them."""
     heard: list[str] = []
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
     store._connection.set_trace_callback(heard.append)
+    store._connection.set_progress_handler(step, 1)
     metrics.text()
+    store._connection.set_progress_handler(None, 0)
     store._connection.set_trace_callback(None)
-    return heard
+    return heard, steps
 
 
-def test_a_scrape_takes_a_handful_of_statements_each_from_an_index(metrics: Metrics, engine: Engine) -> None:
-    fill(engine.store, 1, 3)
-    few = asked(metrics, engine.store)
-    fill(engine.store, 4, 300)
-    many = asked(metrics, engine.store)
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_scrape_takes_as_much_work_however_much_there_is(
+    metrics: Metrics, engine: Engine, waiting: bool
+) -> None:
+    fill(engine.store, 1, 3, waiting=waiting)
+    few, least = asked(metrics, engine.store)
+    fill(engine.store, 4, 300, waiting=waiting)
+    many, most = asked(metrics, engine.store)
     assert many == few
+    assert 0 < most == least < MOST_STEPS
     assert 0 < len(many) <= MOST_STATEMENTS
     for statement in many:
         for _, _, _, plan in engine.store.rows(f"EXPLAIN QUERY PLAN {statement}"):
             grows = re.search(r"\b(sessions|items|checkpoints|tallies|spans|incidents)\b", plan)
             assert not grows or re.search(r"COVERING INDEX|PRIMARY KEY", plan), (statement, plan)
+
+
+def test_sessions_are_counted_as_they_come_move_and_go(engine: Engine) -> None:
+    store = engine.store
+
+    def known() -> object:
+        found = "SELECT source, tier, count(*) FROM sessions WHERE tier IS NOT NULL GROUP BY source, tier"
+        assert {(source, tier): number for source, tier, number in store.rows(found)} == of_sessions(store)[
+            "sessions"
+        ]
+        return of_sessions(store)["sessions"]
+
+    fill(store, 1, 4, waiting=False)
+    assert known() == {("claude", "hybrid"): 4}
+    store.execute("UPDATE sessions SET tier = 'github_only' WHERE id < 3")
+    store.execute("UPDATE sessions SET tier = NULL, size = 1 WHERE id = 3")
+    store.execute("UPDATE sessions SET source = 'note' WHERE id = 1")
+    assert known() == {("claude", "hybrid"): 1, ("claude", "github_only"): 1, ("note", "github_only"): 1}
+    store.execute("UPDATE sessions SET tier = 'hybrid' WHERE id = 3")
+    store.execute("DELETE FROM sessions WHERE id IN (1, 3)")
+    with suppress(ZeroDivisionError), store.transaction():
+        fill(store, 5, 1, waiting=False)
+        raise ZeroDivisionError
+    assert known() == {("claude", "hybrid"): 1, ("claude", "github_only"): 1}
 
 
 def test_what_waits_is_measured_by_what_the_other_side_lacks(engine: Engine) -> None:

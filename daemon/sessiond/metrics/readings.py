@@ -118,9 +118,7 @@ def of_queue(queue: Queue, config: Config, now: float) -> Readings:
 
 def of_sessions(store: Store) -> Readings:
     """The known sessions."""
-    rows = store.rows(
-        "SELECT source, tier, count(*) FROM sessions WHERE tier IS NOT NULL GROUP BY source, tier"
-    )
+    rows = store.rows("SELECT source, tier, number FROM session_counts")
     known: dict[tuple[str, ...], float] = {(source, tier): float(number) for source, tier, number in rows}
     return {"sessions": known}
 
