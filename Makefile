@@ -39,11 +39,12 @@ demo: $(VENV)/.run ## sessions saved, pushed to a fake GitHub through every faul
 	@$(BIN)/python -m tests.demo $(ARGS)
 
 # A short name for the folder of what tests leave: the path of a socket may have 103 bytes.
-# Two workers a core, since most of the time a test waits for a process.
+# Two workers a core, since most of the time a test waits for a process.  What is compiled is kept: else
+# each worker does it for every test, and each process that a test starts for all of the program.
 WORKERS ?= $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
 test: $(VENV)/.dev ## every test, and a short run of fuzz and soak
 	@t=$$(mktemp -d) && trap 'rm -rf "$$t"' EXIT && \
-	  $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder \
+	  PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder \
 	  --basetemp "$$t/t" $(ARGS)
 
 check: $(VENV)/.dev ## format, lint, types, direction of imports

@@ -1,6 +1,7 @@
 """What every test gets: a home of its own, no token, no network but loopback, chance with a seed."""
 
 import csv
+import gc
 import os
 import tempfile
 import time
@@ -42,6 +43,11 @@ WAITING = ("process", "faults", "contract")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put what takes longest first, else one worker ends long after the others; chance orders the rest."""
     items.sort(key=lambda item: item.path.parent.name not in WAITING)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what stays to the end: a look at thousands of tests takes 0.15 s each time."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -109,10 +111,12 @@ def refused(done: subprocess.CompletedProcess[str], code: int) -> tuple[str, str
 
 def test_flags_say_it_all(user: Newcomer, gh: FakeGitHub) -> None:
     (user.agent / "projects" / "-work").mkdir()
-    (user.agent / "projects" / "-work" / "a.jsonl").write_text("{}\n" * 300)
+    session = user.agent / "projects" / "-work" / "a.jsonl"
+    session.write_text("{}\n" * 300)
+    os.utime(session, (time.time() - 2.5 * 3600,) * 2)
     done = user.init("--yes", "--repo", "o/r", "--archive", "github", "--hooks")
     assert done.returncode == 0, done.stderr
-    assert f"{user.agent}: 1 session, 900 B, the newest just now" in done.stdout
+    assert f"{user.agent}: 1 session, 900 B, the newest 2 h ago" in done.stdout
     assert "from GH_TOKEN" in done.stdout
     assert "github.repo: show sessions in the issues of o/r" in done.stdout
     assert done.stdout.rstrip().endswith("Next: sessiond run")
