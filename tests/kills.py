@@ -21,7 +21,7 @@ from tests.fakes.github import FakeGitHub
 from tests.rig import line
 
 SESSIONS = 4
-MOMENT_S = 4.0
+MOMENT_S = 2.5
 END_S = 150.0
 WORDS = ("queue", "holds", "waits", "copy", "counts", "verified", "nothing", "sent", "twice")
 

@@ -14,15 +14,15 @@ import pytest
 from tests.daemon import Daemon
 from tests.rig import line
 
-SESSIONS = 4_000
-RESULTS = 4  # files of a session beside its transcript: 20,000 in all
+SESSIONS = 2_000
+RESULTS = 4  # files of a session beside its transcript: 10,000 in all
 
 Wait = Callable[..., None]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """In memory where that can be had: 20,000 copies would wait for the disk 60,000 times."""
+    """In memory where that can be had: 10,000 copies would wait for the disk 30,000 times."""
     memory = Path("/dev/shm")
     if not os.access(memory, os.W_OK):
         yield tmp_path
@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(300)
-def test_a_frozen_daemon_finds_all_of_20000_files_that_appeared(folder: Path, wait_until: Wait) -> None:
+def test_a_frozen_daemon_finds_all_of_10000_files_that_appeared(folder: Path, wait_until: Wait) -> None:
     project = folder / "home" / "work" / "app"
     project.mkdir(parents=True)
     data = line("user", "x", project)

@@ -26,7 +26,7 @@ STORY = "tests/process/under_systemd.py"
 NOT_UP = 125
 
 
-@pytest.mark.timeout(320)
+@pytest.mark.timeout(640)
 def test_with_the_real_systemd(shared: Path) -> None:
     tool = shared / "tools" / "with-systemd-user.sh"
     if not tool.exists() or os.geteuid():
@@ -36,10 +36,10 @@ def test_with_the_real_systemd(shared: Path) -> None:
     pytest_ = [sys.executable, "-m", "pytest", STORY, "-q", "-x", "--basetemp=/home/sdtest/t"]
     done = subprocess.run(
         [
-            str(tool), "-t", "280", "-r", sys.base_prefix, "-r", sys.prefix, "-e", "PYTHONDONTWRITEBYTECODE=1",
+            str(tool), "-t", "600", "-r", sys.base_prefix, "-r", sys.prefix, "-e", "PYTHONDONTWRITEBYTECODE=1",
             *pytest_, "-p", "no:cacheprovider", "-p", "no:randomly",
         ],
-        cwd=ROOT, capture_output=True, text=True, timeout=310, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=630, check=False,
     )  # fmt: skip
     if done.returncode == NOT_UP:
         pytest.skip(f"no service manager could be made: {done.stderr[-300:]}")
