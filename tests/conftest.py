@@ -35,14 +35,32 @@ SERVICE = ("CREDENTIALS_", "INVOCATION_", "JOURNAL_", "LISTEN_", "NOTIFY_", "WAT
 OURS = "SESSIOND_NODE_CACHE"  # where tests/contract/install.sh puts what it fetched
 
 
-# What mostly waits, for processes and servers, and so begins while everybody else still has work.
+# What mostly waits, for processes and servers; the rest computes.
 WAITING = ("process", "faults", "contract")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what takes longest first, else one worker ends long after the others; chance orders the rest."""
-    items.sort(key=lambda item: item.path.parent.name not in WAITING)
+    """Spread files that wait among those that compute, so that no core has nothing to do.
+
+    Those that ask for most time begin first, and the last files are short ones, so that all workers end together;
+    chance orders the rest.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    place: dict[Path, float] = {}
+    for waits in (True, False):
+        alike = [file for file in files if (file.parent.name in WAITING) == waits]
+        alike.sort(key=lambda file: -max(map(_asks_s, files[file])))
+        place |= {file: (0.9 if waits else 1.0) * n / len(alike) for n, file in enumerate(alike)}
+    items[:] = [item for file in sorted(place, key=place.__getitem__) for item in files[file]]
+
+
+def _asks_s(item: pytest.Item) -> float:
+    """The time that a test asks for, where it is more than every test has."""
+    asked = item.get_closest_marker("timeout")
+    return max(0.0, asked.args[0] - float(item.config.getini("timeout"))) if asked is not None else 0.0
 
 
 def pytest_collection_finish() -> None:
