@@ -225,7 +225,6 @@ def test_it_does_not_fail_the_job_where_it_cannot_run(job: Any, inputs: dict[str
     assert (ran.code, len(ran.warnings)) == (0, 1), ran.said
 
 
-@pytest.mark.timeout(240)
 def test_it_installs_itself_with_hashes(job: Any, tmp_path: Path) -> None:
     runner = job("one", about_issue(1), installs=True)
     copy = tmp_path / "action"

@@ -422,7 +422,6 @@ SECRETS = (
 )
 
 
-@pytest.mark.timeout(120)
 def test_beside_a_daemon_and_into_a_bundle(tmp_path: Path, socket_dir: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -30,7 +30,6 @@ def user(socket_dir: Path) -> Iterator[User]:
         yield made
 
 
-@pytest.mark.timeout(120)
 def test_no_command_shows_what_a_terminal_would_obey(user: User) -> None:
     user.start()
     path = user.say(EVIL)

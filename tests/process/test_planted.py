@@ -126,7 +126,6 @@ def holds(data: bytes, secret: bytes) -> bool:
     return re.search(rb"(?<![A-Za-z0-9])" + re.escape(secret) + rb"(?![A-Za-z0-9])", data) is not None
 
 
-@pytest.mark.timeout(180)
 def test_no_secret_of_any_kind_ever_leaves(
     users: tuple[User, User], gh: FakeGitHub, socket_dir: Path
 ) -> None:

@@ -150,7 +150,6 @@ def test_pre_backup(agent: Agent, wait_until: Wait) -> None:
     assert "pre-compact" in agent.triggers()
 
 
-@pytest.mark.timeout(120)
 def test_retry(slow: Slow) -> None:
     """A daemon that hangs for ten seconds, and then answers."""
     agent = slow.thawed
@@ -223,7 +222,6 @@ def test_exit_without_activity(agent: Agent, wait_until: Wait) -> None:
     assert len(agent.triggers()) == 1
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("who", ["silent", "frozen"])
 def test_save_times_out(slow: Slow, who: str, wait_until: Wait) -> None:
     agent: Agent = getattr(slow, who)

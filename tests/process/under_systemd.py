@@ -38,8 +38,6 @@ TOKEN = HOME / "token"
 Wait = Callable[..., None]
 Json = dict[str, Any]
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def run(*command: str, code: int = 0, **environ: str) -> str:
     done = subprocess.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import uuid
@@ -154,3 +155,8 @@ def codes(status: Json) -> set[str]:
 def is_safe(status: Json) -> bool:
     """Whether all is well and everything is on GitHub."""
     return status["status"] == "ok" and status["mode"] == "normal" and not status["sessions"]["unpushed"]
+
+
+def sentence(text: str) -> bool:
+    """Whether a person can read it: one line, no name of a class, no traceback."""
+    return bool(text) and text.isprintable() and not re.search(r"Traceback|[a-z](Error|Exception)\b", text)
