@@ -130,6 +130,9 @@ def test_no_document(data: bytes) -> None:
         b'{"type":"a"}\n\n{"type":"b"}\n',
         b'{"type":"a"}{"type":"b"}\nno\n{"type":"c"}\n \n',
         b'{"type":\n"a"}\n{"type":"b"}\n',
+        b'{"type":\n"a"}{"type":"b"}\n',
+        b'{"type":"a"}{"type":"b","x":[{}\n,\n{}]}\n{"type":"c"}\n',
+        b'{"type":"a"}\r\n{"type":"b"}\r\n',
     ],
 )
 def test_many_lines_at_once_are_what_they_are_one_by_one(data: bytes) -> None:

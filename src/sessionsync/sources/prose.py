@@ -108,7 +108,7 @@ def sections(text: str) -> Iterator[Section]:
     """Cut a Markdown text, or a numbered summary, at its headings; what precedes the first has title ''."""
     current = Section("", [])
     for line in _unfenced(text[:SEARCHED_CHARS]):
-        heading = _HEADING.match(line) if len(line) <= LINE_CHARS else None
+        heading = _HEADING.match(line) if _may_be_heading(line) else None
         if heading is None:
             current.lines.append(line)
             continue
@@ -116,6 +116,11 @@ def sections(text: str) -> Iterator[Section]:
         title = next(group for group in heading.groups() if group is not None)
         current = Section(plain(title, TITLE_CHARS), [])
     yield current
+
+
+def _may_be_heading(line: str) -> bool:
+    """Whether a line begins or ends as one: of most a look at that is enough."""
+    return len(line) <= LINE_CHARS and (line.rstrip()[-1:] in {":", "*"} or "#" in line[:4])
 
 
 def decisions(text: str) -> list[str]:
@@ -170,7 +175,7 @@ def plan_steps(plan: str) -> list[str]:
 def _unfenced(text: str) -> Iterator[str]:
     fence = ""
     for line in text.splitlines():
-        if mark := _FENCE.match(line):
+        if ("```" in line or "~~~" in line) and (mark := _FENCE.match(line)):
             if not fence:
                 fence = mark[1]
             elif mark[1] == fence:

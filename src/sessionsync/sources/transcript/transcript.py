@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Final
 
 import msgspec
@@ -34,6 +35,7 @@ _TITLES = ("custom", "ai", "summary", "prompt", "command", "last")
 _TITLE_ROWS = {"custom-title": "custom", "ai-title": "ai", "last-prompt": "last"}
 
 _PLAN_PREFIX = "Implement the following plan:"
+_LAST: Final = itemgetter(-1)
 _LEAST_PROMPT_CHARS = 12  # "yes", "go on" say nothing about what is being done
 _WORKING = frozenset({"tool_use", "pause_turn"})
 _SPEAKERS = frozenset({"user", "assistant"})
@@ -137,7 +139,8 @@ class Transcript:
         """Take in when the first and the last of these lines were said."""
         state = self._state
         times = [row.timestamp for row in rows if row.timestamp]
-        if {(len(time), time[-1]) for time in times} == {(24, "Z")}:  # as text they sort like the times
+        # then they sort as text like the times
+        if set(map(len, times)) == {24} and set(map(_LAST, times)) == {"Z"}:
             ends = [min(times), max(times)]
             times = ends if all(map(_moment, ends)) else times
         for time in times:
