@@ -9,36 +9,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sessiond.ci import ci_context
 from sessiond.token import Token, find_token
 from sessionsync import __version__, age, projects
-from sessionsync.archiving import CACHE, COLD, Archiving
 from sessionsync.capture import Capture
 from sessionsync.catalog import Catalog
 from sessionsync.config import Config, Paths
-from sessionsync.digests import Digests
-from sessionsync.elsewhere import Elsewhere
 from sessionsync.errors import AlreadyRunning, ConfigError, CopyError, DiskFull, StoreFull
 from sessionsync.events import Emit
-from sessionsync.forget import Forget, Forgettings
-from sessionsync.gather import Gather
+from sessionsync.forget.rows import Forgettings
 from sessionsync.model import rfc3339
 from sessionsync.paths import home
 from sessionsync.privacy.gate import Gate
-from sessionsync.privacy.seal import Seal, Unseal
-from sessionsync.pull import Pull
-from sessionsync.push import Push
 from sessionsync.queue import Queue
 from sessionsync.remote.archive.address import address_of
-from sessionsync.remote.archive.cache import Cache
-from sessionsync.remote.archive.fold import Cold
-from sessionsync.remote.archive.git import Git
-from sessionsync.remote.archive.host import Host
 from sessionsync.remote.archive.ledger import CURRENT
-from sessionsync.remote.archive.reader import Reader
-from sessionsync.remote.github import GitHub
 from sessionsync.remote.placements import Placements
 from sessionsync.sources import Source
 from sessionsync.sources.claude import Claude
@@ -48,6 +36,16 @@ from sessionsync.sources.notes import Notes
 from sessionsync.sources.structured import Structured
 from sessionsync.store import Store, open_or_set_aside
 from sessionsync.vault import Mirror, Vault
+
+if TYPE_CHECKING:  # what sends is imported where there is something to send to: a tenth of a second
+    from sessionsync.archiving import Archiving
+    from sessionsync.forget.here import Forget
+    from sessionsync.gather import Gather
+    from sessionsync.privacy.seal import Seal
+    from sessionsync.pull import Pull
+    from sessionsync.push import Push
+    from sessionsync.remote.archive.reader import Reader
+    from sessionsync.remote.github import GitHub
 
 # Threads that wait for the disk, or compress, beside the one that captures; they start when first needed.
 HANDS = 3
@@ -111,18 +109,11 @@ class Engine:
             everything_new=self.is_passing,
             hands=hands,
         )
-        self.forget = Forget(
-            catalog=self.catalog,
-            queue=self.queue,
-            mirror=self.mirror,
-            vault=self.vault,
-            elsewhere=Elsewhere(config.backup.vault_dir, emit),
-            emit=emit,
-        )
         self.forgotten = Forgettings(self.store).names()
         """Sessions that were being forgotten when this process began."""
-        with suppress(CopyError, StoreFull):  # the next start tries again
-            self.forget.finish()
+        if self.forgotten:
+            with suppress(CopyError, StoreFull):  # the next start tries again
+                self.forget.finish()
         self.token: Token | None = None
         self.token_problem: ConfigError | None = None
         self.push: Push | None = None
@@ -132,6 +123,21 @@ class Engine:
         self._offline: Push | None = None
         self.connect()
         self.connect_archive()
+
+    @cached_property
+    def forget(self) -> Forget:
+        """Who removes sessions everywhere."""
+        from sessionsync.elsewhere import Elsewhere  # noqa: PLC0415 - as above
+        from sessionsync.forget.here import Forget  # noqa: PLC0415
+
+        return Forget(
+            catalog=self.catalog,
+            queue=self.queue,
+            mirror=self.mirror,
+            vault=self.vault,
+            elsewhere=Elsewhere(self.config.backup.vault_dir, self._emit),
+            emit=self._emit,
+        )
 
     def hold_vault(self, now: float) -> float:
         """Take the vault for writing, or say in `vault_trouble` why that has to wait; when it was first used.
@@ -205,6 +211,8 @@ class Engine:
         github = self.client()
         if github is None:
             return False
+        from sessionsync.pull import Pull  # noqa: PLC0415 - as above
+
         self.push = self._pusher(github)
         self.pull = Pull(
             push=self.push,
@@ -229,6 +237,11 @@ class Engine:
             self._offline = None
 
     def _pusher(self, github: GitHub, *, tells: bool = True) -> Push:
+        from sessiond.ci import ci_context  # noqa: PLC0415 - as above
+        from sessionsync.digests import Digests  # noqa: PLC0415
+        from sessionsync.elsewhere import Elsewhere  # noqa: PLC0415
+        from sessionsync.push import Push  # noqa: PLC0415
+
         gate = self._gate()
         return Push(
             catalog=self.catalog,
@@ -259,6 +272,11 @@ class Engine:
         self.store.set_meta(CURRENT, address.id if address is not None else "")
         if address is None:
             return
+        from sessiond.ci import ci_context  # noqa: PLC0415 - as above
+        from sessionsync.archiving import Archiving  # noqa: PLC0415
+        from sessionsync.elsewhere import Elsewhere  # noqa: PLC0415
+        from sessionsync.gather import Gather  # noqa: PLC0415
+        from sessionsync.remote.archive.git import Git  # noqa: PLC0415
 
         def rename() -> str:
             self.machine = secrets.token_hex(4)
@@ -314,6 +332,14 @@ class Engine:
         address = address_of(self.config)
         if address is None:
             raise ValueError("there is no archive")
+        from sessionsync.archiving import CACHE, COLD  # noqa: PLC0415 - as above
+        from sessionsync.privacy.seal import Unseal  # noqa: PLC0415
+        from sessionsync.remote.archive.cache import Cache  # noqa: PLC0415
+        from sessionsync.remote.archive.fold import Cold  # noqa: PLC0415
+        from sessionsync.remote.archive.git import Git  # noqa: PLC0415
+        from sessionsync.remote.archive.host import Host  # noqa: PLC0415
+        from sessionsync.remote.archive.reader import Reader  # noqa: PLC0415
+
         state = self.paths.state_dir
         token = self.token
         git = Git(
@@ -334,6 +360,8 @@ class Engine:
         return self._client(lambda: token.value)
 
     def _client(self, token: Callable[[], str]) -> GitHub:
+        from sessionsync.remote.github import GitHub  # noqa: PLC0415 - as above
+
         settings = self.config.github
         return GitHub(
             repo=settings.repo,
@@ -366,8 +394,12 @@ class Engine:
 
 def _seal(config: Config) -> Seal | None:
     """What encrypts the archive; None where it is not to be, or where the library is missing."""
+    if not config.archive.encrypt_to:
+        return None
+    from sessionsync.privacy.seal import Seal  # noqa: PLC0415 - as above
+
     try:
-        return Seal(config.archive.encrypt_to) if config.archive.encrypt_to else None
+        return Seal(config.archive.encrypt_to)
     except age.Unavailable:
         return None  # then nothing is archived, which the archive's step says
 

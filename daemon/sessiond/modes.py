@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sessiond.engine import Engine
 from sessiond.token import LOG_IN, renewal
 from sessionsync.errors import TokenRefused
 from sessionsync.events import Emit
-from sessionsync.uplink import Pause
+
+if TYPE_CHECKING:
+    from sessionsync.uplink import Pause
 
 # Why nothing is sent where a person has said so.
 LOCAL_ONLY, PAUSED = "local-only is on", "a pause was asked for"

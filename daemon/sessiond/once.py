@@ -10,30 +10,28 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sessiond import client, process
 from sessiond.cli import sending
 from sessiond.cli.progress import Progress, progress
 from sessiond.cli.terminal import terminal
-from sessiond.counting import Counting, storage
 from sessiond.engine import Engine
 from sessiond.logs import Log
-from sessiond.metrics import Metrics, catalogue, of_engine
-from sessiond.metrics.readings import of_storage, of_transcripts
 from sessiond.modes import Modes
 from sessiond.saves import Saves
 from sessiond.spool import Spool
 from sessionsync.capture import FLUSH_SESSIONS
 from sessionsync.config import Config, Paths, load, paths
 from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, SessiondError
-from sessionsync.events import silent
+from sessionsync.events import Emit, silent
 from sessionsync.privacy.gate import Gate
-from sessionsync.privacy.rules import KINDS
-from sessionsync.push import Push
 from sessionsync.queue import Lane
 from sessionsync.remote.archive.address import address_of
-from sessionsync.report import trouble
+
+if TYPE_CHECKING:
+    from sessiond.metrics import Metrics
+    from sessionsync.push import Push
 
 # How long the daemon, when one runs, may take beyond the time it was given.
 GRACE_S = 10.0
@@ -100,37 +98,54 @@ def _alone(
     """The engine for this process alone, and what hooks have left for it; events are logged and counted."""
     process.own(where.state_dir)
     with process.hold(where.lock):
-        metrics = Metrics(catalogue(kinds=KINDS), time.time)
+        metrics = _metrics() if textfile is not None else None
         log = Log(
             environ,
             level="debug" if debug else config.log.level,
             shape=config.log.format,
             folder=process.own(where.log_dir),
-            count=partial(metrics.add, "log_messages"),
+            count=None if metrics is None else partial(metrics.add, "log_messages"),
             quiet=not debug,
             gate=Gate.of(config.privacy),
         )
 
         def emit(event: str, **fields: Any) -> None:
             log(event, **fields)
-            metrics.on_event(event, fields)
+            if metrics is not None:
+                metrics.on_event(event, fields)
 
         engine = Engine(environ, config, where, emit)
         try:
             if engine.vault_trouble is not None:
                 raise engine.vault_trouble
             yield engine, Saves(engine, Spool(where.spool_dir), emit)
-            if textfile is not None:
-                metrics.read(lambda: of_storage(storage(engine.catalog, config, where)))
-                counting = Counting(engine, emit)
-                metrics.read(lambda: of_transcripts(counting.all()))
-                for source in of_engine(engine):
-                    metrics.read(source)
-                metrics.write(textfile)
-                counting.end()
+            if textfile is not None and metrics is not None:
+                _tell(metrics, engine, textfile, emit)
         finally:
             engine.close()
             log.close()
+
+
+def _metrics() -> Metrics:
+    from sessiond.metrics import Metrics, catalogue  # noqa: PLC0415 - only where they are asked for
+    from sessionsync.privacy.rules import KINDS  # noqa: PLC0415
+
+    return Metrics(catalogue(kinds=KINDS), time.time)
+
+
+def _tell(metrics: Metrics, engine: Engine, textfile: Path, emit: Emit) -> None:
+    """Write what is counted, and what the engine stands at, into the file."""
+    from sessiond.counting import Counting, storage  # noqa: PLC0415 - as above
+    from sessiond.metrics import of_engine  # noqa: PLC0415
+    from sessiond.metrics.readings import of_storage, of_transcripts  # noqa: PLC0415
+
+    metrics.read(lambda: of_storage(storage(engine.catalog, engine.config, engine.paths)))
+    counting = Counting(engine, emit)
+    metrics.read(lambda: of_transcripts(counting.all()))
+    for source in of_engine(engine):
+        metrics.read(source)
+    metrics.write(textfile)
+    counting.end()
 
 
 def _untold(done: int, total: int) -> None:
@@ -232,6 +247,8 @@ def _comment(engine: Engine, until: float) -> None:
 
 def _why(engine: Engine, modes: Modes) -> dict[str, str]:
     """Why something is left, and what to do."""
+    from sessionsync.report import trouble  # noqa: PLC0415 - reads much that is not needed before
+
     mode = modes.now()
     pause = engine.push.uplink.pause if engine.push is not None else None
     archiving = engine.archiving

@@ -17,7 +17,7 @@ import pytest
 from sessionsync.catalog import Catalog
 from sessionsync.elsewhere import Elsewhere
 from sessionsync.errors import CopyError, NoSuchSession
-from sessionsync.forget import Forget
+from sessionsync.forget.here import Forget
 from sessionsync.forget.rows import Forgettings
 from sessionsync.model import Ref
 from sessionsync.queue import FORGET, UNARCHIVE

@@ -30,7 +30,7 @@ from sessionsync.errors import (
     Unreachable,
 )
 from sessionsync.events import Emit
-from sessionsync.forget import Forgettings, Forgotten
+from sessionsync.forget.rows import Forgettings, Forgotten
 from sessionsync.model import Context
 from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.seal import Seal

@@ -7,9 +7,3 @@ From the first commit on it is done to its end, whoever is killed: what lies on 
 starts, what lies on GitHub and in the archive by the queue, as everything that is sent.  The agent's own file
 is not touched; the tombstone keeps it, and what hooks and older backups hold of it, from coming back.
 """
-
-from sessionsync.forget.comments import erase
-from sessionsync.forget.here import Forget
-from sessionsync.forget.rows import Forgettings, Forgotten
-
-__all__ = ["Forget", "Forgettings", "Forgotten", "erase"]

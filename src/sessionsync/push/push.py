@@ -28,7 +28,8 @@ from sessionsync.errors import (
     Unreachable,
 )
 from sessionsync.events import Emit
-from sessionsync.forget import Forgettings, erase
+from sessionsync.forget.comments import erase
+from sessionsync.forget.rows import Forgettings
 from sessionsync.model import Context
 from sessionsync.privacy.gate import Gate
 from sessionsync.push.indexes import Indexes
