@@ -7,7 +7,9 @@ disk leave the interpreter free.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 W = TypeVar("W")
@@ -19,6 +21,22 @@ class Hands(Protocol):
 
     def __call__(self, step: Callable[[W], R], work: Iterable[W], /) -> Iterable[R]:
         """Do `step` with each."""
+
+
+def ahead(hands: Hands, step: Callable[[W], R], work: Iterable[W], most: int) -> Generator[R, None, None]:
+    """Do `step` with each, in order; where there are other hands up to `most` before they are asked for."""
+    begun: deque[Iterator[R]] = deque()
+    try:
+        for one in work:
+            begun.append(iter(hands(step, (one,))))
+            if len(begun) > most:
+                yield next(begun.popleft())
+        while begun:
+            yield next(begun.popleft())
+    finally:
+        for left in begun if hands is not map else ():  # what they have begun may use what is closed now
+            with suppress(Exception):
+                next(left)
 
 
 def each(hands: Hands, step: Callable[[W], object], work: Iterable[W]) -> list[Exception | None]:

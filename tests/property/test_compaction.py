@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
@@ -17,8 +18,8 @@ class Merging(Model):
     def __init__(self) -> None:
         super().__init__()
         self.reads: list[tuple[Iterator[bytes], bytes]] = []
-        self.limits = plan.FRAME_BYTES, plan.COLD_FRAME_BYTES
-        plan.FRAME_BYTES, plan.COLD_FRAME_BYTES = 50, 90  # files here are small, frames shall be smaller
+        self.limits = pytest.MonkeyPatch()
+        self.limits.setattr(plan, "FRAME_BYTES", 50)  # files here are small, frames shall be smaller
 
     @rule(draw=st.data())
     def forget(self, draw: st.DataObject) -> None:
@@ -113,7 +114,7 @@ class Merging(Model):
             assert [s.id for s in self.session.snapshots()] == [s.id for s in before]
 
     def teardown(self) -> None:
-        plan.FRAME_BYTES, plan.COLD_FRAME_BYTES = self.limits
+        self.limits.undo()
         super().teardown()
 
     def _files(self) -> set[str]:

@@ -133,17 +133,17 @@ def test_a_removed_file_stays_removed(vault: Vault) -> None:
 
 def test_larger_and_colder_frames(vault: Vault, place: Path) -> None:
     session = vault.open("app", REF)
-    data = session_bytes(2, 3_000_000)
-    for begin in range(0, len(data), 16_384):
-        session.append(NAME, 0, begin, data[begin : begin + 16_384])
+    data = session_bytes(2, 5_000_000)
+    for begin in range(0, len(data), 65_536):
+        session.append(NAME, 0, begin, data[begin : begin + 65_536])
     snap(session, "1", stated(data))
     warm = merged(vault)
-    assert warm.frames[1] == 3
+    assert warm.frames[1] == 2
     cold = merged(vault, cold=True)
-    assert cold.frames == (3, 1)
+    assert cold.frames == (2, 2)
     assert cold.packed_bytes[1] < warm.packed_bytes[1] < warm.packed_bytes[0]
     assert at_snapshot(session, "1") == {NAME: data}
-    assert kinds(place) == ["pack", f"segment {NAME}", "snapshot 1"]
+    assert kinds(place) == ["pack", f"segment {NAME}", f"segment {NAME}", "snapshot 1"]
     again = vault.merge("app", REF, {}, cold=True)
     done(again.prepare())
     assert again.why == "there is nothing to merge"

@@ -19,7 +19,7 @@ from sessionsync.model import Ref
 from sessionsync.vault import Root, SessionVault, StoredFile, Vault
 from sessionsync.vault import journal as journal_module
 from sessionsync.vault.journal import Segment
-from sessionsync.vault.pack import DICTIONARY, LEVEL, Packer
+from sessionsync.vault.pack import ALONE_BYTES, DICTIONARY, LEVEL, Packer, dictionary
 from tests.bench.corpus import session_bytes
 from tests.unit.test_mirror import few_descriptors
 
@@ -195,21 +195,21 @@ def test_ten_thousand_rewrites(vault: Vault, session: SessionVault) -> None:
 
 
 def test_a_long_append_becomes_several_segments(vault: Vault, session: SessionVault, place: Path) -> None:
-    data = os.urandom(2_500_000)
+    data = os.urandom(10_000_000)
     session.append(NAME, 0, 0, data)
     vault.flush()
     lengths = [line["length"] for line in lines_of(place)]
     assert len(lengths) == 3
-    assert max(lengths) <= 1_048_576
+    assert max(lengths) <= 4_194_304
     assert {data[end - 1 : end] for end in accumulate(lengths[:-1])} == {b"\n"}
     assert read(session, stated(data)) == data
 
 
 def test_a_long_line_is_cut_all_the_same(vault: Vault, session: SessionVault, place: Path) -> None:
-    data = bytes(2_500_000)
+    data = bytes(10_000_000)
     session.append(NAME, 0, 0, data)
     vault.flush()
-    assert [line["length"] for line in lines_of(place)] == [1_048_576, 1_048_576, 402_848]
+    assert [line["length"] for line in lines_of(place)] == [4_194_304, 4_194_304, 1_611_392]
     assert read(session, stated(data)) == data
 
 
@@ -521,6 +521,12 @@ def test_the_dictionary_is_worth_its_bytes() -> None:
     assert len(DICTIONARY.read_bytes()) <= 112 * 1024
     assert len(data) / with_it > 4.4, "what the design counts on"
     assert without > 1.3 * with_it
+
+
+def test_a_long_frame_does_without_the_dictionary() -> None:
+    data = bytes(ALONE_BYTES)
+    ids = [zstandard.get_frame_parameters(Packer().pack(data[:end])).dict_id for end in (-1, ALONE_BYTES)]
+    assert ids == [dictionary().dict_id(), 0]
 
 
 def test_a_dictionary_of_another_version_is_found_in_the_vault(

@@ -13,7 +13,7 @@ from sessionsync.upkeep.live import read_live
 from sessionsync.upkeep.means import Means
 from sessionsync.upkeep.outcomes import JOURNAL_BYTES, Paced
 from sessionsync.vault import Root, StoredFile
-from sessionsync.vault.session import SEGMENT_BYTES
+from sessionsync.vault.pack import FRAME_BYTES
 from sessionsync.vault.strays import Stray, strays
 
 
@@ -76,7 +76,7 @@ class Adopting:
 
         if not self._means.write(begin):
             return False
-        while data := read_live(stray.path, root.size, min(root.size + SEGMENT_BYTES, stray.size)):
+        while data := read_live(stray.path, root.size, min(root.size + FRAME_BYTES, stray.size)):
             self._means.write(partial(store, data, root.size))
             root.update(data)
             yield 2 * len(data)

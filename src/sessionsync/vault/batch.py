@@ -79,10 +79,8 @@ class Batch:
         self._tree = tree
         self._disk = Disk(tree.path)
         self._hands = hands
-        self._dictionaries = dictionaries
+        self._packer, self._unpacker = Packer(), Unpacker(dictionaries)
         self._emit = emit
-        # one a hand that packs: none of them may be used by two at once
-        self._tools: deque[tuple[Packer, Unpacker]] = deque()
         self._sessions: dict[Path, Pending] = {}
         self._packing: deque[tuple[Path, int]] = deque()
         self.locked = False
@@ -227,8 +225,8 @@ class Batch:
         self._sessions = {}
         self._packing.clear()
         self._disk.rest()
-        while len(self._tools) > 1:
-            self._tools.pop()
+        self._packer.rest()
+        self._unpacker.rest()
 
     def _of(self, folder: Path, session: str) -> Pending:
         if not self.locked and self.refusal is None:
@@ -241,17 +239,10 @@ class Batch:
 
     def _framed(self, folder: Path, data: bytes) -> Framed:
         """`data` as a frame that unpacks to it again, and its SHA-256.  Any thread."""
-        try:
-            tools = self._tools.pop()
-        except IndexError:
-            tools = Packer(), Unpacker(self._dictionaries)
-        try:
-            frame = tools[0].pack(data)
-            with contextlib.suppress(Damaged):
-                if tools[1].unpack(frame, len(data)) == data:
-                    return Framed(frame, hashlib.sha256(data).hexdigest())
-        finally:
-            self._tools.append(tools)
+        frame = self._packer.pack(data)
+        with contextlib.suppress(Damaged):
+            if self._unpacker.unpack(frame, len(data)) == data:
+                return Framed(frame, hashlib.sha256(data).hexdigest())
         raise CopyMismatch(
             f"What was packed for {folder} does not unpack to the same bytes.",
             hint="It is tried again; if it stays, test this machine's memory.",

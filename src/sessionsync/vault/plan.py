@@ -33,11 +33,8 @@ from sessionsync.vault.journal import (
     StoredFile,
     decode,
 )
-from sessionsync.vault.pack import COLD_LEVEL, LEVEL
+from sessionsync.vault.pack import COLD_LEVEL, FRAME_BYTES, LEVEL
 
-# Up to how much is put into one frame: what must be in memory to read any byte of it.
-FRAME_BYTES = 1024 * 1024
-COLD_FRAME_BYTES = 4 * FRAME_BYTES
 # When writing anew pays: half of the frames go, or a quarter of the pack, or so much gets smaller.  Each
 # is a share of the whole, so that over time a byte is written anew only so often.
 FEWER_FRAMES = 16
@@ -240,8 +237,8 @@ def make(
 ) -> Plan:
     """Plan a journal for the pack of this number.
 
-    `cold` sessions are compressed as far as it pays, in larger frames; of others only what lies in
-    generations that are no longer the newest.  `damaged` segments are left as they are, with all that
+    `cold` sessions are compressed as far as it pays; of others only what lies in generations that are
+    no longer the newest.  `damaged` segments are left as they are, with all that
     holds the same bytes; where those are provably the same, they take the damaged one's place.
     """
     fold = history.fold
@@ -252,7 +249,7 @@ def make(
         if life is not None:
             needs.life(life, extents)
     newest = {id(fold.generations[key]) for key in fold.newest.items() if key in fold.generations}
-    blocks = _Blocks(needs, COLD_FRAME_BYTES if cold else FRAME_BYTES)
+    blocks = _Blocks(needs)
     known = history.lives()
     plan = Plan(
         history,
@@ -297,9 +294,8 @@ def make(
 class _Blocks:
     """Segments put together: what continues a block goes into it, and so comes earlier than it did."""
 
-    def __init__(self, needs: _Needs, limit: int) -> None:
+    def __init__(self, needs: _Needs) -> None:
         self._needs = needs
-        self._limit = limit
         self._crowded = _crowded(needs.pieces.values())
         self._open: dict[int, Block] = {}
 
@@ -323,7 +319,7 @@ class _Blocks:
         """Whether a piece may go into the block: it continues it, and neither was tried harder already."""
         return (
             block.end == piece.start
-            and piece.end - block.start <= self._limit
+            and piece.end - block.start <= FRAME_BYTES
             and block.pieces[-1].segment.level <= block.level
             and piece.segment.level <= block.level
         )

@@ -24,9 +24,10 @@ from sessionsync.model import checkpoint_id
 from sessionsync.vault.folder import Folder, read_at, sync, translated, write_at
 from sessionsync.vault.mend import patches
 from sessionsync.vault.mirror import Mirror
+from sessionsync.vault.pack import FRAME_BYTES
 from sessionsync.vault.plan import ALL, statements
 from sessionsync.vault.root import Root
-from sessionsync.vault.session import SEGMENT_BYTES, SessionVault
+from sessionsync.vault.session import SessionVault
 from sessionsync.vault.verify import JOURNAL, MIRROR, TAIL_BYTES, VAULT, Bad, Expected
 
 Reader = Callable[[str, int, int], bytes]
@@ -96,8 +97,8 @@ class Repair:
         generation, stored = self._vault.stored(bad.name)
         upto = min(bad.end, stored) if generation == bad.generation else bad.start
         position = bad.start
-        for begin in range(bad.start, upto, SEGMENT_BYTES):
-            end = min(begin + SEGMENT_BYTES, upto)
+        for begin in range(bad.start, upto, FRAME_BYTES):
+            end = min(begin + FRAME_BYTES, upto)
             try:
                 data = b"".join(self._vault.read(bad.name, bad.generation, end, begin))
             except CopyError:
@@ -112,8 +113,8 @@ class Repair:
 
     @staticmethod
     def _pieces(store: str, bad: Bad, start: int, end: int, source: str, read: Reader) -> Iterator[Cure]:
-        for begin in range(start, end, SEGMENT_BYTES):
-            data = _read(read, bad.name, begin, min(begin + SEGMENT_BYTES, end))
+        for begin in range(start, end, FRAME_BYTES):
+            data = _read(read, bad.name, begin, min(begin + FRAME_BYTES, end))
             yield Cure(store, bad.name, bad.generation, begin, data, source)
 
     def _copies(self, name: str) -> Iterator[tuple[str, Reader]]:
@@ -157,7 +158,7 @@ class Repair:
         if key not in self._proofs:
             root = Root()
             while root.size < length:
-                data = _read(read, name, root.size, min(root.size + SEGMENT_BYTES, length))
+                data = _read(read, name, root.size, min(root.size + FRAME_BYTES, length))
                 if not data:
                     break
                 root.update(data)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from sessionsync.errors import CopyError, CopyMismatch, NoSuchCheckpoint
+from sessionsync.hands import Hands, ahead
 from sessionsync.model import Ref
 from sessionsync.vault.batch import Batch, lines, pack_number
 from sessionsync.vault.folder import Folder, translated
@@ -27,11 +29,11 @@ from sessionsync.vault.journal import (
     StoredFile,
     pack_name,
 )
-from sessionsync.vault.pack import Dictionaries, Unpacker
+from sessionsync.vault.pack import FRAME_BYTES, Dictionaries, Unpacker
 from sessionsync.vault.root import Root
 
-# What must be in memory to read any byte.
-SEGMENT_BYTES = 1024 * 1024
+# So many segments are unpacked before they are asked for, where there are other hands: each is in memory.
+AHEAD = 2
 # How often a reader looks again because the writer has just flushed.
 _LOOKS = 100
 
@@ -45,7 +47,14 @@ class SessionVault:
     """
 
     def __init__(
-        self, tree: Folder, batch: Batch, dictionaries: Dictionaries, folder: Path, project: str, ref: Ref
+        self,
+        tree: Folder,
+        batch: Batch,
+        dictionaries: Dictionaries,
+        folder: Path,
+        project: str,
+        ref: Ref,
+        hands: Hands = map,
     ) -> None:
         self.ref = ref
         self.project = project
@@ -53,6 +62,7 @@ class SessionVault:
         self._batch = batch
         self._folder = folder
         self._unpacker = Unpacker(dictionaries)
+        self._hands = hands
         self._known: tuple[object, Fold] | None = None
         self._is_writer = False
 
@@ -74,8 +84,8 @@ class SessionVault:
     def append(self, name: str, generation: int, offset: int, data: bytes) -> None:
         """Store `data`, the bytes of a file's generation from `offset` on, as one segment.
 
-        More than 1 MiB becomes several, cut behind a line where there is one.  The cost is that of `data`,
-        whatever is stored already; what is stored already may be stored again.
+        More than `FRAME_BYTES` become several, cut behind a line where there is one.  The cost is that of
+        `data`, whatever is stored already; what is stored already may be stored again.
 
         Raises:
             DiskFull: the disk is full or read-only.
@@ -173,11 +183,17 @@ class SessionVault:
             CopyMismatch: what is stored is not what was; the message names session, file and offset.
         """
         position, whole = start, Root()
-        with self.frames() as (fold, frames):
+        with self.frames() as (fold, frames), ExitStack() as held:
             life, line, root = fold.as_stated(name, generation, length, root)
-            for end, segment in _pieces(life, length, line):
+            pieces = list(_pieces(life, length, line, start))
+            hands = self._hands if len(pieces) > 1 else map
+            unpacked = held.enter_context(closing(ahead(hands, partial(_unpacked, frames), pieces, AHEAD)))
+            for (end, segment), raw in zip(pieces, unpacked, strict=True):
                 while position < end:
-                    data = self._bytes(frames, name, life, segment, position, end)
+                    if segment is not None and raw is not None:
+                        data = raw[position - segment.offset : end - segment.offset]
+                    else:
+                        data = self._instead(frames, name, life, position, end)
                     position += len(data)
                     if not start:
                         whole.update(data)
@@ -185,18 +201,9 @@ class SessionVault:
         if root and not start and whole.hexdigest() != root:
             raise self._mismatch(name, 0, f"up to {length} are not those of the checkpoint")
 
-    def _bytes(
-        self,
-        frames: Frames,
-        name: str,
-        life: Generation | None,
-        segment: Segment | None,
-        position: int,
-        end: int,
-    ) -> bytes:
-        """Verified bytes from `position` on: those of `segment`, or else of any that holds them."""
-        candidates = [] if segment is None else [(segment, end)]
-        candidates += [] if life is None else life.covering(position)
+    def _instead(self, frames: Frames, name: str, life: Generation | None, position: int, end: int) -> bytes:
+        """Verified bytes from `position` on, of any segment that holds them."""
+        candidates = [] if life is None else list(life.covering(position))
         for candidate, limit in candidates:
             if (data := frames.unpack(candidate)) is not None:
                 return data[position - candidate.offset : min(limit, end) - candidate.offset]
@@ -271,19 +278,33 @@ def _parts(data: bytes) -> list[bytes]:
     """Cut where a part would be longer than a segment; behind a line, where there is one."""
     parts: list[bytes] = []
     begin = 0
-    while len(data) - begin > SEGMENT_BYTES:
-        end = data.rfind(b"\n", begin, begin + SEGMENT_BYTES) + 1 or begin + SEGMENT_BYTES
+    while len(data) - begin > FRAME_BYTES:
+        end = data.rfind(b"\n", begin, begin + FRAME_BYTES) + 1 or begin + FRAME_BYTES
         parts.append(data[begin:end])
         begin = end
     return [*parts, data[begin:] if begin else data]
 
 
-def _pieces(life: Generation | None, length: int, line: int) -> Iterator[tuple[int, Segment | None]]:
-    """Up to where to read, and which segment should hold it: None in a gap."""
+def _pieces(
+    life: Generation | None, length: int, line: int, start: int
+) -> Iterator[tuple[int, Segment | None]]:
+    """Up to where to read, from `start` on, and which segment should hold it: None in a gap."""
+    position = start
     for extent in [] if life is None else life.extents(length, line):
-        yield extent.start, None
+        if extent.end <= position:
+            continue
+        if extent.start > position:
+            yield extent.start, None
         yield extent.end, extent.segment
-    yield length, None
+        position = extent.end
+    if position < length:
+        yield length, None
+
+
+def _unpacked(frames: Frames, piece: tuple[int, Segment | None]) -> bytes | None:
+    """The bytes of the segment that should hold a piece; None where it does not."""
+    _, segment = piece
+    return None if segment is None else frames.unpack(segment)
 
 
 def _identity(descriptor: int) -> tuple[int, int, int]:

@@ -38,6 +38,7 @@ class Vault:
         self._tree = Folder(folder)
         self._dictionaries = Dictionaries(self._tree, folder / OWN)
         self._batch = Batch(self._tree, self._dictionaries, emit, hands)
+        self._hands = hands
         self._lock: int | None = None
 
     @contextmanager
@@ -120,7 +121,7 @@ class Vault:
     def open(self, project: str, ref: Ref) -> SessionVault:
         """The vault of one session, which need not exist yet.  Touches no disk, holds nothing open."""
         folder = self._folder_of(project, ref)
-        return SessionVault(self._tree, self._batch, self._dictionaries, folder, project, ref)
+        return SessionVault(self._tree, self._batch, self._dictionaries, folder, project, ref, self._hands)
 
     def project_of(self, ref: Ref) -> str | None:
         """The project under which a session lies; None where it does not.  For ids that are unique.
