@@ -53,6 +53,7 @@ def sync_once(
     refused for good.
     """
     process.harden()
+    process.collect_rarely()
     where = paths(environ)
     config = load(environ, where.config_file)
     try:
@@ -247,8 +248,6 @@ def _comment(engine: Engine, until: float) -> None:
 
 def _why(engine: Engine, modes: Modes) -> dict[str, str]:
     """Why something is left, and what to do."""
-    from sessionsync.report import trouble  # noqa: PLC0415 - reads much that is not needed before
-
     mode = modes.now()
     pause = engine.push.uplink.pause if engine.push is not None else None
     archiving = engine.archiving
@@ -256,17 +255,23 @@ def _why(engine: Engine, modes: Modes) -> dict[str, str]:
         reason, hint = mode.reason, mode.hint
     elif archiving is not None and not (engine.config.github.repo and engine.queue.items(lane=Lane.GITHUB)):
         stopped = archiving.uplink.pause
-        reason, hint = (stopped.message, stopped.hint) if stopped is not None else trouble(engine.queue)
+        reason, hint = (stopped.message, stopped.hint) if stopped is not None else _trouble(engine)
     elif engine.push is None:
         reason, hint = mode.reason, mode.hint
     elif pause is not None:
         reason, hint = pause.message, pause.hint
     else:
-        reason, hint = trouble(engine.queue)
+        reason, hint = _trouble(engine)
     return {
         "reason": reason or "the time was over",
         "hint": hint or "Run it again, or give it more --timeout.",
     }
+
+
+def _trouble(engine: Engine) -> tuple[str, str]:
+    from sessionsync.report import trouble  # noqa: PLC0415 - nearly always nothing is the matter
+
+    return trouble(engine.queue)
 
 
 def _step(push: Push, until: float) -> bool:
