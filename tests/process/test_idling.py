@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from sessiond import client
+from tests.conftest import poll
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,10 +111,16 @@ def test_nothing_wakes_while_nothing_happens(
     assert client.request(socket_dir / "ctl.sock", "ping") == {"pong": True}
     with urllib.request.urlopen(f"http://127.0.0.1:{ears.ready['port']}/healthz", timeout=5) as answer:
         assert answer.status == 200
-    time.sleep(0.5)  # until the answers' threads sleep again
-    before = ears.wake_ups()
+    before: list[int] = []
+
+    def rests() -> bool:
+        """Whether the answers' threads sleep again."""
+        before.append(ears.wake_ups())
+        return before[-2:-1] == before[-1:]
+
+    poll(rests, interval_s=0.5)
     time.sleep(4)
-    assert ears.wake_ups() - before <= 1
+    assert ears.wake_ups() - before[-1] <= 1
 
 
 @linux_only
