@@ -7,6 +7,8 @@ import shutil
 import uuid
 from pathlib import Path
 
+from sessionsync.model import Ref
+from sessionsync.vault import Vault
 from tests.conftest import poll
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
@@ -43,12 +45,20 @@ def test_what_only_a_copy_tells_of_is_listed_beside_what_the_state_knows(tmp_pat
     assert user.type("sync", "--once").returncode == 0
     seen = known.with_name(f"{uuid.uuid4()}.jsonl")  # as by a hook, and no daemon since
     (user.mirror / "app" / seen.name).write_bytes(line("user", "hello", user.project, session=seen.stem))
+    adopted = Ref("claude", str(uuid.uuid4()))  # as from an older backup
+    vault = Vault(user.vault)
+    with vault.lock():
+        stored = vault.open("app", adopted)
+        stored.describe(first_seen=1.0, project_key="", meta={})
+        stored.append("x.jsonl", 0, 0, b"{}\n")
+        stored.snapshot(id="20200101T000000Z", at=2.0, trigger="adopted", alias="", files=[], meta={})
     listed = {each["id"]: each for each in json.loads(user.type("list", "--json").stdout)["sessions"]}
-    assert listed.keys() == {known.stem, seen.stem}
+    assert listed.keys() == {known.stem, seen.stem, adopted.session_id}
+    assert listed[adopted.session_id]["copies"] == ["vault"]
     assert listed[known.stem]["copies"] == ["mirror", "vault", "archive"]
     assert (listed[seen.stem]["project"], listed[seen.stem]["copies"]) == ("app", ["mirror"])
     assert listed[seen.stem]["updated_at"]
-    for folder, number in ((user.project, 2), (user.home, 0)):
+    for folder, number in ((user.project, 3), (user.home, 0)):
         said = json.loads(user.type("list", "--project", str(folder), "--json").stdout)
         assert len(said["sessions"]) == number
     other = User(tmp_path / "two", SESSIOND_ARCHIVE_URL=archive)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from sessionsync import projects
 from sessionsync.catalog import NAMED, Catalog, Session
-from sessionsync.errors import AmbiguousSession, NoSuchSession
+from sessionsync.errors import AmbiguousSession, CopyError, NoSuchSession
 from sessionsync.model import Ref
 from sessionsync.peek import SESSION_ID
 from sessionsync.remote.placements import Placements
@@ -93,9 +94,9 @@ class Cupboard:
         yield from self.versioned()
         yield from self.plain()
 
-    def versioned(self) -> Iterator[Known]:
-        """Those in the vault."""
-        for project, ref in self._vault.sessions():
+    def versioned(self, besides: Iterable[Ref] = ()) -> Iterator[Known]:
+        """Those in the vault; none of those `besides`."""
+        for project, ref in self._vault.sessions(besides):
             yield Known(ref, own_id(ref), (project,))
 
     def folders_of(self, ref: Ref) -> list[str]:
@@ -128,16 +129,22 @@ class Cupboard:
                 session = replace(session, project_key=key)
         return session
 
-    def strangers(self, known: Container[Ref]) -> Iterator[tuple[Known, list[str]]]:
-        """The sessions that plain copies tell of and that are not `known`, and where copies of each are.
+    def strangers(self, known: Collection[Ref]) -> Iterator[tuple[Known, list[str]]]:
+        """The sessions that copies tell of and that are not `known`, and where copies of each are.
 
-        As of one that a hook saw, and no daemon since.
+        As of one that a hook saw, and no daemon since; or that was adopted from an older backup.
         """
-        for session in self.plain():
-            if session.ref not in known:
-                (project,) = session.projects
-                has_versions = bool(self._vault.open(project, session.ref).snapshots())
-                yield self.described(session), ["mirror", *["vault"] * has_versions]
+        found: dict[Ref, tuple[Known, list[str]]] = {}
+        for name, sessions in (("mirror", self.plain()), ("vault", self.versioned(known))):
+            with suppress(CopyError):  # a folder that is closed is said where it hurts
+                for session in sessions:
+                    if session.ref not in known:
+                        found.setdefault(session.ref, (session, []))[1].append(name)
+        for session, copies in found.values():
+            told = session
+            with suppress(CopyError):
+                told = self.described(session)
+            yield told, copies
 
     def plain(self) -> Iterator[Known]:
         """Those with a plain copy."""

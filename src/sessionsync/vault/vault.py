@@ -6,7 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -287,21 +287,24 @@ class Vault:
         """Do the same; returns with which sessions, `source:id`, it could not be done."""
         return self._batch.commit()[1]
 
-    def sessions(self) -> Iterator[tuple[str, Ref]]:
-        """Every session in the vault with its project, as far as they can be read."""
-        return (found for _, found in self._known())
+    def sessions(self, besides: Iterable[Ref] = ()) -> Iterator[tuple[str, Ref]]:
+        """Every session in the vault but those `besides`, with its project, as far as they can be read."""
+        names = {component(f"{ref.source}.{ref.session_id}") for ref in besides}
+        return (found for _, found in self._known(names))
 
     def folders(self) -> list[Path]:
         """Where the sessions lie, as far as they can be read: folders that nobody else has made."""
         return [folder for folder, _ in self._known()]
 
-    def _known(self) -> Iterator[tuple[Path, tuple[str, Ref]]]:
+    def _known(self, besides: Container[str] = ()) -> Iterator[tuple[Path, tuple[str, Ref]]]:
         with translated(self._tree.path):
             projects = [path for path in self._tree.folders(self._tree.path) if path.name != OWN]
         for project in projects:
             with translated(project):
                 folders = self._tree.folders(project)
             for folder in folders:
+                if folder.name in besides:
+                    continue
                 with contextlib.suppress(CopyError, OSError):
                     if (found := self._identify(folder)) is not None:
                         yield folder, found
