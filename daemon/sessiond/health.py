@@ -147,10 +147,11 @@ class HealthLoop(Loop):
         """What of findings is to be told, and what is done about it."""
         return [replace(each, doing=self._recovering.doing(each, now)) for each in shown(found, now)]
 
-    def keep_books(self, *, beat: bool = True) -> list[Finding]:
-        """Write down what came and went, with `beat` also for how long it was up; returns what is wrong now.
+    def keep_books(self, *, beat: bool = False) -> list[Finding]:
+        """Write down what came and went, with `beat` also where nothing did; returns what is wrong now.
 
-        So nobody is told that something has ended of which the books do not know.
+        So nobody is told that something has ended of which the books do not know, and who looks where nothing
+        has changed waits for no disk.
         """
         with self._keeping, suppress(StoreError):  # a full disk is said where it hurts; the next time goes on
             now, books = time.time(), self._app.books
@@ -161,10 +162,12 @@ class HealthLoop(Loop):
             gone = [self._over(before[key], now) for key in before.keys() - self._found.keys() - told]
             self._ended += [*ended, *gone]
             open_now = {(each.code, each.session, each.severity) for each in found}
-            if self.is_checked and (beat or self._ended or open_now != self._followed):
+            has_changed = self.is_checked and (bool(self._ended) or open_now != self._followed)
+            is_due = beat or has_changed
+            if self.is_checked and is_due:
                 books.follow(found, self._ended)
                 self._followed, self._ended = open_now, []
-            if beat:  # the figures are worked out with it
+            if is_due:  # the figures are worked out with it
                 self._beat_at = time.monotonic() + BEAT_S
                 books.beat(found)
         return list(self._found.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from contextlib import suppress
@@ -15,6 +16,8 @@ from sessionsync.model import unix_seconds
 from sessionsync.reliability.findings import CRITICAL, WARNING
 from tests.keeper import flip
 from tests.living import Living
+
+LEDGER = re.compile(r"(INSERT|UPDATE|DELETE).* (incidents|tallies|spans|ledger_totals)\b", re.DOTALL)
 
 
 def test_it_tells_how_reliable_it_was_over_each_window(tmp_path: Path) -> None:
@@ -91,6 +94,23 @@ def test_who_is_told_that_something_has_ended_finds_it_in_the_books(tmp_path: Pa
         told = living.ctl("health")
         assert told["findings"] == []
         assert told["reliability"]["1h"]["incidents"] == 2
+
+
+def test_who_looks_where_nothing_has_changed_waits_for_no_disk(tmp_path: Path) -> None:
+    with Living(tmp_path) as living:
+        living.until(lambda: living.ctl("health")["checked_at"])
+        living.ctl("health")
+        connection = living.app.engine.store._connection
+        written: list[str] = []
+        connection.set_trace_callback(lambda said: written.append(said) if LEDGER.match(said) else None)
+        for _ in range(3):
+            assert living.ctl("health")["reliability"]["1h"]["score"] == 1.0
+        assert written == []
+        living.app.findings.changed = lambda: None  # the loop does not hear of it
+        living.app.findings.raised("archive_too_new", WARNING, "Too new.", "Update.", time.time())
+        assert living.ctl("health")["findings"]
+        connection.set_trace_callback(None)
+        assert written
 
 
 def test_what_follows_from_something_else_is_not_told_as_well(tmp_path: Path) -> None:

@@ -155,12 +155,12 @@ def test_health_time_and_disks(living: Living) -> None:
         "restarts_total{first}",
         "ready{}",
     )
-    living.app.health.keep_books()
+    living.app.health.keep_books(beat=True)
     assert scraped(living)["state_seconds_total{up}"] > 0
     assert scraped(living)["reliability_score_ratio{24h}"] == 1
     assert scraped(living)[_build(living)] == 1
     living.app.emit("bytes_lost", session="claude:x", bytes=10)
-    living.app.health.keep_books()
+    living.app.health.keep_books(beat=True)
     assert scraped(living)["lost_bytes_total{}"] == 10
     assert scraped(living)["changes_lost_total{no_copy}"] == 1
 
