@@ -6,7 +6,8 @@ The class decides what happens next, never the text.  Every error has a stable `
     SessiondError
     ├── ConfigError            a setting is wrong; nothing starts until it is mended
     ├── IdentityUnusable       an identity file cannot be read, made, or is none; it is left as it is
-    ├── NotAllowed             the state belongs to another user
+    ├── NotAllowed             the state, the socket or a backup belongs to another user
+    ├── OutputFailed           it is done or known, but where it should be written takes nothing
     ├── AlreadyRunning         another daemon holds the lock
     ├── NoSuchSession          no session has this id
     │   └── AmbiguousSession   several have it
