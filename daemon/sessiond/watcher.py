@@ -238,22 +238,28 @@ class Watcher:
             if watch := self._schedule(root, CHANGES, recursive=True):
                 self._roots[root] = _Root(watch, there[root])
                 changed = True
-        self._await(tops - there.keys())
+        if self._await(tops - there.keys()):  # nobody tells of that: look again
+            changed |= self._refresh()
         return changed
 
-    def _await(self, missing: set[Path]) -> None:
-        """Watch the nearest folder there is above each missing root for the arrival of the next one."""
+    def _await(self, missing: set[Path]) -> bool:
+        """Watch the nearest folder there is above each missing root for the arrival of the next one.
+
+        Returns whether one has arrived meanwhile.
+        """
         assert self._observer is not None  # noqa: S101 - for the type checker
         with self._happening:
             self._doors = (
                 frozenset(self._roots) | missing | {above for root in missing for above in root.parents}
             )
-        anchors = {next(above for above in root.parents if _identity(above)) for root in missing}
+        anchors = set(map(_nearest, missing))
         for anchor in self._anchors.keys() - anchors:
             self._observer.forget(self._anchors.pop(anchor))
-        for anchor in sorted(anchors - self._anchors.keys()):
+        new = sorted(anchors - self._anchors.keys())
+        for anchor in new:
             if watch := self._schedule(anchor, ARRIVALS, recursive=False):
                 self._anchors[anchor] = watch
+        return bool(new) and (set(map(_nearest, missing)) != anchors or any(map(_identity, missing)))
 
     def _schedule(self, folder: Path, events: Events, *, recursive: bool) -> ObservedWatch | None:
         assert self._observer is not None  # noqa: S101 - for the type checker
@@ -306,6 +312,11 @@ class Watcher:
         with self._happening:
             self._rescan = True
         self.on_news()
+
+
+def _nearest(root: Path) -> Path:
+    """The nearest folder there is above a root."""
+    return next(above for above in root.parents if _identity(above))
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

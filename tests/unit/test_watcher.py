@@ -288,6 +288,31 @@ def test_a_root_that_appears_later_is_watched(
     assert watched.paths == {root / "x"}
 
 
+@pytest.mark.parametrize("arrives", [".claude", ".claude/sessions"])
+def test_a_root_that_comes_while_it_is_begun_to_be_waited_for_is_watched(
+    tmp_path: Path,
+    watch: Callable[..., Watched],
+    wait_until: Wait,
+    monkeypatch: pytest.MonkeyPatch,
+    arrives: str,
+) -> None:
+    root, real = tmp_path / ".claude" / "sessions", Watcher._schedule
+
+    def just_before(watcher: Watcher, folder: Path, *events: Any, **how: Any) -> Any:
+        if folder == tmp_path:
+            (tmp_path / arrives).mkdir(parents=True, exist_ok=True)
+        return real(watcher, folder, *events, **how)
+
+    monkeypatch.setattr(Watcher, "_schedule", just_before)
+    watched = watch(root)
+    root.mkdir(exist_ok=True)
+    wait_until(lambda: watched.look() or root in watched.watcher._roots)
+    wait_until(lambda: not watched.look() and root in watched.watcher._roots)
+    file = root / "new.md"
+    file.write_bytes(b"x")
+    wait_until(lambda: watched.saw(file))
+
+
 def test_a_root_that_is_deleted_and_comes_back_is_watched_again(
     root: Path, watch: Callable[..., Watched], wait_until: Wait
 ) -> None:
