@@ -13,20 +13,20 @@ import os
 import re
 import sys
 import threading
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from sessiond.process import under_launchd
-from sessionsync.errors import RedactionFailed
-from sessionsync.events import EVENTS
-from sessionsync.privacy.gate import Gate
-
-# httpx loads rich where it is installed: 14 MB, for colours that nothing here prints
+# structlog and httpx load rich where it is installed: 14 MB, for colours that nothing here prints
 sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+
+import structlog  # noqa: E402 - behind the line above
+
+from sessiond.process import under_launchd  # noqa: E402
+from sessionsync.errors import RedactionFailed  # noqa: E402
+from sessionsync.events import EVENTS  # noqa: E402
+from sessionsync.privacy.gate import Gate  # noqa: E402
 
 LEVELS = ("debug", "info", "warning", "error")
 # syslog's numbers, as sd-daemon(3) wants them
@@ -46,7 +46,7 @@ PASSED, PASSED_CHARS = 500, 100
 UNSEARCHED = "[REDACTED:unsearched]"
 """In the place of what the gate could not judge."""
 
-Fields = dict[str, Any]
+Fields = MutableMapping[str, Any]
 
 
 class Log:
@@ -87,8 +87,22 @@ class Log:
         """Apply `log.level`, `log.format` and `[privacy]`; also for `reload`."""
         self._gate = gate
         self._passed: set[str] = set()
-        self._is_readable = shape == "text" or (shape == "auto" and self._terminal)
+        readable = shape == "text" or (shape == "auto" and self._terminal)
         self._threshold = LEVELS.index(level)
+        self._logger = structlog.wrap_logger(
+            None,
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(
+                    fmt="%H:%M:%S" if readable else "iso", utc=not readable, key="at"
+                ),
+                structlog.processors.format_exc_info,
+                self._cleared,
+                self._readable if readable else _json,
+                self._write,
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(0),
+        )
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Write one event; its level is the one it has in `sessionsync.events`."""
@@ -98,12 +112,10 @@ class Log:
         """Write one event at a level of its own."""
         if LEVELS.index(level) < self._threshold:
             return
-        said: Fields = {"at": self._now(), "level": level, "event": event}
-        said |= {f"{name}_" if name in said else name: value for name, value in fields.items()}
-        if (error := said.pop("exc_info", None)) is not None:
-            said["exception"] = _trace(error)
-        self._clear_all(said)
-        self._write(level, _readable(said, colours=self._colours) if self._is_readable else _json(said))
+        safe = {
+            f"{name}_" if name in {"level", "at", "event"} else name: value for name, value in fields.items()
+        }
+        getattr(self._logger, level)(event, **safe)
         if self.count is not None:
             self.count(level)
 
@@ -120,16 +132,12 @@ class Log:
                 self._file.close()
                 self._file = None
 
-    def _now(self) -> str:
-        if self._is_readable:
-            return datetime.now().strftime("%H:%M:%S")  # noqa: DTZ005 - as the clock on the wall has it
-        return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-    def _clear_all(self, fields: Fields) -> None:
+    def _cleared(self, _logger: Any, _method: str, fields: Fields) -> Fields:
         if (gate := self._gate) is not None:
             for name, value in fields.items():
                 if name not in OWN and value is not None and not isinstance(value, bool | int | float):
                     fields[name] = self._clear(gate, value)
+        return fields
 
     def _clear(self, gate: Gate, value: object) -> object:
         if isinstance(value, list | tuple):
@@ -147,7 +155,11 @@ class Log:
             self._passed.add(text)
         return cleared
 
-    def _write(self, level: str, line: str) -> None:
+    def _readable(self, _logger: Any, level: str, fields: Fields) -> tuple[str, str]:
+        return level, _readable(fields, colours=self._colours)
+
+    def _write(self, _logger: Any, _method: str, rendered: Any) -> Any:
+        level, line = rendered
         # a full disk or a closed terminal must not stop the daemon
         with self._lock, suppress(OSError, ValueError):
             if self._file is not None:
@@ -155,6 +167,7 @@ class Log:
             if LEVELS.index(level) >= LEVELS.index(self._least):
                 self._stream.write(f"<{_PRIORITY[level]}>{line}\n" if self._journal else f"{line}\n")
                 self._stream.flush()
+        raise structlog.DropEvent
 
 
 class RotatingFile:
@@ -219,15 +232,10 @@ def _is_journal(named: str, stream: TextIO) -> bool:
 _UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def _trace(error: BaseException | tuple[Any, ...]) -> str:
-    """The traceback of an exception, or of what `sys.exc_info` told of it."""
-    lines = traceback.format_exception(error if isinstance(error, BaseException) else error[1])
-    return "".join(lines).rstrip("\n")
-
-
-def _json(fields: Fields) -> str:
-    line = json.dumps(fields, default=str, ensure_ascii=False)
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
+def _json(_logger: Any, level: str, fields: Fields) -> tuple[str, str]:
+    first = {name: fields.pop(name) for name in ("at", "level", "event")}
+    line = json.dumps(first | dict(fields), default=str, ensure_ascii=False)
+    return level, _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def _readable(fields: Fields, *, colours: bool) -> str:

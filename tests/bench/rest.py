@@ -20,7 +20,7 @@ from tests.daemon import Daemon
 # What one process of Python takes to import what the daemon is made of, and nothing of it.
 LIBRARIES = (
     "apscheduler.schedulers.background, click, markdown_it, msgspec, platformdirs, prometheus_client,"
-    " tomlkit, waitress, watchdog.observers, zstandard, sqlite3"
+    " structlog, tomlkit, waitress, watchdog.observers, zstandard, sqlite3"
 )
 STARTS = 5
 WAKE_UPS_A_SECOND, READ_BY_OTHERS_MS, SESSION_KB = 0.5, 5, 0.5
