@@ -22,7 +22,12 @@ from tests.chaos.storm import Storm
 def main() -> int:
     """Run it; 1 where anything is lost, doubled or told wrongly."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Break everything, and count.")
-    parser.add_argument("--minutes", type=float, default=10, help="how long everything goes wrong")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=10,
+        help="so long everything goes wrong, and at least until each thing has once",
+    )
     parser.add_argument("--kills", type=int, default=200, help="so many kills at chosen moments before that")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000))
     parser.add_argument(
@@ -39,7 +44,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="c", dir="/tmp") as folder:
         try:
             with Storm(Path(folder), chosen.seed, hides_s=chosen.hides) as storm:
-                while time.monotonic() - began < chosen.minutes * 60:
+                while time.monotonic() - began < chosen.minutes * 60 or storm.missing:
                     storm.blow()
                 storm.check()
         except AssertionError as broken:

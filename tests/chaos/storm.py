@@ -157,7 +157,7 @@ class Storm:
         """Let sessions grow, and one thing go wrong, this or the next, until it is right again."""
         machine = self.chance.choice(self.machines)
         name = name or self._next()
-        if (name in DISKS and not machine.has_disk) or (name in CLOCKS and not machine.has_clock):
+        if name in self._left_out():
             return
         self.counts[name] = self.counts.get(name, 0) + 1
         self._tell(f"  {name} {machine.name}")
@@ -165,6 +165,16 @@ class Storm:
         trouble: Callable[[Machine], None] = getattr(self, f"_{name}")
         trouble(machine)
         self._grow(machine)
+
+    @property
+    def missing(self) -> set[str]:
+        """What has not gone wrong yet, and can."""
+        return {*TROUBLES} - self.counts.keys() - self._left_out()
+
+    def _left_out(self) -> set[str]:
+        disks = () if all(machine.has_disk for machine in self.machines) else DISKS
+        clocks = () if all(machine.has_clock for machine in self.machines) else CLOCKS
+        return {*disks, *clocks}
 
     def _next(self) -> str:
         """Any trouble, but each as often as it is named before any comes more often."""

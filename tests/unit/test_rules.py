@@ -94,6 +94,15 @@ def test_alerts_and_findings_have_the_same_thresholds() -> None:
         assert threshold(alert, rule["labels"]["severity"]) == target
 
 
+def test_a_rate_of_a_few_fires_nothing() -> None:
+    """One error in two is not 50 %; the score and the loss are of what there was, be it little."""
+    whole = {"SessiondReliabilityLow", "SessiondDataLoss", "SessiondMTTRHigh"}
+    for rule in ALERTS:
+        is_rate = re.search(r"instance:\S+:(?!\w*remaining)(ratio_rate|p95|mean)", rule["expr"]) is not None
+        asks_for_some = re.search(r"increase\S*(\{[^}]*\})?(\[\w+\]\)\))? >= \d+", rule["expr"]) is not None
+        assert asks_for_some == (is_rate and rule["alert"] not in whole), rule["alert"]
+
+
 def test_they_speak_of_what_there_is() -> None:
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     for rule in rules():
