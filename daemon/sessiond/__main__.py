@@ -60,7 +60,7 @@ def _command() -> int:
 
     arguments, debug = _debug(sys.argv[1:])
     try:
-        code = _plain(arguments)
+        code = _daemon(debug=debug) if arguments == ["run"] else _plain(arguments)
         code = _any(arguments, debug=debug) if code is None else code
         sys.stdout.flush()
     except SessiondError as error:
@@ -105,6 +105,16 @@ def _debug(arguments: list[str]) -> tuple[list[str], bool]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     kept = [argument for argument in arguments[:end] if argument != "--debug"]
     return kept + arguments[end:], len(kept) < end
+
+
+def _daemon(*, debug: bool) -> int:
+    """Run the daemon, which has no use for click."""
+    from sessiond import memory  # noqa: PLC0415 - only for the daemon
+
+    memory.share_one_heap()
+    from sessiond import app  # noqa: PLC0415 - heavy, and only for the daemon
+
+    return app.run(os.environ, debug=debug)
 
 
 def _plain(arguments: list[str]) -> int | None:

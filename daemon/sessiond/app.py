@@ -398,6 +398,7 @@ class App:
         """Give back what the last burst of work needed of memory."""
         with suppress(StoreError):
             self.engine.store.shrink()
+        self.index.trim()
         forget_parts()
         memory.trim()
 
@@ -569,7 +570,6 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 def run(environ: Mapping[str, str], *, debug: bool = False) -> int:
     """Run the daemon in the foreground until it is told to stop; returns the exit code."""
     process.harden()
-    memory.share_one_heap()
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     where = paths(environ)
     notify = Notify(environ)

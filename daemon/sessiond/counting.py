@@ -134,6 +134,7 @@ class Counting:
                 self._wanted = True
                 break
         self._totals = found = totals(numbers, ANSWER_BUCKETS)
+        numbers.shrink()
         return found
 
     def _open(self) -> Numbers:

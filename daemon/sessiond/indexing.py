@@ -62,8 +62,9 @@ class IndexLoop(Loop):
         self._draft: Index | None = None
         self._filling: Generator[tuple[int, int, int], None, None] | None = None
         self._indexed_at = time.monotonic()
-        # written by this thread, but for `rebuild`, which any other may call
+        # written by this thread, but for `rebuild` and `trim`, which any other may call
         self._wanted = False
+        self._is_to_trim = False
         self._left = 0
         self._problem: IndexBroken | None = None
 
@@ -87,6 +88,10 @@ class IndexLoop(Loop):
             self._wanted = True
         self.bell.ring()
 
+    def trim(self) -> None:
+        """Give back what indexing needed of memory, with the next turn; for any thread."""
+        self._is_to_trim = True
+
     def left(self) -> int:
         """How many sessions the rebuild has still to index, 0 when there is none; for any thread.
 
@@ -109,6 +114,9 @@ class IndexLoop(Loop):
             remove(self._draft_file)
             self._index = self._open()
         index, indexer = self._index, self._indexer(self._index)
+        if self._is_to_trim:
+            self._is_to_trim = False
+            index.shrink()
         until = time.monotonic() + TURN_S
         for number in self._readable(indexer.behind(since=time.time() - FRESH_S)):
             self._catch_up(indexer, number)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import sys
-import termios
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -88,14 +84,6 @@ def watches_limit() -> float:
         return float("inf")
 
 
-def _holds(queue: int) -> bool:
-    """Whether something can be read from a descriptor; also where that cannot be told."""
-    try:
-        return any(fcntl.ioctl(queue, termios.FIONREAD, bytes(4)))
-    except OSError:
-        return True
-
-
 def _platform(
     lost: Callable[[], None], starved: Callable[[str], None]
 ) -> tuple[type[EventEmitter], dict[str, Any], Any]:
@@ -111,52 +99,8 @@ def _platform(
                     lost()
 
         return Stream, {}, None
-    return _inotify(lost, starved)
+    from sessiond.inotify import Emitter, Reader  # noqa: PLC0415 - this platform's
 
-
-def _inotify(
-    lost: Callable[[], None], starved: Callable[[str], None]
-) -> tuple[type[EventEmitter], dict[str, Any], Any]:
-    from watchdog.observers.inotify import InotifyEmitter  # noqa: PLC0415 - this platform's
-    from watchdog.observers.inotify_c import (  # noqa: PLC0415 - this platform's
-        CallbackId,
-        InotifyEvent,
-        InotifyFD,
-        Mask,
-        WatchCallback,
-    )
-
-    class Reader(InotifyFD):
-        """Reads the kernel's queue."""
-
-        def handle_event(self, event: InotifyEvent) -> None:
-            # watchdog would drop and add every watch of the same queue, and each dropped one is an
-            # event: with more folders than the queue is long that never ends.  A new queue is made instead.
-            if event.is_queue_overflow:
-                lost()
-            else:
-                super().handle_event(event)
-
-        def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> Any:
-            # a folder made with its parent is found twice; watchdog warns each time, with all it holds
-            try:
-                with self._lock:
-                    watch = self._get_or_create_watch(path, mask)
-                    watch.callbacks[id_] = callback
-                    return watch.wd
-            except OSError as error:
-                if error.errno == errno.ENOSPC:
-                    starved(os.fsdecode(path))
-                raise
-
-        @property
-        def is_drained(self) -> bool:
-            return not _holds(self._inotify_fd)
-
-        @property
-        def watches(self) -> int:
-            return len(self._watch_for_wd)
-
-    reader = Reader()
+    reader = Reader(lost, starved)
     reader.start()
-    return InotifyEmitter, {"inotify_fd": reader}, reader
+    return Emitter, {"inotify_fd": reader}, reader

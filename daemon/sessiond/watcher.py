@@ -1,9 +1,10 @@
 """Hints that files changed.  Never the truth: a hint can be lost, so each loss asks for a rescan.
 
-    kernel ─▶ reader ─▶ emitter (one a root) ─▶ dispatcher ─▶ a bounded set of paths ─▶ take
+    kernel ─▶ reader ─▶ dispatcher ─▶ a bounded set of paths ─▶ take
 
-None of these threads wakes while nothing happens.  Whoever is told to rescan first calls `refresh`:
-the watch is registered before the scan, or what happens between the two is seen by neither.
+Neither of these threads wakes while nothing happens.  On macOS each root has a reader.  Whoever is told to
+rescan first calls `refresh`: the watch is registered before the scan, or what happens between the two is
+seen by neither.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from sessionsync.events import Emit
 # A burst of writes is one hint: this long after its last event, at most this long after its first.
 SETTLE_S = 0.02
 LONGEST_SETTLE_S = 0.2
-# What has happened is heard of after this at most: watchdog holds half of a move back for 0.5 s.
+# What has happened is heard of after this at most: between two queues an event is in a thread's hands.
 HEARD_S = 1.0
 # More changed paths than this are cheaper to find by a rescan.
 MOST_PATHS = 10_000

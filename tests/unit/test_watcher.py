@@ -128,6 +128,44 @@ def test_appending_moving_and_deleting_are_seen(
     wait_until(lambda: watched.saw(new))
 
 
+def test_a_folder_that_moves_is_seen_with_all_that_is_in_it(
+    tmp_path: Path, root: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    other = tmp_path / "other"
+    (root / "old" / "deep").mkdir(parents=True)
+    other.mkdir()
+    (root / "old" / "deep" / "x").touch()
+    watched = watch(root, other)
+    (root / "old").rename(root / "new")
+    wait_until(lambda: watched.saw(root / "old" / "deep" / "x", root / "new" / "deep" / "x"))
+    (root / "new").rename(other / "new")
+    wait_until(lambda: watched.saw(root / "new", other / "new" / "deep" / "x"))
+    watched.paths.clear()
+    (other / "new" / "deep" / "y").touch()
+    wait_until(lambda: watched.saw(other / "new" / "deep" / "y"))
+    assert watched.watcher.watches == 4
+    assert watched.watcher.alive()
+
+
+def test_all_roots_share_their_threads(
+    tmp_path: Path, watch: Callable[..., Watched], wait_until: Wait
+) -> None:
+    roots = [tmp_path / f"{number}" / "sessions" for number in range(100)]
+    for root in roots:
+        root.parent.mkdir()
+    before = threading.active_count()
+    watched = watch(*roots)  # of which none is there yet
+    assert threading.active_count() == before + 2
+    for root in roots:
+        root.mkdir()
+    wait_until(watched.rescanned)
+    files = [root / "x" for root in roots]
+    for file in files:
+        file.touch()
+    wait_until(lambda: watched.saw(*files))
+    assert threading.active_count() == before + 2
+
+
 def test_two_thousand_folders_made_while_running_are_watched(
     root: Path, watch: Callable[..., Watched], wait_until: Wait
 ) -> None:

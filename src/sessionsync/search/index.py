@@ -432,11 +432,13 @@ class Index:
                 self._merge(shard)
         try:
             # a script: it gives back one page a step, and `execute` takes one step only
-            self._connection.executescript(
-                "PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA shrink_memory"
-            )
+            self._connection.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             raise self._broken(error) from error
+
+    def shrink(self) -> None:
+        """Give back the memory that indexing has filled with pages of the file."""
+        self._rows("PRAGMA shrink_memory")
 
     def _merge(self, shard: int) -> None:
         self._connection.execute(f"INSERT INTO passages_{shard} (passages_{shard}) VALUES ('optimize')")

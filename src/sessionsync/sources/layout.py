@@ -62,11 +62,21 @@ class _Seat(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """Where something of a session was seen, so that looking at it needs no listing of everything."""
+    """Where something of a session was seen, so that looking at it needs no listing of everything.
 
-    seats: set[tuple[Path, str]]
-    agents: set[str]
-    todos: set[str]
+    Most sessions have one seat and nothing else: all of a folder then share one of these.
+    """
+
+    seats: frozenset[tuple[Path, str]] = frozenset()
+    agents: frozenset[str] = frozenset()
+    todos: frozenset[str] = frozenset()
+
+    def also(self, other: _Known) -> _Known:
+        """What both have seen; itself where the other has seen nothing new."""
+        if other is self:
+            return self
+        both = _Known(self.seats | other.seats, self.agents | other.agents, self.todos | other.todos)
+        return self if both == self else both
 
 
 class Layout:
@@ -140,18 +150,20 @@ class Layout:
         known: dict[str, _Known] = {}
         for root in self._roots():
             for folder in self._project_folders(root):
+                alone = _Known(frozenset({(root, folder)}))
                 for session, seat in self._seats_in(root, folder):
                     seats.setdefault(session, []).append(seat)
-                    its = known.setdefault(session, _Known(set(), set(), set()))
-                    its.seats.add((root, folder))
-                    its.agents.update(path for _, path, _ in seat.agents)
+                    its = known.get(session, alone).also(alone)
+                    agents = frozenset(path for _, path, _ in seat.agents)
+                    known[session] = its.also(_Known(agents=agents)) if agents else its
             for kind in SIDE_FOLDERS:
                 for entry in self._folders.entries(root / kind):
                     session = entry.name[:ID_CHARS]
                     if session in known:
                         beside.setdefault(session, []).extend(self._side_files(session, kind, entry))
                         if kind == "todos":
-                            known[session].todos.add(entry.path)
+                            its = _Known(todos=frozenset({entry.path}))
+                            known[session] = known[session].also(its)
         self._known = known
         return seats, beside
 
@@ -200,7 +212,7 @@ class Layout:
         for session in {**main, **dict.fromkeys(own), **agents}:
             yield session, _Seat(root, folder, main.get(session), session in own, agents.get(session, ()))
 
-    def _seat(self, root: Path, folder: str, session: str, agents: set[str]) -> _Seat:
+    def _seat(self, root: Path, folder: str, session: str, agents: Iterable[str]) -> _Seat:
         """What of one session lies in one project folder now."""
         place = f"{root}/projects/{folder}"
         there = [
@@ -254,7 +266,7 @@ class Layout:
         for name, file, status in self._folders.files(path, prefix):
             yield session_file(name, file, Role.COMPANION, status)
 
-    def _beside_one(self, session: str, todos: set[str]) -> Iterator[SessionFile]:
+    def _beside_one(self, session: str, todos: Iterable[str]) -> Iterator[SessionFile]:
         for path in todos:
             if (status := regular(path)) is not None:
                 yield session_file(f"todos/{readable(Path(path).name)}", path, Role.COMPANION, status)
@@ -270,8 +282,8 @@ class Layout:
             session = name[:ID_CHARS]
             if not SESSION_ID.fullmatch(session) or (kind != "todos" and name != session):
                 return ""
-            if kind == "todos" and (known := self._known.get(session)):
-                known.todos.add(str(place / name))
+            if kind == "todos":
+                self._note(session, _Known(todos=frozenset({str(place / name)})))
             return session
         if len(parts) == 1:
             return ""
@@ -282,11 +294,14 @@ class Layout:
             if len(parts) > 2 or not (name.startswith("agent-") and name.endswith(".jsonl")):
                 return ""
             session = self._session_of_agent(path, regular(path))
-            if known := self._known.get(session):
-                known.agents.add(path)
-        if known := self._known.get(session):
-            known.seats.add((root, parts[0]))
+            self._note(session, _Known(agents=frozenset({path})))
+        self._note(session, _Known(frozenset({(root, parts[0])})))
         return session
+
+    def _note(self, session: str, seen: _Known) -> None:
+        """Remember where something new lies of a session that was seen before."""
+        if (known := self._known.get(session)) is not None:
+            self._known[session] = known.also(seen)
 
     def _session_of_agent(self, path: str, status: os.stat_result | None) -> str:
         """The session a subagent of the old layout belongs to, by its first line; '' if it says none."""

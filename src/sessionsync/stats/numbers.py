@@ -105,6 +105,10 @@ class Numbers:
         with suppress(AttributeError, sqlite3.Error):
             self._connection.close()
 
+    def shrink(self) -> None:
+        """Give back the memory that counting has filled with pages of the file."""
+        self.rows("PRAGMA shrink_memory")
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing; one at a time, over all processes."""

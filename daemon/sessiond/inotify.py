@@ -1,0 +1,125 @@
+"""watchdog on Linux: one thread reads what the kernel tells of every folder, and hands it on at once."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import termios
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
+from watchdog.observers.inotify_c import CallbackId, InotifyEvent, InotifyFD, Mask, WatchCallback
+from watchdog.observers.inotify_move_event_grouper import (
+    GroupedInotifyEvent,
+    InotifyMoveEventGrouper,
+    PathedInotifyEvent,
+)
+
+
+class Reader(InotifyFD):
+    """Reads the kernel's queue.  `lost()` and `starved(path)` are called in its thread, once a loss."""
+
+    def __init__(self, lost: Callable[[], None], starved: Callable[[str], None]) -> None:
+        super().__init__()
+        self._lost = lost
+        self._starved = starved
+
+    def handle_event(self, event: InotifyEvent) -> None:
+        """Tell whom it concerns; of a loss those who can make a new queue.
+
+        watchdog would drop and add every watch of the same queue, and each dropped one is an event: with more
+        folders than the queue is long that never ends.
+        """
+        if event.is_queue_overflow:
+            self._lost()
+        else:
+            super().handle_event(event)
+
+    def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> Any:
+        """Watch a folder, once or again: one made with its parent is found twice, and watchdog would warn."""
+        try:
+            with self._lock:
+                watch = self._get_or_create_watch(path, mask)
+                watch.callbacks[id_] = callback
+                return watch.wd
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                self._starved(os.fsdecode(path))
+            raise
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether the kernel's queue holds no event; False also where that cannot be told."""
+        try:
+            return not any(fcntl.ioctl(self._inotify_fd, termios.FIONREAD, bytes(4)))
+        except OSError:
+            return False
+
+    @property
+    def watches(self) -> int:
+        """How many folders the kernel watches."""
+        return len(self._watch_for_wd)
+
+
+class Emitter(InotifyEmitter):
+    """Has no thread of its own, where watchdog's has one a folder: the reader tells it what happens."""
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._inotify = _Group(
+            self._inotify_fd,
+            os.fsencode(self.watch.path),
+            is_recursive=self.watch.is_recursive,
+            event_mask=self.get_event_mask_from_filter(),
+            tell=self.build_and_queue_event,
+        )
+
+    def is_alive(self) -> bool:
+        """Whether it watches."""
+        return self._inotify is not None and self.should_keep_running()
+
+    def join(self, timeout: float | None = None) -> None:
+        """There is nothing to wait for."""
+
+    def on_thread_stop(self) -> None:
+        """Let go of its folders.
+
+        Where its own is deleted it ends in the middle of an event, and the kernel has let go of them.
+        """
+        if threading.current_thread() is not self._inotify_fd:
+            super().on_thread_stop()
+
+
+class _Straight(InotifyMoveEventGrouper):
+    """Tells what happens at once; watchdog's has a thread wait for the other half of a move."""
+
+    def __init__(self, tell: Callable[[GroupedInotifyEvent], None]) -> None:
+        super().__init__()
+        self._tell = tell
+        self._left: PathedInotifyEvent | None = None
+
+    def put_event(self, event: PathedInotifyEvent) -> None:
+        left = self.get_queued_moved_from_event(event.ev.cookie) if event.ev.is_moved_to else None
+        self._left = event if event.ev.is_moved_from else None
+        self._tell(event if left is None else (left, event))
+
+    def get_queued_moved_from_event(self, cookie: int) -> PathedInotifyEvent | None:
+        # the kernel tells both halves one after the other
+        return self._left if self._left is not None and self._left.ev.cookie == cookie else None
+
+
+def _nothing(_: GroupedInotifyEvent) -> None:
+    """For one that is told nothing."""
+
+
+@dataclass
+class _Group(InotifyWatchGroup):
+    tell: Callable[[GroupedInotifyEvent], None] = _nothing
+
+    def __post_init__(self) -> None:
+        self._move_event_grouper = _Straight(self.tell)
+        super().__post_init__()
