@@ -186,7 +186,8 @@ class App:
                 loop.turned = pulse.show
             self.counting = Counting(self.engine, self.emit, busy=lambda: not self.capture.rested.is_set())
             undo.callback(self.counting.end)
-            self.saves = Saves(self.engine, Spool(self.paths.spool_dir), self.emit)
+            self.spool = Spool(self.paths.spool_dir)
+            self.saves = Saves(self.engine, self.spool, self.emit)
             self.verbs = Verbs(self)
             self._read_metrics()
             listener = undo.enter_context(process.bound(self.paths.socket))
@@ -209,9 +210,9 @@ class App:
                 [
                     Job("rescan", RESCAN_S, lambda: self.capture.want_rescan("timer")),
                     Job("supervise", SUPERVISE_S, self.supervise),
-                    Job("refresh", REFRESH_S, self.watcher.refresh),
+                    Job("refresh", REFRESH_S, self.watcher.look),
                     Job("trim", TRIM_S, self.trim),
-                    Job("spool", SPOOL_S, lambda: self.capture.soon(self.saves.take_in)),
+                    Job("spool", SPOOL_S, self._take_in),
                     Job("health", self.config.health.interval_seconds, self.health.want),
                     Job("count", COUNT_S, self.counting.run),
                     Job("beat", (self.notify.watchdog_s or 2 * BEAT_S) / 2, self.beat),
@@ -337,7 +338,7 @@ class App:
             self.watcher.restart()  # what could not be read was not watched either
         elif regained:
             self.capture.want_rescan("readable")
-        elif self.engine.capture.shuts_out():
+        elif self.engine.capture.shuts_out(self.watcher.folders):
             self.capture.want_rescan("unreadable")
         self._see_copies()
         with suppress(StoreError):  # a full disk is said where it hurts
@@ -393,6 +394,11 @@ class App:
             them = "1 checkpoint is on its" if waiting == 1 else f"{waiting:,} checkpoints are on their"
             return f"Everything is on this disk twice; {them} way to GitHub."
         return "Everything is on this disk twice and on GitHub."
+
+    def _take_in(self) -> None:
+        """Have saved what hooks left; nobody is woken for nothing."""
+        if not self.spool.is_empty():
+            self.capture.soon(self.saves.take_in)
 
     def trim(self) -> None:
         """Give back what the last burst of work needed of memory."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from sessiond.engine import Engine
-from sessiond.loops import TICK_S, TOKEN_S, TROUBLE_S, Bell, Failed, Loop
+from sessiond.loops import TICK_S, TOKEN_S, TROUBLE_S, Bell, Failed, Loop, rest_s
 from sessionsync.archiving import Archiving
 from sessionsync.errors import StoreFull, TokenRefused
 from sessionsync.events import Emit
@@ -32,7 +32,7 @@ class ArchiveLoop(Loop):
         """Send everything that is due; then look after what is there."""
         archiving = self._take()
         if archiving is None or not self._allowed():
-            return TICK_S
+            return rest_s(self._engine)
         if archiving.uplink.paused_by(TokenRefused):
             self._find_token()
         try:

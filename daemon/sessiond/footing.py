@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+# Two changes may have one time where a file system's clock is coarse: what is so young is looked at again.
+COARSE_NS = 2_500_000_000
 
 
 class Identity(NamedTuple):
@@ -21,11 +25,15 @@ class Identity(NamedTuple):
 
 
 class Footing:
-    """Folders of copies, and those of the projects in them.  For one thread."""
+    """Folders of copies, and those of the projects in them.  For one thread.
+
+    A root is listed when its own stat says that something in it came or went.
+    """
 
     def __init__(self, roots: Iterable[Path]) -> None:
         self._roots = tuple(roots)
         self._known: dict[Path, Identity] = {}
+        self._listed: dict[Path, tuple[int, ...]] = {}
         self.lost()
 
     def lost(self) -> list[Path]:
@@ -36,19 +44,30 @@ class Footing:
         there: dict[Path, Identity] = {}
         for root in self._roots:
             try:
-                there |= _look(root)
+                status = root.stat()
+                if self._listed.get(root) == (says := _says(status)):
+                    there |= self._of(root)
+                    continue
+                self._listed.pop(root, None)
+                there |= _look(root, status)
+                if time.time_ns() - status.st_mtime_ns > COARSE_NS:
+                    self._listed[root] = says
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError:
-                there |= {path: was for path, was in self._known.items() if root in (path, path.parent)}
+                there |= self._of(root)
         lost = [path for path, was in self._known.items() if there.get(path) != was]
         self._known = there
         return lost
 
+    def _of(self, root: Path) -> dict[Path, Identity]:
+        """What is known of a root and of what lies in it."""
+        return {path: was for path, was in self._known.items() if root in (path, path.parent)}
 
-def _look(root: Path) -> dict[Path, Identity]:
+
+def _look(root: Path, status: os.stat_result) -> dict[Path, Identity]:
     """A folder, and each folder in it that is no link."""
-    found = {root: _identity(root.stat())}
+    found = {root: _identity(status)}
     with os.scandir(root) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):
@@ -56,6 +75,11 @@ def _look(root: Path) -> dict[Path, Identity]:
                 if stat.S_ISDIR(status.st_mode):
                     found[root / entry.name] = _identity(status)
     return found
+
+
+def _says(status: os.stat_result) -> tuple[int, ...]:
+    """What is another number where something in a folder came, went or took another's place."""
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _identity(status: os.stat_result) -> Identity:

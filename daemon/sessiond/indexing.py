@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sessiond.engine import Engine
-from sessiond.loops import TICK_S, Bell, Failed, Loop
+from sessiond.loops import LOOK_S, Bell, Failed, Loop
 from sessionsync.budget import Budget
 from sessionsync.errors import CopyError, IndexBroken, NoSuchSession
 from sessionsync.events import Emit
@@ -61,7 +61,7 @@ class IndexLoop(Loop):
         self._index: Index | None = None
         self._draft: Index | None = None
         self._filling: Generator[tuple[int, int, int], None, None] | None = None
-        self._indexed_at = time.monotonic()
+        self._indexed_at = self._trimmed_at = time.monotonic()
         # written by this thread, but for `rebuild` and `trim`, which any other may call
         self._wanted = False
         self._is_to_trim = False
@@ -89,8 +89,10 @@ class IndexLoop(Loop):
         self.bell.ring()
 
     def trim(self) -> None:
-        """Give back what indexing needed of memory, with the next turn; for any thread."""
-        self._is_to_trim = True
+        """Give back what indexing has needed of memory since; for any thread."""
+        if self._indexed_at > self._trimmed_at:
+            self._is_to_trim = True
+            self.bell.ring()
 
     def left(self) -> int:
         """How many sessions the rebuild has still to index, 0 when there is none; for any thread.
@@ -115,7 +117,7 @@ class IndexLoop(Loop):
             self._index = self._open()
         index, indexer = self._index, self._indexer(self._index)
         if self._is_to_trim:
-            self._is_to_trim = False
+            self._is_to_trim, self._trimmed_at = False, time.monotonic()
             index.shrink()
         until = time.monotonic() + TURN_S
         for number in self._readable(indexer.behind(since=time.time() - FRESH_S)):
@@ -132,10 +134,15 @@ class IndexLoop(Loop):
         self.is_behind = bool(waiting)
         if waiting:
             return BUSY_S if self._first() else self._go_back(indexer, waiting, until)
-        if time.monotonic() - self._indexed_at > REST_S and index.is_untidy():
-            index.tidy()
         self._findings.cleared(IndexBroken.code)
-        return TICK_S
+        now = time.monotonic()
+        waits = [LOOK_S, *(until - now for until in self._failing.values())]
+        if index.is_untidy():
+            if now - self._indexed_at > REST_S:
+                index.tidy()
+            else:
+                waits.append(self._indexed_at + REST_S - now)
+        return max(0.001, min(waits) + 0.001)
 
     def _forget(self, index: Index, indexer: Indexer) -> None:
         """Let what was forgotten be found no longer, and its words leave with a rebuild."""

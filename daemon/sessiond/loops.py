@@ -1,7 +1,8 @@
 """The two loops that do the work: one captures, one pushes.  Each beats a heart that counts progress.
 
 Time is read here and handed down.  A loop sleeps on its own `Bell`, so that whoever brings work can
-wake it and a stop is prompt; nothing else wakes it more often than every `TICK_S`.
+wake it and a stop is prompt.  Those that watch clocks and state turn every `TICK_S`; the others wait for the
+time that they have named, and who looks whether a loop lives knows until when it does.
 """
 
 from __future__ import annotations
@@ -34,8 +35,10 @@ from sessionsync.push import Push
 from sessionsync.reliability.findings import Findings, Severity
 from sessionsync.sources.folders import LINK
 
-# How long a loop waits at most before it shows that it is alive (design: tick of at most 20 s).
+# How long a loop waits at most that watches what nobody tells of, as the clocks (design: at most 20 s).
 TICK_S = 20.0
+# How long one waits that is rung for whatever it has to do.
+LOOK_S = 300.0
 # The rescan that is the truth comes at least this often.
 RESCAN_S = 300.0
 # Captured bytes are on their way to the disk so much later, and there within a second.
@@ -80,19 +83,26 @@ class Bell:
         """Wake who waits, or the next one who would."""
         self._event.set()
 
-    def sleep(self, seconds: float) -> None:
-        """Sleep until it rings, at most so long."""
-        self._event.wait(max(0.0, seconds))
+    def sleep(self, seconds: float) -> bool:
+        """Sleep until it rings, at most so long; returns whether it rang."""
+        rang = self._event.wait(max(0.0, seconds))
         self._event.clear()
+        return rang
 
 
 class Loop(threading.Thread):
-    """A thread that turns.  `progressed_at` (monotonic) is when it last finished a turn."""
+    """A thread that turns.
+
+    `progressed_at` (monotonic) is when it last got on with something, `waits_until` when it will turn again,
+    in the past while it turns.
+    """
 
     def __init__(self, name: str, bell: Bell, emit: Emit, on_failure: Failed) -> None:
         super().__init__(name=name, daemon=True)
         self.bell = bell
-        self.progressed_at = time.monotonic()
+        self.rang = True
+        """Whether the last wait ended by the bell; else nothing has happened but time."""
+        self.progressed_at = self.waits_until = time.monotonic()
         self.turned: Callable[[], None] = _nothing
         """Told of each turn, as a sign of life."""
         self.failed = False
@@ -108,11 +118,13 @@ class Loop(threading.Thread):
         """Turn until stopped.  An error of any kind ends the loop, and the process decides what then."""
         try:
             while not self._stopping:
-                pause = self.turn()
+                pause = min(self.turn(), LOOK_S)
                 self.progressed_at = time.monotonic()
                 self.turned()
                 if pause > 0 and not self._stopping:
-                    self.bell.sleep(min(pause, TICK_S))
+                    self.waits_until = self.progressed_at + pause
+                    self.rang = self.bell.sleep(pause)
+                    self.progressed_at = self.waits_until = time.monotonic()
         except Exception as error:  # noqa: BLE001 - the loop's one boundary
             self.failed = True
             self._on_failure(self.name, error)
@@ -128,8 +140,14 @@ class Loop(threading.Thread):
 
     @property
     def progress_age_s(self) -> float:
-        """Seconds since the last finished turn; a waiting loop turns every `TICK_S` at least."""
-        return time.monotonic() - self.progressed_at
+        """Seconds since it last got on, or should have turned; 0 while it waits, as it said it would."""
+        return max(0.0, time.monotonic() - max(self.progressed_at, self.waits_until))
+
+
+def rest_s(engine: Engine) -> float:
+    """How long a loop that sends waits where nothing is due: long, where nothing is ever sent."""
+    config = engine.config
+    return TICK_S if config.github.repo or config.has_archive else LOOK_S
 
 
 def run(work: Callable[[float], Any], future: Future[Any]) -> None:
@@ -320,7 +338,7 @@ class CaptureLoop(Loop):
             is_missing = self._failing or self._troubled or self._is_unreadable
             self._has_all = self._flush_at is None and self._rescan_at > beat and not is_missing
         # a moment longer than asked, so that the turn that was waited for finds it due
-        return max(0.001, min(waits) + 0.001)
+        return min(TICK_S, max(0.001, min(waits) + 0.001))
 
     def _watch_clock(self, now: float, beat: float) -> None:
         was_now, was_beat = self._clock
@@ -501,7 +519,7 @@ class PushLoop(Loop):
             self._find_token()
             push = self._engine.push
         if not self._allowed():
-            return TICK_S
+            return rest_s(self._engine)
         if push is None:
             return self._gather()
         try:
@@ -538,7 +556,7 @@ class PushLoop(Loop):
             if gather is not None and not self._stopping:
                 gather.work(time.time())
                 self.progressed_at = time.monotonic()
-        return TICK_S
+        return rest_s(self._engine)
 
     def call(self, work: Callable[[float], T], timeout_s: float = 60.0) -> T:
         """Run `work(now)` on this loop's thread, between two items, and return what it returns."""

@@ -1,17 +1,23 @@
 """What happens by the clock: a few jobs on one scheduler.
 
 A job that came late still runs, once: by default APScheduler drops a run that is a second late,
-which on a laptop is every wake-up.
+which on a laptop is every wake-up.  All count from one moment, so that those which fall together take one
+wake-up.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+# So many run at once: one that hangs at a disk does not keep the others.
+HANDS = 2
 
 
 class Job(NamedTuple):
@@ -29,16 +35,19 @@ class Schedule:
         self._observe = observe
         self._running: set[str] = set()
         self._scheduler = BackgroundScheduler(
-            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}, timezone="UTC"
+            job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
+            executors={"default": ThreadPoolExecutor(HANDS)},
+            timezone="UTC",
         )
+        self._began = datetime.now(UTC)
         for job in jobs:
-            self._scheduler.add_job(self._run, "interval", [job], seconds=job.every_s, id=job.name)
+            self._scheduler.add_job(self._run, self._every(job.every_s), [job], id=job.name)
 
     def pace(self, name: str, every_s: float) -> None:
         """Run a job at another pace from now on; nothing changes where that is its own."""
         job = self._scheduler.get_job(name)
         if job is not None and job.trigger.interval.total_seconds() != every_s:
-            job.reschedule("interval", seconds=every_s)
+            job.reschedule(self._every(every_s))
 
     def start(self) -> None:
         """Begin to count."""
@@ -53,6 +62,11 @@ class Schedule:
         """Stop; a job that is running is not waited for."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+
+    def _every(self, seconds: float) -> IntervalTrigger:
+        return IntervalTrigger(
+            seconds=seconds, start_date=self._began + timedelta(seconds=seconds), timezone="UTC"
+        )
 
     def _run(self, job: Job) -> None:
         started = time.monotonic()

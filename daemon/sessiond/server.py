@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 # waitress wakes once a second by default, for nothing: its own work comes with a wake-up of its own
-IDLE_WAKE_S = 60
+IDLE_WAKE_S = 300
+# Who has asked nothing for so long is let go of, when somebody else comes.
+IDLE_S = 60
 BODY_BYTES = 1024 * 1024
 HEAD_BYTES = 16 * 1024
 
@@ -33,7 +35,7 @@ class Server:
             "threads": threads,
             "asyncore_loop_timeout": IDLE_WAKE_S,
             "asyncore_use_poll": True,  # select() knows no descriptor above 1023
-            "channel_timeout": IDLE_WAKE_S,
+            "channel_timeout": IDLE_S,
             "connection_limit": 64,
             "max_request_body_size": BODY_BYTES,
             "max_request_header_size": HEAD_BYTES,

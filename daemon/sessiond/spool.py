@@ -67,6 +67,10 @@ class Spool:
         draft.rename(file)
         return file
 
+    def is_empty(self) -> bool:
+        """Whether no event waits; any thread may ask."""
+        return not self._files()
+
     def waiting(self) -> Iterator[tuple[Path, Save | None]]:
         """Every event with its file, oldest first; None where the file holds none."""
         for file in self._files():

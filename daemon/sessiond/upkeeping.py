@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from sessiond.away import Away
 from sessiond.engine import Engine
 from sessiond.judging import Judging
-from sessiond.loops import TICK_S, Bell, CaptureLoop, Failed, Loop
+from sessiond.loops import LOOK_S, TICK_S, Bell, CaptureLoop, Failed, Loop
 from sessionsync.budget import Budget
 from sessionsync.catalog import Session
 from sessionsync.elsewhere import Elsewhere
@@ -149,7 +149,11 @@ class UpkeepLoop(Loop):
                     self._emit("upkeep_postponed", reason=str(error) or type(error).__name__)
                 rest = TROUBLE_S
                 self._rests_until = self._troubled_until = time.monotonic() + rest
-        return min(rest, TICK_S)
+        return self._pause(rest)
+
+    def _pause(self, rest: float) -> float:
+        """How long it waits that rests so long: nobody rings when a copy away from here can be had again."""
+        return min(rest, TICK_S) if any(place.missed for place in self._away) else rest
 
     def heal(self, session: Session) -> None:
         """Repair a session as soon as nothing more urgent is to be done."""
@@ -280,12 +284,20 @@ class UpkeepLoop(Loop):
             self._upkeep.forget(self._engine.catalog.session(self._crowded.popleft()))
         elif self.drill.next_at() <= now:
             self.rehearse(None, self._progress)
-        elif not self._first() and (due := self._upkeep.next_to_merge(now)) is not None:
-            if due.id in self._upkeep.crowded():
-                self._upkeep.forget(due)
-            self._paced(self._upkeep.merge(due, now))
         else:
+            return self._merge(now)
+        return self._budget.spend(LOOK_BYTES, time.monotonic())
+
+    def _merge(self, now: float) -> float:
+        """Merge a session's segments; where there is none to merge, rest."""
+        if self._first():
             return TICK_S
+        if (due := self._upkeep.next_to_merge(now)) is None:
+            self._rests_until = time.monotonic() + LOOK_S
+            return self._pause(LOOK_S)
+        if due.id in self._upkeep.crowded():
+            self._upkeep.forget(due)
+        self._paced(self._upkeep.merge(due, now))
         return self._budget.spend(LOOK_BYTES, time.monotonic())
 
     def _repair(self, name: str, work: Generator[int, Any, Healing]) -> None:

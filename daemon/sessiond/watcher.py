@@ -96,6 +96,7 @@ class Watcher:
         self._observer: Observer | None = None
         self._roots: dict[Path, _Root] = {}
         self._anchors: dict[Path, ObservedWatch] = {}
+        self._missing: frozenset[Path] = frozenset()
         # guards what has happened
         self._happening = threading.Lock()
         self._paths: set[Path] = set()
@@ -146,6 +147,22 @@ class Watcher:
         if changed:
             self._want_rescan()
         return changed
+
+    def look(self) -> bool:
+        """Refresh where a folder is another one by now and no event has told of it; whether one was.
+
+        Costs a `stat` a folder; which ones are wanted is not asked.
+        """
+        with self._watching:
+            moved = any(_identity(root) != held.identity for root, held in self._roots.items())
+            come = any(map(_identity, self._missing))
+        return (moved or come) and self.refresh()
+
+    @property
+    def folders(self) -> list[Path]:
+        """The wanted folders that are watched, each with all below it."""
+        with self._watching:
+            return list(self._roots)
 
     def dead(self) -> list[str]:
         """The threads that have ended although they should not: what `restart` is for."""
@@ -222,6 +239,7 @@ class Watcher:
         observer, self._observer = self._observer, None
         self._roots.clear()
         self._anchors.clear()
+        self._missing = frozenset()
         if observer is not None:
             observer.stop()
 
@@ -249,6 +267,7 @@ class Watcher:
         Returns whether one has arrived meanwhile.
         """
         assert self._observer is not None  # noqa: S101 - for the type checker
+        self._missing = frozenset(missing)
         with self._happening:
             self._doors = (
                 frozenset(self._roots) | missing | {above for root in missing for above in root.parents}

@@ -134,7 +134,7 @@ def test_the_watchdog_is_not_fed_while_one_loop_is_stuck(tmp_path: Path, ear: so
         loop.start()
     try:
         assert not any(app.stuck().values())
-        loops[3].progressed_at -= STUCK_S + 1
+        loops[3].progressed_at = loops[3].waits_until = time.monotonic() - STUCK_S - 1
         app.beat()
         assert ear.recv(4096).decode().startswith("STATUS=The index loop is stuck: no progress for 12")
         ear.setblocking(False)

@@ -559,7 +559,7 @@ def restart(stage: Stage) -> Case:
 
 def stuck(stage: Stage) -> Case:
     loop = stage.living.app.upkeep
-    loop.progressed_at -= 500
+    loop.progressed_at = loop.waits_until = time.monotonic() - 500
     stage.look()
     yield
     loop.bell.ring()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
@@ -26,6 +26,9 @@ from sessionsync.sources import Source
 from sessionsync.sources.folders import can_enter, folders_in, is_hidden, readable
 from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Mirror, Vault
+
+# Of so many sessions it is remembered that their vault is in step with the state; which costs others a line.
+IN_STEP = 500
 
 
 class Capture:
@@ -123,14 +126,13 @@ class Capture:
             found |= files
         return found
 
-    def shuts_out(self) -> bool:
-        """Whether a folder to watch, or one in it, cannot be looked into that could be at the last look."""
+    def shuts_out(self, folders: Iterable[Path]) -> bool:
+        """Whether one of these, or a folder in them, cannot be looked into that could be at the last look."""
         known = self.unreadable()
         return any(
             path not in known and not can_enter(path)
-            for source in self._sources.values()
-            for root in source.roots()
-            for path in (str(root), *folders_in(root))
+            for folder in folders
+            for path in (str(folder), *folders_in(folder))
         )
 
     def passed_over(self) -> dict[str, str]:
@@ -283,7 +285,8 @@ class Capture:
             for work in batch.values():
                 self._commit.save(work, now, has_archive=self.config.has_archive)
         self.lost = lost
-        self._stored.in_step = in_step - lost
+        in_step -= lost
+        self._stored.in_step = in_step if len(in_step) <= IN_STEP else in_step & batch.keys()
         for work in batch.values():
             news, work.news = work.news, []
             for event, fields in news:
