@@ -393,6 +393,10 @@ class App:
         if waiting := self.engine.queue.waiting("comment"):
             them = "1 checkpoint is on its" if waiting == 1 else f"{waiting:,} checkpoints are on their"
             return f"Everything is on this disk twice; {them} way to GitHub."
+        if refused := self.engine.queue.waiting("comment", buried=True):
+            them = "1 checkpoint" if refused == 1 else f"{refused:,} checkpoints"
+            hint = "See why: sessiond ctl queue --buried."
+            return f"Everything is on this disk twice; GitHub refused {them} for good. {hint}"
         return "Everything is on this disk twice and on GitHub."
 
     def _take_in(self) -> None:

@@ -303,12 +303,13 @@ class Queue:
         found = self.store.row(f"SELECT 1 FROM items WHERE state <> 'buried' AND {_of(lane)} LIMIT 1")
         return found is not None
 
-    def waiting(self, operation: str) -> int:
-        """How many items of an operation are still to be done, and not buried."""
+    def waiting(self, operation: str, *, buried: bool = False) -> int:
+        """How many items of an operation are still to be done, or are buried."""
         row = self.store.row(
-            "SELECT count(*) FROM items WHERE state <> 'buried' AND operation = ?", (operation,)
+            "SELECT sum(number) FROM item_counts WHERE (state = 'buried') = ? AND operation = ?",
+            (buried, operation),
         )
-        return int(row[0]) if row else 0
+        return int(row[0] or 0) if row else 0
 
     def oldest_at(self, besides: str = "") -> float | None:
         """When the oldest checkpoint that still waits was queued; None when none does.

@@ -18,6 +18,7 @@ from sessiond.loops import TICK_S, Bell, Loop
 from sessiond.notify import Notify
 from tests.conftest import poll
 from tests.daemon import Daemon
+from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
 from tests.rig import append, line
 
@@ -108,6 +109,11 @@ def test_what_is_pushed_is_said_to_be_on_github_before_the_issue_lists_it(
             pass
         (item,) = daemon.ctl("queue")["items"]
         assert item["operation"] == "index"
+        gh.fault(rule("status", method="PATCH", path="/comments/", status=422, body="{}"))
+        append(path, line("user", "more", daemon.home))
+        daemon.ctl("checkpoint", acts=True, session=path.stem)
+        while b"twice; GitHub refused 1 checkpoint for good. See why: " not in ear.recv(4096):
+            pass
 
 
 def silent(event: str, **fields: object) -> None:
