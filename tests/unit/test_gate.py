@@ -5,15 +5,19 @@ Every secret here is made up, and put together only when the test runs.
 
 import hashlib
 import json
+import re
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from re import _parser  # type: ignore[attr-defined]
+from typing import Any
 
 import pytest
 
 from sessionsync.errors import ConfigError, RedactionFailed
 from sessionsync.privacy.gate import BLOCK_BYTES, Gate
+from sessionsync.privacy.hints import Hints
 from sessionsync.privacy.rules import KINDS, RULES, RUN, Rule, runs
 from sessionsync.restore import loadable
 from tests.conftest import samples
@@ -400,10 +404,10 @@ def test_it_fails_closed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Rule, "matches", broken)
     with pytest.raises(RedactionFailed, match=r"a\.jsonl could not be searched for secrets") as caught:
-        Gate().data("a.jsonl", b"x")
+        Gate().data("a.jsonl", b"password=x")
     assert caught.value.hint
     with pytest.raises(RedactionFailed):
-        Gate().text("x")
+        Gate().text("password=x")
 
 
 @pytest.mark.parametrize(
@@ -499,19 +503,105 @@ FORMATS = (
 )
 
 
-def test_forms_that_are_looked_for_in_runs_are_as_long_as_one() -> None:
-    """Else a token would be too short to be looked at."""
+def test_what_is_looked_for_in_runs_lies_in_one() -> None:
+    """Else a token would be too short to be looked at, or cut by a sign of its own."""
     for rule in RULES:
         if rule.in_run:
-            least, _ = _parser.parse(rule.pattern.text.decode()).getwidth()
-            assert least >= RUN, rule.kind
+            expression = _parser.parse(rule.pattern.text.decode())
+            assert expression.getwidth()[0] >= RUN, rule.kind
+            consumed = bytes(sorted(bytes_of(expression)))
+            assert runs(consumed * RUN) == consumed * RUN, rule.kind
+
+
+def bytes_of(expression: Any) -> set[int]:
+    """Every byte that a match may hold, but for what is only looked at."""
+    held: set[int] = set()
+    for operator, argument in expression:
+        match str(operator), argument:
+            case "LITERAL", byte:
+                held.add(byte)
+            case "RANGE", (first, last):
+                held |= {*range(first, last + 1)}
+            case "CATEGORY", category:
+                kind = {"CATEGORY_DIGIT": rb"\d", "CATEGORY_WORD": rb"\w"}[str(category)]
+                held |= {byte for byte in range(256) if re.match(kind, bytes([byte]))}
+            case "IN", members:
+                held |= bytes_of(members)
+            case "MAX_REPEAT" | "POSSESSIVE_REPEAT", (_, _, inner):
+                held |= bytes_of(inner)
+            case "SUBPATTERN", (*_, inner):
+                held |= bytes_of(inner)
+            case "BRANCH", (_, choices):
+                held |= set[int]().union(*map(bytes_of, choices))
+            case "ASSERT" | "ASSERT_NOT", _:
+                pass
+            case _:
+                raise AssertionError(operator)
+    return held
+
+
+@pytest.mark.parametrize(
+    ("kind", "token"),
+    [
+        ("stripe_key", "whsec_" + "a1+B/" * 7 + "="),
+        ("fly_token", "fm2_" + "a1+B/" * 20 + "=="),
+        ("fly_token", "fm1a_" + "a1B2C" * 20),
+        ("grafana_token", "glc_" + "a1+B/" * 10),
+        ("planetscale_token", "pscale_pw_" + "a1=B." * 8),
+    ],
+)
+def test_signs_of_base64_do_not_hide_a_token(gate: Gate, kind: str, token: str) -> None:
+    assert gate.text(f"It is {token} I think") == (f"It is [REDACTED:{kind}] I think", 1)
+
+
+def test_what_other_lines_hold_changes_nothing(gate: Gate) -> None:
+    """Behind the end of a terminal's colour a token may begin, however long the word before is."""
+    one, other = b"w" * 600 + b"0mAKIA" + b"B" * 16 + b"\n", b"AKIA" + b"C" * 16 + b"\n"
+    alone = gate.data("a.jsonl", one)[0] + gate.data("a.jsonl", other)[0]
+    assert gate.data("a.jsonl", one + other) == (alone, 2)
+
+
+@pytest.fixture
+def tries(monkeypatch: pytest.MonkeyPatch) -> list[Rule]:
+    """Every rule of which a pattern is tried, each time."""
+    tried: list[Rule] = []
+    matches = Rule.matches
+
+    def counted(rule: Rule, text: bytes, places: list[int]) -> Iterator[re.Match[bytes]]:
+        tried.append(rule)
+        return matches(rule, text, places)
+
+    monkeypatch.setattr(Rule, "matches", counted)
+    return tried
+
+
+def test_no_rule_is_tried_where_nothing_hints_at_a_secret(gate: Gate, tries: list[Rule]) -> None:
+    prose = (
+        b'{"type":"user","text":"' + b"so the tokens of it are what it was about, and no more " * 50 + b'"}\n'
+    )
+    ids = b'{"uuid":"4f1b6c7a-52d0-4c35-9a0e-2f4f6b1c7d11","cwd":"/home/dev/some-where/to/look/at"}\n'
+    assert gate.data("a.jsonl", (prose + ids) * 100)[1] == 0
+    assert tries == []
+    assert gate.data("a.jsonl", prose + b"password=hunter2\n")[1] == 1
+    assert [rule.kind for rule in tries] == ["password"]
 
 
 def test_a_form_more_costs_little(gate: Gate) -> None:
-    """What is not in a run of signs is searched by few rules: else all of them would cost what they find."""
+    """What is in no run of signs is searched by few rules, and many hints are looked for in one pass."""
     text = b'{"type":"user","text":"' + b"so that is what it was about, and no more " * 50 + b'"}\n'
-    assert runs(text) == (b"", b"")
+    assert runs(text) == b""
     assert sum(not rule.in_run for rule in RULES) * 3 < len(RULES)
+    hints = {hint: b"" for rule in RULES if rule.in_run for hint in rule.hints}
+    assert Hints(hints).passes * 5 < len(hints)
+
+
+def test_each_run_is_looked_at_once() -> None:
+    word = b"a-name-of-more-than-20-signs"
+    assert runs(b'"%b" (%b) short' % (word, word)).split(b"\n") in (
+        [b'"' + word, b"(" + word],
+        [b"(" + word, b'"' + word],
+    )
+    assert runs(b" %b %b" % (word, word)) == b" " + word
 
 
 def test_at_least_forty_kinds_are_planted_with_a_near_miss() -> None:

@@ -35,7 +35,7 @@ _FIELDS = (
 _FIELD = re.compile(rb'"(?:%b)"[ \t]*:[ \t]*"(?:[^"\\\n]|\\.)*\Z' % "|".join(_FIELDS).encode())
 _FIELD_BYTES = 1024
 _HALF_BYTES = 8192
-_ESCAPED = re.compile(rb"\\u00[2-7][0-9A-Fa-f]|\\/")
+_ESCAPED = re.compile(rb"\\(?:u00[2-7][0-9A-Fa-f]|/)")
 # A string of JSON, or its beginning where the line ends within it.
 _STRING = re.compile(rb'"(?:[^"\\\n]++|\\[^\n])*+(?:"|\\?)')
 _MARK = b"[REDACTED:%b]"
@@ -169,9 +169,7 @@ class Gate:
         out: list[bytes] = []
         at = i = 0
         while i < len(spans):
-            start = block.rfind(b"\n", 0, spans[i].start) + 1
-            end = block.find(b"\n", spans[i].start)
-            end = len(block) if end < 0 else end
+            start, end = _line(block, spans[i].start)
             j = i
             while j < len(spans) and spans[j].start < end:
                 j += 1
@@ -195,8 +193,6 @@ class Gate:
 
     def _unescape(self, block: bytes, kinds: Counter[str]) -> bytes:
         """Clear the strings in which a letter or sign is written as an escape, where no rule knows it."""
-        if b"\\u00" not in block and b"\\/" not in block:
-            return block
 
         def cleared(match: re.Match[bytes]) -> bytes:
             string = match[0]
@@ -215,9 +211,13 @@ class Gate:
             text = clear.data.decode("utf-8", "surrogatepass")
             return json.dumps(text).encode() if clear.kinds else string
 
-        return b"\n".join(
-            _STRING.sub(cleared, line) if _ESCAPED.search(line) else line for line in block.split(b"\n")
-        )
+        out: list[bytes] = []
+        at = 0
+        while escaped := _ESCAPED.search(block, at):
+            start, end = _line(block, escaped.start())
+            out += block[at:start], _STRING.sub(cleared, block[start:end])
+            at = end
+        return b"".join((*out, block[at:]))
 
     def _redact_values(self, data: bytes, *, indent: int | None = None) -> Redacted:
         """Clear JSON one string after another, where that is not possible in its text."""
@@ -259,6 +259,12 @@ def _merged(spans: Iterable[Span]) -> list[Span]:
         else:
             merged.append(span)
     return merged
+
+
+def _line(data: bytes, at: int) -> tuple[int, int]:
+    """Where the line with `at` in it begins and ends, without its newline."""
+    end = data.find(b"\n", at)
+    return data.rfind(b"\n", 0, at) + 1, len(data) if end < 0 else end
 
 
 def _blocks(data: bytes) -> Iterator[bytes]:

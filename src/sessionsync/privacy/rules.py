@@ -1,11 +1,11 @@
 r"""What a secret looks like, rule by rule.
 
 Every rule works on bytes and inside one line, so that a prefix of a file is redacted like the prefix it is.
-It begins with a hint, a few fixed bytes that `bytes.find` looks for at 2 GB/s (measured); only where one
-stands is a pattern tried.  Most hints stand in a long run of the signs that tokens are made of and are looked
-for in those runs alone, a tenth of a transcript, so that a hundred forms cost little more than ten.  Patterns
-see text as it lies in JSON, where a line end is `\n` and a quote `\"`, and never take a quote or a backslash
-around the secret with them.
+It begins with a hint, a few fixed bytes; only where one stands is a pattern tried.  Most tokens lie in a long
+run of the signs that tokens are made of, and their hints are looked for in those runs alone, each different
+one once: a twelfth of a transcript, so that a hundred forms cost little more than ten.  Patterns see text as
+it lies in JSON, where a line end is `\n` and a quote `\"`, and never take a quote or a backslash around the
+secret with them.
 
 Repetitions are bounded and possessive, so that no line takes longer than its length.
 
@@ -18,12 +18,14 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-RULES_VERSION = 2
+from sessionsync.privacy.hints import Hints
+
+RULES_VERSION = 3
 """Raised with every change of what is found: what was sent under other rules is never redacted anew."""
 
 CUSTOM = "custom"
@@ -46,20 +48,6 @@ def secret(match: re.Match[bytes]) -> bytes:
     return match[match.lastgroup or 0]
 
 
-class Runs(NamedTuple):
-    """The long runs of signs in a block, a line each, with the byte before.
-
-    `plain` are those of letters and digits alone, which hexadecimal and base64 are full of.
-    """
-
-    plain: bytes
-    joined: bytes
-
-    def parts(self, hint: bytes) -> tuple[bytes, ...]:
-        """Where a hint may be."""
-        return self if hint.isalnum() else (self.joined,)
-
-
 class Pattern:
     """A regular expression, compiled when it is first tried: to compile all takes a tenth of a start."""
 
@@ -77,9 +65,9 @@ class Pattern:
 class Rule:
     """One kind of secret: `pattern` is tried where a hint stands.
 
-    `folded` rules have hints in lower case, `_` for `-` as well, and find them in any.  A `certain` rule
-    knows the secret by its own form, not by the words around it.  The hint of one `in_run` lies within
-    `RUN` signs of a token.  The pattern begins `back` bytes before the hint.
+    `folded` rules have hints in lower case and find them in any.  A `certain` rule knows the secret by its
+    own form, not by the words around it.  What one `in_run` finds lies in one run.  The pattern begins `back`
+    bytes before the hint, and needs one of `then` behind it, where that is said.
     """
 
     kind: str
@@ -90,76 +78,84 @@ class Rule:
     certain: bool = True
     in_run: bool = False
     back: int = 0
+    then: bytes = b""
 
-    def matches(self, block: bytes, folded: bytes, runs: Runs) -> Iterator[re.Match[bytes]]:
-        """Every match in `block`; `folded` and `runs` are what those functions make of it."""
-        text = folded if self.folded else block
-        for hint in self.hints:
-            if not self.in_run or any(self._may_be_in(part, hint) for part in runs.parts(hint)):
-                yield from self._tried(hint, text, block)
-
-    def _may_be_in(self, runs: bytes, hint: bytes) -> bool:
-        # A short hint stands in many runs: whether in any of a token is seen there, not in all the block.
-        return hint in runs and (len(hint) > SHORT or any(self._tried(hint, runs, runs)))
-
-    def _tried(self, hint: bytes, text: bytes, block: bytes) -> Iterator[re.Match[bytes]]:
-        at = text.find(hint)
-        if at < 0:
-            return
-        pattern = self.pattern.compiled
-        while at >= 0:
-            match = pattern.match(block, at - self.back) if at >= self.back else None
+    def matches(self, text: bytes, places: Iterable[int]) -> Iterator[re.Match[bytes]]:
+        """Every match in `text`, given the places of a hint, in order."""
+        pattern, least = self.pattern.compiled, self.back
+        for at in places:
+            match = pattern.match(text, at - self.back) if at >= least else None
             if match and self.plausible(match):
                 yield match
-                at = max(at, match.end() - 1)
-            at = text.find(hint, at + 1)
+                least = match.end()
 
 
 RUN = 20
-"""So many signs in a row may be a token: letters, digits, `_`, `-` and `.`."""
-WORD_BYTES = 512
-SHORT = 3
-"""Forms with hints of so many bytes hold nothing but signs of a run."""
+"""So many signs in a row may hold a token: those of base64, of JWT and of URLs."""
 _SIGNS = bytes(
-    ord("a") if byte < 128 and (chr(byte).isalnum() or chr(byte) in "_-.") else ord(" ")
+    ord("a") if byte < 128 and (chr(byte).isalnum() or chr(byte) in "_-.+/=~%$@") else ord(" ")
     for byte in range(256)
 )
-_FOLDED = bytes(range(256)).lower().replace(b"-", b"_")
 
 
-def folded(block: bytes) -> bytes:
-    """The block as folded hints see it."""
-    return block.translate(_FOLDED)
-
-
-def runs(block: bytes) -> Runs:
-    """Every run of at least `RUN` signs.
-
-    Of one without `_`, `-` and `.` the beginning is enough: within a word no token begins.
-    """
-    signs = block.translate(_SIGNS)
-    sought = b"a" * RUN
-    plain: set[bytes] = set()
-    joined: set[bytes] = set()
-    at = signs.find(sought)
+def runs(block: bytes) -> bytes:
+    """Every run of at least `RUN` signs once, a line each, with the byte before."""
+    signs, least = block.translate(_SIGNS), b"a" * RUN
+    found: set[bytes] = set()
+    at = signs.find(least)
     while at >= 0:
         end = signs.find(b" ", at + RUN)
         end = len(block) if end < 0 else end
-        if block[at:end].isalnum():
-            plain.add(block[max(0, at - 1) : min(end, at + WORD_BYTES)])
-        else:
-            joined.add(block[max(0, at - 1) : end])
-        at = signs.find(sought, end)
-    return Runs(b"\n".join(plain), b"\n".join(joined))
+        found.add(block[at - 1 if at else 0 : end])
+        at = signs.find(least, end)
+    return b"\n".join(found)
 
 
 def found(block: bytes, *, certain_only: bool = False) -> Iterator[tuple[int, Rule, re.Match[bytes]]]:
     """What the rules find in whole lines, each with the rule's rank."""
-    low, long = folded(block), runs(block)
-    for rank, rule in enumerate(RULES, start=1):
-        if rule.certain or not certain_only:
-            for match in rule.matches(block, low, long):
+    for search, text in ((_WHOLE, block), (_FOLDED, block.lower())):
+        for rank, rule, _, places in search.tried(text):
+            if rule.certain or not certain_only:
+                for match in rule.matches(block, places):
+                    yield rank, rule, match
+    long = runs(block)
+    for rank, rule, hint, places in _IN_RUNS.tried(long):
+        if any(rule.matches(long, places)):
+            for match in rule.matches(block, _places(block, hint)):
                 yield rank, rule, match
+
+
+def _places(text: bytes, hint: bytes) -> Iterator[int]:
+    at = text.find(hint)
+    while at >= 0:
+        yield at
+        at = text.find(hint, at + 1)
+
+
+class _Search:
+    """Rules whose hints are looked for in the same text."""
+
+    def __init__(self, belongs: Callable[[Rule], bool]) -> None:
+        self._belongs = belongs
+
+    @cached_property
+    def _rules(self) -> dict[bytes, list[tuple[int, Rule]]]:
+        rules: dict[bytes, list[tuple[int, Rule]]] = {}
+        for rank, rule in enumerate(RULES, start=1):
+            for hint in rule.hints if self._belongs(rule) else ():
+                rules.setdefault(hint, []).append((rank, rule))
+        return rules
+
+    @cached_property
+    def _hints(self) -> Hints:
+        thens = {hint: [rule.then for _, rule in rules] for hint, rules in self._rules.items()}
+        return Hints({hint: b"".join(then) if all(then) else b"" for hint, then in thens.items()})
+
+    def tried(self, text: bytes) -> Iterator[tuple[int, Rule, bytes, Sequence[int]]]:
+        """The rules with a hint in `text`, by rank; the hint, and its places."""
+        for hint, places in self._hints.places(text).items():
+            for rank, rule in self._rules[hint]:
+                yield rank, rule, hint, places
 
 
 # What stands where a secret would, in templates, manuals and code.
@@ -290,10 +286,16 @@ def _form(kind: str, hints: str, pattern: bytes, plausible: Callable[[re.Match[b
 
 
 def _around(
-    kind: str, hints: str, back: int, pattern: bytes, plausible: Callable[[re.Match[bytes]], bool] = bool
+    kind: str,
+    hints: str,
+    back: int,
+    pattern: bytes,
+    plausible: Callable[[re.Match[bytes]], bool] = bool,
+    *,
+    in_run: bool = True,
 ) -> Rule:
-    """A token that is known by what stands in it, `back` bytes behind its beginning, or in no long run."""
-    return Rule(kind, tuple(hints.encode().split()), Pattern(pattern), plausible, back=back)
+    """A token that is known by what stands in it or before it; the pattern begins `back` bytes earlier."""
+    return Rule(kind, tuple(hints.encode().split()), Pattern(pattern), plausible, in_run=in_run, back=back)
 
 
 # `word = value` in the ways of shells, settings, JSON, YAML, query strings, options and code.
@@ -303,6 +305,8 @@ _ASSIGNED = (
     r"""(?:[bfru]{0,2}\\*["'`](?P<quoted>[^\s"'`\\]{6,4096}+)(?=\\*["'`])"""
     r"""|(?P<bare>[^\s"'`\\,;&<>(){}\[\]|]{6,4096}+)(?=\Z|[\s"'`\\,;&<>)}\]|]))"""
 )
+_ASSIGNED_THEN = b"_-ak\\\"' \t:="
+"""With what all of it may go on behind the word: most words are in no such place."""
 
 
 def _named(words: str) -> bytes:
@@ -317,7 +321,7 @@ def _assigned(
     spelled = [hint for word in words.split() for hint in (word, word.replace("_", ""))]
     hints = tuple(hint.encode() for hint in dict.fromkeys(spelled))
     pattern = Pattern(behind + (_ASSIGNED % names).encode(), re.IGNORECASE)
-    return Rule(kind, hints, pattern, plausible, folded=True, certain=False)
+    return Rule(kind, hints, pattern, plausible, folded=True, certain=False, then=_ASSIGNED_THEN)
 
 
 RULES: tuple[Rule, ...] = (
@@ -345,7 +349,9 @@ RULES: tuple[Rule, ...] = (
     _form("cloudflare_key", "v1.0-", rb"v1\.0-[0-9a-f]{24}-[0-9a-f]{100,200}" + _END),
     _form("heroku_key", "HRKU-", rb"HRKU-[A-Za-z0-9_-]{36,80}+"),
     _form(
-        "fly_token", "fo1_ fm1r_ fm2_", rb"(?:fo1_[\w-]{40,64}+|fm(?:1[ar]|2)_[A-Za-z0-9+/]{60,4096}+={0,3})"
+        "fly_token",
+        "fo1_ fm1a_ fm1r_ fm2_",
+        rb"(?:fo1_[\w-]{40,64}+|fm(?:1[ar]|2)_[A-Za-z0-9+/]{60,4096}+={0,3})",
     ),
     _form("netlify_token", "nfp_", rb"nfp_[A-Za-z0-9]{36,60}+" + _END),
     _form("databricks_token", "dapi dose dkea", rb"(?:dapi|dose|dkea)[0-9a-f]{32}(?:-\d)?" + _END),
@@ -424,7 +430,9 @@ RULES: tuple[Rule, ...] = (
     _around(
         "discord_webhook", "/api/webhooks/", 0, rb"/api/webhooks/\d{16,20}/(?P<secret>[A-Za-z0-9_-]{60,80}+)"
     ),
-    _around("telegram_token", ":AA", 8, rb"\d{8}:(?P<secret>AA[A-Za-z0-9_-]{33})(?![A-Za-z0-9_-])"),
+    _around(
+        "telegram_token", ":AA", 8, rb"\d{8}:(?P<secret>AA[A-Za-z0-9_-]{33})(?![A-Za-z0-9_-])", in_run=False
+    ),
     _around(
         "teams_webhook",
         ".webhook.office.com/",
@@ -556,6 +564,10 @@ RULES: tuple[Rule, ...] = (
         certain=False,
     ),
 )
+
+_WHOLE = _Search(lambda rule: not (rule.folded or rule.in_run))
+_FOLDED = _Search(lambda rule: rule.folded)
+_IN_RUNS = _Search(lambda rule: rule.in_run)
 
 # Hints that stand in words, and say nothing where what follows is gone.
 _LOOSE = (
