@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from sessionsync.model import Ref
 from sessionsync.vault.references import references
 from sessionsync.vault.verify import JOURNAL, MIRROR, VAULT, Bad, Expected
-from tests.keeper import done, pack_of, upkeep_of
+from tests.keeper import done, flip, pack_of, upkeep_of
 from tests.rig import Rig, append, line, write
 
 
@@ -118,6 +120,23 @@ def test_what_the_text_names_and_never_was_is_no_broken_reference(rig: Rig) -> N
     look = done(upkeep_of(rig).look(rig.session(captured(rig))))
     assert look.bad == []
     assert {result for _, result in look.references} == {"ok"}
+
+
+@pytest.mark.parametrize("store", [MIRROR, VAULT])
+def test_a_parent_that_only_a_copy_lacks_is_damage_to_its_bytes(rig: Rig, store: str) -> None:
+    path = rig.home.transcript()
+    parent = line("user", "the parent", rig.home.project, session=path.stem)
+    child = {"type": "user", "uuid": "b", "parentUuid": json.loads(parent)["uuid"]}
+    append(path, parent)
+    append(path, json.dumps(child).encode() + b"\n")
+    session = rig.session(captured(rig))
+    assert done(upkeep_of(rig).verify(session, deep=True)).bad == []
+    if store == MIRROR:
+        (copy,) = rig.home.mirror.rglob(path.name)
+        copy.write_bytes(copy.read_bytes().replace(parent, b" " * (len(parent) - 1) + b"\n"))
+    else:
+        flip(pack_of(rig, session), 60)
+    assert {bad.store for _, bad in done(upkeep_of(rig).verify(session, deep=True)).bad} == {store}
 
 
 def test_a_parent_that_a_rewrite_cut_stays_in_a_copy_or_is_missed(rig: Rig) -> None:
