@@ -30,10 +30,10 @@ def keep() -> None:
 def share_one_heap() -> None:
     """Let all threads of the daemon take memory from one heap: put this process in its own place anew, once.
 
-    By itself the C library gives each thread a heap, and a store of freed pieces beside it, and both keep what
-    their thread once needed: 3 of 64 MB, and 4 MB more in ten minutes of traffic (measured).  They take turns
-    anyway.  It reads its settings when a process begins and never again.  They are this process's alone: what
-    it starts does not get them, and whoever has set some keeps them.
+    By itself the C library gives each thread a heap, and a store of freed pieces beside it, and both keep
+    what their thread once needed: 3 of 64 MB, and 4 MB more in ten minutes of traffic (measured).  They take
+    turns anyway.  It reads its settings when a process begins and never again.  They are this process's
+    alone: what it starts does not get them, and whoever has set some keeps them.
     """
     told = os.environ.get(GLIBC)
     if told == ONE_HEAP:
