@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sessiond import client, faces, memory, process
@@ -81,6 +82,9 @@ class App:
     ) -> None:
         self.environ = environ
         self.config = config
+        # as the file said when it was read last, and what that file was when it was looked at last
+        self._settings = config
+        self._settings_file: tuple[int, int, int] | None = (0, 0, 0)
         self.paths = where
         self.log = log
         self.notify = notify
@@ -341,9 +345,30 @@ class App:
         elif self.engine.capture.shuts_out(self.watcher.folders):
             self.capture.want_rescan("unreadable")
         self._see_copies()
+        self._see_settings()
         with suppress(StoreError):  # a full disk is said where it hurts
             self.engine.store.write_events()  # none waits for long
         self.upgrade.look()
+
+    def _see_settings(self) -> None:
+        """See whether the settings file says what was read from it last: commands read it at once."""
+        if (stamp := _stamp(self.paths.config_file)) == self._settings_file:
+            return
+        self._settings_file = stamp
+        try:
+            changed = differences(self._settings, load(self.environ, self.paths.config_file))
+        except ConfigError as error:
+            self.findings.raised(error.code, Severity.WARNING, str(error), error.hint, time.time())
+            return
+        self.findings.cleared(ConfigError.code)
+        if not changed:
+            self.findings.cleared("reload_needed")
+            return
+        message = (
+            f"The settings file was changed, and the daemon has not read it again: {', '.join(changed)}."
+        )
+        hint = FINDINGS["reload_needed"].remedy
+        self.findings.raised("reload_needed", Severity.WARNING, message, hint, time.time())
 
     def _see_copies(self) -> None:
         """See whether the folders of the copies are those that were written into; else have them filled."""
@@ -501,6 +526,7 @@ class App:
             self.notify.ready(said or self.saying())
 
     def _reload(self) -> list[str]:
+        self._settings_file = _stamp(self.paths.config_file)
         try:
             config = load(self.environ, self.paths.config_file)
         except ConfigError as error:
@@ -508,6 +534,8 @@ class App:
             self.findings.raised(error.code, Severity.WARNING, str(error), error.hint, time.time())
             raise
         self.findings.cleared(ConfigError.code)
+        self.findings.cleared("reload_needed")
+        self._settings = config
         changed = differences(self.config, config)
         waiting = [name for name in changed if needs_restart(name)]
         self._say_waiting(waiting)
@@ -599,6 +627,15 @@ def run(environ: Mapping[str, str], *, debug: bool = False) -> int:
     except OSError as error:  # its files have changed again: a start by the service manager finds them
         notify.status(f"The version that was installed cannot be run: {error}.")
         return INTERNAL
+
+
+def _stamp(file: Path) -> tuple[int, int, int] | None:
+    """What tells a file from what it was; None where it is not there."""
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _run(environ: Mapping[str, str], where: Paths, notify: Notify, *, debug: bool) -> int | None:

@@ -545,6 +545,17 @@ def config(stage: Stage) -> Case:
     stage.living.ctl("reload", acts=True)
 
 
+def unread(stage: Stage) -> Case:
+    file = Path(stage.living.environ["SESSIOND_HOME"]) / "config.toml"
+    file.write_text("[health]\ninterval_seconds = 7\n")
+    stage.living.app.supervise()
+    (said,) = [f["message"] for f in stage.living.ctl("status")["findings"] if f["code"] == "reload_needed"]
+    assert said.endswith("has not read it again: health.interval_seconds.")
+    yield
+    stage.living.ctl("reload", acts=True)
+    stage.living.app.supervise()
+
+
 def restart(stage: Stage) -> Case:
     file = Path(stage.living.environ["SESSIOND_HOME"]) / "config.toml"
     file.write_text("[backup]\nkeep_checkpoints = 7\n")
@@ -666,6 +677,7 @@ CASES: dict[str, Callable[[Stage], Case]] = {
     "vault_large": partial(large, "SMALL_VAULT_BYTES", "vault_large"),
     "index_broken": index_broken,
     "config_invalid": config,
+    "reload_needed": unread,
     "restart_needed": restart,
     "loop_stuck": stuck,
     "recovery_failed": unrecovered,

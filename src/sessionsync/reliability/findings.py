@@ -367,6 +367,13 @@ FINDINGS: dict[str, Kind] = {
         "Mend it and `sessiond ctl reload`.",
         is_outside=True,
     ),
+    "reload_needed": Kind(
+        WARNING,
+        "config",
+        "The settings file was changed, and the daemon has not read it again.",
+        "Have it read: sessiond ctl reload.",
+        is_outside=True,
+    ),
     "restart_needed": Kind(
         WARNING,
         "config",
