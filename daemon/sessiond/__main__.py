@@ -26,9 +26,13 @@ def main() -> int:
     arguments, _ = _debug(sys.argv[1:])
     if arguments[:1] != ["hook"]:
         return _command()
-    if not {"-h", "--help"} & {*arguments}:
+    words = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if not {"-h", "--help"} & {*words}:
         _hook(arguments[1:])
-    _command()
+    try:
+        _command()
+    except BaseException as problem:  # noqa: BLE001 - an agent that was told to ask for help goes on as well
+        sys.stderr.write(f"sessiond: {problem!r}\n")
     return 0
 
 

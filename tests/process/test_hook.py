@@ -109,6 +109,7 @@ def test_wrong_arguments_end_with_0(agent: Agent, wait_until: Wait) -> None:
         ("",),
         ("\udcff",),
         ("--debug",),
+        ("Stop", "--", "-h"),
     ):
         assert agent.fire(*arguments, hook_event_name="Notification").stdout == b""
         assert agent.copy.read_bytes() == agent.transcript.read_bytes()
@@ -379,6 +380,8 @@ def test_a_broken_installation_is_not_noticed(agent: Agent, tmp_path: Path, pack
         agent.daemon, "Stop", "--passthrough", data=b"\x00data", environ={"PYTHONPATH": str(broken.parent)}
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"\x00data", b"")
+    done = run(agent.daemon, "Stop", "--help", environ={"PYTHONPATH": str(broken.parent)})
+    assert (done.returncode, done.stdout) == (0, b"")
 
 
 def test_a_full_disk_is_not_noticed(agent: Agent) -> None:
