@@ -157,7 +157,9 @@ def _text(value: object) -> str:
 
 def _quoted(text: str) -> str:
     """As a query has it (RFC 3986); `urllib.parse` does it too, and costs a tenth of a command to import."""
-    return "".join(chr(byte) if chr(byte) in UNRESERVED else f"%{byte:02X}" for byte in text.encode())
+    return "".join(
+        chr(byte) if chr(byte) in UNRESERVED else f"%{byte:02X}" for byte in text.encode("utf-8", "replace")
+    )
 
 
 def _answer(connection: socket, path: Place) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
+from sessiond import searching
 from sessiond.archiver import ArchiveLoop
 from sessiond.bookkeeping import Bookkeeping
 from sessiond.control import Answer, Params, Verb, flag, number, text
@@ -36,13 +37,17 @@ from sessionsync.model import Found, Ref, Tier
 from sessionsync.push import Push
 from sessionsync.queue import ARCHIVE, Item, Lane
 from sessionsync.reliability.findings import Finding, Findings
+from sessionsync.search import ROLES, Index
 from sessionsync.sources.folders import readable
 from sessionsync.upkeep import Healing, Upkeep, Verdict, outcome
+from sessionsync.vault import Mirror, Vault
 from sessionsync.vault.verify import Part
 
 # How long `sync --wait` waits unless told otherwise, and how often it looks.
 WAIT_S = 120.0
 LOOK_S = 0.1
+# Nobody reads more of what a search finds.
+HITS = 1000
 # How often a repair reads the bytes of a session to look at its copies once, and how often it tells.
 LOOK_READS = 3
 TOLD_BYTES = 4 * 1024 * 1024
@@ -79,7 +84,7 @@ class Running(Protocol):
 class Verbs:
     """The verbs of a running daemon.  Called from the control server's threads."""
 
-    LOOKS = ("status", "sessions", "show", "queue", "conflicts", "events", "health")
+    LOOKS = ("status", "sessions", "show", "search", "queue", "conflicts", "events", "health")
     ACTS = (
         "checkpoint",
         "session_save",
@@ -146,6 +151,29 @@ class Verbs:
         session = self._resolve(text(params, "session"))
         shown = report.show(catalog, session, self.findings(), time.time(), limits)
         return shown | {"repo": self._app.engine.config.github.repo}
+
+    def search(self, params: Params) -> Answer:
+        """What was said, found by its words."""
+        engine, role = self._app.engine, text(params, "role", "")
+        if role not in {"", *ROLES}:
+            raise UsageError(f"Nobody has the role {role[:40]!r}.", hint=f"Known are: {', '.join(ROLES)}.")
+        backup = engine.config.backup
+        index = Index(engine.paths.index_db, engine.state_id, read_only=True)
+        try:
+            return searching.search(
+                index,
+                engine.catalog,
+                Mirror(backup.mirror_dir),  # those of the engine are its loops'
+                Vault(backup.vault_dir),
+                engine.sources,
+                text(params, "query"),
+                project=text(params, "project", ""),
+                since=number(params, "since", 0),
+                role=role,
+                limit=min(max(int(number(params, "limit", 20)), 1), HITS),
+            )
+        finally:
+            index.close()
 
     def queue(self, params: Params) -> Answer:
         """What waits, or what is buried."""

@@ -72,6 +72,11 @@ def test_hits_say_where_by_whom_and_when(user: User, wait_until: Callable[..., N
     shown = user.type("search", "quokka").stdout
     assert "\x1b" not in shown
     assert "the **quokka**" in shown
+    asked = ("quokka", "--role", "user", "--since", "2026-01-01", "--project", str(user.project))
+    assert len(hits(user, *asked)) == 1
+    beside = user.type("search", "--json", *asked).stdout
+    user.stop()
+    assert user.type("search", "--json", *asked).stdout == beside
 
 
 def test_filters_keep_what_fits(user: User, wait_until: Callable[..., None]) -> None:

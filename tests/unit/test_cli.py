@@ -132,7 +132,8 @@ ACTS = (
 @pytest.fixture
 def daemon(short_home: Path) -> Iterator[Daemon]:
     daemon = Daemon()
-    table = {name: Verb(name, daemon.answer(name), acts=name in ACTS) for name in LOOKS + ACTS}
+    names = (*LOOKS, "search", *ACTS)
+    table = {name: Verb(name, daemon.answer(name), acts=name in ACTS) for name in names}
     with process.bound(short_home / "run" / "ctl.sock") as listener:
         server = Server(Control(table, lambda event, **fields: None), listener, threads=2, name="control")
         server.start()
@@ -888,7 +889,8 @@ def test_what_is_typed_often_imports_little(daemon: Daemon, verb: str) -> None:
 
 def test_a_command_imports_what_it_needs(daemon: Daemon) -> None:
     daemon.answers["sessions"] = {"sessions": [a_session()]}
-    for arguments, module in ((("list",), "list"), (("--help",), None)):
+    daemon.answers["search"] = {"hits": [], "behind": 0}
+    for arguments, module in ((("list",), "list"), (("search", "quokka"), "search"), (("--help",), None)):
         found = imported(*arguments)
         below = {name for name in found if name.startswith("sessiond.cli.commands.")}
         assert below == ({f"sessiond.cli.commands.{module}"} if module else set())

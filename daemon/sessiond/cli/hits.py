@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sessiond.cli.look import Json
 
-# What stands around a match in a snippet until it is shown: STX and ETX, which no text that is shown has.
+# What stands around a match in a snippet until it is shown, as `sessiond.searching` has it.
 MARKS = ("\x02", "\x03")
 
 

@@ -39,9 +39,9 @@ def look(verb: str, render: Render, *, as_json: bool, **params: Any) -> None:
     tell(ask(verb, **params), render, as_json=as_json)
 
 
-def ask(verb: str, **params: Any) -> Json:
+def ask(verb: str, *, timeout_s: float = client.ANSWER_S, **params: Any) -> Json:
     """The daemon's answer to a verb that only looks."""
-    return client.request(socket_of(os.environ), verb, params)
+    return client.request(socket_of(os.environ), verb, params, timeout_s=timeout_s)
 
 
 def act(verb: str, *, timeout_s: float = client.ANSWER_S, **params: Any) -> Json:

@@ -1,4 +1,4 @@
-"""`sessiond search`: asks the index on the disk, with or without a daemon."""
+"""What `sessiond search` does without a daemon, and how an index is made anew with or without one."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sessiond import client, process
-from sessiond.cli.since import since_of
-from sessionsync import report
+from sessiond import client, process, searching
 from sessionsync.catalog import Catalog
 from sessionsync.config import Config, Paths, load, paths
-from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, IndexBroken, NoSuchSession
+from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, IndexBroken
 from sessionsync.events import silent
-from sessionsync.model import rfc3339
-from sessionsync.search import Hit, Index, Indexer, passage_of, snippet
+from sessionsync.search import Index, Indexer
 from sessionsync.search.index import remove
-from sessionsync.search.indexer import behind as unindexed
 from sessionsync.sources import Source
 from sessionsync.sources.claude import Claude
 from sessionsync.sources.contexts import Contexts
@@ -31,8 +27,6 @@ from sessionsync.vault import Mirror, Vault
 
 Json = dict[str, Any]
 LOOK_S = 0.2
-# The same words are in the index again where an agent has rewritten its file: they are shown once.
-SPARE = 4
 
 
 class Searching:
@@ -63,34 +57,6 @@ class Searching:
         rotated = self.catalog.rotated(time.time())
         return Indexer(index, self.catalog, self.mirror, self.vault, self.sources.values(), rotated)
 
-    def shown(self, hits: list[Hit], query: str, limit: int, marks: tuple[str, str]) -> list[Json]:
-        """Hits as `search --json` prints them: those that can still be read, each text of a session once."""
-        before, behind = marks
-        shown: dict[tuple[int, str, str], Json] = {}
-        for hit in hits:
-            try:
-                session = self.catalog.session(hit.session)
-            except NoSuchSession:
-                continue  # it was forgotten, and is about to leave the index
-            source = self.sources.get(session.ref.source)
-            files = self.catalog.files(hit.session)
-            text = source and passage_of(hit, session, files, source, self.mirror, self.vault)
-            key = (hit.session, hit.role, text or "")
-            if not text or key in shown:
-                continue
-            shown[key] = {
-                "session": session.key,
-                "source": session.ref.source,
-                "project": session.project or "",
-                "title": session.summary.title,
-                "role": hit.role,
-                "at": rfc3339(hit.at) if hit.at else None,
-                "snippet": snippet(text, query, lambda found: f"{before}{found}{behind}"),
-            }
-            if len(shown) == limit:
-                break
-        return list(shown.values())
-
 
 def draft_of(index: Path) -> Path:
     """Where an index is made anew, beside the one that is searched until then."""
@@ -104,33 +70,21 @@ def opened() -> Iterator[Searching]:
     config = load(os.environ, where.config_file)  # nothing may have been captured because of them
     if not where.state_db.exists():
         raise IndexBroken("Nothing has been captured here yet.", hint="`sessiond run` begins.")
-    searching = Searching(config, where)
+    here = Searching(config, where)
     try:
-        yield searching
+        yield here
     finally:
-        searching.store.close()
+        here.store.close()
 
 
-def search(
-    query: str, *, project: str | None, since: str, role: str, limit: int, marks: tuple[str, str]
-) -> Json:
-    """Every hit, the newest first, with the matches in its snippet between `marks`.
-
-    `behind` is how many sessions are not wholly in the index yet.
-    """
-    after = since_of(since, time.time())
-    with opened() as searching:
-        sessions = None
-        if project is not None:
-            sessions = {s.id for s in searching.catalog.sessions() if report.is_in(s, Path(project))}
-        index = searching.index(read_only=True)
+def search(query: str, **asked: Any) -> Json:
+    """As `sessiond.searching.search`, of this home."""
+    with opened() as here:
+        index = here.index(read_only=True)
         try:
-            rotated = searching.catalog.rotated(time.time())
-            hits = index.search(query, sessions=sessions, role=role, since=after, limit=limit * SPARE)
-            return {
-                "hits": searching.shown(hits, query, limit, marks),
-                "behind": len(set(unindexed(index, searching.catalog)) - rotated),
-            }
+            return searching.search(
+                index, here.catalog, here.mirror, here.vault, here.sources.values(), query, **asked
+            )
         finally:
             index.close()
 
@@ -159,10 +113,10 @@ def rebuild(progress: Callable[[int, int], None]) -> int:
         return int(total)
     except DaemonNotRunning:
         pass
-    with opened() as searching:
+    with opened() as here:
         try:
             with process.hold(where.lock):
-                return _rebuild_alone(searching, progress)
+                return _rebuild_alone(here, progress)
         except AlreadyRunning as error:
             raise IndexBroken(
                 "Another rebuild is under way, or the daemon is just starting.",
@@ -170,14 +124,14 @@ def rebuild(progress: Callable[[int, int], None]) -> int:
             ) from error
 
 
-def _rebuild_alone(searching: Searching, progress: Callable[[int, int], None]) -> int:
-    target = searching.where.index_db
+def _rebuild_alone(here: Searching, progress: Callable[[int, int], None]) -> int:
+    target = here.where.index_db
     remove(draft_of(target))  # of a rebuild that was killed
-    draft = searching.index(read_only=False, draft=True)
+    draft = here.index(read_only=False, draft=True)
     problems: list[CopyError] = []
     total = 0
     try:
-        for done, total, _ in searching.indexer(draft).fill(problems.append):
+        for done, total, _ in here.indexer(draft).fill(problems.append):
             progress(done, total)
         draft.take_place_of(target)
     finally:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 import click
 
 from sessiond.cli import hits
-from sessiond.cli.look import tell
+from sessiond.cli.look import ask, tell
 from sessiond.cli.options import as_json, example, of_project
 from sessiond.cli.progress import progress
-from sessionsync.errors import UsageError
+from sessiond.cli.since import since_of
+from sessionsync.errors import DaemonError, QueryInvalid, UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from sessiond.cli.look import Json
+
+# A daemon that is busy or frozen keeps nobody from searching.
+ASK_S = 5.0
 QUERY_HINT = "Give words, \"a phrase\" or a prefix*, as in: sessiond search 'blue green'"
 
 
@@ -37,25 +47,38 @@ def command(
 
     The newest come first, also those of sessions that their agent has deleted.  Needs no daemon.
     """
-    from sessiond.cli import searching  # noqa: PLC0415 - heavy
-
     if not query and not rebuild:
         raise UsageError("There is nothing to search for.", hint=QUERY_HINT)
-    with progress("Indexing") as told:
-        count = searching.rebuild(told) if rebuild else searching.make_missing(told)
+    asked = {
+        "project": project or "",
+        "since": since_of(since, time.time()),
+        "role": role or "",
+        "limit": limit,
+    }
     if rebuild:
+        from sessiond.cli import searching  # noqa: PLC0415 - heavy
+
+        with progress("Indexing") as told:
+            count = searching.rebuild(told)
         click.echo(f"{count} sessions indexed", err=True)
     if not query:
         return
-    found = searching.search(
-        " ".join(query),
-        project=project,
-        since=since,
-        role=role or "",
-        limit=limit,
-        marks=hits.MARKS,
-    )
+    found = _found(" ".join(query), asked)
     if as_json:
         for hit in found["hits"]:
             hit["snippet"] = hits.starred(hit["snippet"])
     tell(found, partial(hits.render, limit=limit), as_json=as_json)
+
+
+def _found(query: str, asked: dict[str, Any]) -> Json:
+    """What the daemon finds, which has everything open; where it cannot, the index on the disk is asked."""
+    try:
+        return ask("search", query=query, timeout_s=ASK_S, **asked)
+    except DaemonError as error:
+        if error.code == QueryInvalid.code:
+            raise
+        from sessiond.cli import searching  # noqa: PLC0415 - heavy
+
+        with progress("Indexing") as told:
+            searching.make_missing(told)
+        return searching.search(query, **asked)
