@@ -1,0 +1,116 @@
+"""What the daemon does, and holds, while nothing happens: as good as nothing, however much it has copied."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sessiond import memory
+from sessiond.loops import LOOK_S, TICK_S, Bell, Loop
+from sessionsync.events import silent
+from sessionsync.sources.layout import Layout
+from tests.living import Living
+
+Wait = Callable[..., None]
+
+SESSIONS = 400
+SESSION_BYTES = 512
+
+
+@pytest.fixture
+def living(tmp_path: Path) -> Iterator[Living]:
+    with Living(tmp_path) as living:
+        living.transcript()
+        yield living
+
+
+def test_who_waits_for_nothing_is_not_woken(living: Living) -> None:
+    app = living.app
+    loops = (app.push, app.archive, app.index, app.upkeep)
+    living.until(lambda: all(loop.waits_until - time.monotonic() > TICK_S for loop in loops))
+    assert {loop.progress_age_s for loop in loops} == {0}, "they wait as they said"
+    assert not any(app.stuck().values())
+
+
+def test_looking_after_it_asks_the_state_nothing(living: Living) -> None:
+    app = living.app
+    asked: list[str] = []
+    living.until(lambda: app.capture.rested.is_set() and app.index.waits_until > time.monotonic() + TICK_S)
+    app.engine.store.write_events()
+    app.counting.run()
+    app.engine.store._connection.set_trace_callback(
+        lambda said: asked.append(said) if threading.current_thread() is threading.main_thread() else None
+    )
+    app.supervise()
+    app.watcher.look()
+    app.counting.run()
+    app.engine.store._connection.set_trace_callback(None)
+    assert asked == []
+
+
+def test_of_a_session_at_rest_hardly_more_than_its_id_is_held(tmp_path: Path) -> None:
+    folder = tmp_path / "projects" / "-work-app"
+    folder.mkdir(parents=True)
+    for number in range(SESSIONS):
+        (folder / f"00000000-0000-4000-8000-{number:012}.jsonl").touch()
+    layout = Layout("claude", [tmp_path], silent)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in layout.find()) == SESSIONS
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < SESSIONS * SESSION_BYTES
+
+
+class Holding(Loop):
+    """A loop that turns for as long as it is `held`."""
+
+    def __init__(self) -> None:
+        super().__init__("holding", Bell(), silent, lambda _name, _error: None)
+        self.held = threading.Event()
+
+    def turn(self) -> float:
+        self.held.wait(20)
+        return 10 * LOOK_S
+
+
+def test_a_loop_that_waits_is_told_from_one_that_is_stuck(wait_until: Wait) -> None:
+    loop = Holding()
+    loop.start()
+    loop.progressed_at = loop.waits_until = time.monotonic() - 500
+    assert loop.progress_age_s > 400
+    loop.held.set()
+    wait_until(lambda: loop.waits_until > time.monotonic())
+    assert loop.progress_age_s == 0
+    assert loop.waits_until - time.monotonic() <= LOOK_S
+    loop.stop()
+    loop.join(10)
+    assert not loop.is_alive()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
+def test_the_daemon_is_put_into_one_heap_once_and_what_it_starts_is_not() -> None:
+    said = (
+        "import os; from sessiond import memory; memory.share_one_heap(); print(os.getpid(),"
+        " os.environ.get(memory.GLIBC), open('/proc/self/environ').read().count('tcache_count'))"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != memory.GLIBC}
+    with subprocess.Popen(
+        [sys.executable, "-c", said], env=environ, stdout=subprocess.PIPE, text=True
+    ) as made:
+        out, _ = made.communicate(timeout=30)
+        assert out.split() == [str(made.pid), "None", "1"]
+    kept = subprocess.run(
+        [sys.executable, "-c", said],
+        env={**environ, memory.GLIBC: "glibc.malloc.perturb=0"}, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert kept.split()[1:] == ["glibc.malloc.perturb=0", "0"]
