@@ -131,6 +131,32 @@ def test_a_foreign_file_that_cannot_be_set_aside_is_not_taken_for_the_session(ho
     assert aside.read_bytes() == b"somebody else's\n" * 99
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_what_its_agent_deletes_meanwhile_is_made_again_from_the_vault(
+    home: Home, rig: Rig, known: bool
+) -> None:
+    path, copy = home.transcript(), home.mirror / "app"
+    if known:
+        talk(home, path, "before")
+        rig.scan()
+    before = path.read_bytes() if known else b""
+    with pytest.MonkeyPatch.context() as patch:
+        full_below(patch, home.mirror)
+        path.write_bytes(line("user", "written anew", home.project, session=path.stem))
+        capture_all(rig)
+        content = path.read_bytes()
+        path.unlink()
+        capture_all(rig)
+        assert rig.capture.is_behind(Ref("claude", path.stem))
+    rig.capture.capture(Ref("claude", path.stem), rig.now)
+    rig.capture.flush(rig.now)
+    assert (copy / path.name).read_bytes() == content
+    asides = [file.read_bytes() for file in copy.glob(f"{path.stem}.*.*.jsonl")]
+    assert len(asides) == known
+    assert all(before.endswith(aside) for aside in asides)
+    assert not done(upkeep_of(rig).verify(rig.session(), deep=True)).bad
+
+
 def test_a_restart_goes_on_where_the_vault_is(home: Home, rig: Rig) -> None:
     path = home.transcript()
     with pytest.MonkeyPatch.context() as patch:

@@ -353,6 +353,7 @@ class Capture:
             if ref not in self._unfinished:
                 quiet_s = self.config.sources.quiet_seconds
                 self._appointments.keep(source, work, found, now, quiet_s=quiet_s, by_time=by_time)
+        self._files.fill(work, now)
         self._work[ref] = work
         if work.full is None:
             self._behind.pop(ref, None)

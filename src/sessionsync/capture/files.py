@@ -146,6 +146,24 @@ class Files:
             work.session.fingerprint = 0
             self._read_again(source, work)
 
+    def fill(self, work: Work, now: float) -> None:
+        """Make the plain copies whole that had no room while their files were there: the vault has them."""
+        for file in work.files.values():
+            if file.is_rewritten and file.deleted_at is not None:
+                self._where_room(work, file, partial(self._copy_back, work, file, now))
+
+    def _copy_back(self, work: Work, file: File, now: float) -> None:
+        copy, at = self._stored.path(work, file.name), 0
+        with self._mirror.open(copy) as plain:
+            for block in self._stored.vault_of(work).read(file.name, file.generation, file.length):
+                if not block.startswith(plain.read(at, at + len(block))):
+                    self._mirror.set_aside(copy, at, now)
+                plain.write(at, block)
+                at += len(block)
+        self._mirror.set_aside(copy, at, now)
+        file.size = at
+        work.changed.add(file.name)
+
     def _fit(self, copy: Path, descriptor: int, upto: int, now: float, *, start: int = 0) -> Path | None:
         """Make the plain copy what the file is up to there; returns where the rest of it went.
 
