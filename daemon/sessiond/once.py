@@ -53,7 +53,7 @@ def sync_once(
     refused for good.
     """
     process.harden()
-    process.collect_rarely()
+    process.expect_a_burst()
     where = paths(environ)
     config = load(environ, where.config_file)
     try:

@@ -24,7 +24,7 @@ from sessionsync.capture.work import BLOCK_BYTES, HEAD_BYTES, LEAST_SHARED_BYTES
 from sessionsync.catalog import REWRITTEN, File
 from sessionsync.errors import CopyError, CopyMismatch, DiskFull
 from sessionsync.events import Emit
-from sessionsync.hands import Hands, each
+from sessionsync.hands import Hands
 from sessionsync.model import Mark, Role, SessionFile, Summary
 from sessionsync.sources import Source
 from sessionsync.vault import Copy, Mirror, Root, SessionVault
@@ -341,22 +341,17 @@ class Files:
         self, work: Work, file: File, plain: Copy | None, lines: Lines | None, offset: int, block: bytes
     ) -> list[Mark]:
         """Write a block to the plain copy and read its lines, which need not wait for each other."""
-        marks: list[Mark] = []
 
-        def write() -> None:
+        def write(data: bytes) -> None:
             if plain is not None and not file.is_rewritten:
-                self._where_room(work, file, lambda: plain.write(offset, block))
+                self._where_room(work, file, lambda: plain.write(offset, data))
 
-        def read() -> None:
-            if lines is not None:
-                marks.extend(lines.feed(block))
-
-        steps = [write, read]
         hands = map if len(block) < LEAST_SHARED_BYTES or lines is None else self._hands
-        for error in each(hands, lambda step: step(), steps):
-            if error is not None:
-                raise error
-        return marks
+        writing = iter(hands(write, [block]))
+        try:
+            return [] if lines is None else lines.feed(block)
+        finally:
+            next(writing)  # it is there now, or says why not
 
     @staticmethod
     def _remember_edges(file: File, read: Read, root: Root) -> None:
