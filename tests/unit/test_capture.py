@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -572,3 +574,43 @@ def test_events_are_silent_about_sessions_that_did_not_change(home: Home, rig: R
     assert isinstance(rig.events, Events)
     rig.scan()
     assert rig.events.named("session_captured") == []
+
+
+def test_each_new_session_costs_so_many_calls_and_statements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first backup is of thousands: what one costs, whatever its size, is counted as the difference."""
+    few, more = (first_backup(tmp_path / str(count), count, monkeypatch) for count in (30, 50))
+    each = {what: (more[what] - few[what]) / 20 for what in more}
+    assert each["fsync"] == 0, "all of a batch is flushed at once"
+    assert each["open"] <= 20
+    assert each["statement"] <= 8
+
+
+def first_backup(folder: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What it takes to capture so many sessions with one checkpoint each, all in one flush."""
+    home, counts = Home(folder), Counter[str]()
+    rig = Rig(home)
+    for _ in range(count):
+        path = home.transcript()
+        append(path, line("user", "hello", home.project), line("assistant", "hi", home.project))
+        touch(path, START - 1000)
+    with monkeypatch.context() as patch:
+        for name in ("open", "fsync"):
+            patch.setattr(os, name, counted(counts, name, getattr(os, name)))
+        rig.store._connection.set_trace_callback(lambda _: counts.update(["statement"]))
+        for ref in rig.capture.survey():
+            rig.capture.capture(ref, rig.now)
+        assert rig.capture.flush(rig.now) == count
+    assert len(rig.catalog.sessions()) == count
+    assert all(session.checkpoint is not None for session in rig.catalog.sessions())
+    rig.close()
+    return counts
+
+
+def counted(counts: Counter[str], name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+    def one(*arguments: Any, **named: Any) -> Any:
+        counts[name] += 1
+        return call(*arguments, **named)
+
+    return one

@@ -1175,3 +1175,15 @@ def test_a_table_fits_its_terminal() -> None:
     assert table(heads, rows, Terminal(140, colours=False))[1].endswith("y" * 60)
     coloured = table(("ONE", "TWO"), [], Terminal(40, colours=True))
     assert coloured == ["\x1b[2mONE  TWO\x1b[0m"]
+
+
+def test_a_run_without_a_daemon_imports_what_it_has_to_do(
+    short_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What sends is a hundred modules, and the figures for a text file fifty."""
+    monkeypatch.setenv("HOME", str(short_home))
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(short_home / "claude"))
+    found = imported("sync", "--once")
+    sends = {f"sessionsync.{name}" for name in ("push", "pull", "archiving", "gather", "conflict", "restore")}
+    assert found & {*sends, "sessionsync.report", "sessiond.metrics", "prometheus_client", "httpx"} == set()
+    assert "sessionsync.capture" in found
