@@ -405,24 +405,31 @@ class App:
 
     def saying(self) -> str:
         """What the daemon does, in a line for people that only changes when something does."""
-        worst = next((found for found in self.findings.open() if found.severity is Severity.CRITICAL), None)
+        findings = self.findings.open()
+        worst = next((found for found in findings if found.severity is Severity.CRITICAL), None)
+        refused = next((found for found in findings if found.code == ConfigError.code), None)
         mode = self.modes.now()
         if worst is not None:
             return f"{worst.message} {worst.hint}"
+        if refused is not None:
+            return f"The settings were refused, the old ones stay: {refused.message}"
         if mode.name != "normal":
             doing = "Backing up on this disk; nothing goes to GitHub"
             return f"{doing}: {mode.reason}. {mode.hint}".strip()
         if not self.capture.rested.is_set():
             return "Backing up what has changed."
+        return f"Everything is on this disk twice{self._on_github()}"
+
+    def _on_github(self) -> str:
+        """How far GitHub has what is on this disk: the end of a sentence."""
         # the list in an issue's text is written after them, and they are safe without it
         if waiting := self.engine.queue.waiting("comment"):
             them = "1 checkpoint is on its" if waiting == 1 else f"{waiting:,} checkpoints are on their"
-            return f"Everything is on this disk twice; {them} way to GitHub."
-        if refused := self.engine.queue.waiting("comment", buried=True):
-            them = "1 checkpoint" if refused == 1 else f"{refused:,} checkpoints"
-            hint = "See why: sessiond ctl queue --buried."
-            return f"Everything is on this disk twice; GitHub refused {them} for good. {hint}"
-        return "Everything is on this disk twice and on GitHub."
+            return f"; {them} way to GitHub."
+        if buried := self.engine.queue.waiting("comment", buried=True):
+            them = "1 checkpoint" if buried == 1 else f"{buried:,} checkpoints"
+            return f"; GitHub refused {them} for good. See why: sessiond ctl queue --buried."
+        return " and on GitHub."
 
     def _take_in(self) -> None:
         """Have saved what hooks left; nobody is woken for nothing."""
@@ -516,14 +523,10 @@ class App:
             ConfigError: they are wrong; the old ones stay.
         """
         self.notify.reloading()
-        said = ""
         try:
             return self._reload()
-        except ConfigError as error:
-            said = f"The settings were refused, the old ones stay: {error}"
-            raise
         finally:
-            self.notify.ready(said or self.saying())
+            self.notify.ready(self.saying())
 
     def _reload(self) -> list[str]:
         self._settings_file = _stamp(self.paths.config_file)

@@ -34,7 +34,7 @@ def place() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_short_storm_loses_nothing_and_is_told_truly(place: Path) -> None:
     said: list[str] = []
     with Storm(place, 11, tell=said.append, patience_s=1) as storm:
@@ -44,6 +44,7 @@ def test_a_short_storm_loses_nothing_and_is_told_truly(place: Path) -> None:
     assert storm.counts["kill"] == 2
 
 
+@pytest.mark.timeout(600)
 def test_a_daemon_that_hides_a_minute_of_downtime_is_found_out(place: Path) -> None:
     with Storm(place, 12, tell=lambda _: None, patience_s=1, hides_s=60) as storm:
         storm.blow("kill")

@@ -16,7 +16,8 @@ import pytest
 from sessiond.app import STUCK_S, App
 from sessiond.loops import TICK_S, Bell, Loop
 from sessiond.notify import Notify
-from tests.conftest import poll
+from sessionsync.errors import DaemonError
+from tests.conftest import PATIENCE_S, poll
 from tests.daemon import Daemon
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
@@ -57,20 +58,30 @@ def ear(tmp_path: Path) -> Iterator[socket.socket]:
         yield made
 
 
+def hear(ear: socket.socket, word: str) -> None:
+    """Listen until something is said that begins so."""
+    until = time.monotonic() + PATIENCE_S
+    while not (said := ear.recv(4096).decode()).startswith(word):
+        assert time.monotonic() < until, said
+
+
 def test_what_a_manager_hears_from_start_to_end(tmp_path: Path, ear: socket.socket) -> None:
     name = str(tmp_path / "notify")
     with Daemon(tmp_path / "d", NOTIFY_SOCKET=name, WATCHDOG_USEC="400000") as daemon:
         daemon.launch()
-        first = ear.recv(4096).decode().splitlines()
-        assert first[0] == "READY=1"
-        assert first[1].startswith("STATUS=Backing up on this disk; nothing goes to GitHub")
+        # by then it may have said that it is alive
+        hear(ear, "READY=1\nSTATUS=Backing up on this disk; nothing goes to GitHub")
         assert daemon.ctl("status")["pid"] == daemon.pid  # it answers, as was said
         heard = [ear.recv(4096).decode() for _ in range(3)]
         assert "WATCHDOG=1" in heard
         daemon.ctl("reload", acts=True)
-        until = time.monotonic() + 10
-        while not (word := ear.recv(4096).decode()).startswith("RELOADING=1\nMONOTONIC_USEC="):
-            assert time.monotonic() < until, word
+        hear(ear, "RELOADING=1\nMONOTONIC_USEC=")
+        hear(ear, "READY=1")  # the reload was done
+        (daemon.folder / "s" / "config.toml").write_text("[github]\nrepo = 7\n")
+        with pytest.raises(DaemonError, match=r"github\.repo"):
+            daemon.ctl("reload", acts=True)
+        hear(ear, "READY=1\nSTATUS=The settings were refused, the old ones stay: ")
+        assert {ear.recv(4096) for _ in range(3)} == {b"WATCHDOG=1"}, "and it is said for as long as it is so"
         daemon.stop()
         ear.setblocking(False)
         rest = []
@@ -79,7 +90,6 @@ def test_what_a_manager_hears_from_start_to_end(tmp_path: Path, ear: socket.sock
                 rest.append(ear.recv(4096).decode().splitlines()[0])
             except BlockingIOError:
                 break
-        assert "READY=1" in rest  # the reload was done
         assert rest[-1] == "STOPPING=1"
 
 
@@ -105,15 +115,13 @@ def test_what_is_pushed_is_said_to_be_on_github_before_the_issue_lists_it(
         poll(lambda: daemon.ctl("sessions")["sessions"])
         daemon.ctl("checkpoint", acts=True, session=path.stem)
         poll(lambda: daemon.ctl("status")["last_push_at"])
-        while ear.recv(4096) != b"STATUS=Everything is on this disk twice and on GitHub.":
-            pass
+        hear(ear, "STATUS=Everything is on this disk twice and on GitHub.")
         (item,) = daemon.ctl("queue")["items"]
         assert item["operation"] == "index"
         gh.fault(rule("status", method="PATCH", path="/comments/", status=422, body="{}"))
         append(path, line("user", "more", daemon.home))
         daemon.ctl("checkpoint", acts=True, session=path.stem)
-        while b"twice; GitHub refused 1 checkpoint for good. See why: " not in ear.recv(4096):
-            pass
+        hear(ear, "STATUS=Everything is on this disk twice; GitHub refused 1 checkpoint for good. See why: ")
 
 
 def silent(event: str, **fields: object) -> None:

@@ -22,7 +22,7 @@ POOLED = 13
 
 
 @contextmanager
-def soaking(leaks: str = "", *, given_back_s: float = 30.0) -> Iterator[Soak]:
+def soaking(leaks: str = "", *, given_back_s: float = 120.0) -> Iterator[Soak]:
     # a socket's path is short
     with (
         tempfile.TemporaryDirectory(prefix="s", dir="/tmp") as folder,
@@ -31,7 +31,7 @@ def soaking(leaks: str = "", *, given_back_s: float = 30.0) -> Iterator[Soak]:
         yield Soak(traffic, pooled=POOLED, given_back_s=given_back_s)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_nothing_is_left_of_traffic_with_faults() -> None:
     with soaking() as soak:
         soak.run(WARM_UP_S)
@@ -40,7 +40,7 @@ def test_nothing_is_left_of_traffic_with_faults() -> None:
         assert soak.wrong(before) == []
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_what_a_mutant_loses_hold_of_is_noticed() -> None:
     with soaking("descriptor thread file", given_back_s=0) as soak:
         before = soak.rest()
