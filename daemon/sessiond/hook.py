@@ -132,6 +132,7 @@ def _at_event(name: str, data: bytes, environ: Mapping[str, str], began: float, 
         say = HookLog(where.log_dir, hook=name[:40] or "unknown", session=_id(said))
         config, roots = _settings(environ, where, say)
         session = locate(said.get("transcript_path"), roots)
+        say = HookLog(where.log_dir, hook=name[:40] or "unknown", session=f"claude:{session.session_id}")
     except (UsageError, ConfigError) as problem:
         say("hook_refused", reason=str(problem))
         return

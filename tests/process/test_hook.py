@@ -89,7 +89,8 @@ def test_names_of_events_are_told_apart_by_letters_alone(agent: Agent, wait_unti
         "Notification",
         "Nonsense",
     ):
-        agent.fire(given)
+        agent.fire(given, session_id="")  # the transcript's path says whose it is
+    assert {each["session"] for each in agent.log("session_copied")} == {f"claude:{SID}"}
     wait_until(lambda: len(list(agent.spool.glob("*.json"))) == 5)
     assert sorted(json.loads(file.read_text())["trigger"] for file in agent.spool.glob("*.json")) == [
         "pre-compact",
