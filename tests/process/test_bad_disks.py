@@ -65,7 +65,7 @@ def fill(disk: Path) -> Path:
 
 @linux_only
 @pytest.mark.parametrize("where", ["mirror", "vault", "state"])
-def test_a_full_disk_stops_capturing_says_so_and_ends_with_the_first_free_byte(
+def test_a_full_disk_is_said_and_ends_with_the_first_free_byte(
     tmp_path: Path, gh: FakeGitHub, small_disk: Callable[[Path], Path], where: str
 ) -> None:
     user = User(tmp_path, gh)
