@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sessiond.running import Running
 from sessionsync.catalog import Session
 from sessionsync.elsewhere import Versions
 from sessionsync.errors import CopyError, NoSuchSession, NumbersBroken
 from sessionsync.model import Ref
 from sessionsync.remote.archive import ledger
 from sessionsync.vault.strays import strays
-
-if TYPE_CHECKING:
-    from sessiond.verbs import Running
 
 Json = dict[str, Any]
 

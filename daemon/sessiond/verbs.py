@@ -7,25 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from sessiond import searching
-from sessiond.archiver import ArchiveLoop
-from sessiond.bookkeeping import Bookkeeping
 from sessiond.control import Answer, Params, Verb, flag, number, text
-from sessiond.counting import Counting
-from sessiond.engine import Engine
 from sessiond.forgetting import FORGET_S, forget, remember, what_is_there
-from sessiond.health import HealthLoop
-from sessiond.indexing import IndexLoop
-from sessiond.loops import TROUBLES, CaptureLoop, PushLoop
-from sessiond.metrics import Metrics
-from sessiond.modes import LOCAL_ONLY, PAUSED, Mode, Modes
+from sessiond.loops import TROUBLES
+from sessiond.modes import LOCAL_ONLY, PAUSED, Mode
 from sessiond.reconstructing import reconstruct
 from sessiond.retrieval import opened, strangers
-from sessiond.saves import Saves
+from sessiond.running import Running
 from sessiond.spool import Save
-from sessiond.upkeeping import UpkeepLoop
 from sessionsync import __version__, report
 from sessionsync.archiving import Archiving
 from sessionsync.catalog import Session
@@ -36,10 +28,10 @@ from sessionsync.forgotten import meant, was_forgotten
 from sessionsync.model import Found, Ref, Tier
 from sessionsync.push import Push
 from sessionsync.queue import ARCHIVE, Item, Lane
-from sessionsync.reliability.findings import Finding, Findings
+from sessionsync.reliability.findings import Finding
 from sessionsync.search import ROLES, Index
 from sessionsync.sources.folders import readable
-from sessionsync.upkeep import Healing, Upkeep, Verdict, outcome
+from sessionsync.upkeep import Healing, Verdict, outcome
 from sessionsync.vault import Mirror, Vault
 from sessionsync.vault.verify import Part
 
@@ -53,32 +45,6 @@ LOOK_READS = 3
 TOLD_BYTES = 4 * 1024 * 1024
 # A checkpoint reads what is new of one session; the first of a huge one takes its time.
 CHECKPOINT_S = 600.0
-
-
-class Running(Protocol):
-    """What verbs need of the daemon."""
-
-    started_at: float
-    engine: Engine
-    modes: Modes
-    findings: Findings
-    capture: CaptureLoop
-    push: PushLoop
-    archive: ArchiveLoop
-    index: IndexLoop
-    copies: Upkeep
-    upkeep: UpkeepLoop
-    saves: Saves
-    counting: Counting
-    books: Bookkeeping
-    health: HealthLoop
-    metrics: Metrics
-
-    def reload(self) -> list[str]:
-        """Read the settings again and apply them."""
-
-    def end(self) -> None:
-        """End the daemon, from any thread."""
 
 
 class Verbs:

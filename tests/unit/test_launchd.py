@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from sessiond import process
-from sessiond.launchd import Launchd
 from sessiond.process import AGENT
 from sessiond.server import Server
 from sessiond.service import Wish
+from sessiond.service.launchd import Launchd
 from sessionsync.errors import NotAllowed, ServiceFailed, UsageError
 from sessionsync.paths import Paths, paths
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sessiond import systemd
-from sessiond.service import Wish, checked_token
-from sessiond.systemd import Systemd, fill, quoted
+from sessiond.service import Wish, checked_token, systemd
+from sessiond.service.systemd import Systemd, fill, quoted
 from sessionsync.errors import ConfigError, NotAllowed, ServiceFailed
 from sessionsync.paths import paths
 

@@ -1,4 +1,4 @@
-"""The daemon as a service of its user: one face, and behind it systemd or launchd.
+"""What a service manager of this system can be asked, and what each of them needs for it.
 
 What `install` has made is remembered in `service.json` in the state folder, so that `uninstall` takes away
 exactly that.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -71,27 +70,12 @@ class Service(Protocol):
         ...
 
 
-def of_this_system(environ: Mapping[str, str], where: Paths, program: Path) -> Service:
-    """The service manager of this system, which starts `program`.
-
-    Raises:
-        ServiceFailed: there is none that sessiond knows.
-    """
-    if sys.platform == "darwin":
-        from sessiond.launchd import Launchd  # noqa: PLC0415 - the other one is never wanted
-
-        return Launchd(environ, where, program)
-    from sessiond.systemd import Systemd  # noqa: PLC0415 - as above
-
-    return Systemd(environ, where, program)
-
-
 # --- what both need
 
 
 def template(name: str) -> str:
     """A file of `systemd/` or `launchd/`: in the package where it is installed, else beside the sources."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "share", package.parents[1]):
         if (folder / name).is_file():
             return (folder / name).read_text(encoding="utf-8")

@@ -15,7 +15,17 @@ from xml.sax.saxutils import escape
 
 from sessiond import client
 from sessiond.process import AGENT
-from sessiond.service import READY_S, Files, Json, Wish, ask, kept_environment, said, template, user_home
+from sessiond.service.manager import (
+    READY_S,
+    Files,
+    Json,
+    Wish,
+    ask,
+    kept_environment,
+    said,
+    template,
+    user_home,
+)
 from sessionsync.errors import DaemonError, ServiceFailed, UsageError
 from sessionsync.paths import Paths
 

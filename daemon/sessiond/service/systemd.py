@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from sessiond.service import (
+from sessiond.service.manager import (
     READY_S,
     Files,
     Json,
