@@ -47,7 +47,7 @@ def main() -> int:
                 while time.monotonic() - began < chosen.minutes * 60 or storm.missing:
                     storm.blow()
                 storm.check()
-        except AssertionError as broken:
+        except (AssertionError, OSError) as broken:
             print(f"broken: {broken}\n{again}")
             return 1
         counts = ", ".join(f"{name} {count}" for name, count in sorted(storm.counts.items()))

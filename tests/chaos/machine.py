@@ -253,7 +253,8 @@ class Machine:
             there.seek(at)
             there.write(bytes([byte]))
         self.account.flips += 1
-        return file.stem if plain else file.parent.name.rpartition(".")[2]
+        # beside a plain copy lies what was cut from it, with the time in its name
+        return file.stem.partition(".")[0] if plain else file.parent.name.rpartition(".")[2]
 
     def figures(self) -> dict[str, Any]:
         """What it says of itself over the last day."""

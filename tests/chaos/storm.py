@@ -10,6 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -462,21 +463,24 @@ class Storm:
         return not (status["queue"]["pending"] or status["sessions"]["unpushed"])
 
     def _restore(self) -> None:
-        """Every byte that was ever durable comes back."""
+        """Every byte that was ever durable comes back, on each machine at once."""
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._restore_on, self.machines))
+
+    def _restore_on(self, machine: Machine) -> None:
         for session in self.sessions:
-            for machine in session.machines:
-                data = session.written[machine.name]
-                if not data:
-                    continue
-                for source in ("mirror", "vault", "archive"):
-                    got = self._restored(machine, session, source)
-                    if len(session.machines) == 1:
-                        if source == "mirror" and session.is_gone:
-                            continue  # the plain copy follows the file; what was cut lies beside it
-                        assert got == data, f"{session.id} of {machine.name} from {source}"
-                    else:
-                        missing = set(data.splitlines()) - set(got.splitlines())
-                        assert not missing, f"{len(missing)} lines of {session.id} from {source}"
+            data = session.written.get(machine.name)
+            if not data:
+                continue
+            for source in ("mirror", "vault", "archive"):
+                got = self._restored(machine, session, source)
+                if len(session.machines) == 1:
+                    if source == "mirror" and session.is_gone:
+                        continue  # the plain copy follows the file; what was cut lies beside it
+                    assert got == data, f"{session.id} of {machine.name} from {source}"
+                else:
+                    missing = set(data.splitlines()) - set(got.splitlines())
+                    assert not missing, f"{len(missing)} lines of {session.id} from {source}"
 
     def _restored(self, machine: Machine, session: Session, source: str) -> bytes:
         with tempfile.TemporaryDirectory(dir=machine.home) as out:
