@@ -12,11 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sessiond.token import find_token
 from sessionsync import __version__, projects
-from sessionsync.archiving import CACHE, COLD
 from sessionsync.catalog import Catalog, Session
 from sessionsync.config import Config, Paths, load, paths
 from sessionsync.errors import (
@@ -35,18 +34,10 @@ from sessionsync.forgotten import meant, was_forgotten
 from sessionsync.model import Ref, rfc3339
 from sessionsync.paths import claude_root
 from sessionsync.peek import PEEK_BYTES, SESSION_ID, first_cwd
-from sessionsync.privacy.seal import Unseal
 from sessionsync.remote.archive.address import address_of
-from sessionsync.remote.archive.cache import Cache
-from sessionsync.remote.archive.fold import Cold
-from sessionsync.remote.archive.git import Git
-from sessionsync.remote.archive.host import Host
-from sessionsync.remote.archive.reader import Reader
 from sessionsync.remote.archive.refs import Place, encode
 from sessionsync.remote.archive.tree import Manifest
 from sessionsync.remote.comments import project_hash
-from sessionsync.remote.github import GitHub
-from sessionsync.report import is_in
 from sessionsync.restore import (
     PAPERS,
     AgentTarget,
@@ -87,6 +78,9 @@ from sessionsync.stats import returns
 from sessionsync.store import Store
 from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Mirror, Vault
+
+if TYPE_CHECKING:
+    from sessionsync.remote.github import GitHub
 
 Json = dict[str, Any]
 Ask = Callable[[str], bool]
@@ -290,6 +284,8 @@ class Restoring:
         }
 
     def _of_project(self) -> tuple[list[Known], list[Filed]]:
+        from sessionsync.report import is_in  # noqa: PLC0415 - who names a session does not wait for it
+
         filed = self._ask(lambda records: records.of_project(self._key))
         lying = self._lying_here()
         known = [
@@ -597,6 +593,14 @@ def open_archive(config: Config, where: Paths, ends: ExitStack) -> ArchiveShelf 
     address = address_of(config)
     if address is None:
         return None
+    from sessionsync.archiving import CACHE, COLD  # noqa: PLC0415 - only where there is one
+    from sessionsync.privacy.seal import Unseal  # noqa: PLC0415
+    from sessionsync.remote.archive.cache import Cache  # noqa: PLC0415
+    from sessionsync.remote.archive.fold import Cold  # noqa: PLC0415
+    from sessionsync.remote.archive.git import Git  # noqa: PLC0415
+    from sessionsync.remote.archive.host import Host  # noqa: PLC0415
+    from sessionsync.remote.archive.reader import Reader  # noqa: PLC0415
+
     token = find_token(os.environ, config.github.api_url) if address.repo or address.is_loopback else None
     git = Git(
         address,
@@ -617,6 +621,8 @@ def github_of(config: Config) -> GitHub | None:
     token = find_token(os.environ, settings.api_url) if settings.repo else None
     if token is None:
         return None
+    from sessionsync.remote.github import GitHub  # noqa: PLC0415 - as above
+
     return GitHub(
         repo=settings.repo,
         api_url=settings.api_url,
