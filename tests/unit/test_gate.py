@@ -9,16 +9,17 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from re import _parser  # type: ignore[attr-defined]
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from sessionsync.errors import ConfigError, RedactionFailed
 from sessionsync.privacy.gate import BLOCK_BYTES, Gate
 from sessionsync.privacy.hints import Hints
-from sessionsync.privacy.rules import KINDS, RULES, RUN, Rule, runs
+from sessionsync.privacy.rules import KINDS, RULES, RUN, Pattern, Rule, runs
 from sessionsync.restore import loadable
 from tests.conftest import samples
 from tests.planted import ALNUM, HEX, PLANTED
@@ -584,6 +585,43 @@ def test_no_rule_is_tried_where_nothing_hints_at_a_secret(gate: Gate, tries: lis
     assert tries == []
     assert gate.data("a.jsonl", prose + b"password=hunter2\n")[1] == 1
     assert [rule.kind for rule in tries] == ["password"]
+
+
+class Counted:
+    """A pattern that counts how often it is tried, and finds nothing."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.compiled = self
+
+    def match(self, _text: bytes, _at: int) -> None:
+        self.times += 1
+
+
+def test_words_in_a_value_without_end_are_not_each_tried_to_the_longest() -> None:
+    rule = next(rule for rule in RULES if rule.kind == "password")
+    word = b"password="
+    text, counted = word * 60_000, Counted()
+    assert [
+        *replace(rule, pattern=cast("Pattern", counted)).matches(text, range(0, len(text), len(word)))
+    ] == []
+    assert 0 < counted.times <= rule.reach // len(word) + 1
+
+
+@pytest.mark.parametrize(
+    "around", ["token=%s", "token=%s ", 'token: str = "%s"', "x_token_access_key_base := %s;"]
+)
+def test_the_longest_value_is_found(gate: Gate, around: str) -> None:
+    secret = (ALNUM * 80)[:4096]
+    assert gate.text(around % secret) == (around % "[REDACTED:token]", 1)
+
+
+def test_a_key_is_found_behind_beginnings_without_end(gate: Gate) -> None:
+    begin, end = "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"
+    far = f"{begin} x ! " * 2000
+    cleared, count = gate.text(f"{far}'{begin}{ALNUM}{end}")
+    assert (count, cleared.endswith("[REDACTED:private_key]"), ALNUM in cleared) == (1, True, False)
+    assert cleared.startswith(far[:20_000])
 
 
 def test_a_form_more_costs_little(gate: Gate) -> None:

@@ -39,17 +39,21 @@ _LINES = 400
 def in_strings(data: bytes) -> Iterator[Span]:
     """Keys that begin and end in one line, as in a JSON string; also those whose END is missing."""
     at = data.find(b"-----BEGIN ") if _HINT in data else -1
+    last = 0
     while at >= 0:
         begin = _BEGIN.match(data, at)
-        end = begin and _end_of_key(data, begin.end())
+        if begin and last < begin.end():  # the same for every BEGIN before it
+            last = data.find(b"-----END ", begin.end())
+            last = len(data) if last < 0 else last
+        end = begin and _end_of_key(data, begin.end(), last)
         if end:
             yield Span(at, end, RANK, KIND)
         at = data.find(b"-----BEGIN ", end or at + 1)
 
 
-def _end_of_key(data: bytes, start: int) -> int | None:
-    at = data.find(b"-----END ", start, start + KEY_BYTES)
-    end = _END.match(data, at) if at >= 0 else None
+def _end_of_key(data: bytes, start: int, at: int) -> int | None:
+    """Where the key ends whose text begins at `start`, given the END that may be its own."""
+    end = _END.match(data, at) if at <= start + KEY_BYTES - len(b"-----END ") else None
     if end and not _QUOTE.search(data, start, at) and data.find(b"\n", start, at) < 0:
         text = _ESCAPE.sub(b" ", data[start:at])
         return end.end() if _PURE.fullmatch(text) or _RUN.search(text) else None

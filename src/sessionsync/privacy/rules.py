@@ -67,7 +67,8 @@ class Rule:
 
     `folded` rules have hints in lower case and find them in any.  A `certain` rule knows the secret by its
     own form, not by the words around it.  What one `in_run` finds lies in one run.  The pattern begins `back`
-    bytes before the hint, and needs one of `then` behind it, where that is said.
+    bytes before the hint, needs one of `then` behind it, where that is said, and with a `reach` a sign within
+    so many bytes that ends a value.
     """
 
     kind: str
@@ -79,17 +80,24 @@ class Rule:
     in_run: bool = False
     back: int = 0
     then: bytes = b""
+    reach: int = 0
 
     def matches(self, text: bytes, places: Iterable[int]) -> Iterator[re.Match[bytes]]:
         """Every match in `text`, given the places of a hint, in order."""
-        pattern, least = self.pattern.compiled, self.back
+        pattern, least, end = self.pattern.compiled, self.back, -1
         for at in places:
-            match = pattern.match(text, at - self.back) if at >= least else None
+            if self.reach and at > end:  # looked for once, however many hints stand before it
+                ends = _ENDS_VALUE.search(text, at)
+                end = ends.start() if ends else len(text)
+            if at < least or (self.reach and end - at > self.reach):
+                continue
+            match = pattern.match(text, at - self.back)
             if match and self.plausible(match):
                 yield match
                 least = match.end()
 
 
+_ENDS_VALUE = re.compile(rb"[\s\"'`\\,;&<>(){}\[\]|]")
 RUN = 20
 """So many signs in a row may hold a token: those of base64, of JWT and of URLs."""
 _SIGNS = bytes(
@@ -301,12 +309,14 @@ def _around(
 # `word = value` in the ways of shells, settings, JSON, YAML, query strings, options and code.
 _ASSIGNED = (
     r"""(?P<key>(?:%s)(?:(?:[_-]?access)?[_-]?key(?:[_-]?base)?)?)(?P<close>\\*["'])?"""
-    r"""[ \t]*(?P<sep>:[ \t]*[A-Za-z_][\w.]*[ \t]*=|=>|:=|={1,2}|:|[ ])[ \t]*"""
+    r"""[ \t]*(?P<sep>:[ \t]*[A-Za-z_][\w.]{0,256}[ \t]*=|=>|:=|={1,2}|:|[ ])[ \t]*"""
     r"""(?:[bfru]{0,2}\\*["'`](?P<quoted>[^\s"'`\\]{6,4096}+)(?=\\*["'`])"""
     r"""|(?P<bare>[^\s"'`\\,;&<>(){}\[\]|]{6,4096}+)(?=\Z|[\s"'`\\,;&<>)}\]|]))"""
 )
 _ASSIGNED_THEN = b"_-ak\\\"' \t:="
 """With what all of it may go on behind the word: most words are in no such place."""
+_ASSIGNED_REACH = 4096 + 512
+"""The longest value, and what may stand between it and the word."""
 
 
 def _named(words: str) -> bytes:
@@ -321,7 +331,16 @@ def _assigned(
     spelled = [hint for word in words.split() for hint in (word, word.replace("_", ""))]
     hints = tuple(hint.encode() for hint in dict.fromkeys(spelled))
     pattern = Pattern(behind + (_ASSIGNED % names).encode(), re.IGNORECASE)
-    return Rule(kind, hints, pattern, plausible, folded=True, certain=False, then=_ASSIGNED_THEN)
+    return Rule(
+        kind,
+        hints,
+        pattern,
+        plausible,
+        folded=True,
+        certain=False,
+        then=_ASSIGNED_THEN,
+        reach=_ASSIGNED_REACH,
+    )
 
 
 RULES: tuple[Rule, ...] = (
