@@ -624,6 +624,13 @@ def test_a_key_is_found_behind_beginnings_without_end(gate: Gate) -> None:
     assert cleared.startswith(far[:20_000])
 
 
+def test_a_key_behind_many_that_are_none_is_found(gate: Gate) -> None:
+    names = "'-----BEGIN PRIVATE KEY-----', " * 100
+    cleared, count = gate.text(json.dumps({"a": f'{names}"\n{KEY}\n"'}))
+    assert count == 1
+    assert not any(text in cleared for text in BODY.split("\n"))
+
+
 def test_a_form_more_costs_little(gate: Gate) -> None:
     """What is in no run of signs is searched by few rules, and many hints are looked for in one pass."""
     text = b'{"type":"user","text":"' + b"so that is what it was about, and no more " * 50 + b'"}\n'

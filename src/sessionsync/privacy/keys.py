@@ -19,7 +19,8 @@ _QUOTE = re.compile(rb'(?<!\\)(?:\\\\)*"')
 _ESCAPE = re.compile(rb"\\+(?:u[0-9A-Fa-f]{4}|[nrt])")
 # A key is base64 and what tools put beside its lines; where more stands, as in code that builds or looks
 # for a key, only a run that no name is as long as counts.
-_PURE = re.compile(rb"[\sA-Za-z0-9+/=:,|>\xe2\x86\x92-]*[A-Za-z0-9+/=]{8}[\sA-Za-z0-9+/=:,|>\xe2\x86\x92-]*")
+_PURE = re.compile(rb"[\sA-Za-z0-9+/=:,|>\xe2\x86\x92-]*+")
+_SHORT_RUN = re.compile(rb"[A-Za-z0-9+/=]{8}")
 _RUN = re.compile(rb"[A-Za-z0-9+/=]{32}")
 # What is left of a key whose END was cut off: lines of base64, numbered or quoted as tools show them.
 _BETWEEN = rb"(?:\\+[nrt]|\\u[0-9A-Fa-f]{4}|[ \t0-9:|>+-]|\xe2\x86\x92)"
@@ -34,18 +35,21 @@ _HEADER = re.compile(_MARGIN + rb"(?:[A-Za-z-]+: .*)?\r?")
 _LONG = 16
 """A line of fewer characters is part of a key only as its last line."""
 _LINES = 400
+_TRIES = 8
+"""So many BEGINs may have the same END; the others count as cut off, since each looks at all up to it."""
 
 
 def in_strings(data: bytes) -> Iterator[Span]:
     """Keys that begin and end in one line, as in a JSON string; also those whose END is missing."""
     at = data.find(b"-----BEGIN ") if _HINT in data else -1
-    last = 0
+    last = tried = 0
     while at >= 0:
         begin = _BEGIN.match(data, at)
         if begin and last < begin.end():  # the same for every BEGIN before it
-            last = data.find(b"-----END ", begin.end())
+            last, tried = data.find(b"-----END ", begin.end()), 0
             last = len(data) if last < 0 else last
-        end = begin and _end_of_key(data, begin.end(), last)
+        end = begin and _end_of_key(data, begin.end(), last if tried < _TRIES else len(data))
+        tried += bool(begin and last - begin.end() < KEY_BYTES)
         if end:
             yield Span(at, end, RANK, KIND)
         at = data.find(b"-----BEGIN ", end or at + 1)
@@ -56,7 +60,8 @@ def _end_of_key(data: bytes, start: int, at: int) -> int | None:
     end = _END.match(data, at) if at <= start + KEY_BYTES - len(b"-----END ") else None
     if end and not _QUOTE.search(data, start, at) and data.find(b"\n", start, at) < 0:
         text = _ESCAPE.sub(b" ", data[start:at])
-        return end.end() if _PURE.fullmatch(text) or _RUN.search(text) else None
+        pure = _PURE.fullmatch(text) and _SHORT_RUN.search(text)
+        return end.end() if pure or _RUN.search(text) else None
     rest = _CUT_OFF.match(data, start, start + KEY_BYTES)
     return rest.end() if rest else None
 
