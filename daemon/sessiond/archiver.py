@@ -45,7 +45,7 @@ class ArchiveLoop(Loop):
         if time.monotonic() - self._worked_at > REST_S:
             archiving.rest()
         at = archiving.next_at(time.time())
-        return TICK_S if at is None else max(0.001, at - time.time() + 0.001)
+        return TICK_S if at is None else min(TICK_S, max(0.001, at - time.time() + 0.001))
 
     def end(self) -> None:
         """End what runs now: it is done again at the next start."""

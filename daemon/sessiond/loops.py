@@ -541,7 +541,7 @@ class PushLoop(Loop):
         now = time.time()
         lines = (push, pull, gather)
         due = [at for each in lines if each is not None and (at := each.next_at(now)) is not None]
-        return max(0.001, min(due) - now + 0.001) if due else TICK_S
+        return min(TICK_S, max(0.001, min(due) - now + 0.001)) if due else TICK_S
 
     def _listen(self, pull: Pull) -> None:
         """Hear of what others have changed, and tell how long that took."""

@@ -23,6 +23,8 @@ LIBRARIES = (
     " structlog, tomlkit, waitress, watchdog.observers, zstandard, sqlite3"
 )
 STARTS = 5
+# A minute after each start the daemon looks once for files in the copies that are nobody's; then it rests.
+SETTLES_S = 150.0
 WAKE_UPS_A_SECOND, READ_BY_OTHERS_MS, SESSION_KB = 0.5, 5, 0.5
 
 
@@ -40,6 +42,7 @@ def measure(*, quick: bool) -> Iterator[Figure]:
         place.rested(home)
         if not quick:  # also the first scan of the copies, a minute after the start
             place.until(lambda: "integrity_scanned" in home.log.read_text(), 900)
+            time.sleep(SETTLES_S)
             place.rested(home)
         yield said(f"{many:,} sessions of {size / MB:.0f} MB, {rest_s} s at rest")
         theirs = _syncthing_rests(home.agent, rest_s)
@@ -48,6 +51,7 @@ def measure(*, quick: bool) -> Iterator[Figure]:
         yield Figure("memory a session more", more, "KB", most=SESSION_KB)
         yield _read_by_others(home)
         starts = _starts(home)
+        time.sleep(0 if quick else SETTLES_S)
         place.rested(home)
         yield from _rest(home, rest_s, ", after a restart", theirs)
         yield _start(f"start to ready, {many:,} sessions", starts, home)
