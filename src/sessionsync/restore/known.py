@@ -135,7 +135,7 @@ class Cupboard:
         As of one that a hook saw, and no daemon since; or that was adopted from an older backup.
         """
         found: dict[Ref, tuple[Known, list[str]]] = {}
-        for name, sessions in (("mirror", self.plain()), ("vault", self.versioned(known))):
+        for name, sessions in (("mirror", self.plain(known)), ("vault", self.versioned(known))):
             with suppress(CopyError):  # a folder that is closed is said where it hurts
                 for session in sessions:
                     if session.ref not in known:
@@ -146,12 +146,15 @@ class Cupboard:
                 told = self.described(session)
             yield told, copies
 
-    def plain(self) -> Iterator[Known]:
-        """Those with a plain copy."""
+    def plain(self, besides: Iterable[Ref] = ()) -> Iterator[Known]:
+        """Those with a plain copy; none of those `besides`, at whose copies nobody looks."""
+        names = {component(ref.session_id) for ref in besides}
         for project in _entries(self._mirror_dir):
             if project.name.startswith(".") or not project.is_dir(follow_symlinks=False):
                 continue
             for entry in _entries(project.path):
+                if entry.name.removesuffix(".jsonl") in names:
+                    continue
                 if (ref := _said_by(entry, project.name)) is not None:
                     yield Known(ref, own_id(ref), (project.name,), changed_at=_changed_at(entry))
 
