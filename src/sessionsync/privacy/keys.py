@@ -74,10 +74,16 @@ def in_lines(data: bytes) -> Iterator[Span]:
     """
     if _HINT not in data:
         return
+    seen = -1  # a line is looked at once, whatever stands in it
     for begin in _BEGIN.finditer(data):
-        yield from _below(data, begin.end())
+        if begin.end() > seen:
+            seen = _behind(data, begin.end())
+            yield from _below(data, seen)
+    seen = -1
     for end in _END.finditer(data):
-        yield from _above(data, data.rfind(b"\n", 0, end.start()))
+        if seen < 0 or data.find(b"\n", seen, end.start()) >= 0:
+            yield from _above(data, data.rfind(b"\n", 0, end.start()))
+        seen = end.start()
 
 
 def count(data: bytes, lines: Sequence[Span]) -> int:
@@ -87,7 +93,6 @@ def count(data: bytes, lines: Sequence[Span]) -> int:
 
 
 def _below(data: bytes, at: int) -> Iterator[Span]:
-    at = _behind(data, at)
     seen = False
     for _ in range(_LINES):
         line = data[at : (end := _behind(data, at, newline=False))]
