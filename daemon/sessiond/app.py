@@ -219,7 +219,7 @@ class App:
                     Job("spool", SPOOL_S, self._take_in),
                     Job("health", self.config.health.interval_seconds, self.health.want),
                     Job("count", COUNT_S, self.counting.run),
-                    Job("beat", (self.notify.watchdog_s or 2 * BEAT_S) / 2, self.beat),
+                    Job("beat", (self.notify.watchdog_s or 2 * BEAT_S) / 2, self.beat, turn=False),
                 ],
                 lambda name, seconds, success: self.metrics.job(name, seconds, success=success),
             )

@@ -12,36 +12,42 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from apscheduler.executors.debug import DebugExecutor
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-# So many run at once: one that hangs at a disk does not keep the others.
-HANDS = 2
+# Jobs take turns in one thread, so that those of one moment wake one; what must not wait runs in the clock's.
+IN_TURN, AT_ONCE = "default", "clock"
 
 
 class Job(NamedTuple):
-    """`action` runs every `every_s` seconds, first after that time."""
+    """`action` runs every `every_s` seconds, first after that time; behind no other where it takes no `turn`.
+
+    What takes no turn must be short: nothing else begins meanwhile.
+    """
 
     name: str
     every_s: float
     action: Callable[[], object]
+    turn: bool = True
 
 
 class Schedule:
-    """Runs jobs in a thread of its own; `observe(name, seconds, success)` is told of each run."""
+    """Runs jobs in threads of its own; `observe(name, seconds, success)` is told of each run."""
 
     def __init__(self, jobs: list[Job], observe: Callable[[str, float, bool], None]) -> None:
         self._observe = observe
         self._running: set[str] = set()
         self._scheduler = BackgroundScheduler(
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
-            executors={"default": ThreadPoolExecutor(HANDS)},
+            executors={IN_TURN: ThreadPoolExecutor(1), AT_ONCE: DebugExecutor()},
             timezone="UTC",
         )
         self._began = datetime.now(UTC)
         for job in jobs:
-            self._scheduler.add_job(self._run, self._every(job.every_s), [job], id=job.name)
+            where = IN_TURN if job.turn else AT_ONCE
+            self._scheduler.add_job(self._run, self._every(job.every_s), [job], id=job.name, executor=where)
 
     def pace(self, name: str, every_s: float) -> None:
         """Run a job at another pace from now on; nothing changes where that is its own."""
