@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from sessionsync import projects
 from sessionsync.capture import Capture
 from sessionsync.catalog import Catalog, Session
 from sessionsync.config import Config
@@ -22,6 +21,7 @@ from sessionsync.digests import Digests
 from sessionsync.elsewhere import Elsewhere
 from sessionsync.model import Context, Ref
 from sessionsync.privacy.gate import Gate, Redacted
+from sessionsync.project_names import Names
 from sessionsync.push import Push
 from sessionsync.queue import Queue
 from sessionsync.remote.github import GitHub
@@ -116,7 +116,7 @@ class Rig:
             mirror=self.mirror,
             vault=self.vault,
             sources=self.sources,
-            names=projects.Names(home.mirror),
+            names=Names(home.mirror),
             config=self.config,
             first_seen=first_seen,
             emit=self.events,

@@ -24,6 +24,7 @@ from sessionsync.forget.rows import Forgettings
 from sessionsync.model import rfc3339
 from sessionsync.paths import home
 from sessionsync.privacy.gate import Gate
+from sessionsync.project_names import Names
 from sessionsync.queue import Queue
 from sessionsync.remote.archive.address import address_of
 from sessionsync.remote.archive.ledger import CURRENT
@@ -93,7 +94,7 @@ class Engine:
             Messages(self._project_folders, emit),
             Structured(self._project_folders, emit),
         ]
-        names = projects.Names(config.backup.mirror_dir)
+        names = Names(config.backup.mirror_dir)
         with suppress(CopyError):  # said where the next name is to be written down
             names.keep(self.catalog.project_names())
         self.capture = Capture(

@@ -5,8 +5,6 @@ attempt ─▶ saved
                                              └─▶ failed ─▶ fell back: layer 1's copy, an event in the spool
 """
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import NamedTuple, Self

@@ -29,7 +29,7 @@ from sessionsync.errors import ConfigError, CopyError, SessiondError, UsageError
 from sessionsync.events import Emit
 from sessionsync.paths import Paths, absolute, claude_root, home, paths
 from sessionsync.peek import SESSION_ID
-from sessionsync.projects import Names
+from sessionsync.project_names import Names
 from sessionsync.tombstones import Tombstones
 from sessionsync.vault.mirror import Mirror
 

@@ -5,12 +5,9 @@ Here it is only added to: a copy that is longer than the session, or another, is
 Paths come from an agent's event and are believed only where they lead to a transcript in its folders.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os
-import signal
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +19,7 @@ from typing import NamedTuple
 from sessionsync.errors import CopyError, UsageError
 from sessionsync.events import Emit
 from sessionsync.peek import PEEK_BYTES, SESSION_ID, UNKNOWN, first_cwd
-from sessionsync.projects import Names, identify
+from sessionsync.project_names import Names
 from sessionsync.vault.mirror import Mirror
 
 # What asking git for the project's name, and waiting for another process to write one down, may take.
@@ -141,7 +138,10 @@ def _project(mirror: Mirror, names: Names, session: Session) -> str:
         if not cwd:
             return names.name_for(f"{UNKNOWN}:{session.root}", UNKNOWN)
         known_as = f"{session.source}:{session.session_id}"
-        project = names.home(known_as, cwd) or identify(cwd, timeout_s=GIT_S)
+        if (project := names.home(known_as, cwd)) is None:
+            from sessionsync.projects import identify  # noqa: PLC0415 - a session that is known does without
+
+            project = identify(cwd, timeout_s=GIT_S)
         return names.name_for(project.key, project.name_hint)
 
 
@@ -172,6 +172,7 @@ def _cwd(session: Session) -> str:
 @contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
     """Break off what waits for another process."""
+    import signal  # noqa: PLC0415 - as above
 
     def over(_signal: int, _frame: FrameType | None) -> None:
         raise CopyError(f"The project's name was not found within {seconds} s.")

@@ -23,7 +23,7 @@ from sessionsync.errors import ConfigError, DaemonNotRunning, NotAllowed, Servic
 from sessionsync.model import Ref
 from sessionsync.paths import Paths, home, variable
 from sessionsync.peek import SESSION_ID
-from sessionsync.projects import Names
+from sessionsync.project_names import Names
 from sessionsync.vault import Vault
 from sessionsync.vault.folder import component
 from sessionsync.vault.replaced import REPLACED

@@ -34,6 +34,7 @@ from sessionsync.forgotten import meant, was_forgotten
 from sessionsync.model import Ref, rfc3339
 from sessionsync.paths import claude_root
 from sessionsync.peek import PEEK_BYTES, SESSION_ID, first_cwd
+from sessionsync.project_names import Names
 from sessionsync.remote.archive.address import address_of
 from sessionsync.remote.archive.refs import Place, encode
 from sessionsync.remote.archive.tree import Manifest
@@ -161,7 +162,7 @@ class Restoring:
         self.config = config
         self.catalog = catalog
         self._cupboard = Cupboard(vault, backup.vault_dir, backup.mirror_dir)
-        self._names = projects.Names(backup.mirror_dir)
+        self._names = Names(backup.mirror_dir)
         self._here = _here()
         self._key = projects.identify(str(self._here)).key
 

@@ -4,8 +4,6 @@ Nothing hangs on them but the checkpoint's name: the bytes are in the plain copy
 starts looks at everything anyway.  So the folder is bounded, and the oldest go first.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -5,8 +5,6 @@ format is described at age-encryption.org/v1; every file of it can be read by an
 Whatever is wrong is a `ValueError` that says what, and holds no word of an identity.
 """
 
-from __future__ import annotations
-
 import binascii
 import re
 from collections.abc import Sequence

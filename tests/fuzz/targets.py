@@ -31,6 +31,7 @@ from sessionsync.model import FileEntry, Found, Ref, Role, SessionFile, Summary
 from sessionsync.peek import first_cwd
 from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.seal import Seal, Unseal, identities
+from sessionsync.project_names import folder_name
 from sessionsync.remote import comments
 from sessionsync.remote.answers import Answer, Bounds
 from sessionsync.remote.archive import host, refs, tree
@@ -153,7 +154,7 @@ def structured(data: bytes) -> None:
 
 def remote_url(data: bytes) -> None:
     projects.normalise(os.fsdecode(data), "/")
-    projects.folder_name(os.fsdecode(data))
+    folder_name(os.fsdecode(data))
 
 
 def query(data: bytes) -> None:

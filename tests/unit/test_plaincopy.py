@@ -19,7 +19,7 @@ from sessionsync.errors import CopyError
 from sessionsync.model import Ref
 from sessionsync.paths import paths
 from sessionsync.peek import first_cwd
-from sessionsync.projects import Names
+from sessionsync.project_names import Names
 from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Mirror
 from tests.rig import Events, Home, Rig, append, line

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sessionsync.errors import CopyError
-from sessionsync.projects import Names, ProjectIdentity, folder_name, identify, normalise, watchable
+from sessionsync.project_names import Names, ProjectIdentity, folder_name
+from sessionsync.projects import identify, normalise, watchable
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -389,7 +390,7 @@ def test_what_makes_no_sense_of_it_is_passed_over_and_the_names_stay(tmp_path: P
 NAMER = """
 import sys
 from pathlib import Path
-from sessionsync.projects import Names
+from sessionsync.project_names import Names
 folder, start, mine = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 while not start.exists():
     pass

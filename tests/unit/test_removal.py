@@ -11,7 +11,7 @@ from sessiond.service import Service
 from sessionsync.errors import ServiceFailed
 from sessionsync.model import Ref
 from sessionsync.paths import paths
-from sessionsync.projects import Names
+from sessionsync.project_names import Names
 from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Vault
 

@@ -11,7 +11,7 @@ import pytest
 from sessionsync.catalog import Session
 from sessionsync.errors import NoSuchSession
 from sessionsync.model import Ref
-from sessionsync.projects import Names
+from sessionsync.project_names import Names
 from sessionsync.tombstones import Tombstones
 from sessionsync.upkeep import Upkeep
 from sessionsync.vault.verify import Part

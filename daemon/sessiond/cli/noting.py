@@ -19,7 +19,7 @@ from sessionsync.notes.current import current_session
 from sessionsync.notes.lint import PROBLEM, Problem
 from sessionsync.notes.lint import lint as look_at
 from sessionsync.notes.thread import Paper, Told, thread, topics
-from sessionsync.projects import Names, ProjectIdentity
+from sessionsync.project_names import Names, ProjectIdentity
 from sessionsync.sources.claude import Claude
 from sessionsync.sources.note_reading import HEAD_BYTES
 from sessionsync.sources.notes import Notes

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from sessionsync import projects
 from sessionsync.capture.appointments import Appointments
 from sessionsync.capture.commit import Commit
 from sessionsync.capture.files import Files, Unread
@@ -20,6 +19,7 @@ from sessionsync.events import Emit
 from sessionsync.forgotten import was_forgotten
 from sessionsync.hands import Hands
 from sessionsync.model import Found, Ref
+from sessionsync.project_names import Names
 from sessionsync.queue import Queue
 from sessionsync.remote.tiers import tier_of
 from sessionsync.sources import Source
@@ -46,7 +46,7 @@ class Capture:
         mirror: Mirror,
         vault: Vault,
         sources: Sequence[Source],
-        names: projects.Names,
+        names: Names,
         config: Config,
         first_seen: float,
         emit: Emit,

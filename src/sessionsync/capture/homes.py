@@ -11,6 +11,7 @@ from sessionsync.catalog import REWRITTEN, Catalog, Checkpoint, Session
 from sessionsync.errors import DiskFull
 from sessionsync.model import Found, Ref, Summary
 from sessionsync.peek import PEEK_BYTES, UNKNOWN
+from sessionsync.project_names import Names, ProjectIdentity
 from sessionsync.sources import Source
 from sessionsync.vault import Vault
 
@@ -25,7 +26,7 @@ class Homes:
         self,
         catalog: Catalog,
         vault: Vault,
-        names: projects.Names,
+        names: Names,
         stored: Stored,
         taken: Callable[[], set[str]],
         settle: Callable[[Work, float], None],
@@ -39,7 +40,7 @@ class Homes:
         self._taken = taken
         self._settle = settle
         # of folders asked about since the last flush: at first, many sessions have few of them
-        self._identities: dict[str, projects.ProjectIdentity] = {}
+        self._identities: dict[str, ProjectIdentity] = {}
 
     def rest(self) -> None:
         """Ask again what folders are: it may change."""
@@ -143,7 +144,7 @@ class Homes:
         taken = self._taken()
         return self._catalog.key_for(ref, taken if is_free else {*taken, name}, name)
 
-    def _identify(self, cwd: str) -> projects.ProjectIdentity:
+    def _identify(self, cwd: str) -> ProjectIdentity:
         if cwd not in self._identities:
             self._identities[cwd] = projects.identify(cwd)
         return self._identities[cwd]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import msgspec
 
-from sessionsync import projects
 from sessionsync.capture.work import BLOCK_BYTES, Work
 from sessionsync.catalog import Catalog, Checkpoint, File, Session
 from sessionsync.errors import CopyMismatch
 from sessionsync.model import Ref, Role, Summary, checkpoint_id, rfc3339
 from sessionsync.peek import UNKNOWN
+from sessionsync.project_names import Names
 from sessionsync.sources import Source
 from sessionsync.sources.lines import is_whole
 from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault
@@ -31,7 +31,7 @@ class Stored:
         catalog: Catalog,
         mirror: Mirror,
         vault: Vault,
-        names: projects.Names,
+        names: Names,
         sources: Mapping[str, Source],
     ) -> None:
         self.in_step: set[Ref] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sessionsync import projects
 from sessionsync.model import ACTIVE_S
 from sessionsync.peek import PEEK_BYTES
-from sessionsync.projects import ProjectIdentity
+from sessionsync.project_names import ProjectIdentity
 from sessionsync.sources import Source
 
 LOOKED_AT = 20

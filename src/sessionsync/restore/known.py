@@ -12,11 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from sessionsync import projects
 from sessionsync.catalog import NAMED, Catalog, Session
 from sessionsync.errors import AmbiguousSession, CopyError, NoSuchSession
 from sessionsync.model import Ref
 from sessionsync.peek import SESSION_ID
+from sessionsync.project_names import Names
 from sessionsync.remote.placements import Placements
 from sessionsync.restore.names import PAPERS
 from sessionsync.sources.places import SESSIONS
@@ -113,7 +113,7 @@ class Cupboard:
 
     def described(self, session: Known) -> Known:
         """The session with what its vaults and the names of projects tell of it."""
-        keys = {name: key for key, name in projects.Names(self._mirror_dir).known().items()}
+        keys = {name: key for key, name in Names(self._mirror_dir).known().items()}
         for project in session.projects:
             vault = self._vault.open(project, session.ref)
             said = vault.description()

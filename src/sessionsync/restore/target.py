@@ -23,6 +23,7 @@ from sessionsync.errors import ProjectElsewhere, RestoreError
 from sessionsync.events import silent
 from sessionsync.model import Found, Ref, Role, SessionFile
 from sessionsync.peek import SESSION_ID, first_cwd
+from sessionsync.project_names import ProjectIdentity
 from sessionsync.remote.comments import project_hash
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known
@@ -435,7 +436,7 @@ def home_of(session: Known, cwd: str, here: Path) -> Path:
     )
 
 
-def project_of(session: Known, cwd: str, home: Path) -> projects.ProjectIdentity | None:
+def project_of(session: Known, cwd: str, home: Path) -> ProjectIdentity | None:
     """What is to be put down of a session, begun in `cwd`, that is put into `home`; None where `cwd` says it.
 
     A session stays in its project for ever: where that is known, its key counts, whatever `home` is.
@@ -445,7 +446,7 @@ def project_of(session: Known, cwd: str, home: Path) -> projects.ProjectIdentity
     here = projects.identify(str(home))
     if not session.project_key or session.project_key == here.key:
         return here
-    return projects.ProjectIdentity(session.project_key, here.root, PurePosixPath(session.project_key).name)
+    return ProjectIdentity(session.project_key, here.root, PurePosixPath(session.project_key).name)
 
 
 def is_of(session: Known, key: str) -> bool:
@@ -455,7 +456,7 @@ def is_of(session: Known, key: str) -> bool:
     return bool(session.project_key) and session.project_key == key
 
 
-def _is_called_as(session: Known, project: projects.ProjectIdentity) -> bool:
+def _is_called_as(session: Known, project: ProjectIdentity) -> bool:
     """Whether nothing but its id tells a session's project, and that names this one.
 
     The record of an issue's context file lies in a person's issue, which is no project's; in its id

@@ -30,7 +30,7 @@ SHARD_BITS = 16
 SHARD_ROWS = 1 << SHARD_BITS
 FIRST_SHARD = 1 << 10
 # Of the newest matches in a shard so many are put in the order of their time.
-CANDIDATES = 1000
+CANDIDATES = 250
 # So many bytes of old sessions may have left before their words are worth a rebuild.
 ROTATED_BYTES = 1024**3
 # What was said so long before the newest passage is still said now: sessions overlap.

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from sessionsync.catalog import Catalog, Session
 from sessionsync.events import Emit
 from sessionsync.model import Ref
-from sessionsync.projects import Names
+from sessionsync.project_names import Names
 from sessionsync.queue import Queue
 from sessionsync.sources import Source
 from sessionsync.vault import Mirror, SessionVault, Vault

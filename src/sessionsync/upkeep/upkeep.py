@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from sessionsync.catalog import Catalog
 from sessionsync.events import Emit
 from sessionsync.model import Ref
-from sessionsync.projects import Names
+from sessionsync.project_names import Names
 from sessionsync.queue import Queue
 from sessionsync.sources import Source
 from sessionsync.upkeep.adoption import Adopting

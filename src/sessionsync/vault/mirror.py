@@ -20,7 +20,6 @@ import os
 import re
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -405,6 +404,8 @@ def _copy_to(draft: Path, parent: int, source: int, start: int, end: int) -> Non
 
 def _publish(draft: Path, parent: int, path: Path, offset: int, at: float) -> Path:
     """Give the draft the first free name of a file set aside, durably."""
+    from datetime import UTC, datetime  # noqa: PLC0415 - a hook does without
+
     time = datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
     suffix = path.suffix if len(path.suffix) < 32 else ""
     for number in itertools.count(1):
