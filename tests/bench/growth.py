@@ -124,5 +124,6 @@ def _sizes(sizes: tuple[int, ...]) -> Iterator[Figure]:
                 other = Beside(f"{sizes[0]} MB", median(spent[0])) if number else None
                 name = f"{size:,} MB{when}"
                 cpu = median(spent[number])
-                yield Figure(f"{name}: CPU time", cpu, "ms", most=AS_BEFORE, peer=other, times=True)
+                most = AS_BEFORE if other else None
+                yield Figure(f"{name}: CPU time", cpu, "ms", most=most, peer=other, times=True)
                 yield Figure(f"{name}: read", median(read[number]), "KB", most=SMALL_BYTES / 1024 + 320)
