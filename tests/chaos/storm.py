@@ -519,8 +519,8 @@ class Storm:
     def _agree(self, within: float) -> None:
         """Score, time to recovery and loss, by the daemon and by the harness."""
         for machine in self.machines:
-            now = time.monotonic()
             said, account = machine.figures(), machine.account
+            now = time.monotonic()
             checks = said["counts"]["integrity_ok"] + said["counts"]["integrity_bad"]
             integrity = 1 - account.flips / checks if checks else 1.0
             score = account.uptime_ratio(now) * integrity
