@@ -13,11 +13,13 @@ from sessionsync.events import Emit
 from sessionsync.reliability.findings import CRITICAL, Ended, Finding, Severity
 from sessionsync.reliability.ledger import Ledger
 from sessionsync.reliability.recovery import recovered
-from sessionsync.reliability.score import DEGRADED, OFF, SUSPENDED, UP, WINDOWS, Figures, figures
+from sessionsync.reliability.score import DEGRADED, OFF, SUSPENDED, UP, WINDOWS, Figures, Sums, figures
 from sessionsync.store import Store
 
 # A checkpoint counts as a success within this time of being queued, or of GitHub answering again.
 SYNC_GOAL_S = 900.0
+# For so long whoever asks for the figures waits for a beat that is being written.
+PATIENCE_S = 0.1
 
 
 class Bookkeeping:
@@ -30,7 +32,7 @@ class Bookkeeping:
         self._reached_at = float("-inf")
         self._lock = threading.Lock()
         self._open: dict[tuple[str, str], Severity] | None = None
-        self._figures: dict[str, Figures] = {}
+        self._sums: dict[str, Sums] = {}
         self._asked = False
 
     # --- life
@@ -45,11 +47,12 @@ class Bookkeeping:
 
     def beat(self, found: Iterable[Finding]) -> None:
         """Add the time since the last beat, as up, or as degraded where something is wrong."""
-        with self._lock, suppress(StoreError):
-            self.ledger.beat(self._pulse.clocks(), DEGRADED if list(found) else UP)
-        # a month of tallies takes 35 ms to add up: here, where nobody waits, if anybody wants it at all
-        self._figures = self._worked_out() if self._asked else {}
-        self._asked = False
+        with self._lock:
+            with suppress(StoreError):
+                self.ledger.beat(self._pulse.clocks(), DEGRADED if list(found) else UP)
+            # a month of tallies takes 35 ms to add up: here, where nobody waits, if anybody wants it at all
+            self._sums = self._written() if self._asked else {}
+            self._asked = False
 
     def end(self, *, clean: bool) -> None:
         """The daemon stops: until it starts again it is off, or down where it ended by an error."""
@@ -154,15 +157,22 @@ class Bookkeeping:
     # --- figures
 
     def all_figures(self) -> dict[str, Figures]:
-        """The figures by window, up to the last beat; none while the state cannot be read."""
+        """The figures by window, up to now, or to the last beat while a slow disk keeps the next one; none
+        while the state cannot be read.
+        """
         self._asked = True
-        if not self._figures:
-            self._figures = self._worked_out()
-        return self._figures
+        if not self._lock.acquire(timeout=PATIENCE_S):
+            return {name: figures(sums) for name, sums in self._sums.items()}
+        try:
+            self._sums = self._sums or self._written()
+            since = self.ledger.unwritten(self._pulse.clocks(), DEGRADED if self._open else UP)
+            return {name: figures(sums.plus(since)) for name, sums in self._sums.items()}
+        finally:
+            self._lock.release()
 
-    def _worked_out(self) -> dict[str, Figures]:
+    def _written(self) -> dict[str, Sums]:
         with suppress(StoreError):
-            return {name: figures(self.ledger.sums(seconds)) for name, seconds in WINDOWS.items()}
+            return {name: self.ledger.sums(seconds) for name, seconds in WINDOWS.items()}
         return {}
 
     def score(self, window: str) -> float | None:

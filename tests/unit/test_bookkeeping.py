@@ -106,6 +106,17 @@ def test_what_failed_and_then_got_through_is_a_recovery(books: Books) -> None:
     assert books.of_hour().recovery_success_ratio == 1 / 3
 
 
+def test_the_figures_are_of_now_between_two_beats_and_the_next_one_changes_nothing(books: Books) -> None:
+    books.pulse.wait(100)
+    books.of_hour()
+    books.pulse.wait(50)
+    books.told("integrity_checked", session="claude:a", store="vault", result="mismatch", count=1)
+    found = books.all_figures()["1h"]
+
+    assert (found.sums.seconds["up"], found.integrity_ratio) == (150, 0)
+    assert found == books.of_hour()
+
+
 def test_a_killed_daemon_was_up_until_its_last_sign_of_life(books: Books, tmp_path: Path) -> None:
     books.pulse.wait(100)
     books.beat([])

@@ -115,11 +115,8 @@ class Ledger:
         Raises:
             StoreError: it cannot be written; the next beat writes it.
         """
-        last = self._last
-        if last is not None:
-            awake = _between(last.awake_s, clocks.awake_s)
-            self._spend(DOWN if awake > LATE_S else state, awake)
-            self._spend(SUSPENDED, _asleep(last, clocks))
+        for each, seconds in self._passed(clocks, state).items():
+            self._spend(each, seconds)
         self._last = clocks
         self._write(clocks, state=state, clean=False)
 
@@ -136,6 +133,13 @@ class Ledger:
             {ending: kept.get(f"start:{ending}", 0.0) for ending in ENDINGS},
             {name: kept.get(name, 0.0) for name in TALLIES},
         )
+
+    def _passed(self, clocks: Clocks, state: str) -> dict[str, float]:
+        """Where the time since the last beat has gone."""
+        if (last := self._last) is None:
+            return {}
+        awake = _between(last.awake_s, clocks.awake_s)
+        return {DOWN if awake > LATE_S else state: awake, SUSPENDED: _asleep(last, clocks)}
 
     def _spend(self, state: str, seconds: float) -> None:
         if seconds > 0:
@@ -333,6 +337,18 @@ class Ledger:
             "SELECT total(success), total(1 - success) FROM recoveries WHERE at > ?", (since,)
         )
         return Sums(seconds, tallies, ended_incidents, recovery_s, int(recovered), int(unrecovered))
+
+    def unwritten(self, clocks: Clocks, state: str) -> Sums:
+        """What the next beat would add to the sums, were it now; read from memory alone."""
+        seconds = dict(self._seconds)
+        for each, passed in self._passed(clocks, state).items():
+            seconds[each] = seconds.get(each, 0.0) + passed
+        tallies: dict[str, dict[str, float]] = {}
+        counted = [(source, name, by) for (source, name), by in self._counts.items()]
+        for source, name, by in (*counted, *self._heard.copy()):
+            of = tallies.setdefault(source, {})
+            of[name] = of.get(name, 0.0) + by
+        return Sums(seconds, tallies)
 
 
 def _gap(last: Clocks, now: Clocks, *, clean: bool) -> dict[str, float]:

@@ -11,7 +11,7 @@ score is (57,312 / 57,600) x (1,999 / 2,000) x (397 / 400) = 0.9870.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 UP, DEGRADED, DOWN, SUSPENDED, OFF = STATES = ("up", "degraded", "down", "suspended", "off")
 WINDOWS = {"1h": 3600.0, "24h": 86_400.0, "30d": 2_592_000.0}
@@ -44,6 +44,14 @@ class Sums:
         """The sum of one tally, of one source or of all."""
         chosen = self.tallies.values() if source is None else [self.tallies.get(source, {})]
         return sum(each.get(tally, 0.0) for each in chosen)
+
+    def plus(self, unwritten: Sums) -> Sums:
+        """These and what has happened since: states and tallies, which are written once in a while."""
+        tallies = {
+            source: _added(self.tallies.get(source, {}), unwritten.tallies.get(source, {}))
+            for source in self.tallies.keys() | unwritten.tallies.keys()
+        }
+        return replace(self, seconds=_added(self.seconds, unwritten.seconds), tallies=tallies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,10 @@ def figures(sums: Sums) -> Figures:
 def ratio(good: float, bad: float) -> float:
     """The good part of all; 1 where there is nothing."""
     return good / (good + bad) if good + bad > 0 else 1.0
+
+
+def _added(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in one.keys() | other.keys()}
 
 
 def _ok(sums: Sums, what: str, source: str | None) -> float:
