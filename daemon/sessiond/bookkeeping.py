@@ -157,8 +157,9 @@ class Bookkeeping:
     # --- figures
 
     def all_figures(self) -> dict[str, Figures]:
-        """The figures by window, up to now, or to the last beat while a slow disk keeps the next one; none
-        while the state cannot be read.
+        """The figures by window, up to now, or to the last beat while a slow disk keeps the next one.
+
+        Empty while the state cannot be read.
         """
         self._asked = True
         if not self._lock.acquire(timeout=PATIENCE_S):
