@@ -631,6 +631,15 @@ def test_a_key_behind_many_that_are_none_is_found(gate: Gate) -> None:
     assert not any(text in cleared for text in BODY.split("\n"))
 
 
+@pytest.mark.parametrize("beside", [[b'"%b"\n' % BEGIN.encode()] * 20, [b'"%b", ' % BEGIN.encode() * 20]])
+def test_beginnings_in_other_strings_hide_no_key(gate: Gate, beside: list[bytes]) -> None:
+    code = "\n".join(f'"{text}\\n"' for text in KEY.split("\n"))
+    data = json.dumps(code).encode()
+    cleared, count = gate.data("a.jsonl", b"".join(beside) + data)
+    assert (cleared, count) == (b"".join(beside) + gate.data("a.jsonl", data)[0], 1)
+    assert not any(text.encode() in cleared for text in BODY.split("\n"))
+
+
 def test_a_form_more_costs_little(gate: Gate) -> None:
     """What is in no run of signs is searched by few rules, and many hints are looked for in one pass."""
     text = b'{"type":"user","text":"' + b"so that is what it was about, and no more " * 50 + b'"}\n'

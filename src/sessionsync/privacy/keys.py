@@ -15,7 +15,7 @@ KEY_BYTES = 32 * 1024
 _HINT = b"PRIVATE KEY"
 _BEGIN = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _END = re.compile(rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
-_QUOTE = re.compile(rb'(?<!\\)(?:\\\\)*"')
+_ENDS_STRING = re.compile(rb'(?<!\\)(?:\\\\)*"|\n')
 _ESCAPE = re.compile(rb"\\+(?:u[0-9A-Fa-f]{4}|[nrt])")
 # A key is base64 and what tools put beside its lines; where more stands, as in code that builds or looks
 # for a key, only a run that no name is as long as counts.
@@ -36,29 +36,34 @@ _LONG = 16
 """A line of fewer characters is part of a key only as its last line."""
 _LINES = 400
 _TRIES = 8
-"""So many BEGINs may have the same END; the others count as cut off, since each looks at all up to it."""
+"""So many BEGINs of a string may share an END; the others count as cut off: each looks at all up to it."""
 
 
 def in_strings(data: bytes) -> Iterator[Span]:
     """Keys that begin and end in one line, as in a JSON string; also those whose END is missing."""
     at = data.find(b"-----BEGIN ") if _HINT in data else -1
-    last = tried = 0
+    string = last = tried = 0
     while at >= 0:
-        begin = _BEGIN.match(data, at)
-        if begin and last < begin.end():  # the same for every BEGIN before it
-            last, tried = data.find(b"-----END ", begin.end()), 0
-            last = len(data) if last < 0 else last
-        end = begin and _end_of_key(data, begin.end(), last if tried < _TRIES else len(data))
-        tried += bool(begin and last - begin.end() < KEY_BYTES)
+        end = None
+        if begin := _BEGIN.match(data, at):
+            start = begin.end()
+            if string < start:  # this, and `last`, are the same for every BEGIN before them
+                found = _ENDS_STRING.search(data, start)
+                string = found.start() if found else len(data)
+            if last < start:
+                last, tried = data.find(b"-----END ", start, string), 0
+                last = string if last < 0 else last
+            end = _end_of_key(data, start, last if tried < _TRIES else string)
+            tried += last < string and last - start < KEY_BYTES
         if end:
             yield Span(at, end, RANK, KIND)
         at = data.find(b"-----BEGIN ", end or at + 1)
 
 
 def _end_of_key(data: bytes, start: int, at: int) -> int | None:
-    """Where the key ends whose text begins at `start`, given the END that may be its own."""
+    """Where the key ends whose text begins at `start`, given the END in its string that may be its own."""
     end = _END.match(data, at) if at <= start + KEY_BYTES - len(b"-----END ") else None
-    if end and not _QUOTE.search(data, start, at) and data.find(b"\n", start, at) < 0:
+    if end:
         text = _ESCAPE.sub(b" ", data[start:at])
         pure = _PURE.fullmatch(text) and _SHORT_RUN.search(text)
         return end.end() if pure or _RUN.search(text) else None
