@@ -11,6 +11,8 @@ from contextlib import suppress
 # Settings of glibc's malloc; other C libraries do not look there.
 GLIBC = "GLIBC_TUNABLES"
 ONE_HEAP = "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"
+BEGUN_ANEW = "_SESSIOND_BEGUN_ANEW"
+"""Says that it was tried: of a program with capabilities of its own the C library drops its settings."""
 # From Linux's sys/prctl.h.
 PR_SET_DUMPABLE = 4
 
@@ -36,11 +38,13 @@ def share_one_heap() -> None:
     alone: what it starts does not get them, and whoever has set some keeps them.
     """
     told = os.environ.get(GLIBC)
-    if told == ONE_HEAP:
-        del os.environ[GLIBC]
+    if os.environ.pop(BEGUN_ANEW, None):
+        if told == ONE_HEAP:
+            del os.environ[GLIBC]
     elif told is None and sys.platform == "linux":
+        environ = {**os.environ, GLIBC: ONE_HEAP, BEGUN_ANEW: "1"}
         with suppress(OSError):  # it runs all the same
-            os.execve(sys.executable, sys.orig_argv, {**os.environ, GLIBC: ONE_HEAP})  # noqa: S606 - this program
+            os.execve(sys.executable, sys.orig_argv, environ)  # noqa: S606 - this program
 
 
 def trim() -> None:

@@ -114,3 +114,22 @@ def test_the_daemon_is_put_into_one_heap_once_and_what_it_starts_is_not() -> Non
         env={**environ, memory.GLIBC: "glibc.malloc.perturb=0"}, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     assert kept.split()[1:] == ["glibc.malloc.perturb=0", "0"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
+def test_a_daemon_whose_settings_of_the_heap_are_dropped_runs_all_the_same(tmp_path: Path) -> None:
+    begun, dropping = tmp_path / "begun", tmp_path / "python"
+    dropping.write_text(
+        f'#!/bin/sh\necho >> "{begun}"\n[ $(wc -l < "{begun}") -lt 3 ] || exit 9\n'
+        f'unset {memory.GLIBC}\nexec "{sys.executable}" "$@"\n'
+    )
+    dropping.chmod(0o700)
+    said = (
+        f"import os, sys; sys.executable = {str(dropping)!r}; from sessiond import memory;"
+        " memory.share_one_heap(); print(memory.BEGUN_ANEW in os.environ)"
+    )
+    environ = {name: value for name, value in os.environ.items() if name != memory.GLIBC}
+    done = subprocess.run(
+        [sys.executable, "-c", said], env=environ, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout, begun.read_text()) == (0, "False\n", "\n")
