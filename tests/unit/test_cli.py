@@ -7,6 +7,7 @@ import pty
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -1042,6 +1043,30 @@ def test_stars_stand_around_a_match_once(snippet: str, shown: str) -> None:
     hit = {"session": "s", "project": "p", "role": "user", "at": None, "snippet": snippet}
     assert hits.render({"hits": [hit], "behind": 0}, NOW, FILE)[1] == f"  {shown}"
     assert hits.starred(snippet) == shown
+
+
+def test_no_id_of_a_hit_says_anything_to_the_terminal() -> None:
+    hit = {"session": "a\x1b[31m", "project": "p", "role": "user", "at": None, "snippet": "a"}
+    assert hits.render({"hits": [hit], "behind": 0}, NOW, FILE)[0] == "a [31m  p  user"
+
+
+def test_a_search_goes_to_the_disk_where_somebody_else_listens(sessiond: Run, short_home: Path) -> None:
+    (short_home / "run").mkdir()
+    with socket.socket(socket.AF_UNIX) as there:
+        there.bind(str(short_home / "run" / "ctl.sock"))
+        there.listen()
+        there.settimeout(10)
+
+        def answer() -> None:
+            connection, _ = there.accept()
+            with connection:
+                connection.sendall(b"220 ready\r\n\r\n")
+
+        other = threading.Thread(target=answer, daemon=True)
+        other.start()
+        code, _, err = sessiond("search", "quokka")
+        other.join(10)
+    assert (code, "index_broken: Nothing has been captured here yet" in err) == (1, True)
 
 
 def test_a_search_says_where_there_may_be_more() -> None:

@@ -25,7 +25,7 @@ def render(answer: Json, now: float, out: Terminal, *, limit: int = 0) -> list[s
     lines: list[str] = []
     for each in found:
         said = (ago(each["at"], now),) if each["at"] else ()
-        about = (short[each["session"]], clean(each["project"]), each["role"], *said)
+        about = (clean(short[each["session"]]), clean(each["project"]), each["role"], *said)
         lines += [out.paint("  ".join(filter(None, about)), "dim"), f"  {_marked(each['snippet'], out)}"]
     if len(found) == limit:
         lines.append(f"There may be more: --limit {5 * limit} shows older ones.")

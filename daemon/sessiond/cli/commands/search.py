@@ -12,7 +12,7 @@ from sessiond.cli.look import ask, tell
 from sessiond.cli.options import as_json, example, of_project
 from sessiond.cli.progress import progress
 from sessiond.cli.since import since_of
-from sessionsync.errors import DaemonError, QueryInvalid, UsageError
+from sessionsync.errors import ConfigError, DaemonError, NotAllowed, QueryInvalid, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _found(query: str, asked: dict[str, Any]) -> Json:
     """What the daemon finds, which has everything open; where it cannot, the index on the disk is asked."""
     try:
         return ask("search", query=query, timeout_s=ASK_S, **asked)
-    except DaemonError as error:
+    except (DaemonError, NotAllowed, ConfigError) as error:  # the last two: not the daemon, but others listen
         if error.code == QueryInvalid.code:
             raise
         from sessiond.cli import searching  # noqa: PLC0415 - heavy
