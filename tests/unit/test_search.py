@@ -405,6 +405,16 @@ def test_damage_inside_an_index_is_told(tmp_path: Path) -> None:
     assert "--rebuild" in broken.value.hint
 
 
+def test_the_newest_come_first_also_where_what_is_older_was_indexed_behind_them(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.db", "s")
+    index.add(1, "main", 0, 1, [_passage("the quokka", n, 1_000.0 + n) for n in range(30)])
+    for agent in range(9):
+        index.add(1, f"agent-{agent}", 0, 1, [_passage("a quokka", n, 10.0 + n) for n in range(100)])
+    found = index.search("quokka", limit=20)
+    assert [(hit.name, hit.at) for hit in found] == [("main", 1_029 - n) for n in range(20)]
+    index.close()
+
+
 def test_a_rebuild_takes_the_place_of_what_is_still_read(rig: Rig, searching: Searching) -> None:
     say(rig, "remember me")
     assert len(searching.find("remember")) == 1

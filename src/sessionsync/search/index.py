@@ -30,7 +30,7 @@ SHARD_BITS = 16
 SHARD_ROWS = 1 << SHARD_BITS
 FIRST_SHARD = 1 << 10
 # Of the newest matches in a shard so many are put in the order of their time.
-CANDIDATES = 250
+CANDIDATES = 1000
 # So many bytes of old sessions may have left before their words are worth a rebuild.
 ROTATED_BYTES = 1024**3
 # What was said so long before the newest passage is still said now: sessions overlap.
@@ -471,7 +471,7 @@ class Index:
             self._connection.execute("BEGIN")  # shards and rows as of one moment
             try:
                 for shard in self._shards(sessions, since):
-                    found += self._in_shard(shard, match, sessions, role, since, max(CANDIDATES, limit))
+                    found += self._in_shard(shard, match, sessions, role, since, limit)
                     if len(found) >= limit:
                         break
             finally:
@@ -503,7 +503,7 @@ class Index:
         sessions: Collection[int] | None,
         role: str,
         since: float,
-        most: int,
+        limit: int,
     ) -> list[tuple[int, int, Hit]]:
         shard, first, last = where
         base, table = shard << SHARD_BITS, f"passages_{shard}"
@@ -517,10 +517,12 @@ class Index:
             conditions += " AND f.session IN (SELECT value FROM json_each(?))"
             parameters.append(_encode(list(sessions)).decode())
         found = self._rows(
+            "SELECT * FROM ("
             "SELECT p.id, f.session, f.name, f.generation, p.offset, p.length, p.nth, p.role, p.at"
             f" FROM {table} CROSS JOIN places p ON p.id = {base} | {table}.rowid"
             " CROSS JOIN files f ON f.id = p.file"
-            f" WHERE {table} MATCH ?{conditions} ORDER BY {table}.rowid DESC LIMIT {most}",
+            f" WHERE {table} MATCH ?{conditions} ORDER BY {table}.rowid DESC LIMIT {max(CANDIDATES, limit)})"
+            f" ORDER BY at DESC, id DESC LIMIT {limit}",
             tuple(parameters),
         )
         return [
