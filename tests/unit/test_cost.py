@@ -44,11 +44,20 @@ def counted(rig: Rig, patch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
         counts["flushed"] += 1
         fsync(descriptor)
 
+    heard = ""
+
+    def a_statement(statement: str) -> None:
+        nonlocal heard
+        # a write is told again as a trigger of its table is entered
+        if statement != heard or statement.startswith("SELECT"):
+            counts["statements"] += 1
+        heard = statement
+
     with patch.context() as here:
         for name, function in (("pread", a_read), ("pwrite", a_write), ("open", an_open), ("fsync", a_flush)):
             here.setattr(os, name, function)
         connection: sqlite3.Connection = rig.store._connection
-        connection.set_trace_callback(lambda _: counts.update(statements=1))
+        connection.set_trace_callback(a_statement)
         try:
             yield counts
         finally:
@@ -125,5 +134,5 @@ def test_many_appends_are_committed_at_once(tmp_path: Path, monkeypatch: pytest.
             assert ref is not None
             rig.capture.capture(ref, rig.now)
         rig.capture.flush(rig.now)
-    assert counts["statements"] <= 5 * len(paths)
+    assert counts["statements"] <= 4 * len(paths) + 2
     rig.close()
