@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
-from watchdog.observers.inotify_c import CallbackId, InotifyEvent, InotifyFD, Mask, WatchCallback
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyEvent,
+    InotifyFD,
+    Mask,
+    WatchCallback,
+    WatchDescriptor,
+)
 from watchdog.observers.inotify_move_event_grouper import (
     GroupedInotifyEvent,
     InotifyMoveEventGrouper,
@@ -123,3 +130,10 @@ class _Group(InotifyWatchGroup):
     def __post_init__(self) -> None:
         self._move_event_grouper = _Straight(self.tell)
         super().__post_init__()
+
+    def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
+        # a folder that was moved out goes on under its old name, which may be another's by now, or nobody's:
+        # watchdog raises KeyError there, which ends the reader, and any attempt to stop
+        path = self._active_callbacks_by_watch.pop(wd, None)
+        if path is not None and self._active_callbacks_by_path.get(path) == wd:
+            del self._active_callbacks_by_path[path]

@@ -309,6 +309,30 @@ def test_a_reader_that_broke_is_noticed(root: Path, watch: Callable[..., Watched
     wait_until(lambda: watched.saw(root / "y"))
 
 
+@pytest.mark.parametrize("ends", ["moved", "stopped"])
+def test_a_folder_that_was_moved_out_and_left_its_name_to_another_ends_nothing(
+    root: Path, watch: Callable[..., Watched], wait_until: Wait, ends: str
+) -> None:
+    watched = watch(root)
+    folder, moved = root / "project", root.parent / "moved"
+    folder.mkdir()
+    watched.settle()
+    wait_until(lambda: watched.watcher.watches == 2)
+    folder.rename(moved)
+    folder.mkdir()
+    wait_until(lambda: watched.watcher.watches == 3)
+    folder.rmdir()
+    wait_until(lambda: watched.watcher.watches == 2)
+    if ends == "moved":
+        moved.rmdir()
+        wait_until(lambda: watched.watcher.watches == 1)
+    else:
+        watched.watcher.restart()
+    (root / "x").touch()
+    wait_until(lambda: watched.saw(root / "x") or watched.rescans)
+    assert watched.watcher.alive()
+
+
 def test_a_root_that_appears_later_is_watched(
     tmp_path: Path, watch: Callable[..., Watched], wait_until: Wait
 ) -> None:
