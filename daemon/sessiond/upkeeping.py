@@ -118,6 +118,7 @@ class UpkeepLoop(Loop):
         self._crowded: deque[int] = deque()
         self._rests_until = time.monotonic() + START_S
         self._troubled_until = 0.0
+        self._merges_at = 0.0
         self._cleaned_at = 0.0
         self.drill = Drill(
             catalog=engine.catalog,
@@ -292,8 +293,10 @@ class UpkeepLoop(Loop):
         """Merge a session's segments; where there is none to merge, rest."""
         if self._first():
             return TICK_S
+        if (rest := self._merges_at - time.monotonic()) > 0:
+            return self._pause(rest)
         if (due := self._upkeep.next_to_merge(now)) is None:
-            self._rests_until = time.monotonic() + LOOK_S
+            self._merges_at = time.monotonic() + LOOK_S
             return self._pause(LOOK_S)
         if due.id in self._upkeep.crowded():
             self._upkeep.forget(due)

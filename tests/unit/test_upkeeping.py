@@ -11,6 +11,7 @@ import pytest
 
 from sessiond import upkeeping
 from sessiond.engine import Engine
+from sessiond.loops import TICK_S
 from sessiond.upkeeping import UpkeepLoop
 from sessionsync.budget import Budget
 from sessionsync.errors import DiskFull
@@ -113,6 +114,20 @@ def test_the_daily_work_ends_and_leaves_no_finding(
     assert done.count("integrity_scanned") == 1
     assert done.count("drill_ended") == 1
     assert loop.drill.passed_at() > 0
+
+
+def test_a_cleaning_that_is_asked_for_waits_for_no_rest(
+    rig: Rig, loop: UpkeepLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where space runs short."""
+    monkeypatch.setattr(loop, "_rests_until", 0.0)
+    for _ in range(30):
+        loop.turn()
+    assert loop.turn() > TICK_S
+    loop.tidy()
+    loop.turn()
+    assert loop.cleaned_at > 0
+    assert loop.turn() > TICK_S
 
 
 def test_what_is_wrong_with_a_session_ends_with_the_session(rig: Rig, loop: UpkeepLoop) -> None:
