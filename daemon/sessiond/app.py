@@ -129,6 +129,8 @@ class App:
             books.on_event(event, fields)
         if (health := getattr(self, "health", None)) is not None:
             health.on_event(event, fields)
+        if event == "clock_jumped" and (schedule := getattr(self, "schedule", None)) is not None:
+            schedule.count_anew()
         engine = getattr(self, "engine", None)
         if engine is None or EVENTS.get(event, "debug") == "debug":
             return

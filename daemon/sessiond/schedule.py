@@ -55,6 +55,12 @@ class Schedule:
         if job is not None and job.trigger.interval.total_seconds() != every_s:
             job.reschedule(self._every(every_s))
 
+    def count_anew(self) -> None:
+        """Count every job's time from now: a clock that was set back comes to what was planned much later."""
+        self._began = datetime.now(UTC)
+        for job in self._scheduler.get_jobs():
+            job.reschedule(self._every(job.trigger.interval.total_seconds()))
+
     def start(self) -> None:
         """Begin to count."""
         self._scheduler.start()

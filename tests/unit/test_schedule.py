@@ -3,8 +3,15 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta, tzinfo
+from types import SimpleNamespace
+from typing import cast
 
+import pytest
+from apscheduler.schedulers import base
+
+from sessiond import schedule as counted
+from sessiond.app import App
 from sessiond.schedule import Job, Schedule
 
 
@@ -52,4 +59,30 @@ def test_a_job_that_hangs_keeps_none_that_takes_no_turn() -> None:
         assert beats.wait(10)
     finally:
         hung.set()
+        schedule.stop()
+
+
+def test_a_clock_that_is_set_back_keeps_no_job_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran, back = threading.Event(), timedelta()
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Clock":
+            return cast("Clock", datetime.now(tz) - back)
+
+    monkeypatch.setattr(base, "datetime", Clock)
+    monkeypatch.setattr(counted, "datetime", Clock)
+    schedule = Schedule([Job("beat", 0.05, ran.set, turn=False)], lambda *_: None)
+    daemon = SimpleNamespace(
+        log=lambda *_, **__: None, metrics=SimpleNamespace(on_event=lambda *_: None), schedule=schedule
+    )
+    schedule.start()
+    try:
+        assert ran.wait(10)
+        back = timedelta(hours=1)
+        schedule.pace("beat", 0.06)  # wakes it: from here on it counts by the clock as it is
+        ran.clear()
+        App.emit(cast("App", daemon), "clock_jumped", seconds=-3600.0)
+        assert ran.wait(10)
+    finally:
         schedule.stop()
