@@ -157,6 +157,35 @@ def test_what_its_agent_deletes_meanwhile_is_made_again_from_the_vault(
     assert not done(upkeep_of(rig).verify(rig.session(), deep=True)).bad
 
 
+@pytest.mark.parametrize("all_of_it", [True, False])
+def test_what_was_deleted_is_made_again_after_a_restart_as_well(
+    home: Home, rig: Rig, all_of_it: bool
+) -> None:
+    path = home.transcript()
+    companion = path.with_suffix("") / "tool-results" / "z.txt"
+    companion.parent.mkdir(parents=True)
+    copy = home.mirror / "app" / path.stem / "tool-results" / "z.txt"
+    with pytest.MonkeyPatch.context() as patch:
+        talk(home, path)
+        rig.scan()
+        full_below(patch, home.mirror)
+        companion.write_bytes(b"result")
+        capture_all(rig)
+        companion.unlink()
+        if all_of_it:
+            path.unlink()
+        for _ in range(2):
+            capture_all(rig)
+        rig.close()
+    again = Rig(home)
+    again.scan()
+    assert copy.read_bytes() == b"result"
+    assert not again.capture.survey()
+    assert len(rig.events.named("session_deleted")) == all_of_it
+    assert not again.events.named("session_deleted")
+    again.close()
+
+
 def test_a_restart_goes_on_where_the_vault_is(home: Home, rig: Rig) -> None:
     path = home.transcript()
     with pytest.MonkeyPatch.context() as patch:

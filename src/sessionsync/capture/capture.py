@@ -359,6 +359,7 @@ class Capture:
             self._behind.pop(ref, None)
         else:
             self._behind[ref] = work.full
+            work.session.fingerprint = 0  # the next survey names it again, also after a restart
         captured, work.captured_bytes = work.captured_bytes, 0
         if captured:
             self._emit("session_captured", session=work.session.name, bytes=captured)
@@ -390,12 +391,7 @@ class Capture:
         session.modified_at = found.mtime
         session.size = found.size
         self._promote(work)
-        if (
-            is_clear
-            and work.full is None
-            and session.ref not in self._unread
-            and session.ref not in self._unfinished
-        ):
+        if is_clear and session.ref not in self._unread and session.ref not in self._unfinished:
             session.fingerprint = seen  # else the next survey names it again
         if self._everything_new or found.mtime >= self._first_seen:
             session.commented = True
@@ -454,11 +450,12 @@ class Capture:
         session.look_at = None
         if session.dirty_since is not None:
             self._stored.checkpoint(work, "deletion", now)
-        for file in work.files.values():
-            if file.deleted_at is None:
-                file.deleted_at = now
-                work.changed.add(file.name)
-        work.tell("session_deleted", bytes=session.size)
+        left = [file for file in work.files.values() if file.deleted_at is None]
+        for file in left:
+            file.deleted_at = now
+            work.changed.add(file.name)
+        if left:
+            work.tell("session_deleted", bytes=session.size)
 
     def _settle(self, work: Work, now: float) -> None:
         """Commit what there is of a session in the middle of its capture."""
