@@ -42,7 +42,7 @@ PLANTED: tuple[Planted, ...] = (
     Planted("planetscale_token", "pscale_tkn_" + ALNUM[:43], "%s", "pscale_tkn_name"),
     Planted("tailscale_key", "tskey-auth-" + ALNUM[:16] + "-" + ALNUM[:32], "%s", "tskey-auth-..."),
     Planted("vault_token", "hvs." + ALNUM[:24], "%s", "hvs.internal_name_of_a_longer_thing"),
-    Planted("terraform_token", ".atlasv1." + (ALNUM * 2)[:67], "~%s", ".atlasv1.readme"),
+    Planted("terraform_token", ".atlasv1." + (ALNUM * 2)[:67], "aB3dE6gH9jK2mN%s", ".atlasv1.readme"),
     Planted("pulumi_token", "pul-" + HEX[:40], "%s", "pul-" + HEX[:12]),
     Planted("doppler_token", "dp.pt." + ALNUM[:43], "%s", "dp.pt.name"),
     Planted("onepassword_token", "ops_eyJ" + LONG[:120], "%s", "ops_eyJhbGci"),

@@ -382,7 +382,8 @@ RULES: tuple[Rule, ...] = (
     ),
     _form("tailscale_key", "tskey-", rb"tskey-[a-z]{3,12}-[A-Za-z0-9]{10,40}+(?:-[A-Za-z0-9]{10,64}+)?"),
     _form("vault_token", "hvs. hvb. hvr.", rb"hv[bsr]\.[A-Za-z0-9_-]{24,4096}+", _has_digit),
-    _form("terraform_token", ".atlasv1.", rb"\.atlasv1\.[A-Za-z0-9_=-]{60,80}+"),
+    # Behind an id of 14 letters and digits, which opens nothing.
+    _around("terraform_token", ".atlasv1.", 0, rb"\.atlasv1\.[A-Za-z0-9_=-]{60,80}+"),
     _form("pulumi_token", "pul-", rb"pul-[0-9a-f]{40}" + _END),
     _form(
         "doppler_token",
