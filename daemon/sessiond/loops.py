@@ -327,7 +327,7 @@ class CaptureLoop(Loop):
         waits = [self._stopped_until - beat if is_stopped else self._rescan_at - beat]
         if hints_at is not None:
             waits.append(hints_at - beat)
-        if self._cramped or self._engine.vault_trouble is not None:
+        if not is_stopped and (self._cramped or self._engine.vault_trouble is not None):
             waits.append(self._room_at - beat)
         if self._flush_at is not None:
             waits.append(self._flush_at - beat)

@@ -5,12 +5,19 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from sessiond import loops
+from sessiond.engine import Engine
+from sessiond.loops import CaptureLoop
+from sessiond.watcher import Watcher
 from sessionsync.capture.work import BLOCK_BYTES
-from sessionsync.errors import DiskFull
+from sessionsync.errors import DiskFull, StoreFull
 from sessionsync.model import Ref
+from sessionsync.reliability.findings import Findings
 from tests.full import full_below
 from tests.keeper import done, upkeep_of
 from tests.rig import Home, Rig, append, boundary, line
@@ -240,3 +247,33 @@ def test_without_room_in_the_vault_every_plain_copy_is_made_to_its_end(home: Hom
         assert (home.mirror / "app" / paths[1].stem / "tool-results" / "z.txt").read_bytes() == b"result"
     rig.scan()
     assert all(is_restorable(rig, path) for path in paths)
+
+
+def test_while_the_state_has_no_room_either_the_loop_rests(
+    home: Home, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = SimpleNamespace(capture=rig.capture, vault_trouble=None)
+    loop = CaptureLoop(
+        cast("Engine", engine),
+        Watcher(list, rig.events),
+        Findings(),
+        rig.events,
+        lambda *_: None,
+        lambda: None,
+    )
+    paths = [home.transcript() for _ in range(3)]
+    for path in paths:
+        talk(home, path)
+    with monkeypatch.context() as patch:
+        patch.setattr(loops, "TROUBLE_S", 0.0)
+        full_below(patch, home.mirror)
+        for _ in range(2 * len(paths)):
+            loop.turn()
+    assert loop.waiting == len(paths)
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreFull("no room", hint="")
+
+    monkeypatch.setattr(rig.capture._commit, "save", full)
+    assert loop.turn() > loops.TROUBLE_S / 2
+    assert loop.waiting == len(paths)
