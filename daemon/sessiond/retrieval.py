@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sessiond import memory
 from sessiond.token import find_token
 from sessionsync import __version__, projects
 from sessionsync.catalog import Catalog, Session
@@ -602,6 +603,7 @@ def open_archive(config: Config, where: Paths, ends: ExitStack) -> ArchiveShelf 
     from sessionsync.remote.archive.host import Host  # noqa: PLC0415
     from sessionsync.remote.archive.reader import Reader  # noqa: PLC0415
 
+    memory.keep()  # an identity, and what it opens, is nobody else's to read
     token = find_token(os.environ, config.github.api_url) if address.repo or address.is_loopback else None
     git = Git(
         address,

@@ -159,6 +159,23 @@ def test_no_core_file_and_nothing_for_others() -> None:
     assert resource.getrlimit(resource.RLIMIT_CORE)[1] != 1  # this process keeps its own
 
 
+def test_who_opens_an_archive_leaves_no_core_file(tmp_path: Path) -> None:
+    script = (
+        "import contextlib, os, resource; from sessiond import retrieval; from sessionsync.config import load;"
+        "from sessionsync.paths import paths; where = paths(os.environ);"
+        "config = load(os.environ, where.config_file);"
+        "ends = contextlib.ExitStack(); assert retrieval.open_archive(config, where, ends) is not None;"
+        "ends.close(); print(resource.getrlimit(resource.RLIMIT_CORE))"
+    )
+    home = {"HOME": str(tmp_path), "SESSIOND_HOME": str(tmp_path / "s")}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **home, "SESSIOND_ARCHIVE_URL": f'"{tmp_path}/archive"'},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == f"{(0, 0)}\n"
+
+
 def test_the_boot_has_a_name_that_stays() -> None:
     assert process.boot_id() == process.boot_id()
     assert process.boot_id() or sys.platform not in {"linux", "darwin"}
