@@ -41,7 +41,7 @@ demo: $(VENV)/.run ## sessions saved, pushed to a fake GitHub through every faul
 # A short name for the folder of what tests leave: the path of a socket may have 103 bytes.
 # Two workers a core, since most of the time a test waits for a process.  What is compiled is kept: else
 # each worker does it for every test, and each process that a test starts for all of the program.
-WORKERS ?= $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
+WORKERS ?= $(shell expr 3 '*' $$(getconf _NPROCESSORS_ONLN))
 test: $(VENV)/.dev ## every test, and a short run of fuzz and soak
 	@t=$$(mktemp -d) && trap 'rm -rf "$$t"' EXIT && \
 	  PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder \

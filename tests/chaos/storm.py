@@ -312,7 +312,7 @@ class Storm:
     def _clock(self, machine: Machine) -> None:
         machine.set_clock(self.chance.choice((-7200, -90, 90, 3600, 86_400)))
         self._grow(machine)
-        time.sleep(self.chance.uniform(0.5, 2))
+        time.sleep(self.chance.uniform(1, 2.5))  # seen within a second
         machine.set_clock(0)
 
     def _delete(self, machine: Machine) -> None:
