@@ -394,6 +394,7 @@ class CaptureLoop(Loop):
             self._emit("file_skipped", session=str(ref), reason=str(error))
             self._failing[ref] = time.monotonic() + TROUBLE_S
             self._troubled.discard(ref)  # what keeps it back now is said by itself
+            self._await(capture.lost - {ref})  # where it was to be committed with others
         else:
             self._failing.pop(ref, None)
             if (full := capture.is_behind(ref)) is not None:

@@ -15,7 +15,7 @@ from sessiond.engine import Engine
 from sessiond.loops import CaptureLoop
 from sessiond.watcher import Watcher
 from sessionsync.capture.work import BLOCK_BYTES
-from sessionsync.errors import DiskFull, StoreFull
+from sessionsync.errors import CopyError, DiskFull, StoreFull
 from sessionsync.model import Ref
 from sessionsync.reliability.findings import Findings
 from tests.full import full_below
@@ -249,11 +249,9 @@ def test_without_room_in_the_vault_every_plain_copy_is_made_to_its_end(home: Hom
     assert all(is_restorable(rig, path) for path in paths)
 
 
-def test_while_the_state_has_no_room_either_the_loop_rests(
-    home: Home, rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def loop_of(rig: Rig) -> CaptureLoop:
     engine = SimpleNamespace(capture=rig.capture, vault_trouble=None)
-    loop = CaptureLoop(
+    return CaptureLoop(
         cast("Engine", engine),
         Watcher(list, rig.events),
         Findings(),
@@ -261,6 +259,12 @@ def test_while_the_state_has_no_room_either_the_loop_rests(
         lambda *_: None,
         lambda: None,
     )
+
+
+def test_while_the_state_has_no_room_either_the_loop_rests(
+    home: Home, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = loop_of(rig)
     paths = [home.transcript() for _ in range(3)]
     for path in paths:
         talk(home, path)
@@ -277,3 +281,27 @@ def test_while_the_state_has_no_room_either_the_loop_rests(
     monkeypatch.setattr(rig.capture._commit, "save", full)
     assert loop.turn() > loops.TROUBLE_S / 2
     assert loop.waiting == len(paths)
+
+
+def test_what_goes_back_with_another_session_is_captured_again_at_once(
+    home: Home, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, other, rewritten = loop_of(rig), home.transcript(), home.transcript()
+    talk(home, rewritten)
+    rig.scan()
+    loop.turn()
+    talk(home, other)
+    rewritten.write_bytes(line("user", "written anew", home.project, session=rewritten.stem))
+
+    def fail() -> None:
+        raise CopyError("The disk fails.", hint="")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.mirror, "flush", fail)
+        for path in (other, rewritten):
+            loop._capture(Ref("claude", path.stem))
+    loop.turn()
+    loop._flush(0, force=True)
+    assert is_plain(rig, other)
+    assert rig.session(Ref("claude", other.stem)).captured_bytes == other.stat().st_size
+    assert len(rig.events.named("rescan_completed")) == 1
