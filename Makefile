@@ -39,7 +39,7 @@ demo: $(VENV)/.run ## sessions saved, pushed to a fake GitHub through every faul
 	@$(BIN)/python -m tests.demo $(ARGS)
 
 # A short name for the folder of what tests leave: the path of a socket may have 103 bytes.
-# Two workers a core, since most of the time a test waits for a process.  What is compiled is kept: else
+# Three workers a core, since most of the time a test waits for a process.  What is compiled is kept: else
 # each worker does it for every test, and each process that a test starts for all of the program.
 WORKERS ?= $(shell expr 3 '*' $$(getconf _NPROCESSORS_ONLN))
 test: $(VENV)/.dev ## every test, and a short run of fuzz and soak
