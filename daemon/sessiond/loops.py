@@ -289,7 +289,9 @@ class CaptureLoop(Loop):
         """Capture a session that is due and one of the backlog, or compare everything anew."""
         if not self._due and beat >= self._due_at:
             self._due_at = beat + DUE_S
-            due = self._engine.capture.due(now)
+            due = dict.fromkeys(self._engine.capture.due(now))
+            if (failing := self._longest_failing()) is not None:  # nothing else may ask for it
+                due[failing] = None
             self._due.extend(ref for ref in due if self._failing.get(ref, beat) <= beat)
         if self._due:
             self._capture(self._due.popleft())
@@ -297,6 +299,9 @@ class CaptureLoop(Loop):
             self._rescan(beat)
         elif self._backlog:
             self._capture(self._backlog.popleft())
+
+    def _longest_failing(self) -> Ref | None:
+        return min(self._failing, key=self._failing.__getitem__, default=None)
 
     def _has_vault(self, now: float) -> bool:
         """Whether the vault can be written to by now, which it could not be at the start."""
@@ -333,6 +338,8 @@ class CaptureLoop(Loop):
             waits.append(self._flush_at - beat)
         if not is_stopped and (due := self._engine.capture.next_due()) is not None:
             waits.append(max(due - now, self._due_at - beat))
+        if not is_stopped and (failing := self._longest_failing()) is not None:
+            waits.append(max(self._failing[failing], self._due_at) - beat)
         if not is_stopped and self.scanned.is_set():
             self.rested.set()
             is_missing = self._failing or self._troubled or self._is_unreadable

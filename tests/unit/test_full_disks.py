@@ -283,6 +283,32 @@ def test_while_the_state_has_no_room_either_the_loop_rests(
     assert loop.waiting == len(paths)
 
 
+def test_a_copy_that_failed_is_tried_again_though_nothing_else_asks_for_its_session(
+    home: Home, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "TROUBLE_S", 0.0)
+    monkeypatch.setattr(loops, "DUE_S", 0.0)
+    loop, path = loop_of(rig), home.transcript()
+    talk(home, path)
+    rig.scan()
+    rig.wait(300)
+    rig.scan()
+    assert rig.capture.next_due() is None
+    copy = home.mirror / "app" / path.name
+    copy.unlink()
+    copy.mkdir()
+    talk(home, path)
+    for _ in range(2):  # one finds it, the next one tries
+        loop.turn()
+    assert loop.waiting == 1
+    assert loop.turn() <= 0.1
+
+    copy.rmdir()
+    loop.turn()
+    assert is_plain(rig, path)
+    assert loop.waiting == 0
+
+
 def test_what_goes_back_with_another_session_is_captured_again_at_once(
     home: Home, rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
