@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,6 @@ from tests.rig import START, Events, Home, Rig, append, boundary, line, write
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     return Home(tmp_path)
-
-
-@pytest.fixture
-def rig(home: Home) -> Iterator[Rig]:
-    made = Rig(home)
-    yield made
-    made.close()
 
 
 def claude(path: Path) -> Ref:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -24,15 +23,8 @@ from tests.rig import Home, Rig, append, boundary, line
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(tmp_path)
-
-
-@pytest.fixture
-def rig(home: Home) -> Iterator[Rig]:
-    made = Rig(home)
-    yield made
-    made.close()
+def home(rig: Rig) -> Home:
+    return rig.home
 
 
 def talk(home: Home, path: Path, text: str = "hello") -> None:

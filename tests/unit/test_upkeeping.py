@@ -14,6 +14,7 @@ from sessiond.engine import Engine
 from sessiond.loops import TICK_S
 from sessiond.upkeeping import UpkeepLoop
 from sessionsync.budget import Budget
+from sessionsync.catalog import Session
 from sessionsync.errors import DiskFull
 from sessionsync.reliability.findings import CRITICAL, Findings
 from sessionsync.upkeep import Healing, outcome
@@ -50,15 +51,21 @@ def loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> UpkeepLoop:
     )
 
 
-def test_a_repair_that_a_full_disk_kept_from_being_done_is_done_later(
-    rig: Rig, loop: UpkeepLoop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def wounded(rig: Rig) -> Session:
+    """A session of which the vault has a flipped bit."""
     path = rig.home.transcript()
     append(path, line("user", "text " * 500, rig.home.project, session=path.stem))
     rig.scan()
     rig.wait(300)
     session = rig.session()
     flip(pack_of(rig, session), 100)
+    return session
+
+
+def test_a_repair_that_a_full_disk_kept_from_being_done_is_done_later(
+    rig: Rig, loop: UpkeepLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = wounded(rig)
 
     def full() -> int:
         rig.vault._batch.drop()
@@ -78,12 +85,7 @@ def test_two_repairs_of_one_session_heal_it_once(
     rig: Rig, loop: UpkeepLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A person asks for the one while the daemon does the other by itself."""
-    path = rig.home.transcript()
-    append(path, line("user", "text " * 500, rig.home.project, session=path.stem))
-    rig.scan()
-    rig.wait(300)
-    session = rig.session()
-    flip(pack_of(rig, session), 100)
+    session = wounded(rig)
     asked: list[Future[Healing]] = []
     with ThreadPoolExecutor(1) as person:
 
