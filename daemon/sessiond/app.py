@@ -131,6 +131,8 @@ class App:
             health.on_event(event, fields)
         if event == "clock_jumped" and (schedule := getattr(self, "schedule", None)) is not None:
             schedule.count_anew()
+        if event == "capture_resumed" and (upkeep := getattr(self, "upkeep", None)) is not None:
+            upkeep.go_on()
         engine = getattr(self, "engine", None)
         if engine is None or EVENTS.get(event, "debug") == "debug":
             return

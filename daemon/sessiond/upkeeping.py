@@ -156,6 +156,13 @@ class UpkeepLoop(Loop):
         """How long it waits that rests so long: nobody rings when a copy away from here can be had again."""
         return min(rest, TICK_S) if any(place.missed for place in self._away) else rest
 
+    def go_on(self) -> None:
+        """Rest no longer after trouble: a disk can be written to again."""
+        if self._rests_until == self._troubled_until:
+            self._rests_until = 0.0
+        self._troubled_until = 0.0
+        self.bell.ring()
+
     def heal(self, session: Session) -> None:
         """Repair a session as soon as nothing more urgent is to be done."""
         if session.id not in self._wounded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import SimpleNamespace
@@ -62,21 +63,42 @@ def wounded(rig: Rig) -> Session:
     return session
 
 
-def test_a_repair_that_a_full_disk_kept_from_being_done_is_done_later(
-    rig: Rig, loop: UpkeepLoop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    session = wounded(rig)
+def full_disk(rig: Rig) -> Callable[[], int]:
+    """What a commit of the vault does without room."""
 
     def full() -> int:
         rig.vault._batch.drop()
         raise DiskFull("no room", hint="")
 
+    return full
+
+
+def test_a_repair_that_a_full_disk_kept_from_being_done_is_done_later(
+    rig: Rig, loop: UpkeepLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = wounded(rig)
+
     loop.heal(session)
     with monkeypatch.context() as patch:
-        patch.setattr(rig.vault, "flush", full)
+        patch.setattr(rig.vault, "flush", full_disk(rig))
         loop.turn()
     assert rig.events.named("upkeep_postponed")
     assert rig.events.named("damage_healed") == []
+    loop.turn()
+    assert rig.events.named("damage_healed")
+
+
+def test_a_disk_that_has_room_again_ends_the_rest_after_trouble(
+    rig: Rig, loop: UpkeepLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeeping, "TROUBLE_S", 300.0)
+    loop.heal(wounded(rig))
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.vault, "flush", full_disk(rig))
+        loop.turn()
+    loop.turn()
+    assert rig.events.named("damage_healed") == []
+    loop.go_on()
     loop.turn()
     assert rig.events.named("damage_healed")
 
