@@ -122,19 +122,27 @@ def _daemon(*, debug: bool) -> int:
 
 
 def _plain(arguments: list[str]) -> int | None:
-    """Answer what needs no click, as `ctl status` or `ctl health --json`; None where it is something else."""
-    match arguments:
+    """Answer what needs no click: words without options but --json; None where it is something else."""
+    words = [argument for argument in arguments if argument != "--json"]
+    if any(word.startswith("-") for word in words):
+        return None
+    as_json = len(words) < len(arguments)
+    match words:
         case ["ctl", verb]:
-            as_json = False
-        case ["ctl", verb, "--json"]:
-            as_json = True
+            from sessiond.cli.look import PLAIN, plain  # noqa: PLC0415 - each only where it is asked for
+
+            return plain(verb, as_json=as_json) if verb in PLAIN else None
+        case ["list"]:
+            from sessiond.cli import listing  # noqa: PLC0415
+
+            listing.show(None, as_json=as_json)
+        case ["search", *query] if query:
+            from sessiond.cli import finding  # noqa: PLC0415
+
+            finding.show(" ".join(query), as_json=as_json)
         case _:
             return None
-    if verb.startswith("-"):
-        return None
-    from sessiond.cli.look import PLAIN, plain  # noqa: PLC0415 - only where it is asked for
-
-    return plain(verb, as_json=as_json) if verb in PLAIN else None
+    return 0
 
 
 def _any(arguments: list[str], *, debug: bool) -> int:

@@ -6,13 +6,12 @@ half that is written in C is imported, which has all that is needed here at a te
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from _socket import AF_UNIX, SOCK_STREAM, socket
 
 from sessiond.peer import ROOT, is_trusted, uid_of
-from sessionsync import __version__
+from sessionsync import __version__, fastjson
 from sessionsync.errors import ConfigError, DaemonError, DaemonNotRunning, DaemonSilent, NotAllowed
 
 TYPE_CHECKING = False
@@ -143,7 +142,7 @@ def _connect(connection: socket, path: Place) -> None:
 def _head(verb: str, params: Mapping[str, Any], *, acts: bool) -> bytes:
     target = f"/v1/{verb}"
     if acts:
-        body = json.dumps(params).encode()
+        body = fastjson.dumps(params).encode()
         kind = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         return f"POST {target} HTTP/1.0\r\n{VERSION}{kind}\r\n".encode() + body
     if params:
@@ -192,7 +191,7 @@ def _answer(connection: socket, path: Place) -> Iterator[dict[str, Any]]:
 
 def _object(line: bytes, path: Place, version: str, *, failed: bool) -> dict[str, Any]:
     try:
-        answer: dict[str, Any] = json.loads(line)
+        answer: dict[str, Any] = fastjson.loads(line)
     except ValueError as error:
         raise _ended(path) from error
     problem = answer.get("error")

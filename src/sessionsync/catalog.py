@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,7 @@ _FILE_COLUMNS = ", ".join(_FILE)
 _encode = msgspec.json.Encoder().encode
 _decode_summary = msgspec.json.Decoder(Summary).decode
 _decode_peaks = msgspec.json.Decoder(list[str]).decode
+_root = lru_cache(maxsize=64)(Path)  # the agents' few folders, named by every session
 
 
 def _plain(value: Any) -> Any:
@@ -162,7 +164,7 @@ def _plain(value: Any) -> Any:
 def _session(row: tuple[Any, ...]) -> Session:
     number, source, session_id, scope, *rest = row
     values = dict(zip(_SESSION, rest, strict=True))
-    values["root"], values["location"] = Path(values["root"]), Path(values["location"])
+    values["root"], values["location"] = _root(values["root"]), Path(values["location"])
     values["summary"] = _decode_summary(values["summary"])
     values["tier"] = Tier(values["tier"]) if values["tier"] else None
     values["commented"] = bool(values["commented"])

@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Mapping
 
 from sessionsync.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 SOCKET_BYTES = 103  # sun_path is 104 with its NUL on macOS, 108 on Linux
 

@@ -866,32 +866,65 @@ def packages(modules: set[str]) -> set[str]:
     return {name.partition(".")[0] for name in modules}
 
 
+# What asking the daemon and showing its answer takes, of ours and of Python's; most is in the interpreter.
+ASKING = {
+    *("sessiond", "sessiond.__main__", "sessiond.client", "sessiond.peer"),
+    *("sessiond.cli", "sessiond.cli.look", "sessiond.cli.terminal"),
+    *("sessionsync", "sessionsync.errors", "sessionsync.fastjson", "sessionsync.places"),
+}
+LIGHT = {"__future__", "_json", "_socket", "_datetime"}
+
+
 @pytest.mark.parametrize("verb", ["status", "health", "sessions", "queue"])
 def test_what_is_typed_often_imports_little(daemon: Daemon, verb: str) -> None:
-    """Each of these takes a tenth of the answer's time or more: click, typing, pathlib, socket …"""
+    """Each of these takes a tenth of the answer's time or more: click, re, typing, pathlib, socket …"""
     daemon.answers |= {
         "status": a_status(),
         "health": {"status": "ok", "checked_at": rfc3339(NOW), "findings": []},
         "queue": {"items": []},
         "sessions": {"sessions": [a_session()]},
     }
-    found = imported("ctl", verb)
-    ours = {name for name in found if name.startswith("sess")}
-    assert ours == {
-        *("sessiond", "sessiond.__main__", "sessiond.client", "sessiond.peer"),
-        *("sessiond.cli", "sessiond.cli.look", "sessiond.cli.terminal", f"sessiond.cli.{verb}"),
-        *("sessionsync", "sessionsync.errors", "sessionsync.places"),
-    }
-    json = {"json", "_json", "re", "_sre", "copyreg", "enum", "functools", "types", "collections", "operator"}
+    assert imported("ctl", verb) == {*ASKING, *LIGHT, f"sessiond.cli.{verb}"}
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("search", "quokka"), ("search", "idle", "connections")])
+def test_what_people_type_without_options_needs_no_click(daemon: Daemon, arguments: tuple[str, ...]) -> None:
+    daemon.answers["sessions"] = {"sessions": [a_session()]}
+    daemon.answers["search"] = {"hits": [], "behind": 0}
+    ours = {
+        "list": {"sessiond.cli.listing", "sessiond.cli.sessions"},
+        "search": {"sessiond.cli.finding", "sessiond.cli.hits", "sessiond.cli.sessions"},
+    }[arguments[0]]
+    found = imported(*arguments)
+    assert {name for name in found if name.startswith("sess")} == {*ASKING, *ours}
+    re = {"re", "_sre", "copyreg", "enum", "functools", "types", "collections", "operator"}
     under = {"_collections", "_functools", "_operator", "itertools", "keyword", "reprlib"}
-    others = {"importlib", "warnings", "datetime", "_datetime", "math", "_socket", "__future__"}
-    assert packages(found - ours) <= json | under | others
+    more = {"list": {"unicodedata"}, "search": re | under}[
+        arguments[0]
+    ]  # for arrows, and for stars in snippets
+    assert packages(found) - {"sessiond", "sessionsync"} <= LIGHT | more
+
+
+@pytest.mark.parametrize("options", [(), ("--json",), ("--limit", "20"), ("--json", "--limit", "20")])
+def test_a_search_is_the_same_with_click_and_without(
+    daemon: Daemon, sessiond: Run, options: tuple[str, ...]
+) -> None:
+    daemon.answers["search"] = {"hits": [], "behind": 0}
+    code, out, _ = sessiond("search", "idle", "connections", *options)
+    assert code == 0
+    assert out == ('{\n  "hits": [],\n  "behind": 0\n}\n' if "--json" in options else "Nothing was found.\n")
+    ((_, asked),) = daemon.asked
+    assert {name: value for name, value in asked.items() if value not in {"", "0.0"}} == {
+        "query": "idle connections",
+        "limit": "20",
+    }
 
 
 def test_a_command_imports_what_it_needs(daemon: Daemon) -> None:
     daemon.answers["sessions"] = {"sessions": [a_session()]}
     daemon.answers["search"] = {"hits": [], "behind": 0}
-    for arguments, module in ((("list",), "list"), (("search", "quokka"), "search"), (("--help",), None)):
+    with_options = (("list", "--project", "."), "list"), (("search", "quokka", "--limit", "5"), "search")
+    for arguments, module in (*with_options, (("--help",), None)):
         found = imported(*arguments)
         below = {name for name in found if name.startswith("sessiond.cli.commands.")}
         assert below == ({f"sessiond.cli.commands.{module}"} if module else set())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 from sessiond import client
+from sessiond.cli.look import tell
+from sessiond.cli.sessions import listed
 from sessionsync.errors import DaemonNotRunning
 from sessionsync.places import socket_of
 
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
     from sessionsync.paths import Paths
 
 NOTHING_YET = "Nothing was captured yet: `sessiond run` begins."
+
+
+def show(project: str | None, *, as_json: bool) -> None:
+    """Print the sessions of one project's folder, or all."""
+    tell(sessions(project), listed, as_json=as_json)
 
 
 def sessions(project: str | None) -> Json:

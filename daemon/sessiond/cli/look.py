@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from importlib import import_module
 
 from sessiond import client
 from sessiond.cli.terminal import terminal, wall
@@ -30,7 +28,8 @@ VERIFY_S = 4 * 3600.0
 def plain(verb: str, *, as_json: bool) -> int:
     """Print the answer to a verb of `PLAIN`; the exit code."""
     answer = ask(verb)
-    tell(answer, import_module(f"sessiond.cli.{verb}").render, as_json=as_json)
+    module = __import__(f"sessiond.cli.{verb}", fromlist=["render"])  # `importlib` costs more than it
+    tell(answer, module.render, as_json=as_json)
     return 5 if verb == "health" and answer["status"] != "ok" else 0
 
 
@@ -58,8 +57,14 @@ def watch(
 
 def tell(answer: Json, render: Render, *, as_json: bool) -> None:
     """Print an answer: as it is, or for a person."""
-    lines = [json.dumps(answer, indent=2)] if as_json else render(answer, wall(), terminal())
+    lines = [_indented(answer)] if as_json else render(answer, wall(), terminal())
     # a title may have letters that this terminal has not
     text = "\n".join(lines).encode(sys.stdout.encoding or "utf-8", "replace")
     sys.stdout.write(text.decode(sys.stdout.encoding or "utf-8") + "\n" if lines else "")
     sys.stdout.flush()
+
+
+def _indented(answer: Json) -> str:
+    import json  # noqa: PLC0415 - heavy, and only where it is asked for
+
+    return json.dumps(answer, indent=2)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from datetime import UTC, datetime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import UTC, datetime
     from typing import TextIO
+else:
+    try:
+        from _datetime import datetime, timezone  # what `datetime` hands on, without its other half
+    except ImportError:
+        from datetime import datetime, timezone
+    UTC = timezone.utc  # noqa: UP017 - `datetime.UTC` is not in C
 
 KB = 1024
 # So many of a list are shown where it is not what was asked for.

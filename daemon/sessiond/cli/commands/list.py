@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from sessiond.cli import listing, sessions
-from sessiond.cli.look import tell
+from sessiond.cli import listing
 from sessiond.cli.options import as_json, example, of_project
 
 
@@ -14,4 +13,4 @@ from sessiond.cli.options import as_json, example, of_project
 @as_json
 def command(*, project: str | None, as_json: bool) -> None:
     """Sessions, newest first: what is next in each, and where it can be restored from."""
-    tell(listing.sessions(project), sessions.listed, as_json=as_json)
+    listing.show(project, as_json=as_json)
