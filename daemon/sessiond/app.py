@@ -209,7 +209,7 @@ class App:
             server = Server(control, listener, threads=8, name="control")
             # it is up from when one can call it; who is answered may write in books that are open
             listener.listen(64)
-            self.books.begin()
+            self._open_books()
             undo.callback(lambda: self.books.end(clean=self._clean))
             server.start()
             undo.callback(server.close)
@@ -278,6 +278,13 @@ class App:
         self.index.join(LOOP_ENDS_S)
         if not self.index.is_alive():
             self.index.close()
+
+    def _open_books(self) -> None:
+        """Account for the time since the last life; the clock may have been set in it."""
+        self.books.begin()
+        if (by_s := self.books.ledger.set_s) < 0:
+            with suppress(StoreError):  # a full disk is said where it hurts
+                self.engine.clock_set_back(time.time(), by_s)
 
     def _open_faces(self, undo: ExitStack) -> None:
         address = self.config.http.address

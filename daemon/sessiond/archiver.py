@@ -28,6 +28,11 @@ class ArchiveLoop(Loop):
         self.trouble: StoreFull | None = None
         """Why nothing can be sent, as nothing can be written down first."""
 
+    def clock_set(self, now: float, by_s: float) -> None:
+        """Let nothing wait longer for that."""
+        if self._mine is not None:
+            self._mine.clock_set(now, by_s)
+
     def turn(self) -> float:
         """Send everything that is due; then look after what is there."""
         archiving = self._take()
@@ -36,7 +41,7 @@ class ArchiveLoop(Loop):
         if archiving.uplink.paused_by(TokenRefused):
             self._find_token()
         try:
-            while self._may_work(archiving) and archiving.work(time.time()):
+            while self._may_work(archiving) and archiving.work(self.now()):
                 self.progressed_at = self._worked_at = time.monotonic()
         except StoreFull as error:
             self.trouble = error

@@ -18,6 +18,7 @@ from sessionsync.store import Store
 
 # A checkpoint counts as a success within this time of being queued, or of GitHub answering again.
 SYNC_GOAL_S = 900.0
+AWAY = "github_unreachable"
 # For so long whoever asks for the figures waits for a beat that is being written.
 PATIENCE_S = 0.1
 
@@ -29,7 +30,7 @@ class Bookkeeping:
         self.ledger = Ledger(store)
         self._pulse = pulse
         self._emit = emit
-        self._reached_at = float("-inf")
+        self._seen = pulse.clocks()
         self._lock = threading.Lock()
         self._open: dict[tuple[str, str], Severity] | None = None
         self._sums: dict[str, Sums] = {}
@@ -41,7 +42,8 @@ class Bookkeeping:
         """The daemon starts: where has the time gone since it was last heard of?"""
         with suppress(StoreError):  # a full disk is said where it hurts; the next beat writes it
             gap = self.ledger.begin(self._pulse.clocks(), self._pulse.last)
-            if gap.get(OFF) or gap.get(SUSPENDED):
+            was_away = any(each.code == AWAY for each in self.ledger.incidents(still_open=True))
+            if gap.get(OFF) or gap.get(SUSPENDED) or was_away or self.ledger.set_s:
                 self._wake()
         self._pulse.show()
 
@@ -76,7 +78,7 @@ class Bookkeeping:
                 self.ledger.count("lost_bytes", source, _number(fields, "bytes"))
             case "github_reached":
                 self._wake()
-            case "clock_jumped" if _number(fields, "seconds") > 0:  # the machine has slept
+            case "clock_jumped":  # the machine has slept, or somebody has set its clock
                 self._wake()
             case "push_completed" | "push_unchanged":
                 in_time = self.in_time(_number(fields, "seconds"))
@@ -90,15 +92,23 @@ class Bookkeeping:
 
     def _wake(self) -> None:
         """What could not be sent until now has its time from now on."""
-        self._reached_at = self._pulse.clocks().awake_s
+        with suppress(StoreError):
+            self.ledger.woke(self._pulse.clocks())
 
     def in_time(self, age_s: float) -> bool:
         """Whether a checkpoint that has reached GitHub at this age has done so in time."""
         return self.waited(age_s) <= SYNC_GOAL_S
 
     def waited(self, age_s: float) -> float:
-        """For how many seconds of its age something could have been sent: since the last sleep or outage."""
-        return min(age_s, self._pulse.clocks().awake_s - self._reached_at)
+        """For how many seconds of its age something could have been sent: since the last sleep or outage.
+
+        An age over which the clock was set says nothing: then it is the time since it was.
+        """
+        now = self._pulse.clocks()
+        before, self._seen = self._seen, now
+        if now.set_since(before):
+            self._wake()
+        return min(age_s, now.awake_s - self.ledger.woken_at)
 
     # --- incidents
 

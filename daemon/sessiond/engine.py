@@ -172,6 +172,16 @@ class Engine:
             self.vault.refuse(CopyError(str(error), hint=error.hint))
             raise
 
+    def clock_set_back(self, now: float, by_s: float) -> None:
+        """The clock was set by so many seconds, which are below 0: nothing that is kept waits for longer.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        with self.store.transaction():
+            self.catalog.clock_set_back(now, by_s)
+            self.queue.clock_set_back(now)
+
     @property
     def is_passing(self) -> bool:
         """Whether this home is gone soon, as a runner's in CI: then nothing is kept for later."""

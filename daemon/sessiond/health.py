@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
-from sessiond.bookkeeping import Bookkeeping
+from sessiond.bookkeeping import AWAY, Bookkeeping
 from sessiond.engine import Engine
 from sessiond.escalation import Escalation
 from sessiond.judging import LASTING
@@ -51,7 +51,9 @@ BREATH_S = 1.0
 PASSING = {"github_errors_high", "sync_failing"}
 ANSWERS = {"github_requested", "push_completed", "push_unchanged"}
 # What says that the other side answers again, and what that ends.
-BACK = {"github_reached": "github_unreachable", "archive_reached": "archive_unreachable"}
+BACK = {"github_reached": AWAY, "archive_reached": "archive_unreachable"}
+# What becomes of a request to one who does not answer: its end, not its beginning, is when that was seen.
+VAIN = {"timeout", "network_error", "server_error"}
 # Events that say that what the state tells is another now.
 TURNS = {
     *("github_unreachable", "github_reached", "github_limited", "push_paused", "push_resumed"),
@@ -92,6 +94,7 @@ class HealthLoop(Loop):
         self._ended: list[Ended] = []
         self._keeping = threading.Lock()
         self._back_at: dict[str, float] = {}
+        self._vain_at = float("-inf")
         self._called: set[tuple[str, str]] = set()
         self.settled_at = 0.0
         """When the indicators were read last (Unix seconds); for any thread."""
@@ -120,6 +123,8 @@ class HealthLoop(Loop):
                 )
             case "version_kept":
                 self._app.findings.cleared(ArchiveTooNew.code, session)
+        if event == "github_requested" and fields.get("outcome") in VAIN and AWAY not in self._back_at:
+            self._vain_at = time.monotonic()
         if event in BACK:
             self._back_at[BACK[event]] = time.monotonic()
         if event in TURNS or (event in ANSWERS and self._is_passing()):
@@ -261,4 +266,6 @@ class HealthLoop(Loop):
     def _over(self, finding: Finding, now: float) -> Ended:
         """A finding that the state has ceased to show."""
         seen_at = last_seen(self._app, finding, now)
+        if finding.code == AWAY:
+            seen_at = max(seen_at, now - (time.monotonic() - self._vain_at))
         return Ended(replace(finding, seen_at=seen_at), self._back_at.pop(finding.code, time.monotonic()))

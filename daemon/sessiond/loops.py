@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from sessiond.engine import Engine
+from sessiond.pulse import read_clocks
 from sessiond.watcher import Watcher
 from sessionsync.capture import FLUSH_SESSIONS, TURN_BYTES
 from sessionsync.errors import (
@@ -33,6 +34,7 @@ from sessionsync.model import Ref
 from sessionsync.pull import Pull
 from sessionsync.push import Push
 from sessionsync.reliability.findings import Findings, Severity
+from sessionsync.reliability.ledger import SET_S, Clocks
 from sessionsync.sources.folders import LINK
 
 # How long a loop waits at most that watches what nobody tells of, as the clocks (design: at most 20 s).
@@ -47,8 +49,6 @@ FLUSH_S = 0.8
 TROUBLE_S = 10.0
 # What time alone asks for is looked up at most this often: ten thousand sessions may be waiting for theirs.
 DUE_S = 1.0
-# Wall and monotonic time may drift apart by this much between two ticks before a clock has jumped.
-JUMP_S = 5.0
 # A refused or missing token is looked for again this often.
 TOKEN_S = 300.0
 
@@ -106,6 +106,8 @@ class Loop(threading.Thread):
         self.turned: Callable[[], None] = _nothing
         """Told of each turn, as a sign of life."""
         self.failed = False
+        self._clocks = read_clocks()
+        self._set_s = 0.0
         self._stopping = False
         self._emit = emit
         self._on_failure = on_failure
@@ -113,6 +115,23 @@ class Loop(threading.Thread):
     def turn(self) -> float:
         """Do what there is to do; returns how many seconds may pass until the next turn."""
         raise NotImplementedError
+
+    def clock_set(self, now: float, by_s: float) -> None:
+        """The clock was set by so many seconds: nothing may wait longer for that, or look older.
+
+        Raises:
+            StoreError: it is to be told again.
+        """
+
+    def now(self) -> float:
+        """Unix seconds; whoever is handed them has been told before where the clock was set."""
+        before, self._clocks = self._clocks, read_clocks()
+        self._set_s += self._clocks.set_since(before)
+        if self._set_s:
+            with suppress(StoreError):  # a full disk is said where it hurts
+                self.clock_set(self._clocks.wall, self._set_s)
+                self._set_s = 0.0
+        return self._clocks.wall
 
     def run(self) -> None:
         """Turn until stopped.  An error of any kind ends the loop, and the process decides what then."""
@@ -197,7 +216,6 @@ class CaptureLoop(Loop):
         self._troubled: set[Ref] = set()
         self._is_unreadable = False
         self._projects_found = 0
-        self._clock = (time.time(), time.monotonic())
         self.scanning = threading.Event()
         """Set when the first rescan has begun."""
         self.scanned = threading.Event()
@@ -263,8 +281,8 @@ class CaptureLoop(Loop):
         While the state's disk is full what has waited goes on waiting; what changes is tried all the same.
         A full disk under one copy stops nothing: the other copy is made, and this one is tried again.
         """
-        now, beat = time.time(), time.monotonic()
-        self._watch_clock(now, beat)
+        before, now, beat = self._clocks, self.now(), time.monotonic()
+        self._see_jump(before)
         self._see_how_far()
         self._has_all = False
         while self._commands:
@@ -347,18 +365,20 @@ class CaptureLoop(Loop):
         # a moment longer than asked, so that the turn that was waited for finds it due
         return min(TICK_S, max(0.001, min(waits) + 0.001))
 
-    def _watch_clock(self, now: float, beat: float) -> None:
-        was_now, was_beat = self._clock
-        self._clock = (now, beat)
-        jump = (now - was_now) - (beat - was_beat)
-        if abs(jump) < JUMP_S:
-            return
-        # forward is usually a wake-up, whose events nobody saw
-        self._emit("clock_jumped", seconds=round(jump, 1))
-        if jump < 0:
-            self._engine.catalog.clamp(now)
-            self._engine.queue.clamp(now)
-        self.want_rescan("clock")
+    def clock_set(self, now: float, by_s: float) -> None:
+        """Have what waits for a time looked at anew."""
+        if by_s < 0:
+            self._flush(time.monotonic(), force=True)  # what is captured has times of before
+            self._engine.clock_set_back(now, by_s)
+            self._on_items()
+
+    def _see_jump(self, before: Clocks) -> None:
+        """Compare everything where the clock was set, or the machine has slept: nobody saw those events."""
+        now = self._clocks
+        jump = (now.wall - before.wall) - (now.awake_s - before.awake_s)
+        if abs(jump) >= SET_S:
+            self._emit("clock_jumped", seconds=round(jump, 1))
+            self.want_rescan("clock")
 
     def _command(self, work: Callable[[float], Any], future: Future[Any]) -> None:
         run(work, future)
@@ -518,6 +538,11 @@ class PushLoop(Loop):
         """Why nothing can be sent, as no attempt can be written down first."""
         self.trouble_since = 0.0
 
+    def clock_set(self, now: float, by_s: float) -> None:
+        """Let nothing wait longer for that."""
+        if self._engine.push is not None:
+            self._engine.push.clock_set(now, by_s)
+
     def turn(self) -> float:
         """Commands, then everything that is due, one item after the other, then what others have changed."""
         while self._commands:
@@ -588,7 +613,7 @@ class PushLoop(Loop):
 
     def _send(self, push: Push) -> bool:
         """One item; False when there was none, or on the way out."""
-        steps = push.work(time.time())
+        steps = push.work(self.now())
         self.busy = True
         try:
             wait = next(steps)

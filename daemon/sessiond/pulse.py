@@ -25,6 +25,11 @@ _SLOT_BYTES = _SIGN.size + _SUM.size
 _SLOTS = 2
 
 
+def read_clocks(boot: str = "") -> Clocks:
+    """All clocks, now; `boot` may be left out where readings of one process alone are compared."""
+    return Clocks(time.time(), time.monotonic(), time.clock_gettime(SLEEPLESS), boot)
+
+
 class Pulse:
     """Reads the clocks, and keeps the last reading in `file`.  Any thread may show a sign of life."""
 
@@ -39,7 +44,7 @@ class Pulse:
 
     def clocks(self) -> Clocks:
         """All clocks, now."""
-        return Clocks(time.time(), time.monotonic(), time.clock_gettime(SLEEPLESS), self._boot)
+        return read_clocks(self._boot)
 
     def show(self) -> None:
         """Leave a sign of life; costs one write into memory."""

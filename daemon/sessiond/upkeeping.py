@@ -286,11 +286,11 @@ class UpkeepLoop(Loop):
             session = self._engine.catalog.session(self._looked.popleft())
             with self._once_more(self._looked, session.id):
                 self._look(session)
-        elif self._upkeep.next_scan() <= now:
+        elif _is_due(self._upkeep.next_scan(), now):
             self._scan(now)
-        elif self._crowded or (now - self._cleaned_at >= DAY_S and self._clean(now)):
+        elif self._crowded or (_is_due(self._cleaned_at + DAY_S, now) and self._clean(now)):
             self._upkeep.forget(self._engine.catalog.session(self._crowded.popleft()))
-        elif self.drill.next_at() <= now:
+        elif _is_due(self.drill.next_at(), now):
             self.rehearse(None, self._progress)
         else:
             return self._merge(now)
@@ -408,3 +408,8 @@ class UpkeepLoop(Loop):
         self.beat()
         if wait > 0:
             self.bell.sleep(min(wait, TICK_S))
+
+
+def _is_due(at: float, now: float) -> bool:
+    """Whether what is done once a day is due; what lies further off was planned by a clock that was ahead."""
+    return not now < at <= now + DAY_S

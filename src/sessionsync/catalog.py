@@ -141,6 +141,13 @@ _SESSION = [f.name for f in fields(Session) if f.name not in {"id", "ref"}]
 _SESSION_COLUMNS = ", ".join(["id", "source", "session_id", "scope", *_SESSION])
 _FILE = [f.name for f in fields(File)]
 _FILE_COLUMNS = ", ".join(_FILE)
+# What is never of the future, and where time is counted from.
+_STAMPS = (
+    ("sessions", "changed_at"),
+    ("sessions", "dirty_since"),
+    ("files", "changed_at"),
+    ("files", "unstored_since"),
+)
 _encode = msgspec.json.Encoder().encode
 _decode_summary = msgspec.json.Decoder(Summary).decode
 _decode_peaks = msgspec.json.Decoder(list[str]).decode
@@ -377,12 +384,24 @@ class Catalog:
         )
         return row[0] if row else None
 
-    def clamp(self, now: float) -> None:
-        """After a clock has jumped back: nothing was changed, or is appointed, far in the future."""
+    def clock_set_back(self, now: float, by_s: float) -> None:
+        """The clock was set by so many seconds, which are below 0: times of before move along.
+
+        What was appointed is looked at now, and appointed anew.
+        """
         with self.store.transaction():
-            self.store.execute("UPDATE sessions SET changed_at = ? WHERE changed_at > ?", (now, now))
-            self.store.execute("UPDATE sessions SET dirty_since = ? WHERE dirty_since > ?", (now, now))
-            self.store.execute("UPDATE sessions SET look_at = ? WHERE look_at > ? + 60", (now, now))
+            for table, column in _STAMPS:
+                self.store.execute(
+                    f"UPDATE {table} SET {column} = min(?1, {column} + ?2) WHERE {column} > ?1", (now, by_s)
+                )
+            self.store.execute("UPDATE sessions SET look_at = ?1 WHERE look_at > ?1", (now,))
+
+    def clamp(self, now: float) -> None:
+        """At a start: nothing was changed in the future, or is appointed for far in it."""
+        with self.store.transaction():
+            for table, column in _STAMPS:
+                self.store.execute(f"UPDATE {table} SET {column} = ?1 WHERE {column} > ?1", (now,))
+            self.store.execute("UPDATE sessions SET look_at = ?1 WHERE look_at > ?1 + 60", (now,))
 
     # --- files
 

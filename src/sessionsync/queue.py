@@ -135,8 +135,14 @@ class Queue:
             self.clamp(now)
         return stale
 
+    def clock_set_back(self, now: float, *, lane: Lane | None = None) -> None:
+        """The clock was set back: what waits until a time of before is due now, of one lane or of all."""
+        with self.store.transaction():
+            self.make_due(now, lane=lane)
+            self.store.execute("UPDATE items SET enqueued_at = ? WHERE enqueued_at > ?", (now, now))
+
     def clamp(self, now: float) -> None:
-        """After a clock has jumped back: nothing waits longer than any schedule of ours."""
+        """At a start: nothing waits longer than any schedule of ours."""
         with self.store.transaction():
             self.store.execute(
                 f"UPDATE items SET next_attempt_at = ? WHERE {_WAITING} AND next_attempt_at > ?",

@@ -101,6 +101,12 @@ class Reach:
         self.failures, self.since, self.probe_at = 0, None, None
         return was
 
+    def clock_set(self, by_s: float) -> None:
+        """The clock was set by so many seconds: all times move along."""
+        self.since, self.failed_at, self.probe_at = (
+            None if at is None else at + by_s for at in (self.since, self.failed_at, self.probe_at)
+        )
+
     def wait_s(self, now: float) -> float | None:
         """Seconds to the next probe, None while none is needed.  A clock set back does not prolong it."""
         if self.probe_at is None:

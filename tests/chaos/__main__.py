@@ -13,10 +13,22 @@ import secrets
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests import killed
 from tests.chaos.storm import Storm
+
+
+@contextmanager
+def _kept(storm: Storm, folder: Path) -> Iterator[None]:
+    """Keep the logs of a storm that does not hold."""
+    try:
+        yield
+    except (AssertionError, OSError):
+        storm.keep_logs(folder)
+        raise
 
 
 def main() -> int:
@@ -38,17 +50,17 @@ def main() -> int:
     if chosen.kills and killed.run(chosen.kills, chosen.seed):
         print(again)
         return 1
-    began = time.monotonic()
+    began, kept = time.monotonic(), Path("build") / f"chaos-{chosen.seed}"
     print(f"{chosen.minutes:g} minutes of everything on two machines, seed {chosen.seed}")
     # a socket's path is short
     with tempfile.TemporaryDirectory(prefix="c", dir="/tmp") as folder:
         try:
-            with Storm(Path(folder), chosen.seed, hides_s=chosen.hides) as storm:
+            with Storm(Path(folder), chosen.seed, hides_s=chosen.hides) as storm, _kept(storm, kept):
                 while time.monotonic() - began < chosen.minutes * 60 or storm.missing:
                     storm.blow()
                 storm.check()
         except (AssertionError, OSError) as broken:
-            print(f"broken: {broken}\n{again}")
+            print(f"broken: {broken}\nThe daemons' logs are in {kept}.\n{again}")
             return 1
         counts = ", ".join(f"{name} {count}" for name, count in sorted(storm.counts.items()))
         size = sum(len(data) for session in storm.sessions for data in session.written.values())

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
-# How often the daemon is asked what is wrong.
-LOOK_S = 0.1
+# How often the daemon is asked what is wrong, and while something is: from when to when it was is seen so well.
+LOOK_S, CLOSE_S = 0.1, 0.02
 
 # What the harness itself causes, and so knows the end of.
 CAUSED = ("github_unreachable", "github_token_refused", "backup_disk_full")
@@ -56,11 +56,12 @@ class Account:
 
     def mttr(self) -> Span:
         """Seconds from when a cause was last seen to prevent it until it was mended, on average."""
-        took = [self._took(each) for each in self.mended]
+        took = [self.took(each) for each in self.mended]
         count = max(1, len(took))
         return Span(sum(each.least for each in took) / count, sum(each.most for each in took) / count)
 
-    def _took(self, one: Mended) -> Span:
+    def took(self, one: Mended) -> Span:
+        """Seconds that one took."""
         tried = max(
             (at for code, at in self.vain if code == one.code and at.least <= one.gone.most), default=None
         )
@@ -100,7 +101,7 @@ class Watch:
 
     def _run(self) -> None:
         before = time.monotonic()
-        while not self._ends.wait(LOOK_S):
+        while not self._ends.wait(CLOSE_S if self._open else LOOK_S):
             asked = time.monotonic()
             try:
                 answer = self._ask()

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -97,6 +98,7 @@ class Machine:
             self.lacks.append("no libfaketime: no clock that jumps")
         self._ballast: list[Path] = []
         self._watch: Watch | None = None
+        self._is_down = False
 
     def __enter__(self) -> Self:
         return self
@@ -133,6 +135,7 @@ class Machine:
         """Start it, and account for the time since it went down: until its socket answers."""
         self.socket.unlink(missing_ok=True)
         self._launch()
+        self._is_down = False
         end = time.monotonic() + UP_S
         while not self._answers():
             assert self._process is not None
@@ -151,6 +154,7 @@ class Machine:
         """SIGKILL."""
         assert self._process is not None
         now = time.monotonic()
+        self._is_down = True
         self._process.kill()
         self._process.wait()
         self.account.down.append((now, now))
@@ -185,6 +189,8 @@ class Machine:
     def _request(self, method: str, target: str, body: str | None) -> dict[str, Any]:
         line = _Line(self.socket)
         try:
+            if self._process is not None and (code := self._process.poll()) is not None and not self._is_down:
+                raise OSError(f"{self.name} has ended by itself, with {code}")
             line.request(method, target, body, {"Content-Type": "application/json"} if body else {})
             answer = line.getresponse()
             said = answer.read()
@@ -260,6 +266,11 @@ class Machine:
         """What it says of itself over the last day, up to now."""
         found: dict[str, Any] = self.ask("health")["reliability"]["24h"]
         return found
+
+    def keep_logs(self, folder: Path) -> None:
+        """Leave its logs where they outlive it, for who wants to know what went wrong."""
+        for log in (self.socket.parents[1] / "log").glob("*.log*"):
+            shutil.copy2(log, folder / f"{self.name}-{log.name}")
 
     def cleared(self) -> list[tuple[str, float]]:
         """Of each incident that has ended, by its log, what it was and how many seconds mending it took."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Self
 
@@ -45,6 +46,10 @@ PAUSES = {
     *(AWAY, REFUSED, DISK, "github_rate_limited", "github_not_permitted"),
     *("github_repository_public", "github_repository_missing"),
 }
+# What of an answer that came is none, whatever its status says.
+SPOILED = {"truncate", "malformed", "html"}
+# So long after its request a fault goes on.
+LINGERS_S = {"refuse": 0.5, "hang": 2.0}
 WORDS = ("queue", "holds", "waits", "copy", "counts", "verified", "nothing", "sent", "twice")
 
 _MARKER = re.compile(
@@ -152,6 +157,12 @@ class Storm:
     def __exit__(self, *_: object) -> None:
         self._ends.close()
 
+    def keep_logs(self, folder: Path) -> None:
+        """Leave what the daemons have logged in a folder, which is made."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for machine in self.machines:
+            machine.keep_logs(folder)
+
     # --- what happens
 
     def blow(self, name: str = "") -> None:
@@ -244,8 +255,8 @@ class Storm:
             accept_then_drop(method="POST", probability=0.4),
             accept_then_drop(method="PATCH|DELETE", probability=0.3),
             rule("drop", reset=True, probability=0.2),
-            rule("refuse", delay_s=0.5, probability=0.1),
-            rule("hang", delay_s=2, probability=0.1),
+            rule("refuse", delay_s=LINGERS_S["refuse"], probability=0.1),
+            rule("hang", delay_s=LINGERS_S["hang"], probability=0.1),
             rule("slow", delay_s=1, probability=0.2),
             rule("truncate", method="GET", probability=0.2),
             rule("truncate", method="POST|PATCH", probability=0.2),
@@ -404,12 +415,20 @@ class Storm:
             self._until(partial(_is_over, machine), f"{machine.name} gets over it")
 
     def _refused(self, machine: Machine, began: float, ended: float) -> list[tuple[str, Span]]:
-        """The last request of a machine that was not answered, or with an error of the server's."""
+        """The last request of a machine that was not answered, or with what is no answer."""
         failed = [
             each for each in self.gh.requests() if began <= each.monotonic_s and each.account == machine.name
         ]
-        failed = [each for each in failed if each.fault and (each.status is None or each.status >= 500)]
-        return [(AWAY, Span(max(each.monotonic_s for each in failed), ended))] if failed else []
+        failed = [
+            each
+            for each in failed
+            if each.fault in SPOILED or (each.fault and (each.status is None or each.status >= 500))
+        ]
+        if not failed:
+            return []
+        last = max(failed, key=lambda each: each.monotonic_s)
+        known = max(ended, last.monotonic_s + LINGERS_S.get(last.fault, 0.0))
+        return [(AWAY, Span(last.monotonic_s, known))]
 
     def _in_vain(self, machine: Machine, since: float) -> bool:
         return bool(self._refused(machine, since, time.monotonic()))
@@ -516,6 +535,15 @@ class Storm:
                 )
         assert not found, f"nobody wrote {sorted(found)}"
 
+    def _tell_each(self, machine: Machine, cleared: list[tuple[str, float]]) -> None:
+        """Set the incidents beside each other, so that it shows which one they do not agree about."""
+        for code in CAUSED:
+            theirs = [f"{seconds:.2f}" for each, seconds in cleared if each == code]
+            ours = [machine.account.took(each) for each in machine.account.mended if each.code == code]
+            spans = [f"{each.least:.2f} to {each.most:.2f}" for each in ours]
+            for pair in zip_longest(theirs, spans, fillvalue="unknown"):
+                self._tell(f"    {code}: {pair[0]} s, by the harness {pair[1]} s")
+
     def _agree(self, within: float) -> None:
         """Score, time to recovery and loss, by the daemon and by the harness."""
         for machine in self.machines:
@@ -534,8 +562,10 @@ class Storm:
                 f" {said['state_seconds']['down']:.1f} s, {account.downtime():.1f} s; of {checks:.0f} checks"
                 f" {counts['integrity_bad']:.0f} were bad, of {account.flips} flips; {len(ours)} and"
                 f" {len(account.mended)} mended in {theirs:.2f} s, {mttr.least:.2f} to {mttr.most:.2f} s; lost"
-                f" {said['data_loss_ratio']:.1%}"
+                f" {said['data_loss_ratio']:.1%}; synced {counts['sync_success']:.0f} in time,"
+                f" {counts['sync_failure']:.0f} late"
             )
+            self._tell_each(machine, cleared)
             assert abs(said["score"] - score) <= within, f"the score of {machine.name}"
             assert said["data_loss_ratio"] == 0, f"what {machine.name} calls lost"
             assert len(ours) == len(account.mended), f"how often {machine.name} was mended"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sessiond.bookkeeping import SYNC_GOAL_S, Bookkeeping
+from sessiond.bookkeeping import AWAY, SYNC_GOAL_S, Bookkeeping
 from sessiond.pulse import Pulse
 from sessionsync.reliability.findings import CRITICAL, WARNING, Ended, Finding
 from sessionsync.reliability.ledger import Clocks
@@ -29,6 +29,9 @@ class StillPulse(Pulse):
     def wait(self, seconds: float) -> None:
         now = self.now
         type(self).now = Clocks(now.wall + seconds, now.awake_s + seconds, now.boot_s + seconds, now.boot)
+
+    def set_clock(self, by_s: float) -> None:
+        type(self).now = self.now._replace(wall=self.now.wall + by_s)
 
 
 class Books(Bookkeeping):
@@ -94,6 +97,36 @@ def test_but_not_where_it_could_not_come_before(books: Books, event: str, fields
     books.told("push_completed", session="claude:a", seconds=40_000.0, failures=0)
 
     assert books.of_hour().sync_success_ratio == 1 / 2
+
+
+@pytest.mark.parametrize("by_s", [3600.0, -3600.0])
+def test_an_age_over_which_the_clock_was_set_is_none(books: Books, by_s: float) -> None:
+    """Whoever sends may be the first who sees it."""
+    books.pulse.wait(10)
+    books.pulse.set_clock(by_s)
+    books.told("push_completed", session="claude:a", seconds=3610.0, failures=0)
+    books.pulse.wait(SYNC_GOAL_S + 1)
+    books.told("push_completed", session="claude:a", seconds=4600.0, failures=0)
+
+    assert books.of_hour().sync_success_ratio == 1 / 2
+
+
+@pytest.mark.parametrize("before", ["an outage that ended", "an outage", "a clock that was set", "nothing"])
+def test_nor_is_it_late_after_a_kill(books: Books, tmp_path: Path, before: str) -> None:
+    books.beat([])
+    if before == "an outage that ended":
+        books.told("github_reached")
+    elif before == "an outage":
+        away = Finding(AWAY, WARNING, "m", "h", books.pulse.now.wall, seen_at=books.pulse.now.wall)
+        books.follow([away])
+    elif before == "a clock that was set":
+        books.pulse.set_clock(3600.0)
+    books.pulse.wait(60)
+    again = Books(tmp_path)
+    again.told("push_completed", session="claude:a", seconds=3660.0, failures=0)
+
+    assert again.of_hour().sync_success_ratio == float(before != "nothing")
+    again.store.close()
 
 
 def test_what_failed_and_then_got_through_is_a_recovery(books: Books) -> None:

@@ -203,6 +203,10 @@ class Archiving:
         due_at = self.care.due_at if at is None else min(at, self.care.due_at)
         return max(now + self._means.spacing_s(now), due_at)
 
+    def clock_set(self, now: float, by_s: float) -> None:
+        """The clock was set by so many seconds: nothing waits longer for that."""
+        self.uplink.clock_set(now, by_s)
+
     def probe_now(self, *, insist: bool = False) -> None:
         """Ask the archive again at the next call of `work`; see `Uplink.probe_now`."""
         self.uplink.probe_now(insist=insist)

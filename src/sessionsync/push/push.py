@@ -183,6 +183,11 @@ class Push:
             at = None if self.uplink.pause.until is None else max(at, self.uplink.pause.until)
         return at if at is None else max(at, now)
 
+    def clock_set(self, now: float, by_s: float) -> None:
+        """The clock was set by so many seconds: nothing waits longer for that."""
+        self.github.forget_skew()
+        self.uplink.clock_set(now, by_s)
+
     def probe_now(self, *, insist: bool = False) -> None:
         """Ask GitHub again at the next call of `work`; see `Uplink.probe_now`."""
         self.uplink.probe_now(insist=insist)

@@ -557,7 +557,8 @@ def shown(found: Iterable[Finding], now: float) -> list[Finding]:
     return [
         finding
         for finding in found
-        if now - finding.since >= finding.kind.visible_after_s and not explained(finding, open_now)
+        # one that began in the future began before a clock was set back
+        if not 0.0 <= now - finding.since < finding.kind.visible_after_s and not explained(finding, open_now)
     ]
 
 

@@ -21,7 +21,9 @@ BUCKET_S = 300
 KEPT_S = max(WINDOWS.values()) + 86_400.0
 # A beat that comes later than this, the machine being awake, was kept from coming: that is downtime.
 LATE_S = 120.0
-_CLOCKS, _TIME = "ledger_clocks", "ledger_time"
+# Between two readings the wall clock may drift from the others by less than this; else somebody has set it.
+SET_S = 5.0
+_CLOCKS, _TIME, _WOKEN = "ledger_clocks", "ledger_time", "ledger_woken"
 # How the life before a start has ended: there was none, as it should, in the middle, or with the machine.
 FIRST, STOPPED, DIED, SWITCHED_OFF = ENDINGS = ("first", "stopped", "died", "switched_off")
 
@@ -38,6 +40,18 @@ class Clocks(NamedTuple):
     awake_s: float
     boot_s: float
     boot: str
+
+    def set_since(self, earlier: Clocks) -> float:
+        """By how many seconds the wall clock was set since an earlier reading, below 0 where it was set back.
+
+        0 where it only drifted.  Nobody knows how long a machine was off: between two boots it has certainly
+        been set where it is earlier now.
+        """
+        if self.boot != earlier.boot:
+            by = min(0.0, self.wall - earlier.wall)
+        else:
+            by = (self.wall - earlier.wall) - (self.boot_s - earlier.boot_s)
+        return by if abs(by) >= SET_S else 0.0
 
 
 class Totals(NamedTuple):
@@ -77,6 +91,10 @@ class Ledger:
         self._counts: dict[tuple[str, str], float] = {}
         self._seconds: dict[str, float] = {}
         self._ending = ""
+        self.set_s = 0.0
+        """By how much the clock was set while the daemon was not there; see `Clocks.set_since`."""
+        self.woken_at = float("-inf")
+        """Since when there was nothing outside that kept checkpoints from being sent, as `Clocks.awake_s`."""
 
     # --- states
 
@@ -100,10 +118,14 @@ class Ledger:
                 self._spend(kept["state"], _between(last.awake_s, seen.awake_s))
                 self._spend(SUSPENDED, _asleep(last, seen))
                 last = seen
+            self.set_s = clocks.set_since(last)
             gap = _gap(last, clocks, clean=kept["clean"])
             ending = STOPPED if kept["clean"] else DIED if last.boot == clocks.boot else SWITCHED_OFF
         for state, seconds in gap.items():
             self._spend(state, seconds)
+        woken = Clocks(*json.loads(said)) if (said := self._store.meta(_WOKEN)) else None
+        if woken is not None and woken.boot == clocks.boot:
+            self.woken_at = woken.awake_s
         self._last = clocks
         self._ending = ending
         self._write(clocks, state="up", clean=False)
@@ -119,6 +141,15 @@ class Ledger:
             self._spend(each, seconds)
         self._last = clocks
         self._write(clocks, state=state, clean=False)
+
+    def woke(self, clocks: Clocks) -> None:
+        """What could not be sent until now has its time from now on, also should the process end.
+
+        Raises:
+            StoreError: it is known to this process alone.
+        """
+        self.woken_at = clocks.awake_s
+        self._store.set_meta(_WOKEN, json.dumps(clocks))
 
     def end(self, clocks: Clocks, state: str) -> None:
         """The daemon stops cleanly: until it starts again, it is off."""

@@ -123,6 +123,10 @@ class GitHub:
         """How far GitHub's clock is ahead of this machine's, to a second; None before the first answer."""
         return self._api.skew_s
 
+    def forget_skew(self) -> None:
+        """The clock was set: how far it is from GitHub's is known with the next answer."""
+        self._api.skew_s = None
+
     @property
     def token_expires_at(self) -> float | None:
         """When the token ends, Unix seconds; None where it does not say."""
