@@ -17,6 +17,8 @@ from sessionsync.vault import Mirror, SessionVault, Vault
 
 # What is read at once of a transcript: then others have their turn.
 BLOCK_BYTES = 4 * 1024 * 1024
+# What is read at once to find where a line begins.
+LOOK_BYTES = 64 * 1024
 
 Block = tuple[int, bytes]
 """Bytes and the offset at which they begin; they end on a line, if those end."""
@@ -28,12 +30,11 @@ Read = Callable[[int, int], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """What a file was before: `generation`, of which the first `shared` bytes are those of the one before."""
+    """What a file was before, in this `generation`."""
 
     generation: int
-    shared: int
-    blocks: Callable[[int], Iterator[Block]]
-    """Its bytes from an offset on."""
+    blocks: Callable[[int | None], Iterator[Block]]
+    """Its bytes from an offset on; for None from the first line on that the generation before has not."""
 
 
 class Captured:
@@ -77,7 +78,15 @@ class Captured:
             if life is None:
                 continue
             read = partial(_read_life, stored, file.name, generation)
-            yield Life(generation, life.shared, partial(_blocks_from, read, life.reach(fold.line)))
+            yield Life(generation, partial(_blocks_from, read, life.shared, life.reach(fold.line)))
+
+    def own_from(self, session: Session, file: File) -> int:
+        """Where the first line begins that is not one of the file's generation before: 0 in the first one.
+
+        Raises:
+            CopyError: it cannot be read now.
+        """
+        return line_at(lambda begin, end: self._read(session, file, begin, end), file.forked_at)
 
     def path_of(self, session: Session, file: File) -> Path:
         """Where the plain copy of a file lies."""
@@ -95,8 +104,19 @@ def _read_life(stored: SessionVault, name: str, generation: int, begin: int, end
     return b"".join(stored.read(name, generation, end, start=begin))
 
 
-def _blocks_from(read: Read, end: int, start: int) -> Iterator[Block]:
-    return blocks_of(read, start, end)
+def _blocks_from(read: Read, shared: int, end: int, start: int | None) -> Iterator[Block]:
+    yield from blocks_of(read, line_at(read, shared) if start is None else start, end)
+
+
+def line_at(read: Read, offset: int) -> int:
+    """Where the line begins that has the byte at `offset`: two lines of JSON begin alike."""
+    end = offset
+    while end > 0:
+        begin = max(0, end - LOOK_BYTES)
+        if (newline := read(begin, end).rfind(b"\n")) >= 0:
+            return begin + newline + 1
+        end = begin
+    return 0
 
 
 def blocks_of(read: Read, start: int, end: int) -> Iterator[Block]:

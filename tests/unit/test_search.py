@@ -48,6 +48,21 @@ def searching(rig: Rig) -> Searching:
     return Searching(rig)
 
 
+def test_the_first_line_that_a_rewrite_changes_is_found(searching: Searching, rig: Rig) -> None:
+    path = say(rig, "the first quokka")
+    append(path, line("user", "the second quokka", rig.home.project))
+    assert len(searching.find("quokka")) == 2
+    first, second = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second.replace(b"the second", b"another"))  # the line begins as it did
+    assert searching.find("another") == ["another quokka"]
+    path.write_bytes(first + second.replace(b"the second", b"a third"))
+    assert searching.find('"a third"') == ["a third quokka"]
+    every = ["a third quokka", "another quokka", "the first quokka", "the second quokka"]
+    assert sorted(searching.find("quokka")) == every
+    searching.index.begin_anew()
+    assert sorted(searching.find("quokka")) == every
+
+
 def test_what_is_old_leaves_the_index_where_there_is_too_much_and_nothing_else(
     searching: Searching, rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

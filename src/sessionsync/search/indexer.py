@@ -112,11 +112,10 @@ class Indexer:
         if start is None:
             for life in self._captured.lives(session, file):
                 begin = self._index.upto(session.id, file.name, life.generation)
-                blocks = life.blocks(life.shared if begin is None else begin)
                 with suppress(CopyError):  # damaged: what is sound of the others is found
-                    yield from self._add(session, file, source, life.generation, blocks)
+                    yield from self._add(session, file, source, life.generation, life.blocks(begin))
             before = self._index.upto(session.id, file.name, file.generation - 1)
-            start = min(before or 0, file.forked_at)
+            start = min(before or 0, self._captured.own_from(session, file))
         blocks = self._captured.blocks(session, file, start)
         yield from self._add(session, file, source, file.generation, blocks)
 
