@@ -39,6 +39,7 @@ def upkeep_of(rig: Rig, *, keep: int = 50, **elsewhere: FindBytes) -> Upkeep:
         keep_checkpoints=keep,
         write=write,
         store_anew=rig.capture.store_anew,
+        recall=rig.capture.recall,
         emit=rig.events,
         elsewhere=elsewhere,
         versions=Elsewhere(rig.home.vault).vault,

@@ -69,6 +69,7 @@ def upkeep_of(engine: Engine, capture: CaptureLoop, away: Sequence[Away], emit: 
         keep_checkpoints=engine.config.backup.keep_checkpoints,
         write=write,
         store_anew=engine.capture.store_anew,
+        recall=engine.capture.recall,
         emit=emit,
         elsewhere={place.name: place.read for place in away},
         versions=Elsewhere(engine.config.backup.vault_dir, emit).vault,
@@ -375,10 +376,11 @@ class UpkeepLoop(Loop):
             self.heal_named(name)
 
     def _clean(self, now: float) -> bool:
-        """Once a day: strays are taken in, orphans go, sessions with many checkpoints are looked at."""
+        """Once a day: strays are taken in and known, orphans go, and checkpoints that are too many."""
         self._cleaned_at = now
         backup = self._engine.config.backup
         self._paced(self._upkeep.adopt({backup.mirror_dir: 1, backup.vault_dir: DEPTH}))
+        self._paced(self._upkeep.recall())
         self._paced(self._upkeep.gc(now))
         self._paced(self._upkeep.forget_versions(now))
         self._crowded.extend(self._upkeep.crowded())

@@ -53,6 +53,7 @@ EVENTS: dict[str, str] = {
     "segments_merged": "info",
     "orphans_removed": "info",
     "session_adopted": "info",
+    "session_recalled": "info",
     "numbers_failed": "warning",
     "session_forgotten": "info",
     "restore_rehearsed": "debug",

@@ -47,6 +47,7 @@ from sessionsync.sources.cleanup import cleanup_days
 from sessionsync.sources.contexts import Contexts
 from sessionsync.sources.messages import Messages
 from sessionsync.sources.notes import Notes
+from sessionsync.sources.roles import role_of
 from sessionsync.sources.structured import Structured
 from sessionsync.vault import journal
 from tests.fakes.agent import SESSION
@@ -281,7 +282,7 @@ def packed_tar(data: bytes) -> None:
 def manifest(data: bytes) -> None:
     found = tree.decode_manifest(data, "a manifest")
     for file in found.files[:100]:
-        names.role_of(found.source, file.name)
+        role_of(found.source, file.name)
         with suppress(SessiondError):
             names.steps(file.name)
 

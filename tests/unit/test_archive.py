@@ -386,6 +386,7 @@ def test_what_the_archive_lacks_is_not_let_go_of(rig: Rig, shipper: Shipper, els
         keep_checkpoints=2,
         write=lambda work: work(rig.now),
         store_anew=rig.capture.store_anew,
+        recall=rig.capture.recall,
         emit=rig.events,
     )
     session = rig.session()

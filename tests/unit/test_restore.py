@@ -39,9 +39,10 @@ from sessionsync.restore import (
 )
 from sessionsync.restore.choice import Choice, newest
 from sessionsync.restore.copies import CopyFile, main_of
-from sessionsync.restore.names import beside_agent, in_agent, in_project, role_of
+from sessionsync.restore.names import beside_agent, in_agent, in_project
 from sessionsync.restore.place import Placing
 from sessionsync.restore.target import AgentTarget, ProjectTarget, Put, folder_name, project_folder
+from sessionsync.sources.roles import role_of
 from sessionsync.store import Store
 from sessionsync.vault import Root, StoredFile, Vault
 from tests.archive import Shipper, with_archive

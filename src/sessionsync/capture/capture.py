@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from sessionsync.capture.appointments import Appointments
 from sessionsync.capture.commit import Commit
 from sessionsync.capture.files import Files, Unread
 from sessionsync.capture.homes import Homes
+from sessionsync.capture.recall import recall
 from sessionsync.capture.stored import Stored
 from sessionsync.capture.work import LONGEST_WITHOUT_CHECKPOINT_S, Work, fingerprint
 from sessionsync.catalog import Catalog, Checkpoint
@@ -241,6 +242,39 @@ class Capture:
             raise
         self._work[ref] = work
         self.flush(now)
+
+    def recall(self, project: str, ref: Ref) -> Generator[int, None, Callable[[float], bool] | None]:
+        """Read back a session that the vault has and the state has not, as one that its agent has deleted.
+
+        Yields the bytes just read, in any thread.  Returns what then has to be done where everything is
+        captured: it commits what was read, and says whether the state had not come to know it meanwhile;
+        None where there is nothing to be read.
+
+        Raises:
+            CopyError: it cannot be read, or a plain copy not be made.
+        """
+        source = self._sources.get(ref.source)
+        vault = self._vault.open(project, ref)
+        work = None if source is None else (yield from recall(vault, source))
+        if source is None or work is None:
+            return None
+        return lambda now: self._know(source, work, now)
+
+    def _know(self, source: Source, work: Work, now: float) -> bool:
+        ref = work.session.ref
+        is_taken = ref in self._work or self._catalog.named(work.session.key) is not None
+        if is_taken or self._catalog.find(ref) is not None or self._is_forgotten(ref):
+            return False
+        self._homes.recall(work)
+        for file in work.files.values():
+            self._stored.read_tail(source, work, file)
+        self._vanished(work, now)
+        self._files.fill(work, now)
+        if work.full is not None:
+            raise work.full
+        work.tell("session_recalled", project=work.session.project)
+        self._settle(work, now)
+        return True
 
     def checkpoint_all(self, trigger: str, now: float) -> int:
         """Make a checkpoint of every session that changed since its newest one; returns how many.

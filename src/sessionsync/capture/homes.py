@@ -105,6 +105,28 @@ class Homes:
         else:
             self._recall(work)
 
+    def recall(self, work: Work) -> None:
+        """Give a session that was read back its project: as its vault says, else as its first folder does.
+
+        Of an older backup the folder is called after whatever that called it: its vault moves.
+
+        Raises:
+            CopyError: the vault could not be moved, or the project's name be written down.
+        """
+        session = work.session
+        is_transcript = session.ref.source == "claude"
+        cwd = session.summary.cwd if is_transcript else str(session.root)
+        if not cwd or session.project is None:
+            return
+        known_as = str(session.ref) if is_transcript else str(session.location)
+        identity = self._names.home(known_as, cwd) or self._identify(cwd)
+        session.project_root = identity.root
+        if session.project_key is None:
+            session.project_key = identity.key
+            name = self._name_for(work, identity.key, identity.name_hint)
+            if name != session.project and self._vault.move(session.stored_as, session.project, name):
+                session.project = name
+
     def _name_for(self, work: Work, key: str, hint: str) -> str:
         """A project's name; where there is no room to write it down, that waits as its plain copies do."""
         try:

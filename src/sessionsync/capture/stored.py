@@ -62,7 +62,7 @@ class Stored:
             return None
         return self.read(work, file, 0, file.length)
 
-    def _read_tail(self, source: Source, work: Work, file: File) -> None:
+    def read_tail(self, source: Source, work: Work, file: File) -> None:
         """Read a last line that lacks nothing but its newline: what comes next is another one."""
         if source.append_only(file.name) and file.read_to < file.length:
             tail = self.read(work, file, file.read_to, file.length)
@@ -195,7 +195,7 @@ class Stored:
             elif whole_lines and source.append_only(file.name):
                 length = file.read_to
             else:
-                self._read_tail(source, work, file)
+                self.read_tail(source, work, file)
             self.store(work, file, length)
             partial = partial or length < file.length
             # an agent's own clean-up is never copied as the truth; in a folder that people keep, it may be

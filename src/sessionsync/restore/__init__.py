@@ -18,7 +18,7 @@ from sessionsync.restore.examine import Examiner
 from sessionsync.restore.kept import KeptCopy, KeptShelf
 from sessionsync.restore.known import Cupboard, Known, of_session, resolve, unknown
 from sessionsync.restore.loadable import loadable
-from sessionsync.restore.names import PAPERS, beside_agent, in_project, is_own
+from sessionsync.restore.names import beside_agent, in_project, is_own
 from sessionsync.restore.records import Filed, RecordShelf
 from sessionsync.restore.restore import Restored, Shelves, put_back
 from sessionsync.restore.target import (
@@ -31,6 +31,7 @@ from sessionsync.restore.target import (
     is_of,
     project_of,
 )
+from sessionsync.sources.roles import PAPERS
 
 __all__ = [
     "PAPERS",

@@ -17,7 +17,7 @@ from sessionsync.remote.archive.tree import ArchivedFile, Manifest
 from sessionsync.remote.comments.marker import project_hash
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known, own_id
-from sessionsync.restore.names import role_of
+from sessionsync.sources.roles import role_of
 from sessionsync.vault import StoredFile
 
 # So many sessions are looked into to tell which one is meant.

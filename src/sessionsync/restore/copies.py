@@ -20,8 +20,9 @@ from typing import Protocol
 from sessionsync.errors import CopyError, CopyMismatch
 from sessionsync.model import Role
 from sessionsync.restore.known import Known
-from sessionsync.restore.names import grows_by_lines, role_of
+from sessionsync.restore.names import grows_by_lines
 from sessionsync.sources.lines import LINE_BYTES, is_whole
+from sessionsync.sources.roles import role_of
 from sessionsync.vault import Mirror, SessionVault, StoredFile, Vault
 
 BLOCK_BYTES = 1024 * 1024

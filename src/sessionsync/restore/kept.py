@@ -14,7 +14,7 @@ from sessionsync.elsewhere import Elsewhere, Kept
 from sessionsync.remote.comments import Record
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known
-from sessionsync.restore.names import role_of
+from sessionsync.sources.roles import role_of
 from sessionsync.vault import StoredFile
 
 

@@ -18,8 +18,8 @@ from sessionsync.model import Ref
 from sessionsync.peek import SESSION_ID
 from sessionsync.project_names import Names
 from sessionsync.remote.placements import Placements
-from sessionsync.restore.names import PAPERS
 from sessionsync.sources.places import SESSIONS
+from sessionsync.sources.roles import PAPERS
 from sessionsync.vault import Vault
 from sessionsync.vault.folder import component
 

@@ -7,15 +7,11 @@ the session's own files and nothing else: never settings, hooks or commands, nev
 from __future__ import annotations
 
 from sessionsync.errors import RestoreError
-from sessionsync.model import Role
-from sessionsync.peek import SESSION_ID
 from sessionsync.sources.papers import AGENT_FOLDERS
+from sessionsync.sources.roles import CONTEXT
 
-_CONTEXT = "context.json"
 _METRICS = "metrics.json"
 _BELOW = frozenset({"artifacts", "checkpoints"})
-PAPERS = frozenset({"note", "context", "messages"})
-"""Sources whose sessions are one file each, which lies where its id says: below a project, or the agent's."""
 _ENDINGS = (".md", ".tmp", ".json")
 
 
@@ -71,7 +67,7 @@ def is_own(source: str, session_id: str, name: str) -> bool:
         elsewhere = len(rest) == 2 and first == "projects" and rest[1] == f"{session_id}.jsonl"
         return elsewhere or in_agent(session_id, "-", name) is not None
     if source == "structured":
-        return first in _BELOW if rest else first in {_CONTEXT, _METRICS}
+        return first in _BELOW if rest else first in {CONTEXT, _METRICS}
     return not rest and not first.startswith(".") and first.endswith(_ENDINGS)
 
 
@@ -97,20 +93,6 @@ def beside_agent(path: str) -> tuple[str, ...] | None:
 
 def _is_paper(found: tuple[str, ...]) -> bool:
     return bool(found) and not any(step.startswith(".") for step in found) and found[-1].endswith(_ENDINGS)
-
-
-def role_of(source: str, name: str) -> Role:
-    """What a file is to its session, as the sources have it."""
-    if source != "claude":
-        return Role.MAIN if name == _CONTEXT or source in PAPERS else Role.PART
-    path = name.split("/")
-    elsewhere = path[0] == "projects" and len(path) > 2
-    path = path[2:] if elsewhere else path
-    if len(path) == 1 and path[0].startswith("agent-"):
-        return Role.PART
-    if len(path) == 1:
-        return Role.COMPANION if elsewhere else Role.MAIN
-    return Role.PART if SESSION_ID.fullmatch(path[0]) and path[1] == "subagents" else Role.COMPANION
 
 
 def grows_by_lines(name: str) -> bool:

@@ -17,8 +17,8 @@ from sessionsync.remote.comments.record import SCHEMA
 from sessionsync.remote.github import Comment, GitHub, Issue
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known, own_id
-from sessionsync.restore.names import role_of
 from sessionsync.sources.papers import issue_of
+from sessionsync.sources.roles import role_of
 from sessionsync.vault import StoredFile
 
 LABEL = "sessiond"

@@ -27,9 +27,10 @@ from sessionsync.project_names import ProjectIdentity
 from sessionsync.remote.comments import project_hash
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known
-from sessionsync.restore.names import PAPERS, grows_by_lines, in_agent, steps
+from sessionsync.restore.names import grows_by_lines, in_agent, steps
 from sessionsync.sources.claude import Claude
 from sessionsync.sources.folders import head, regular, session_file
+from sessionsync.sources.roles import PAPERS
 from sessionsync.sources.structured import Structured
 
 PREFIX_CHARS = 200

@@ -1,9 +1,10 @@
 """The upkeep of the copies: old checkpoints go, segments are merged, damage is found and healed.
 
     verify ─▶ scan (a part of everything a day)      retention ─▶ merge ─▶ gc
-       └────▶ repair                                 adoption of what lies plain
+       └────▶ repair                                 adoption of what lies plain ─▶ recall
 
-`others` is what only the vault knows, `versions` what other machines have made of the sessions here.
+`recall` lets the state know what only the vault knows, `others` is what stays so, `versions` what other
+machines have made of the sessions here.
 """
 
 from sessionsync.upkeep.means import FindBytes, Write

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from sessionsync.errors import CopyError, DiskFull
 from sessionsync.model import Ref, checkpoint_id
 from sessionsync.sources.folders import readable
 from sessionsync.tombstones import Tombstones
-from sessionsync.upkeep.live import read_live
+from sessionsync.upkeep.live import is_live, read_live
 from sessionsync.upkeep.means import Means
 from sessionsync.upkeep.outcomes import JOURNAL_BYTES, Paced
-from sessionsync.vault import Root, StoredFile
+from sessionsync.vault import Root, SessionVault, StoredFile
 from sessionsync.vault.pack import FRAME_BYTES
 from sessionsync.vault.strays import Stray, strays
 
@@ -36,42 +37,49 @@ class Adopting:
                 if stray.size > (found[stray.session_id].size if stray.session_id in found else 0):
                     found[stray.session_id] = stray
         known = {ref.session_id for _, ref in self._means.catalog.stored()}
-        known |= {
-            ref.session_id
-            for project, ref in self._means.vault.sessions()
-            if ref.session_id in found and self._means.vault.open(project, ref).snapshots()
-        }
         adopted, tombstones = 0, Tombstones(self._means.mirror.folder)
         for stray in found.values():
-            if tombstones.holds("claude", stray.session_id):
+            if stray.session_id in known or tombstones.holds("claude", stray.session_id):
                 continue
-            if stray.session_id not in known and (yield from self._take_in(stray)):
-                adopted += 1
+            try:
+                adopted += yield from self._take_in(stray)
+            except DiskFull:
+                raise
+            except CopyError:
+                continue  # what the vault has of it is damaged, and mended first
         return adopted
 
     def _take_in(self, stray: Stray) -> Paced[bool]:
-        """Whether it was taken in: the copy of a session that is just being captured is none of ours."""
-        ref = Ref("claude", stray.session_id)
-        name, root = f"{stray.session_id}.jsonl", Root()
+        """Whether anything was taken in: the copy of a session that is being captured is none of ours."""
+        ref, name = Ref("claude", stray.session_id), f"{stray.session_id}.jsonl"
+        project = self._means.vault.project_of(ref) or stray.project
+        vault = self._means.vault.open(project, ref)
+        (generation, _), kept = vault.stored(name), vault.snapshots()
+        root = yield from self._goes_on(vault, name, stray)
+        if root is None:
+            return False
 
         def begin(_now: float) -> bool:
             if self._means.catalog.named(stray.session_id) is not None:
                 return False  # what was captured is in the catalog now, and was not while we looked
-            if (vault := self._means.vault.open(stray.project, ref)).is_new():
+            if (vault := self._means.vault.open(project, ref)).is_new():
                 meta = {"location": readable(str(stray.path)), "adopted": True}
                 vault.describe(first_seen=stray.at, project_key="", meta=meta)
             return True
 
         def store(data: bytes, offset: int, _now: float) -> None:
-            self._means.vault.open(stray.project, ref).append(name, 0, offset, data)
+            self._means.vault.open(project, ref).append(name, generation, offset, data)
 
         def end(_now: float) -> None:
-            files = [StoredFile(name, 0, root.size, root.hexdigest())]
-            vault = self._means.vault.open(stray.project, ref)
-            vault.snapshot(
-                id=checkpoint_id(stray.at), at=stray.at, trigger="adopted", alias="", files=files,
+            at = max([stray.at, *(snapshot.at for snapshot in kept)])
+            self._means.vault.open(project, ref).snapshot(
+                id=checkpoint_id(at, {snapshot.id for snapshot in kept}),
+                at=at,
+                trigger="adopted",
+                alias="",
+                files=[StoredFile(name, generation, root.size, root.hexdigest())],
                 meta={"size": root.size},
-            )  # fmt: skip
+            )
             self._means.vault.flush()
 
         if not self._means.write(begin):
@@ -81,7 +89,22 @@ class Adopting:
             root.update(data)
             yield 2 * len(data)
         self._means.write(end)
-        self._means.emit(
-            "session_adopted", session=str(ref), project=stray.project, copy=readable(str(stray.path))
-        )
+        self._means.emit("session_adopted", session=str(ref), project=project, copy=readable(str(stray.path)))
         return True
+
+    @staticmethod
+    def _goes_on(vault: SessionVault, name: str, stray: Stray) -> Paced[Root | None]:
+        """The root of what the vault has already, as before the state was lost, and the stray goes on from.
+
+        None where it has all of it, or another version, beside which the stray stays; or where a home, this
+        or another, captures the session.
+        """
+        said, (generation, stored), root = vault.description(), vault.stored(name), Root()
+        if (said is not None and is_live(said)) or (vault.snapshots() and stray.size <= stored):
+            return None
+        for data in vault.read(name, generation, stored):
+            if read_live(stray.path, root.size, root.size + len(data)) != data:
+                return None
+            root.update(data)
+            yield 2 * len(data)
+        return root

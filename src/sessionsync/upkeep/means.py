@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -25,6 +25,10 @@ None where it has none.  `machine` says whose copy is meant, '' the newest of al
 """
 
 
+Recall = Callable[[str, Ref], Generator[int, None, Callable[[float], bool] | None]]
+"""Reads back the session of a project's folder in the vault: yields bytes, returns what commits it."""
+
+
 class Write(Protocol):
     """Runs something in the writer's thread, after a flush, and returns what it returns."""
 
@@ -36,8 +40,9 @@ class Write(Protocol):
 class Means:
     """What there is of one home.
 
-    `store_anew` makes the vault of a session again, in the writer's thread; `elsewhere` are further copies
-    by their names, `versions` the vault of what other machines have made of the sessions here.
+    `store_anew` makes the vault of a session again, in the writer's thread; `recall` reads one back that only
+    the vault has, and returns what commits it there.  `elsewhere` are further copies by their names,
+    `versions` the vault of what other machines have made of the sessions here.
     """
 
     catalog: Catalog
@@ -48,6 +53,7 @@ class Means:
     keep_checkpoints: int
     write: Write
     store_anew: Callable[[Ref, float], None]
+    recall: Recall
     emit: Emit
     elsewhere: Mapping[str, FindBytes]
     versions: Vault | None

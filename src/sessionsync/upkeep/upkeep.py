@@ -16,9 +16,10 @@ from sessionsync.project_names import Names
 from sessionsync.queue import Queue
 from sessionsync.sources import Source
 from sessionsync.upkeep.adoption import Adopting
-from sessionsync.upkeep.means import FindBytes, Means, Write
+from sessionsync.upkeep.means import FindBytes, Means, Recall, Write
 from sessionsync.upkeep.merge import Merging
 from sessionsync.upkeep.others import Others
+from sessionsync.upkeep.recall import Recalling
 from sessionsync.upkeep.repair import Repairing
 from sessionsync.upkeep.retention import Retention
 from sessionsync.upkeep.scan import Scanning
@@ -41,6 +42,7 @@ class Upkeep:
         keep_checkpoints: int,
         write: Write,
         store_anew: Callable[[Ref, float], None],
+        recall: Recall,
         emit: Emit,
         elsewhere: Mapping[str, FindBytes] | None = None,
         versions: Vault | None = None,
@@ -54,6 +56,7 @@ class Upkeep:
             keep_checkpoints=keep_checkpoints,
             write=write,
             store_anew=store_anew,
+            recall=recall,
             emit=emit,
             elsewhere=dict(elsewhere or {}),
             versions=versions,
@@ -80,3 +83,4 @@ class Upkeep:
         self.merge = merging.merge
         self.gc = merging.gc
         self.adopt = Adopting(means).adopt
+        self.recall = Recalling(means).recall
