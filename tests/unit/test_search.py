@@ -430,6 +430,34 @@ def test_the_newest_come_first_also_where_what_is_older_was_indexed_behind_them(
     index.close()
 
 
+@pytest.mark.parametrize(
+    ("query", "backward", "found"),
+    [
+        ('"green apple"', 0, 1),  # looked for in every shard, each read once and forward
+        ('"red apple"', 0, 0),
+        ("zebra apple", 0, 0),
+        ("apple", 1, 5),  # the newest shard has enough: it alone is read backward
+        ("app*", 1, 5),
+    ],
+)
+def test_only_a_shard_with_more_than_is_asked_for_is_read_backward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str, backward: int, found: int
+) -> None:
+    """FTS5 goes through the words backward at nearly twice the price, and a rare phrase is looked for in all."""
+    monkeypatch.setattr("sessionsync.search.index.SHARD_ROWS", 20)
+    index = Index(tmp_path / "index.db", "x")
+    texts = ["green apple", *["apple, and a red one"] * 99]
+    for number, text in enumerate(texts):
+        index.add(number, "a", 0, 1, [_passage(text, number, 100.0 + number)])
+    asked: list[str] = []
+    index._connection.set_trace_callback(asked.append)
+    assert len(index.search(query, limit=5)) == found
+    shards = [each for each in asked if "MATCH" in each]
+    assert sum("DESC" in each for each in shards) == backward
+    assert len(shards) == (5 if not backward else 1 if "*" in query else 2)
+    index.close()
+
+
 def test_a_rebuild_takes_the_place_of_what_is_still_read(rig: Rig, searching: Searching) -> None:
     say(rig, "remember me")
     assert len(searching.find("remember")) == 1

@@ -516,15 +516,21 @@ class Index:
             conditions += f" AND {table}.rowid BETWEEN {first} AND {last}"
             conditions += " AND f.session IN (SELECT value FROM json_each(?))"
             parameters.append(_encode(list(sessions)).decode())
-        found = self._rows(
-            "SELECT * FROM ("
+        matching = (
             "SELECT p.id, f.session, f.name, f.generation, p.offset, p.length, p.nth, p.role, p.at"
             f" FROM {table} CROSS JOIN places p ON p.id = {base} | {table}.rowid"
-            " CROSS JOIN files f ON f.id = p.file"
-            f" WHERE {table} MATCH ?{conditions} ORDER BY {table}.rowid DESC LIMIT {max(CANDIDATES, limit)})"
-            f" ORDER BY at DESC, id DESC LIMIT {limit}",
-            tuple(parameters),
+            f" CROSS JOIN files f ON f.id = p.file WHERE {table} MATCH ?{conditions}"
         )
+        # FTS5 reads forward for less, so a shard is read backward only where it has more than is asked for;
+        # what a prefix stands for is gathered before the first match, which would be done twice
+        found = (
+            self._rows(f"{matching} LIMIT {limit + 1}", tuple(parameters)) if _PREFIX not in match else None
+        )
+        if found is None or len(found) > limit:
+            newest = f"{matching} ORDER BY {table}.rowid DESC LIMIT {max(CANDIDATES, limit)}"
+            found = self._rows(
+                f"SELECT * FROM ({newest}) ORDER BY at DESC, id DESC LIMIT {limit}", tuple(parameters)
+            )
         return [
             (at, number, Hit(session, name, generation, offset, length, nth, ROLES[spoken], at))
             for number, session, name, generation, offset, length, nth, spoken, at in found
@@ -567,6 +573,7 @@ def remove(file: Path) -> None:
         raise _broken(file, str(error)) from error
 
 
+_PREFIX = '" *'
 _ROLE = {role: number for number, role in enumerate(ROLES)}
 _encode = msgspec.json.Encoder().encode
 
