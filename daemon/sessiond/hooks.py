@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sessiond.hooklog import HookLog
-from sessiond.jsontext import Node, Text
+from sessiond.jsontext import MARK, Node, Text
 from sessiond.keepsake import Keepsake, replace
 from sessiond.spool import CHECKPOINTS
 from sessionsync.errors import ConfigError, NotAllowed
@@ -101,14 +101,21 @@ def read(scope: str, file: Path) -> Settings:
     content = _content(file)
     try:
         text = (content or b"").decode()
-        parsed = Text.parse(text if text.strip() else "{}\n")
-        _check(parsed)
-    except ValueError as problem:
-        what = "it is not UTF-8" if isinstance(problem, UnicodeDecodeError) else str(problem)
+        parsed = Text.parse(text if text.strip(f"{MARK} \t\r\n") else "{}\n")
+    except UnicodeDecodeError as problem:
         raise ConfigError(
-            f"{file} was not changed: {what}.",
+            f"{file} was not changed: it is not UTF-8.", hint="Save it as UTF-8 and run it again."
+        ) from problem
+    except ValueError as problem:
+        raise ConfigError(
+            f"{file} was not changed: {problem}.",
             hint="Mend that place and run it again; JSON has no comments and no comma before a bracket.",
         ) from problem
+    if misfit := _misfit(parsed):
+        raise ConfigError(
+            f"{file} was not changed: {misfit}.",
+            hint='It belongs like this: {"hooks": {"Stop": [ … ]}}. Mend or remove it, and run it again.',
+        )
     return Settings(scope, file, content, parsed)
 
 
@@ -120,9 +127,9 @@ def _content(file: Path) -> bytes | None:
     except OSError as problem:
         raise NotAllowed(
             f"{file} cannot be read: {problem.strerror}.",
-            hint="Something else lies where the agent's folder belongs: see CLAUDE_CONFIG_DIR."
-            if isinstance(problem, NotADirectoryError)
-            else "Run this as the user whose settings these are.",
+            hint="Run this as the user whose settings these are."
+            if isinstance(problem, PermissionError)
+            else "Something else lies there, or where the agent's folder belongs: see CLAUDE_CONFIG_DIR.",
         ) from problem
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -137,18 +144,17 @@ def _content(file: Path) -> bytes | None:
     return content
 
 
-def _check(settings: Text) -> None:
-    """Raise ValueError where our entries would have no place."""
+def _misfit(settings: Text) -> str:
+    """Why our entries would have no place; '' where they have."""
     if settings.root.kind != "object":
-        raise ValueError("it is no JSON object")
+        return "it is no JSON object"
     hooks = settings.root.get("hooks")
-    if hooks is None:
-        return
-    if hooks.kind != "object":
-        raise ValueError('"hooks" is no object')
-    for member in hooks.inside:
+    if hooks is not None and hooks.kind != "object":
+        return '"hooks" is no object'
+    for member in hooks.inside if hooks is not None else ():
         if member.key in EVENTS and member.node.kind != "list":
-            raise ValueError(f'"hooks.{member.key}" is no list')
+            return f'"hooks.{member.key}" is no list'
+    return ""
 
 
 def entries(settings: Text) -> Iterator[Entry]:

@@ -10,6 +10,8 @@ import re
 from json import decoder
 from typing import Any, NamedTuple, Self
 
+# What some editors put before a text in UTF-8; it stays where it is.
+MARK = "\ufeff"
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?", re.ASCII)
 _LITERALS = {"true": True, "false": False, "null": None}
@@ -60,7 +62,7 @@ class Text(NamedTuple):
             ValueError: it is not JSON, or names a key twice; says the line and what is there.
         """
         try:
-            root = _value(text, _skip(text, 0))
+            root = _value(text, _skip(text, int(text.startswith(MARK))))
         except RecursionError:
             raise ValueError("it is nested too deep") from None
         if (end := _skip(text, root.end)) != len(text):
@@ -158,7 +160,7 @@ def _container(text: str, at: int, kind: str, close: str) -> Node:
         if kind == "object":
             key, end = _key(text, end)
             if key in keys:
-                raise _wrong(text, start, f"the key {key!r} is there twice")
+                raise ValueError(f"{_place(text, start)}: the key {key!r} is there twice")
             keys.add(key)
         node = _value(text, end)
         inside.append(Member(key, start, node))
@@ -191,8 +193,10 @@ def _string(text: str, at: int) -> tuple[str, int]:
 
 
 def _wrong(text: str, at: int, what: str) -> ValueError:
-    line = text.count("\n", 0, at) + 1
-    column = at - text.rfind("\n", 0, at)
     there = text[at : at + 1]
     found = f", {there!r} is there" if there else ", the text ends there"
-    return ValueError(f"line {line}, column {column}: {what}{found}")
+    return ValueError(f"{_place(text, at)}: {what}{found}")
+
+
+def _place(text: str, at: int) -> str:
+    return f"line {text.count(chr(10), 0, at) + 1}, column {at - text.rfind(chr(10), 0, at)}"

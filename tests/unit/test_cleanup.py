@@ -19,6 +19,7 @@ from tests.rig import START, Home, Rig, append, line
         ("{}", DEFAULT_DAYS),
         ('{"cleanupPeriodDays": 7, "hooks": {}}', 7),
         ('{"cleanupPeriodDays": 0}', 0),
+        ('\ufeff{"cleanupPeriodDays": 0}\r\n', 0),
         ("{not json", None),
         ('{"cleanupPeriodDays": "soon"}', None),
         ("[]", None),

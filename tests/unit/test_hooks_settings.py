@@ -53,6 +53,7 @@ OTHERS = {
     "tabs": '{\n\t"hooks": {\n\t\t"PreCompact": [\n\t\t\t{ "matcher": "auto", "hooks": [] }\n\t\t]\n\t},\n\t"z": 1e400\n}\n',
     "four blanks, no newline": '{\n    "permissions": {"allow": ["Bash(ls:*)"]},\n    "env": {}\n}',
     "windows": '{\r\n  "model": "x",\r\n  "unknown": [1,\r\n 2]\r\n}\r\n',
+    "marked": '\ufeff{\r\n  "model": "x"\r\n}\r\n',
     "odd": '  {  "a" : [ ] ,\n"hooks"\n:\n{ "Other" : [ 1, "x", {"hooks": 7} ] } , "b": "\\ud83d\\ude00 \\/ é" }  \n\n',
     "one line": '{ "a": 1, "b": 2 }\n',
     "empty event": '{"hooks": {"Stop": []}}',
@@ -169,7 +170,7 @@ def test_a_persons_own_timeout_stays(file: Path, where: Paths) -> None:
         ("[]", "it is no JSON object"),
         ('{"hooks": []}', '"hooks" is no object'),
         ('{"hooks": {"Stop": {}}}', '"hooks.Stop" is no list'),
-        ("\ufeff{}", "line 1, column 1"),
+        ('{"a": 1, \ufeff}', "line 1, column 10"),
         ("[" * 100_000, "it is nested too deep"),
     ],
 )
@@ -186,8 +187,13 @@ def test_what_is_not_json_is_refused_and_left(file: Path, where: Paths, text: st
 
 def test_what_is_not_text_is_refused(file: Path, where: Paths) -> None:
     file.write_bytes(b'{"a": "\xff"}')
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    with pytest.raises(ConfigError, match="not UTF-8") as refused:
         install(file, where)
+    assert "UTF-8" in refused.value.hint
+    file.write_bytes(b'{"hooks": []}')
+    with pytest.raises(ConfigError) as refused:
+        install(file, where)
+    assert '{"hooks": {"Stop": [' in refused.value.hint, "what is wrong is no comma"
     file.unlink()
     os.mkfifo(file)
     with pytest.raises(ConfigError, match="no regular file"):

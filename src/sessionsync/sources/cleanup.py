@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from pathlib import Path
@@ -23,7 +24,8 @@ def cleanup_days(agent: Path) -> float | None:
     """After how many days without a change transcripts of this agent's folder are deleted.
 
     Below 1 an old version keeps none, and a newer one (2.1.89) refuses its settings.  None where these
-    cannot be read: Claude Code deletes nothing then.
+    cannot be read: Claude Code deletes nothing then.  A mark before the text, as some editors put it there,
+    keeps it from nothing.
     """
     try:
         text = _content(agent / "settings.json")
@@ -32,7 +34,7 @@ def cleanup_days(agent: Path) -> float | None:
     except OSError:
         return None
     try:
-        days = msgspec.json.decode(text, type=_Settings).cleanup_period_days
+        days = msgspec.json.decode(text.removeprefix(codecs.BOM_UTF8), type=_Settings).cleanup_period_days
     except UNREADABLE:
         return None
     return DEFAULT_DAYS if days is None else days
