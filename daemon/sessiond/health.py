@@ -123,6 +123,8 @@ class HealthLoop(Loop):
                 )
             case "version_kept":
                 self._app.findings.cleared(ArchiveTooNew.code, session)
+        if event in BACK.values():  # what came back before anybody saw that it was away ends nothing later
+            self._back_at.pop(event, None)
         if event == "github_requested" and fields.get("outcome") in VAIN and AWAY not in self._back_at:
             self._vain_at = time.monotonic()
         if event in BACK:

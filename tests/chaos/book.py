@@ -1,7 +1,11 @@
 """What the harness itself knows of one machine: when it was up, what was wrong and from when that could end.
 
-Nothing is known to the instant: between two looks anything may have happened.  So what it knows of a time is
-between when that time lies, and what it says of recovery is between what and what that was.
+Recovery counts from when its cause was last seen to prevent it, so what is to be known is when the daemon last tried
+in vain, and when it did no longer.  Of GitHub both are in the stand-in's own log.  Of a disk the last try in vain is
+one that the harness asks for, and then mends the disk; of a token it is the word of a person, which is the harness's.
+When a finding is gone is seen by asking again and again.  So of each time is known between when it lies, and of a
+recovery between what and what it was, as no process sees the moment in which another one hears an answer: on an idle
+machine that is some hundredths of a second, about 1 % of a recovery, and as much more as the daemon is kept waiting.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from typing import Any, NamedTuple, Self
 LOOK_S, CLOSE_S = 0.1, 0.02
 
 # What the harness itself causes, and so knows the end of.
-CAUSED = ("github_unreachable", "github_token_refused", "backup_disk_full")
+AWAY, REFUSED, DISK = CAUSED = ("github_unreachable", "github_token_refused", "backup_disk_full")
 
 
 class Span(NamedTuple):
@@ -42,6 +46,8 @@ class Account:
     down: list[tuple[float, float]] = field(default_factory=list)
     vain: list[tuple[str, Span]] = field(default_factory=list)
     """The last tries that were in vain before a cause ended: of which code, and when."""
+    asked: list[tuple[float, bool]] = field(default_factory=list)
+    """What was asked of GitHub: until when, and whether it has answered."""
     mended: list[Mended] = field(default_factory=list)
     flips: int = 0
 
@@ -62,14 +68,24 @@ class Account:
 
     def took(self, one: Mended) -> Span:
         """Seconds that one took."""
-        tried = max(
-            (at for code, at in self.vain if code == one.code and at.least <= one.gone.most), default=None
-        )
-        is_cut = any(since <= one.gone.most and to >= one.came.least for since, to in self.down)
-        if tried is None or tried.least < one.came.least or is_cut:
+        tried, gone = self._tried(one), one.gone
+        is_cut = any(since <= gone.most and to >= one.came.least for since, to in self.down)
+        if tried is None or tried.most < one.came.least or is_cut:
             # nobody knows the last one; and a kill takes along what the daemon had not written of it
-            tried = Span(one.came.least, one.gone.most)
-        return Span(max(0.0, one.gone.least - tried.most), one.gone.most - tried.least)
+            tried = Span(one.came.least, gone.most)
+        elif one.code == AWAY:
+            answered = min(at for at, good in self.asked if good and at > tried.least)
+            # so long it took until the daemon had heard the answer and told of it; and no longer before
+            lag = max(0.0, gone.most - answered)
+            tried, gone = Span(tried.least, tried.least + lag), Span(answered, answered + lag)
+        return Span(max(0.0, gone.least - tried.most), gone.most - tried.least)
+
+    def _tried(self, one: Mended) -> Span | None:
+        """When it was tried last in vain."""
+        vain = [at for code, at in self.vain if code == one.code]
+        if one.code == AWAY:
+            vain = [Span(at, at) for at, good in self.asked if not good]
+        return max((at for at in vain if at.least <= one.gone.most), default=None)
 
 
 class Watch:

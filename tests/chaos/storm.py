@@ -11,13 +11,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from typing import Self
 
-from tests.chaos.book import CAUSED, Span
+from tests.chaos.book import AWAY, CAUSED, DISK, REFUSED, Span
 from tests.chaos.machine import Machine
 from tests.fakes.faults import accept_then_drop, limited, rule, server_error
 from tests.fakes.github import FakeGitHub
@@ -36,7 +36,6 @@ TROUBLES = (
     *DISKS,
     *CLOCKS,
 )
-AWAY, REFUSED, DISK = "github_unreachable", "github_token_refused", "backup_disk_full"
 # When the hour ends whose requests are used up.
 RESET_S = 20
 # So long it takes at most until somebody starts what is down, or tells that what was wrong is no more.
@@ -49,7 +48,7 @@ PAUSES = {
 # What of an answer that came is none, whatever its status says.
 SPOILED = {"truncate", "malformed", "html"}
 # So long after its request a fault goes on.
-LINGERS_S = {"refuse": 0.5, "hang": 2.0}
+LINGERS_S = {"refuse": 0.5, "hang": 2.0, "slow": 1.0}
 WORDS = ("queue", "holds", "waits", "copy", "counts", "verified", "nothing", "sent", "twice")
 
 _MARKER = re.compile(
@@ -212,7 +211,7 @@ class Storm:
             mend.callback(machine.fill(self.chance.choice((machine.mirror, machine.vault))).unlink)
             self._grow(machine, 30)
             self._until(partial(_is_told, machine, {DISK}), "the full disk is noticed")
-            self._copy_in_vain(machine)
+            self._copy_in_vain(machine, mend)
 
     def _read_only(self, machine: Machine) -> None:
         with self._wrong(machine) as mend:
@@ -220,7 +219,7 @@ class Storm:
             mend.callback(machine.read_only, on=False)
             self._grow(machine, 3)
             self._until(partial(_is_told, machine, {DISK}), "the disk that cannot be written is noticed")
-            self._copy_in_vain(machine)
+            self._copy_in_vain(machine, mend)
 
     def _rot(self, machine: Machine) -> None:
         mine = [each for each in self.sessions if each.machines == [machine] and not each.is_gone]
@@ -257,7 +256,7 @@ class Storm:
             rule("drop", reset=True, probability=0.2),
             rule("refuse", delay_s=LINGERS_S["refuse"], probability=0.1),
             rule("hang", delay_s=LINGERS_S["hang"], probability=0.1),
-            rule("slow", delay_s=1, probability=0.2),
+            rule("slow", delay_s=LINGERS_S["slow"], probability=0.2),
             rule("truncate", method="GET", probability=0.2),
             rule("truncate", method="POST|PATCH", probability=0.2),
             rule("malformed", method="GET", probability=0.2),
@@ -400,12 +399,8 @@ class Storm:
         The daemons are told so with a verb some time later, lest everything took as long as they may take
         to see it, and for a token that they must not show again.
         """
-        began = time.monotonic()
         with ExitStack() as mend:
             yield mend
-        now = time.monotonic()
-        for machine in machines:
-            machine.account.vain += self._refused(machine, began, now)
         self._wait()
         for machine in machines:
             told = time.monotonic()
@@ -414,34 +409,31 @@ class Storm:
         for machine in machines:
             self._until(partial(_is_over, machine), f"{machine.name} gets over it")
 
-    def _refused(self, machine: Machine, began: float, ended: float) -> list[tuple[str, Span]]:
-        """The last request of a machine that was not answered, or with what is no answer."""
-        failed = [
-            each for each in self.gh.requests() if began <= each.monotonic_s and each.account == machine.name
-        ]
-        failed = [
-            each
-            for each in failed
-            if each.fault in SPOILED or (each.fault and (each.status is None or each.status >= 500))
-        ]
-        if not failed:
-            return []
-        last = max(failed, key=lambda each: each.monotonic_s)
-        known = max(ended, last.monotonic_s + LINGERS_S.get(last.fault, 0.0))
-        return [(AWAY, Span(last.monotonic_s, known))]
+    def _asked(self, machine: Machine, since: float = 0.0) -> list[tuple[float, bool]]:
+        """What a machine has asked of GitHub: until when, and whether there was an answer."""
+        asked = []
+        for each in self.gh.requests():
+            if each.account == machine.name and each.monotonic_s >= since:
+                is_answered = each.status is not None and each.status < 500 and each.fault not in SPOILED
+                asked.append((each.monotonic_s + LINGERS_S.get(each.fault, 0.0), is_answered))
+        return asked
 
     def _in_vain(self, machine: Machine, since: float) -> bool:
-        return bool(self._refused(machine, since, time.monotonic()))
+        return any(not good for _, good in self._asked(machine, since))
 
-    def _copy_in_vain(self, machine: Machine) -> None:
-        """Have it try once more to copy what does not fit."""
+    def _copy_in_vain(self, machine: Machine, mend: ExitStack) -> None:
+        """Have it try once more to copy what does not fit, just before `mend` makes room."""
         session = next(each for each in self.sessions if each.machines == [machine] and not each.is_gone)
-        session.grow(machine, self._lines(3))
-        asked = time.monotonic()
-        with suppress(OSError):  # what still fits is kept
-            machine.tell("checkpoint", session=session.id)
-            return
-        machine.account.vain.append((DISK, Span(asked, time.monotonic())))
+        for _ in range(5):  # what still fits is kept
+            session.grow(machine, self._lines(10))
+            try:
+                machine.tell("checkpoint", session=session.id)
+            except OSError:
+                mend.callback(self._was_in_vain, machine, time.monotonic())
+                return
+
+    def _was_in_vain(self, machine: Machine, since: float) -> None:
+        machine.account.vain.append((DISK, Span(since, time.monotonic())))
 
     def _wait(self) -> None:
         time.sleep(0.5 + self.chance.uniform(0, self._patience_s))
@@ -548,6 +540,7 @@ class Storm:
         """Score, time to recovery and loss, by the daemon and by the harness."""
         for machine in self.machines:
             said, account = machine.figures(), machine.account
+            account.asked = self._asked(machine)
             now = time.monotonic()
             checks = said["counts"]["integrity_ok"] + said["counts"]["integrity_bad"]
             integrity = 1 - account.flips / checks if checks else 1.0

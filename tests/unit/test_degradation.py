@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,29 @@ def test_github_away_lets_local_go_on_and_is_caught_up_with(tmp_path: Path, gh: 
             (push.uplink.reach.failed_at or 0.0) - since,
         )
         assert known_s == pytest.approx(last_s, abs=0.05), "it could be mended from the last try in vain on"
+
+
+def test_the_end_of_an_outage_that_was_told_late_ends_none_that_comes_later(
+    tmp_path: Path, gh: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with living(tmp_path, gh) as here:
+        make_due, ledger = here.app.engine.queue.make_due, here.app.books.ledger
+
+        def asked_meanwhile(*arguments: Any, **named: Any) -> int:
+            here.app.health.keep_books()
+            return make_due(*arguments, **named)
+
+        # it has answered, is due again, and somebody asks before that is told
+        monkeypatch.setattr(here.app.engine.queue, "make_due", asked_meanwhile)
+        for times in (1, 2):
+            gh.refuse()
+            here.transcript()
+            here.until(lambda: here.ctl("sync", acts=True) and "github_unreachable" in here.codes())
+            here.until(lambda: ledger.incidents(still_open=True))
+            gh.accept()
+            here.until(lambda: here.ctl("sync", acts=True) and not ledger.incidents(still_open=True))
+            outages = [each for each in ledger.incidents() if each.code == "github_unreachable"]
+            assert [(each.closed_at or 0.0) > each.since for each in outages] == [True] * times
 
 
 def test_a_command_that_a_full_disk_refuses_has_seen_that_it_is(
