@@ -49,6 +49,7 @@ from tests.archive import Shipper, with_archive
 from tests.conftest import samples
 from tests.fakes.agent import SESSION, Agent
 from tests.fakes.github import FakeGitHub
+from tests.keeper import flip, pack_of
 from tests.machine import Done, Machine, Make, repository
 from tests.rig import Line, write
 
@@ -503,6 +504,25 @@ def test_a_plain_copy_is_held_to_what_was_seen_on_the_disk(machine: Machine) -> 
     assert all(each["complete"] for each in others)
     live.unlink()
     assert machine("restore", agent.session, "--json").json["from"] == "vault"
+
+
+def test_a_plain_copy_that_is_not_what_was_stored_is_not_called_whole(machine: Machine) -> None:
+    agent, live = a_session(machine, "hello", "more of it")
+    session = machine.rig.session()
+    live.unlink()
+    copy = machine.rig.mirror.path_of("app", session.stored_as, live.name)
+    flip(copy, len(agent.data) // 2)
+    hurt = copy.read_bytes()
+    restored = machine("restore", agent.session, "--json", "--out", str(machine.home.folder / "sound"))
+    assert (restored.code, restored.json["from"]) == (0, "vault"), "of two the sound one is taken"
+    flip(pack_of(machine.rig, session), 50)
+    plain, vault = machine("restore", agent.session, "--list", "--json").json["copies"]
+    assert (vault["from"], plain["from"]) == ("vault", "mirror")
+    assert (vault["complete"], plain["complete"]) == (False, False)
+    out = machine.home.folder / "out"
+    done = machine("restore", agent.session, "--out", str(out))
+    assert (done.code, "its bytes are not what was stored" in done.out) == (1, True)
+    assert (out / live.name).read_bytes() == hurt, "it is all there is"
 
 
 def test_an_unknown_id_offers_those_that_come_near(machine: Machine) -> None:

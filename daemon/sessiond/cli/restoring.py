@@ -171,7 +171,10 @@ def restored(answer: Json, now: float, out: Terminal) -> list[str]:
     if answer["missing"]:
         said.append(f"Not all of it could be read: {', '.join(answer['missing'][:3])} is missing.")
     elif not answer["complete"] and answer["from"] == "mirror":
-        said.append("The plain copy was cut, as on a full disk: the end of the session may be missing.")
+        said.append(
+            "The plain copy was cut, as on a full disk, or its bytes are not what was stored:"
+            f" `sessiond ctl verify {answer['id']} --deep` says which."
+        )
     elif not answer["complete"]:
         said.append("The vault is damaged there: some of its files may be older than they were.")
     if answer["replaced"]:

@@ -69,7 +69,8 @@ def newest(session: Known, copies: Sequence[Copy]) -> Choice:
         NoSuchCopy: there is none.
     """
     stored = [copy for copy in copies if copy.origin == "vault"]
-    plain = sorted((copy for copy in copies[::-1] if copy.origin == "mirror"), key=lambda copy: copy.doubtful)
+    plain = [copy for copy in copies[::-1] if copy.origin == "mirror"]
+    plain = sorted(plain, key=lambda copy: copy.doubtful) if plain[1:] else plain
     choice = Choice([])
     if stored:
         best, older = _best(stored, choice.notes)

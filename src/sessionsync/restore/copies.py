@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +23,7 @@ from sessionsync.restore.known import Known
 from sessionsync.restore.names import grows_by_lines
 from sessionsync.sources.lines import LINE_BYTES, is_whole
 from sessionsync.sources.roles import role_of
-from sessionsync.vault import Mirror, SessionVault, StoredFile, Vault
+from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault
 
 BLOCK_BYTES = 1024 * 1024
 # What the mirror keeps beside a copy: old bytes set aside, and files that are just being written.
@@ -111,6 +111,21 @@ def main_of(copy: Copy) -> CopyFile | None:
     return next((file for file in copy.files() if file.role is Role.MAIN), None)
 
 
+def root_of(copy: Copy, file: CopyFile, length: int) -> str | None:
+    """The root of a file's first bytes; None where they cannot be read."""
+    if file.stored is not None and file.stored.length == length and file.stored.root:
+        return file.stored.root
+    root = Root()
+    try:
+        for block in copy.read(file):
+            root.update(block[: length - root.size])
+            if root.size >= length:
+                break
+    except CopyMismatch:
+        return None
+    return root.hexdigest()
+
+
 def head_of(copy: Copy, limit_bytes: int) -> bytes:
     """The first bytes of a copy's transcript, or of a subagent's where that is all there is."""
     for file in sorted(copy.files(), key=lambda file: (file.role is not Role.MAIN, file.name)):
@@ -134,21 +149,35 @@ def head_of(copy: Copy, limit_bytes: int) -> bytes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MirrorCopy:
-    """The plain copy, as it is now."""
+    """The plain copy, as it is now.
+
+    `cut` says that it ends before what was captured; `stated` is what the newest checkpoint says of files
+    that were not written anew since.
+    """
 
     at: float
     mirror: Mirror
     paths: Mapping[str, tuple[Path, int]]
     source: str
+    cut: bool = False
+    stated: Mapping[str, StoredFile] = field(default_factory=dict)
     origin: str = "mirror"
     checkpoint: str | None = None
     alias: str = ""
     exact: bool = True
-    doubtful: bool = False
     united: bool = False
     main: StoredFile | None = None
     author: str = ""
     revision: int = 0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether it was cut, or bytes are not those of the newest checkpoint; reads all that this has."""
+        return self.cut or not all(self._agrees(file) for file in self.files())
+
+    def _agrees(self, file: CopyFile) -> bool:
+        stated = self.stated.get(file.name)
+        return stated is None or root_of(self, file, stated.length) == stated.root
 
     def files(self) -> list[CopyFile]:
         """What lies there of the session."""
@@ -186,7 +215,7 @@ class MirrorShelf:
         found = []
         seen = self._seen(session)
         for project in session.projects:
-            stored = self._stored(project, session)
+            stored, stated = self._stored(project, session)
             dropped = {name for name, file in stored.items() if file.deleted_at is not None}
             paths: dict[str, tuple[Path, int]] = {}
             newest = 0.0
@@ -201,15 +230,20 @@ class MirrorShelf:
                     size < known[name] if name in known else self._is_torn(name, path, size)
                     for name, (path, size) in paths.items()
                 )
-                found.append(MirrorCopy(newest, self._mirror, paths, session.ref.source, doubtful=cut))
+                found.append(MirrorCopy(newest, self._mirror, paths, session.ref.source, cut, stated))
         return sorted(found, key=lambda copy: copy.at)
 
-    def _stored(self, project: str, session: Known) -> Mapping[str, StoredFile]:
-        """What the vault knows of the session's files."""
+    def _stored(
+        self, project: str, session: Known
+    ) -> tuple[Mapping[str, StoredFile], Mapping[str, StoredFile]]:
+        """What the vault knows of the session's files, and of which the plain copy goes on from that."""
         try:
-            return self._vault.open(project, session.ref).files()
+            vault = self._vault.open(project, session.ref)
+            stored = vault.files()
+            newest = {name: vault.stored(name)[0] for name in stored}
         except CopyError:
-            return {}
+            return {}, {}
+        return stored, {name: file for name, file in stored.items() if file.generation == newest[name]}
 
     def _is_torn(self, name: str, path: Path, size: int) -> bool:
         """Whether a transcript that only its copy knows of ends within a line, as on a full disk."""

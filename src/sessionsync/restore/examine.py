@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sessionsync.errors import CopyMismatch
 from sessionsync.model import Role
 from sessionsync.restore.archived import ArchiveCopy
-from sessionsync.restore.copies import Copy, CopyFile, VaultCopy, main_of
+from sessionsync.restore.copies import Copy, CopyFile, VaultCopy, main_of, root_of
 from sessionsync.restore.names import grows_by_lines
 from sessionsync.vault import Root, SessionVault, StoredFile
 
@@ -127,7 +127,7 @@ def _goes_on(copy: Copy, new: CopyFile, before: Copy, old: CopyFile) -> bool:
     """Whether a file is the same as it was, or, where it grows, began so."""
     if new.size < old.size or (new.size > old.size and not grows_by_lines(old.name)):
         return False
-    return _root_of(copy, new, old.size) == _root_of(before, old, old.size) is not None
+    return root_of(copy, new, old.size) == root_of(before, old, old.size) is not None
 
 
 def is_same(copy: Copy, other: Copy) -> bool:
@@ -139,7 +139,7 @@ def is_same(copy: Copy, other: Copy) -> bool:
     if {name: file.size for name, file in one.items()} != {name: file.size for name, file in two.items()}:
         return False
     return all(
-        _root_of(copy, file, file.size) == _root_of(other, two[name], file.size) for name, file in one.items()
+        root_of(copy, file, file.size) == root_of(other, two[name], file.size) for name, file in one.items()
     )
 
 
@@ -153,18 +153,3 @@ def redactions(copy: Copy) -> int:
             except CopyMismatch:
                 continue
     return found
-
-
-def _root_of(copy: Copy, file: CopyFile, length: int) -> str | None:
-    """The root of a file's first bytes; None where they cannot be read."""
-    if file.stored is not None and file.stored.length == length and file.stored.root:
-        return file.stored.root
-    root = Root()
-    try:
-        for block in copy.read(file):
-            root.update(block[: length - root.size])
-            if root.size >= length:
-                break
-    except CopyMismatch:
-        return None
-    return root.hexdigest()
