@@ -17,8 +17,9 @@ try:
 except ImportError:  # an interpreter without it
     in_c = None
 
-# What is not done here: it is no such JSON or value, or this interpreter has that half not, or another.
-_REFUSED = (ValueError, TypeError, StopIteration, RecursionError, AttributeError)
+# What is not done here: it is no such JSON or value, or this interpreter has that half not, or another.  A
+# SystemError is that half's missing the other, which has the exception that it would raise.
+_REFUSED = (ValueError, TypeError, StopIteration, RecursionError, AttributeError, SystemError)
 BLANKS = " \t\n\r"
 
 

@@ -63,6 +63,15 @@ def test_what_is_nested_without_end_is_refused(data: str) -> None:
         fastjson.loads(data)
 
 
+@pytest.mark.parametrize("text", ["", "{", "[1,", '{"a" 1}', '"\\x"', "[1] 2", "nul"])
+def test_what_is_refused_before_json_was_ever_imported(text: str) -> None:
+    code = "import sys; from sessionsync import fastjson as f\ntry: f.loads(sys.argv[1])\nexcept ValueError: print('refused')"
+    done = subprocess.run(
+        [sys.executable, "-c", code, text], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout == "refused\n"
+
+
 def test_it_costs_no_import() -> None:
     code = "import sys; from sessionsync import fastjson as f; f.loads(f.dumps({'a': [1]})); print('re' in sys.modules)"
     done = subprocess.run(
