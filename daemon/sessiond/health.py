@@ -165,6 +165,7 @@ class HealthLoop(Loop):
             raised, ended = self._app.findings.take()
             found = self._with_standing(raised, now)
             before, self._found = self._found, {(each.code, each.session): each for each in found}
+            ended = [each for each in ended if not self._goes_on(each, now)]
             told = {(each.code, each.session) for each, _ in ended}
             gone = [self._over(before[key], now) for key in before.keys() - self._found.keys() - told]
             self._ended += [*ended, *gone]
@@ -264,6 +265,11 @@ class HealthLoop(Loop):
             self._called = keys
             gate = Gate.of(self._app.engine.config.privacy)
             self._escalation.call(command, report.health(told, {}, now), gate)
+
+    def _goes_on(self, ended: Ended, now: float) -> bool:
+        """Whether what one has ceased to find, another has found since before that."""
+        known = self._found.get((ended.finding.code, ended.finding.session))
+        return known is not None and now - known.since >= time.monotonic() - ended.at_s
 
     def _over(self, finding: Finding, now: float) -> Ended:
         """A finding that the state has ceased to show."""

@@ -386,6 +386,8 @@ class CaptureLoop(Loop):
         if isinstance(error, TROUBLES):
             if self._in_trouble and isinstance(error, DiskFull | StoreFull):
                 self._saw(error)
+            elif isinstance(error, StoreFull) and (lost := self._engine.capture.lost):
+                self._trouble(error, lost)
             self.want_rescan("command")  # others' positions may have gone back as well
         self._on_items()
 
@@ -536,12 +538,16 @@ class PushLoop(Loop):
         self.busy = False
         self.trouble: StoreFull | None = None
         """Why nothing can be sent, as no attempt can be written down first."""
-        self.trouble_since = 0.0
+        self.trouble_since = self.trouble_at = 0.0
+        """Since when that is so, and when it was last tried in vain (Unix seconds)."""
 
     def clock_set(self, now: float, by_s: float) -> None:
         """Let nothing wait longer for that."""
         if self._engine.push is not None:
             self._engine.push.clock_set(now, by_s)
+        self.trouble_since += by_s
+        self.trouble_at += by_s
+        self._ask_others()
 
     def turn(self) -> float:
         """Commands, then everything that is due, one item after the other, then what others have changed."""
@@ -565,8 +571,9 @@ class PushLoop(Loop):
             if gather is not None and self._may_send(push):
                 gather.work(time.time())
         except StoreFull as error:
+            self.trouble_at = time.time()
             if self.trouble is None:
-                self.trouble_since = time.time()
+                self.trouble_since = self.trouble_at
                 self._emit("push_paused", code=error.code, reason=str(error), hint=error.hint)
             self.trouble = error
             return TROUBLE_S
@@ -601,11 +608,13 @@ class PushLoop(Loop):
     def look_now(self) -> None:
         """Look for a token, for due items and for what others have changed at once."""
         self._token_at = 0.0
-        if self._engine.pull is not None:
-            self._engine.pull.soon()
-        if self._engine.gather is not None:
-            self._engine.gather.soon()
+        self._ask_others()
         self.bell.ring()
+
+    def _ask_others(self) -> None:
+        for others in (self._engine.pull, self._engine.gather):
+            if others is not None:
+                others.soon()
 
     def _may_send(self, push: Push) -> bool:
         """Whether it is still this pusher's turn: new settings bring another one."""

@@ -10,7 +10,7 @@ from sessiond.loops import PushLoop
 from sessiond.modes import Modes
 from sessionsync.archiving import Archiving, code_of
 from sessionsync.conflict import Conflicts
-from sessionsync.errors import Limited, NoSuchSession
+from sessionsync.errors import Limited, NoSuchSession, StoreFull
 from sessionsync.queue import Lane
 from sessionsync.reliability.findings import CRITICAL, WARNING, Finding
 from sessionsync.sources.cleanup import cleanup_days
@@ -35,12 +35,15 @@ def standing(app: Standing, now: float) -> Iterator[Finding]:
         yield from _of_archive(engine.archiving, now)
     yield from _of_settings(app, now)
     if (trouble := app.push.trouble) is not None:
-        yield Finding(trouble.code, CRITICAL, str(trouble), trouble.hint, app.push.trouble_since, seen_at=now)
+        since, last = app.push.trouble_since, app.push.trouble_at
+        yield Finding(trouble.code, CRITICAL, str(trouble), trouble.hint, since, seen_at=last)
     yield from _of_sessions(engine, now)
 
 
 def last_seen(app: Standing, finding: Finding, now: float) -> float:
     """When the cause of a finding that the state has just ceased to show was last seen (Unix seconds)."""
+    if finding.code == StoreFull.code:
+        return max(app.push.trouble_at, finding.seen_at)
     sides = {"github_unreachable": app.engine.push, "archive_unreachable": app.engine.archiving}
     side = sides.get(finding.code)
     return (side.uplink.reach.failed_at if side is not None else None) or now

@@ -20,7 +20,10 @@ from typing import Any, NamedTuple, Self
 LOOK_S, CLOSE_S = 0.1, 0.02
 
 # What the harness itself causes, and so knows the end of.
-AWAY, REFUSED, DISK = CAUSED = ("github_unreachable", "github_token_refused", "backup_disk_full")
+AWAY, REFUSED, DISK, STATE = CAUSED = (
+    *("github_unreachable", "github_token_refused"),
+    *("backup_disk_full", "state_disk_full"),
+)
 
 
 class Span(NamedTuple):
@@ -78,6 +81,8 @@ class Account:
             # so long it took until the daemon had heard the answer and told of it; and no longer before
             lag = max(0.0, gone.most - answered)
             tried, gone = Span(tried.least, tried.least + lag), Span(answered, answered + lag)
+        else:  # nor was its refusal heard here at once
+            tried = Span(tried.least - (gone.most - gone.least), tried.most)
         return Span(max(0.0, gone.least - tried.most), gone.most - tried.least)
 
     def _tried(self, one: Mended) -> Span | None:

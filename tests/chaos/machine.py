@@ -48,7 +48,7 @@ class _Line(http.client.HTTPConnection):
 
 def _mount(disk: Path) -> bool:
     """Make a small disk of a folder; False where nobody may."""
-    disk.mkdir(mode=0o700)
+    disk.mkdir(mode=0o700, parents=True)
     command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m,mode=0700", "chaos", str(disk)]
     return os.geteuid() == 0 and not subprocess.run(command, capture_output=True, check=False).returncode
 
@@ -76,8 +76,8 @@ class Machine:
         self.name = name
         self.account = Account()
         self.lacks: list[str] = []
-        self.mirror, self.vault = folder / "mirror", folder / "vault"
-        self._mounted = [disk for disk in (self.mirror, self.vault) if _mount(disk)]
+        self.mirror, self.vault, self.state = folder / "mirror", folder / "vault", folder / "s" / "state"
+        self._mounted = [disk for disk in (self.mirror, self.vault, self.state) if _mount(disk)]
         if not self._mounted:
             self.lacks.append("may not mount: no full and no read-only disk")
         self.environ |= {

@@ -17,7 +17,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Self
 
-from tests.chaos.book import AWAY, CAUSED, DISK, REFUSED, Span
+from tests.chaos.book import AWAY, CAUSED, DISK, REFUSED, STATE, Span
 from tests.chaos.machine import Machine
 from tests.fakes.faults import accept_then_drop, limited, rule, server_error
 from tests.fakes.github import FakeGitHub
@@ -42,7 +42,7 @@ RESET_S = 20
 PATIENCE_S = 15.0
 # What nothing can be sent or copied with; what is counted over a while takes that while to pass.
 PAUSES = {
-    *(AWAY, REFUSED, DISK, "github_rate_limited", "github_not_permitted"),
+    *(*CAUSED, "github_rate_limited", "github_not_permitted"),
     *("github_repository_public", "github_repository_missing"),
 }
 # What of an answer that came is none, whatever its status says.
@@ -207,11 +207,13 @@ class Storm:
             machine.thaw()
 
     def _full(self, machine: Machine) -> None:
+        disk = self.chance.choice((machine.mirror, machine.vault, machine.state))
+        code = STATE if disk == machine.state else DISK
         with self._wrong(machine) as mend:
-            mend.callback(machine.fill(self.chance.choice((machine.mirror, machine.vault))).unlink)
+            mend.callback(machine.fill(disk).unlink)
             self._grow(machine, 30)
-            self._until(partial(_is_told, machine, {DISK}), "the full disk is noticed")
-            self._copy_in_vain(machine, mend)
+            self._until(partial(_is_told, machine, {code}), f"that {disk.name} is full is noticed")
+            self._copy_in_vain(machine, mend, code)
 
     def _read_only(self, machine: Machine) -> None:
         with self._wrong(machine) as mend:
@@ -219,7 +221,7 @@ class Storm:
             mend.callback(machine.read_only, on=False)
             self._grow(machine, 3)
             self._until(partial(_is_told, machine, {DISK}), "the disk that cannot be written is noticed")
-            self._copy_in_vain(machine, mend)
+            self._copy_in_vain(machine, mend, DISK)
 
     def _rot(self, machine: Machine) -> None:
         mine = [each for each in self.sessions if each.machines == [machine] and not each.is_gone]
@@ -421,7 +423,7 @@ class Storm:
     def _in_vain(self, machine: Machine, since: float) -> bool:
         return any(not good for _, good in self._asked(machine, since))
 
-    def _copy_in_vain(self, machine: Machine, mend: ExitStack) -> None:
+    def _copy_in_vain(self, machine: Machine, mend: ExitStack, code: str) -> None:
         """Have it try once more to copy what does not fit, just before `mend` makes room."""
         session = next(each for each in self.sessions if each.machines == [machine] and not each.is_gone)
         for _ in range(5):  # what still fits is kept
@@ -429,11 +431,11 @@ class Storm:
             try:
                 machine.tell("checkpoint", session=session.id)
             except OSError:
-                mend.callback(self._was_in_vain, machine, time.monotonic())
+                mend.callback(self._was_in_vain, machine, code, time.monotonic())
                 return
 
-    def _was_in_vain(self, machine: Machine, since: float) -> None:
-        machine.account.vain.append((DISK, Span(since, time.monotonic())))
+    def _was_in_vain(self, machine: Machine, code: str, since: float) -> None:
+        machine.account.vain.append((code, Span(since, time.monotonic())))
 
     def _wait(self) -> None:
         time.sleep(0.5 + self.chance.uniform(0, self._patience_s))

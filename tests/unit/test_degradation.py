@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 
 from sessiond import loops
-from sessionsync.errors import DaemonError
+from sessionsync.errors import DaemonError, StoreFull
 from sessionsync.model import Ref
+from sessionsync.reliability.findings import CRITICAL
+from sessionsync.reliability.ledger import Incident
 from tests.fakes.github import FakeGitHub
 from tests.full import full_below
 from tests.living import Living
@@ -107,6 +109,28 @@ def test_a_command_that_a_full_disk_refuses_has_seen_that_it_is(
                 here.ctl("checkpoint", acts=True, session=path.stem)
             (full,) = [each for each in here.app.findings.open() if each.code == "backup_disk_full"]
             assert full.since < asked_at <= full.seen_at
+
+
+def test_a_state_that_two_found_full_is_so_until_both_can_write(tmp_path: Path, gh: FakeGitHub) -> None:
+    with living(tmp_path, gh) as here:
+        findings, push = here.app.findings, here.app.push
+        here.ctl("pause", acts=True)
+        now = push.call(lambda now: now)  # it is past its last try
+
+        def of_full() -> list[Incident]:
+            here.app.health.keep_books()
+            return [each for each in here.app.books.ledger.incidents() if each.code == StoreFull.code]
+
+        push.trouble, push.trouble_since, push.trouble_at = StoreFull("no room", hint=""), now - 100, now - 50
+        findings.raised(StoreFull.code, CRITICAL, "no room", "", now - 90, seen_at=now - 60)
+        (full,) = of_full()
+        findings.cleared(StoreFull.code)
+        (full,) = of_full()
+        assert full.closed_at is None
+        push.trouble = None
+        (full,) = of_full()
+        assert full.closed_at is not None
+        assert 50 <= (full.seconds or 0.0) < 60, "it could be mended from the last try in vain on"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])

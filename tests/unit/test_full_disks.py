@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
+from unittest.mock import Mock
 
 import pytest
 
@@ -273,6 +275,28 @@ def test_while_the_state_has_no_room_either_the_loop_rests(
     monkeypatch.setattr(rig.capture._commit, "save", full)
     assert loop.turn() > loops.TROUBLE_S / 2
     assert loop.waiting == len(paths)
+
+
+def test_a_command_that_the_full_state_refuses_says_that_it_is_full(
+    home: Home, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, path = loop_of(rig), home.transcript()
+    talk(home, path)
+    (ref,) = rig.scan()
+    talk(home, path)
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.capture._commit, "save", Mock(side_effect=StoreFull("no room", hint="")))
+        refused = loop.soon(partial(rig.capture.checkpoint, ref, "command"))
+        loop.turn()
+    with pytest.raises(StoreFull):
+        refused.result()
+    assert [each.code for each in loop._findings.open()] == [StoreFull.code]
+
+    loop.go_on()
+    loop.turn()
+    loop.finish()
+    assert not loop._findings.open()
+    assert is_plain(rig, path)
 
 
 def test_a_copy_that_failed_is_tried_again_though_nothing_else_asks_for_its_session(
