@@ -62,7 +62,8 @@ def clip(text: str, chars: int = TEXT_CHARS) -> str:
     """
     if len(text) > 8 * chars:
         text = text[: 8 * chars]
-    line = " ".join(_CONTROL.sub(" ", text).split())
+    clean = text if text.isprintable() else _CONTROL.sub(" ", text)
+    line = " ".join(clean.split())
     return line if len(line) <= chars else line[: chars - 1].rstrip() + "…"
 
 
