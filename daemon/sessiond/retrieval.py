@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +165,11 @@ class Restoring:
         self._cupboard = Cupboard(vault, backup.vault_dir, backup.mirror_dir)
         self._names = Names(backup.mirror_dir)
         self._here = _here()
-        self._key = projects.identify(str(self._here)).key
+
+    @cached_property
+    def _key(self) -> str:
+        """The current folder's project: git is asked, so only where it counts."""
+        return projects.identify(str(self._here)).key
 
     @property
     def remarks(self) -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
+from sessionsync.linewise import Linewise
 from sessionsync.peek import SESSION_ID
 from sessionsync.sources.lines import LINE_BYTES, Reader
 
@@ -74,35 +75,48 @@ def loadable(path: Path, sha256: str = "") -> list[str]:
     """
     digest = hashlib.sha256()
     reader, reading = Reader(Row), _Reading()
-    number = 0
-    for number, line in enumerate(_lines(path, digest), 1):
-        if not line.isspace():
-            rows, is_bad = reader.read(line)
-            reading.hear(number, rows, is_bad=is_bad)
-    problems = reading.problems(path.stem) if number else ["it is empty"]
+    before = 0
+    for lines in _whole_lines(path, digest):
+        rows, ends, bad = reader.read_all(lines, 0)
+        pieces = lines.removesuffix(b"\n").split(b"\n")
+        if not bad and len(rows) == len(set(ends)) == len(pieces):  # each line is one object
+            for number, row in enumerate(rows, before + 1):
+                reading.hear(number, row)
+        else:
+            for number, line in enumerate(pieces, before + 1):
+                _hear_any(reader, reading, number, line)
+        before += len(pieces)
+    problems = reading.problems(path.stem) if before else ["it is empty"]
     if sha256 and digest.hexdigest() != sha256:
         problems.append("its bytes are not those of the copy")
     return problems
 
 
-def _lines(path: Path, digest: hashlib._Hash) -> Iterator[bytes]:
-    """Each line; of one that is too long to be a record only a sign that is none."""
-    held: list[bytes] = []
-    size = 0
+def _hear_any(reader: Reader[Row], reading: _Reading, number: int, line: bytes) -> None:
+    """Take in a line that may be blank, bad, or several objects."""
+    if line and not line.isspace():
+        rows, is_bad = reader.read(line)
+        reading.bad += [number] * is_bad
+        for row in rows:
+            reading.hear(number, row)
+
+
+def _whole_lines(path: Path, digest: hashlib._Hash) -> Iterator[bytes]:
+    """What is in the file in blocks of whole lines; of a line that is too long for a record only a sign."""
+    cut, is_too_long = Linewise(), False
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
             digest.update(block)
-            for number, piece in enumerate(block.split(b"\n")):
-                if number:
-                    yield b"".join(held) or b" "
-                    held, size = [], 0
-                size += len(piece)
-                if size > LINE_BYTES:
-                    held = [_NO_RECORD]
-                else:
-                    held.append(piece)
-    if size:
-        yield b"".join(held)
+            whole = cut.feed(block)
+            if is_too_long and whole:
+                whole, is_too_long = _NO_RECORD + whole[whole.index(b"\n") :], False
+            elif cut.size > LINE_BYTES:
+                cut.rest()
+                is_too_long = True
+            if whole:
+                yield whole
+    if rest := _NO_RECORD if is_too_long else cut.rest():
+        yield rest
 
 
 class _Reading:
@@ -120,18 +134,15 @@ class _Reading:
         self.results: dict[str, int] = {}
         self.answer = ""
 
-    def hear(self, number: int, rows: Sequence[Row], *, is_bad: bool) -> None:
-        if is_bad:
-            self.bad.append(number)
-        for row in rows:
-            if not self.heard:
-                self.heard, self.starts_aside = True, bool(row.is_sidechain)
-            if row.session:
-                self.sessions.add(row.session)
-            if row.uuid:
-                self._place(number, row, row.uuid)
-            if row.message is not None:
-                self._pair(number, row.type, row.message)
+    def hear(self, number: int, row: Row) -> None:
+        if not self.heard:
+            self.heard, self.starts_aside = True, bool(row.is_sidechain)
+        if row.session:
+            self.sessions.add(row.session)
+        if row.uuid:
+            self._place(number, row, row.uuid)
+        if row.message is not None:
+            self._pair(number, row.type, row.message)
 
     def _place(self, number: int, row: Row, uuid: str) -> None:
         self.parents.setdefault(uuid, row.parent)
