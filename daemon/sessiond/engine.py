@@ -39,6 +39,7 @@ from sessionsync.store import Store, open_or_set_aside
 from sessionsync.vault import Mirror, Vault
 
 if TYPE_CHECKING:  # what sends is imported where there is something to send to: a tenth of a second
+    from sessiond.worker import Assignment
     from sessionsync.archiving import Archiving
     from sessionsync.forget.here import Forget
     from sessionsync.gather import Gather
@@ -83,7 +84,7 @@ class Engine:
         self.vault = Vault(config.backup.vault_dir, emit, hands)
         self.vault_trouble: DiskFull | None = None
         """Why nothing can be written into the vault, since before the start; see `hold_vault`."""
-        first_seen = self.hold_vault(now)
+        self._first_seen = self.hold_vault(now)
         self.queue.recover(now)
         self.catalog.clamp(now)
         self.sources: list[Source] = [
@@ -105,7 +106,7 @@ class Engine:
             sources=self.sources,
             names=names,
             config=config,
-            first_seen=first_seen,
+            first_seen=self._first_seen,
             emit=emit,
             everything_new=self.is_passing,
             hands=hands,
@@ -181,6 +182,13 @@ class Engine:
         with self.store.transaction():
             self.catalog.clock_set_back(now, by_s)
             self.queue.clock_set_back(now)
+
+    def assignment(self) -> Assignment:
+        """What a worker of this engine goes by."""
+        from sessiond.worker import Assignment  # noqa: PLC0415 - only where there are some
+
+        roots = self.config.claude_roots(self.environ)
+        return Assignment(self.config, list(roots), self._first_seen, self.is_passing)
 
     @property
     def is_passing(self) -> bool:

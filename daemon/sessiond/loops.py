@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from sessiond.engine import Engine
 from sessiond.pulse import read_clocks
 from sessiond.watcher import Watcher
+from sessiond.workers import Workers
 from sessionsync.capture import FLUSH_SESSIONS, TURN_BYTES
 from sessionsync.errors import (
     CopyError,
@@ -45,6 +46,8 @@ LOOK_S = 300.0
 RESCAN_S = 300.0
 # Captured bytes are on their way to the disk so much later, and there within a second.
 FLUSH_S = 0.8
+# Where others have all that is left to do, they are waited for so long before hints are looked at.
+SHARE_S = 0.05
 # A full disk, or a copy that failed, is tried again after so long.
 TROUBLE_S = 10.0
 # What time alone asks for is looked up at most this often: ten thousand sessions may be waiting for theirs.
@@ -201,6 +204,7 @@ class CaptureLoop(Loop):
         self._on_items = on_items
         self._commands: deque[tuple[Callable[[float], Any], Future[Any]]] = deque()
         self._backlog: deque[Ref] = deque()
+        self._workers = Workers(engine, emit)
         self._due: deque[Ref] = deque()
         self._due_at = 0.0
         self._failing: dict[Ref, float] = {}
@@ -244,7 +248,8 @@ class CaptureLoop(Loop):
     @property
     def waiting(self) -> int:
         """How many sessions are known to differ from their copies, and wait for their turn."""
-        return len({*self._backlog.copy(), *self._failing.copy(), *self._cramped.copy()})
+        here = {*self._backlog.copy(), *self._failing.copy(), *self._cramped.copy()}
+        return len(here) + self._workers.busy
 
     def call(self, work: Callable[[float], T], timeout_s: float = 60.0) -> T:
         """Run `work(now)` on this loop's thread, between two sessions, and return what it returns."""
@@ -315,8 +320,18 @@ class CaptureLoop(Loop):
             self._capture(self._due.popleft())
         if beat >= self._rescan_at:
             self._rescan(beat)
-        elif self._backlog:
+        elif self._share():
             self._capture(self._backlog.popleft())
+
+    def _share(self) -> bool:
+        """Let others capture of a long backlog as well; returns whether one is to be captured here."""
+        if self._in_trouble:
+            self._workers.settle(self._backlog)
+        else:
+            self._workers.share(self._backlog, SHARE_S)
+        if self._engine.capture.unflushed:
+            self._plan_flush()
+        return bool(self._backlog)
 
     def _longest_failing(self) -> Ref | None:
         return min(self._failing, key=self._failing.__getitem__, default=None)
@@ -345,7 +360,7 @@ class CaptureLoop(Loop):
     def _pause(self, hints_at: float | None) -> float:
         now, beat = time.time(), time.monotonic()
         is_stopped = beat < self._stopped_until
-        if self._commands or (not is_stopped and (self._backlog or self._due)):
+        if self._commands or (not is_stopped and (self._backlog or self._due or self._workers.busy)):
             return 0.0
         waits = [self._stopped_until - beat if is_stopped else self._rescan_at - beat]
         if hints_at is not None:
@@ -368,6 +383,7 @@ class CaptureLoop(Loop):
     def clock_set(self, now: float, by_s: float) -> None:
         """Have what waits for a time looked at anew."""
         if by_s < 0:
+            self._workers.settle(self._backlog)
             self._flush(time.monotonic(), force=True)  # what is captured has times of before
             self._engine.clock_set_back(now, by_s)
             self._on_items()
@@ -381,6 +397,7 @@ class CaptureLoop(Loop):
             self.want_rescan("clock")
 
     def _command(self, work: Callable[[float], Any], future: Future[Any]) -> None:
+        self._workers.settle(self._backlog)
         run(work, future)
         error = future.exception() if future.done() and not future.cancelled() else None
         if isinstance(error, TROUBLES):
@@ -395,11 +412,15 @@ class CaptureLoop(Loop):
         self.scanning.set()
         self._rescan_at = beat + RESCAN_S
         self._watcher.refresh()
-        found = self._await(self._engine.capture.survey())
+        found = self._await(self._survey())
         self._backlog = deque(dict.fromkeys((*self._troubled, *self._backlog)))
         self._emit("rescan_completed", reason=self._rescan_reason, differing=found)
         self._rescan_reason = "timer"
         self.scanned.set()
+
+    def _survey(self) -> list[Ref]:
+        self._workers.settle(self._backlog)  # else what they have is named again
+        return self._engine.capture.survey()
 
     def _await(self, refs: Collection[Ref]) -> int:
         """Put these into the backlog, each once; returns how many they are."""
@@ -410,6 +431,7 @@ class CaptureLoop(Loop):
     def _capture(self, ref: Ref) -> None:
         self.rested.clear()
         capture = self._engine.capture
+        self._workers.settle(self._backlog, ref)
         try:
             capture.capture(ref, time.time(), at_most=TURN_BYTES)
         except DiskFull as error:
@@ -435,9 +457,13 @@ class CaptureLoop(Loop):
             self._findings.cleared("copy_failed", session=str(ref))
             if capture.is_unfinished(ref) and ref not in self._backlog:
                 self._backlog.append(ref)
-        if len(capture.unflushed) >= FLUSH_SESSIONS:
+        self._plan_flush()
+
+    def _plan_flush(self) -> None:
+        waiting = len(self._engine.capture.unflushed)
+        if waiting >= FLUSH_SESSIONS:
             self._flush_at = 0.0
-        elif (capture.unflushed or self._in_trouble) and self._flush_at is None:
+        elif (waiting or self._in_trouble) and self._flush_at is None:
             self._flush_at = time.monotonic() + FLUSH_S
 
     def _flush(self, beat: float, *, force: bool = False) -> None:
@@ -504,7 +530,7 @@ class CaptureLoop(Loop):
             self._await(refs)
             return
         self._stopped_until = beat + TROUBLE_S
-        self._await(self._engine.capture.survey())  # who asks is told how many wait
+        self._await(self._survey())  # who asks is told how many wait
         self.want_rescan("trouble")
 
     def _saw(self, error: CopyError | StoreError) -> bool:
@@ -515,6 +541,7 @@ class CaptureLoop(Loop):
         """After the thread has ended: commit what is captured; nobody waits for a command any more."""
         while self._commands:
             self._commands.popleft()[1].cancel()
+        self._workers.end()
         self._flush_at = 0.0
         self._flush(time.monotonic(), force=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -21,6 +22,7 @@ from sessiond.logs import Log
 from sessiond.modes import Modes
 from sessiond.saves import Saves
 from sessiond.spool import Spool
+from sessiond.workers import Workers
 from sessionsync.capture import FLUSH_SESSIONS
 from sessionsync.config import Config, Paths, load, paths
 from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, SessiondError
@@ -57,9 +59,9 @@ def sync_once(
     where = paths(environ)
     config = load(environ, where.config_file)
     try:
-        with _alone(environ, config, where, textfile, debug=debug) as (engine, saves):
+        with _alone(environ, config, where, textfile, debug=debug) as (engine, saves, emit):
             with nullcontext(_untold) if debug else progress("Copying") as told:
-                problems = _capture(engine, saves, told)
+                problems = _capture(engine, saves, told, emit)
             counts = _drain(engine, time.monotonic() + timeout_s)
             if engine.token_problem is not None:
                 problems.append(engine.token_problem)
@@ -95,7 +97,7 @@ def _hand_over(
 @contextmanager
 def _alone(
     environ: Mapping[str, str], config: Config, where: Paths, textfile: Path | None, *, debug: bool
-) -> Iterator[tuple[Engine, Saves]]:
+) -> Iterator[tuple[Engine, Saves, Emit]]:
     """The engine for this process alone, and what hooks have left for it; events are logged and counted."""
     process.own(where.state_dir)
     with process.hold(where.lock):
@@ -119,7 +121,7 @@ def _alone(
         try:
             if engine.vault_trouble is not None:
                 raise engine.vault_trouble
-            yield engine, Saves(engine, Spool(where.spool_dir), emit)
+            yield engine, Saves(engine, Spool(where.spool_dir), emit), emit
             if textfile is not None and metrics is not None:
                 _tell(metrics, engine, textfile, emit)
         finally:
@@ -153,22 +155,25 @@ def _untold(done: int, total: int) -> None:
     """Where every event is told, nobody needs to see how far it is."""
 
 
-def _capture(engine: Engine, saves: Saves, told: Progress) -> list[SessiondError]:
+def _capture(engine: Engine, saves: Saves, told: Progress, emit: Emit) -> list[SessiondError]:
     """Make a checkpoint of everything that changed; returns why of some none could be made."""
     saves.take_in(time.time())  # first, so that hooks' events name their checkpoints
     capture = engine.capture
     problems: list[SessiondError] = []
-    refs = capture.survey()
-    for done, ref in enumerate(refs, 1):
-        told(done, len(refs))
-        try:
-            capture.capture(ref, time.time())
-            if (full := capture.is_behind(ref)) is not None:
-                problems.append(full)
-            if len(capture.unflushed) >= FLUSH_SESSIONS:
-                capture.flush(time.time())
-        except CopyError as error:
-            problems.append(error)
+    backlog = deque(capture.survey())
+    total = len(backlog)
+    with Workers(engine, emit) as workers:
+        while workers.share(backlog):
+            told(total - len(backlog) - workers.busy + 1, total)
+            ref = backlog.popleft()
+            try:
+                capture.capture(ref, time.time())
+                if (full := capture.is_behind(ref)) is not None:
+                    problems.append(full)
+                if len(capture.unflushed) >= FLUSH_SESSIONS:
+                    capture.flush(time.time())
+            except CopyError as error:
+                problems.append(error)
     try:
         capture.checkpoint_all("once", time.time())
     except CopyError as error:

@@ -315,6 +315,14 @@ class Catalog:
             for project, source, key in self.store.rows("SELECT project, source, key FROM sessions")
         }
 
+    def changed(self) -> list[Ref]:
+        """The sessions that have changed since their newest checkpoint."""
+        rows = self.store.rows(
+            "SELECT source, session_id, scope FROM sessions WHERE dirty_since IS NOT NULL"
+            " ORDER BY modified_at DESC, id"
+        )
+        return [Ref(*row) for row in rows]
+
     def fingerprints(self) -> dict[Ref, int]:
         """What a rescan compares: the fingerprint of every session."""
         return {

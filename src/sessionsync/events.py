@@ -36,6 +36,7 @@ EVENTS: dict[str, str] = {
     "capture_resumed": "info",
     "source_unreadable": "error",
     "copies_removed": "error",
+    "worker_lost": "warning",
     # vault
     "vault_tail_cut": "warning",
     "copy_set_aside": "info",

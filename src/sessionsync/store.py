@@ -24,6 +24,8 @@ from typing import Any
 from sessionsync import migrations
 from sessionsync.errors import StoreCorrupt, StoreError, StoreFull
 
+MEMORY = Path(":memory:")
+"""Instead of a file: a state that nobody has written to, and that is gone with the process."""
 KEPT_EVENTS = 10_000
 # So many events wait for a commit to go with before they get one of their own.
 WAITING_EVENTS = 1000
@@ -32,7 +34,8 @@ WAITING_EVENTS = 1000
 class Store:
     """The state file, open.  Every method may be called from any thread.
 
-    `read_only` neither makes nor changes the file: for those who only look, perhaps beside a daemon.
+    `MEMORY` is a state of this process alone.  `read_only` neither makes nor changes the file: for those who
+    only look, perhaps beside a daemon.
 
     Raises:
         StoreError: it is of an older version, or needs mending, and may only be read.
@@ -49,11 +52,8 @@ class Store:
         self.put_aside: Path | None = None
         """The copy of an older version's state, where the file was brought up to date just now."""
         with translated(file):
-            flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
-            descriptor = os.open(file, flags | os.O_CLOEXEC, 0o600)
-            os.close(descriptor)
             self._connection = sqlite3.connect(
-                f"{file.resolve().as_uri()}?mode={'ro' if read_only else 'rw'}",
+                "file::memory:" if file == MEMORY else _made(file, read_only=read_only),
                 uri=True,
                 isolation_level=None,
                 check_same_thread=False,
@@ -202,6 +202,13 @@ class Store:
             (number, at, event, session, json.loads(fields))
             for number, at, event, session, fields in reversed(rows)
         ]
+
+
+def _made(file: Path, *, read_only: bool) -> str:
+    """The file, made private where it is missing, as SQLite is told of it."""
+    flags = os.O_RDONLY if read_only else os.O_RDWR | os.O_CREAT
+    os.close(os.open(file, flags | os.O_CLOEXEC, 0o600))
+    return f"{file.resolve().as_uri()}?mode={'ro' if read_only else 'rw'}"
 
 
 def open_or_set_aside(file: Path, stamp: str) -> tuple[Store, Path | None]:

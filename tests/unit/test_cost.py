@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.corpus import session_bytes
-from tests.rig import Home, Rig
+from tests.rig import Home, Rig, append, line
 
 KB = 1024
 MB = KB * KB
@@ -135,4 +135,19 @@ def test_many_appends_are_committed_at_once(tmp_path: Path, monkeypatch: pytest.
             rig.capture.capture(ref, rig.now)
         rig.capture.flush(rig.now)
     assert counts["statements"] <= 4 * len(paths) + 2
+    rig.close()
+
+
+def test_the_checkpoints_of_all_are_committed_at_once(tmp_path: Path) -> None:
+    home = Home(tmp_path / "h")
+    rig = Rig(home)
+    for _ in range(30):
+        append(home.transcript(), line("user", "Hello", home.project))
+    rig.scan(flush=False)
+    heard: list[str] = []
+    rig.store._connection.set_trace_callback(heard.append)
+    assert rig.capture.checkpoint_all("once", rig.now) == 30
+    rig.store._connection.set_trace_callback(None)
+    assert heard.count("COMMIT") == 1
+    assert all(session.checkpoint for session in rig.catalog.sessions())
     rig.close()

@@ -14,6 +14,6 @@ All of them work on one `Work` a session, until that is committed.
 """
 
 from sessionsync.capture.capture import Capture
-from sessionsync.capture.work import FLUSH_SESSIONS, TURN_BYTES
+from sessionsync.capture.work import FLUSH_SESSIONS, TURN_BYTES, Work
 
-__all__ = ["FLUSH_SESSIONS", "TURN_BYTES", "Capture"]
+__all__ = ["FLUSH_SESSIONS", "TURN_BYTES", "Capture", "Work"]

@@ -12,7 +12,7 @@ from sessionsync.capture.files import Files, Unread
 from sessionsync.capture.homes import Homes
 from sessionsync.capture.recall import recall
 from sessionsync.capture.stored import Stored
-from sessionsync.capture.work import LONGEST_WITHOUT_CHECKPOINT_S, Work, fingerprint
+from sessionsync.capture.work import FLUSH_SESSIONS, LONGEST_WITHOUT_CHECKPOINT_S, Work, fingerprint
 from sessionsync.catalog import Catalog, Checkpoint
 from sessionsync.config import Config
 from sessionsync.errors import CopyError, DiskFull, NoSuchSession
@@ -67,6 +67,9 @@ class Capture:
         self._unread: dict[Ref, dict[str, str]] = {}
         self._unfinished: set[Ref] = set()
         self._behind: dict[Ref, DiskFull] = {}
+        self.strangers: set[Ref] = set()
+        """Of what the last `survey` named, sessions that the state knows nothing of, and whose ids are theirs
+        alone: another process may capture these, see `take_over`."""
         self.lost: set[Ref] = set()
         """The sessions whose positions went back with the last `flush`."""
         self._stored = Stored(catalog, mirror, vault, names, self._sources)
@@ -89,12 +92,15 @@ class Capture:
         """
         known = self._catalog.fingerprints()
         differing: list[tuple[float, Ref]] = []
+        self.strangers = set()
         for source in self._sources.values():
-            differing.extend(
-                (found.mtime, found.ref)
-                for found in source.find()
-                if known.pop(found.ref, None) != fingerprint(found) and not self._is_forgotten(found.ref)
-            )
+            for found in source.find():
+                was = known.pop(found.ref, None)
+                if was == fingerprint(found) or self._is_forgotten(found.ref):
+                    continue
+                differing.append((found.mtime, found.ref))
+                if was is None and not found.ref.scope:
+                    self.strangers.add(found.ref)
         nothing = fingerprint(None)
         gone = [ref for ref, was in known.items() if was != nothing and ref.source in self._sources]
         return [ref for _, ref in sorted(differing, key=lambda pair: -pair[0])] + gone
@@ -164,6 +170,7 @@ class Capture:
             StoreError: the state could not be read.
         """
         self._unfinished.discard(ref)
+        self.strangers.discard(ref)
         try:
             return self._capture(ref, now, at_most, by_time=by_time)
         except BaseException:
@@ -190,13 +197,7 @@ class Capture:
             raise NoSuchSession(
                 f"No session {ref} is on this disk.", hint="`sessiond list` shows the known ones."
             )
-        try:
-            if work.session.dirty_since is not None:
-                self._stored.checkpoint(work, trigger, now)
-                self._work[ref] = work  # also where its source cannot be looked into now
-        except BaseException:
-            self._forget(ref)
-            raise
+        self._checkpoint(work, trigger, now)
         self.flush(now)
         newest = work.session.checkpoint
         if newest is None:
@@ -204,6 +205,17 @@ class Capture:
         if (full := self.is_behind(ref)) is not None:
             raise full
         return self._catalog.checkpoint(work.session, newest)
+
+    def _checkpoint(self, work: Work, trigger: str, now: float) -> None:
+        """Make a checkpoint of what is captured of a session, where that has changed since the newest one."""
+        ref = work.session.ref
+        try:
+            if work.session.dirty_since is not None:
+                self._stored.checkpoint(work, trigger, now)
+                self._work[ref] = work  # also where its source cannot be looked into now
+        except BaseException:
+            self._forget(ref)
+            raise
 
     def let_go(self, ref: Ref, now: float) -> None:
         """Hold nothing of a session any more: somebody has it forgotten.
@@ -279,21 +291,34 @@ class Capture:
     def checkpoint_all(self, trigger: str, now: float) -> int:
         """Make a checkpoint of every session that changed since its newest one; returns how many.
 
+        What waits for `flush` was captured just now; of the others what is on disk is captured first.
+
         Raises:
             CopyError: of some none could be made; the others have theirs.
             StoreError: the state could not be written.
         """
-        self.flush(now)
-        dirty = [session.ref for session in self._catalog.sessions() if session.dirty_since is not None]
-        failed: CopyError | None = None
-        for ref in dirty:
+        waiting = [ref for ref, work in self._work.items() if work.session.dirty_since is not None]
+        others = [ref for ref in self._catalog.changed() if ref not in self._work]
+        failed: list[CopyError] = []
+        for ref in (*waiting, *others):
             try:
-                self.checkpoint(ref, trigger, now)
+                if ref not in self._work:
+                    self.capture(ref, now, by_time=False)
+                if (work := self._load(ref)) is not None:
+                    self._checkpoint(work, trigger, now)
+                if (full := self.is_behind(ref)) is not None:
+                    failed.append(full)
+                if len(self._work) >= FLUSH_SESSIONS:
+                    self.flush(now)
             except CopyError as error:
-                failed = failed or error
-        if failed is not None:
-            raise failed
-        return len(dirty)
+                failed.append(error)
+        try:
+            self.flush(now)
+        except CopyError as error:
+            failed.append(error)
+        if failed:
+            raise failed[0]
+        return len(waiting) + len(others)
 
     def flush(self, now: float) -> int:
         """Make everything captured so far durable and commit it; returns the number of sessions.
@@ -306,13 +331,8 @@ class Capture:
         self._homes.rest()
         if not self._work:
             return 0
-        batch, self._work = self._work, {}
-        self.lost = set(batch)
         in_step, self._stored.in_step = self._stored.in_step, set()
-        try:
-            self._mirror.flush()
-        finally:  # what is in the vault is durable, whatever became of the plain copies
-            failed = self._vault.flush_each()
+        batch, failed = self._make_durable()
         lost = {ref for ref, work in batch.items() if work.session.name in failed}
         batch = {ref: work for ref, work in batch.items() if ref not in lost}
         with self._catalog.store.transaction():
@@ -336,6 +356,46 @@ class Capture:
         for problem in failed.values():
             raise problem
         return len(batch)
+
+    def hand_over(self) -> list[Work]:
+        """Make everything captured so far durable, and let go of it: what another `Capture` has to commit.
+
+        For a process that captures for another, each with a `Mirror` and a `Vault` of its own in the same
+        folders, and that has no state.  What could not be captured wholly, or not be made durable, is not in
+        it; to the other it is what a crash leaves.
+
+        Raises:
+            CopyError: the plain copies could not be made durable.
+        """
+        batch, failed = self._make_durable()
+        for work in batch.values():
+            work.let_go()
+        whole = batch.keys() - self._unread.keys() - self._unfinished - self._behind.keys()
+        self._stored.in_step.clear()
+        self._unread.clear()
+        self._unfinished.clear()
+        self._behind.clear()
+        return [work for ref, work in batch.items() if ref in whole and work.session.name not in failed]
+
+    def take_over(self, works: Iterable[Work]) -> None:
+        """Have the next `flush` commit what another process has captured, which nobody here has begun."""
+        for work in works:
+            self._work[work.session.ref] = work
+            self._homes.found += work.session.project_key is not None
+
+    def _make_durable(self) -> tuple[dict[Ref, Work], dict[str, CopyError]]:
+        """All that waits for `flush`, and of which sessions, by name, the vault could not be made durable.
+
+        Raises:
+            CopyError: the plain copies could not be; positions stay as they were.
+        """
+        batch, self._work = self._work, {}
+        self.lost = set(batch)
+        try:
+            self._mirror.flush()
+        finally:  # what is in the vault is durable, whatever became of the plain copies
+            failed = self._vault.flush_each()
+        return batch, failed
 
     @property
     def unflushed(self) -> AbstractSet[Ref]:

@@ -48,6 +48,11 @@ class Work:
     full: DiskFull | None = None
     """Why a plain copy was left behind at the last look: the vault has what it lacks."""
 
+    def let_go(self) -> None:
+        """Hold nothing but the rows and what is to be told: the rest can be had again."""
+        self.roots.clear()
+        self.vault = self.fresh = None
+
     def tell(self, event: str, **fields: Any) -> None:
         """Tell this once it is committed: on a full disk it is found out again and again."""
         self.news.append((event, {"session": self.session.name, **fields}))

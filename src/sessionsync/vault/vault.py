@@ -58,14 +58,36 @@ class Vault:
                 self.check_format()
                 self._say_format()
                 self._dictionaries.lay()
-            self._batch.locked = True
-            try:
+            with self._writing():
                 yield
-                self.flush()
-            finally:
-                self._lock = None
-                self._batch.locked = False
-                self._batch.drop()
+
+    @contextmanager
+    def borrowed(self) -> Iterator[None]:
+        """Write under the lock that the process which has begun this one holds, and has handed down.
+
+        Who writes to which sessions is the two processes' agreement.
+        """
+        with self._writing():
+            yield
+
+    @property
+    def held(self) -> int | None:
+        """The lock as a descriptor, to be handed down: it is held until the last who has it ends.
+
+        None while nothing may be written.
+        """
+        return self._lock
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._batch.locked = True
+        try:
+            yield
+            self.flush()
+        finally:
+            self._lock = None
+            self._batch.locked = False
+            self._batch.drop()
 
     def is_held(self) -> bool:
         """Whether the lock that is held is the one that others would ask for; any thread.

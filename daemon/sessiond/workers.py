@@ -1,0 +1,195 @@
+"""Other processes that capture the new sessions of a long backlog, as long as there is one.
+
+To read lines is work of the interpreter, and one interpreter uses one core.  So a backlog is shared: who asks
+captures from its front, workers from its end.  They write into the same copies, each session's in one process
+alone, under the one lock of the vault, and make what they write durable.  The state is this process's alone:
+what they hand back it takes in with its next commit.
+
+    share ──list of sessions──▶ worker ──▶ copies, durable
+      ▲                           │
+      └────── rows, events ───────┘           what a worker could not do goes back into the backlog
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Self
+
+from sessionsync.model import Ref
+
+if TYPE_CHECKING:
+    from sessiond.engine import Engine
+    from sessiond.worker import Captured
+    from sessionsync.events import Emit
+
+# More would wait for the disk, and for the one that commits.
+MOST = 3
+# A list is made durable as one: fewer cost more than they save (`vault.folder.MANY`).  And to begin a worker
+# costs as much CPU time as to capture so many small sessions, 0.14 s (measured).
+LIST_SESSIONS = 25
+# A worker goes on with its second list while the first one is taken in.
+LISTS = 2
+
+
+class Workers:
+    """Processes that capture for this engine, at most so many: begun when there is enough to share.
+
+    They end when that is done.  For one thread, but `busy` is anybody's.
+    """
+
+    def __init__(self, engine: Engine, emit: Emit, most: int | None = None) -> None:
+        self._engine = engine
+        self._emit = emit
+        self._most = min(MOST, _cores() - 1) if most is None else most
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    @property
+    def busy(self) -> int:
+        """How many sessions are with them."""
+        return sum(worker.sessions for worker in self._workers.copy())
+
+    def share(self, backlog: deque[Ref], wait_s: float | None = None) -> bool:
+        """Hand out from the backlog's end, and take in what is done.
+
+        Returns whether the backlog has something for the caller to capture.  Where it has not, what was
+        handed out is waited for: as long as that takes, or `wait_s` for the next of it.
+        """
+        self._take_in(backlog, 0)
+        self._hand_out(backlog)
+        while not backlog and self.busy:
+            self._take_in(backlog, wait_s)
+            if wait_s is not None:
+                break
+        if not self.busy:
+            self.end()
+        return bool(backlog)
+
+    def settle(self, backlog: deque[Ref], ref: Ref | None = None) -> None:
+        """Have nothing in their hands any more, or not this session: it is waited for, and taken in."""
+        if ref is not None and not any(worker.has(ref) for worker in self._workers):
+            return
+        while self.busy:
+            self._take_in(backlog, None)
+        self.end()
+
+    def end(self) -> None:
+        """End them; what they have not handed back they leave as a crash would."""
+        for worker in self._workers:
+            worker.end()
+        self._workers.clear()
+
+    def _hand_out(self, backlog: deque[Ref]) -> None:
+        strangers = self._engine.capture.strangers
+        if not _is_long(backlog, strangers) or (lock := self._engine.vault.held) is None:
+            return  # it is not worth it, or nothing can be stored now
+        for worker in self._workers.copy():
+            while len(worker.lists) < LISTS and (refs := _some(backlog, strangers)):
+                self._hand(worker, refs, backlog)
+        while len(self._workers) < self._most and (refs := _some(backlog, strangers)):
+            worker = _Worker(self._engine, lock)
+            self._workers.append(worker)
+            self._hand(worker, refs, backlog)
+
+    def _hand(self, worker: _Worker, refs: list[Ref], backlog: deque[Ref]) -> None:
+        worker.lists.append(refs)
+        try:
+            worker.line.say(refs)
+        except OSError:
+            self._lose(worker, backlog)
+
+    def _take_in(self, backlog: deque[Ref], wait_s: float | None) -> None:
+        poll = select.poll()
+        ends = {worker.line.fileno(): worker for worker in self._workers}
+        for end in ends:
+            poll.register(end, select.POLLIN)
+        for end, _ in poll.poll(None if wait_s is None else wait_s * 1000) if ends else ():
+            worker = ends[end]
+            try:
+                done: Captured = worker.line.hear()
+            except (EOFError, OSError):
+                self._lose(worker, backlog)
+                continue
+            self._engine.capture.take_over(done.works)
+            whole = {work.session.ref for work in done.works}
+            backlog.extend(ref for ref in worker.lists.popleft() if ref not in whole)
+            for event, fields in done.events:
+                self._emit(event, **fields)
+
+    def _lose(self, worker: _Worker, backlog: deque[Ref]) -> None:
+        """A worker was killed: what it had is captured here."""
+        self._workers.remove(worker)
+        self._emit("worker_lost", sessions=worker.sessions, code=worker.end())
+        for refs in worker.lists:
+            backlog.extend(refs)
+
+
+class _Worker:
+    """One of them, at the other end of a socket; `lists` are what it has not answered."""
+
+    def __init__(self, engine: Engine, lock: int) -> None:
+        from sessiond.worker import Line  # noqa: PLC0415 - only where there are some
+
+        ours, theirs = socket.socketpair()
+        self.line = Line(ours)
+        self.lists: deque[list[Ref]] = deque()
+        with theirs:
+            # in a group of its own: who interrupts this process in a terminal interrupts this one alone
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", f"from sessiond.worker import main; main({theirs.fileno()})"],
+                pass_fds=[theirs.fileno(), lock],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                process_group=0,
+            )
+        with suppress(OSError):  # it is gone already, which shows with the first list
+            self.line.say(engine.assignment())
+
+    def has(self, ref: Ref) -> bool:
+        """Whether this session is with it."""
+        return any(ref in refs for refs in self.lists)
+
+    @property
+    def sessions(self) -> int:
+        """How many are."""
+        return sum(map(len, self.lists))
+
+    def end(self) -> int:
+        """End it, whatever it does; returns the code that it has ended with."""
+        self.line.close()
+        return self._process.wait()
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _is_long(backlog: deque[Ref], strangers: set[Ref]) -> bool:
+    """Whether there is a list for another process, and as much for this one."""
+    return min(len(backlog), len(strangers)) >= 2 * LIST_SESSIONS
+
+
+def _some(backlog: deque[Ref], strangers: set[Ref]) -> list[Ref]:
+    """Sessions from the backlog's end that another process may capture; none where they are few."""
+    if not _is_long(backlog, strangers):
+        return []
+    taken: list[Ref] = []
+    left: list[Ref] = []
+    while backlog and len(taken) < LIST_SESSIONS:
+        ref = backlog.pop()
+        (taken if ref in strangers else left).append(ref)
+    backlog.extend(reversed(left))
+    strangers.difference_update(taken)
+    return taken

@@ -1,0 +1,239 @@
+"""A long backlog shared with other processes: the same copies and rows, whoever is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessiond.engine import Engine
+from sessiond.workers import LIST_SESSIONS, Workers
+from sessionsync.catalog import File, Session
+from sessionsync.config import load, paths
+from sessionsync.errors import CopyError
+from sessionsync.model import Ref
+from sessionsync.vault import Vault
+from tests.bench.usage import children
+from tests.conftest import poll
+from tests.daemon import Daemon
+from tests.rig import Events, append, boundary, line
+
+SESSIONS = 5 * LIST_SESSIONS
+# What says when something was looked at, and numbers that are given in the order of that.
+WHEN = {
+    "id",
+    "changed_at",
+    "modified_at",
+    "dirty_since",
+    "checkpoint",
+    "checkpoint_at",
+    "look_at",
+    "unstored_since",
+}
+
+
+def converse(agent: Path, count: int = SESSIONS) -> list[Path]:
+    """Sessions of a few projects, each with a compaction: a checkpoint in the middle of it."""
+    found = []
+    for number in range(count):
+        cwd = agent.parent / "work" / f"app{number % 3}"
+        path = agent / "projects" / f"-work-app{number % 3}" / f"{uuid.UUID(int=number + 1, version=4)}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        append(path, line("user", f"Question {number}", cwd), boundary(cwd), line("assistant", "So", cwd))
+        os.utime(path, (1_700_000_000 + number,) * 2)
+        found.append(path)
+    return found
+
+
+class Place:
+    """A home for an engine that backs up the sessions of `agent`."""
+
+    def __init__(self, folder: Path, agent: Path) -> None:
+        self.folder, self.agent = folder, agent
+        self.mirror, self.vault = folder / "mirror", folder / "vault"
+        self.events = Events()
+        self.alone = 0
+        """How many sessions this process captured itself."""
+
+    @contextmanager
+    def engine(self) -> Iterator[Engine]:
+        """Its engine, which commits what it has at the end."""
+        environ = {
+            "HOME": str(self.folder),
+            "SESSIOND_HOME": str(self.folder / "s"),
+            "CLAUDE_CONFIG_DIR": str(self.agent),
+            "SESSIOND_BACKUP_MIRROR_DIR": str(self.mirror),
+            "SESSIOND_BACKUP_VAULT_DIR": str(self.vault),
+        }
+        where = paths(environ)
+        engine = Engine(environ, load(environ, where.config_file), where, self.events)
+        try:
+            yield engine
+        finally:
+            engine.close()
+
+    def back_up(self, engine: Engine, workers: Workers) -> list[CopyError]:
+        """Capture everything that differs; returns what could not be."""
+        backlog, failed = deque(engine.capture.survey()), list[CopyError]()
+        while workers.share(backlog):
+            self.alone += 1
+            try:
+                engine.capture.capture(backlog.popleft(), time.time())
+            except CopyError as error:
+                failed.append(error)
+        engine.capture.checkpoint_all("once", time.time())
+        return failed
+
+    def rows(self) -> dict[str, Any]:
+        """What the state says of every session and file, as far as it does not depend on when."""
+        with self.engine() as engine:
+            catalog = engine.catalog
+            return {
+                session.name: [
+                    _lasting(session),
+                    *map(_lasting, catalog.files(session.id).values()),
+                    *((each.trigger, each.size) for each in catalog.checkpoints(session.id)),
+                ]
+                for session in catalog.sessions()
+            }
+
+    def check(self, transcripts: list[Path]) -> None:
+        """See that both copies of each are whole."""
+        copies = {path.stem: path.read_bytes() for path in self.mirror.glob("*/*.jsonl") if path.is_file()}
+        assert copies == {path.stem: path.read_bytes() for path in transcripts}
+        vault = Vault(self.vault)
+        kept = {
+            ref.session_id: b"".join(
+                vault.open(project, ref).read(f"{ref.session_id}.jsonl", 0, len(copies[ref.session_id]))
+            )
+            for project, ref in vault.sessions()
+            if ref.session_id in copies
+        }
+        assert kept == copies
+
+
+def _lasting(row: Session | File) -> dict[str, Any]:
+    return {key: value for key, value in asdict(row).items() if key not in WHEN}
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Path:
+    return tmp_path / "claude"
+
+
+@pytest.mark.parametrize("most", [1, 3])
+def test_with_others_it_is_the_same_backup(tmp_path: Path, agent: Path, most: int) -> None:
+    transcripts = converse(agent)
+    alone, shared = Place(tmp_path / "alone", agent), Place(tmp_path / "shared", agent)
+    for place, workers in ((alone, 0), (shared, most)):
+        with place.engine() as engine, Workers(engine, place.events, workers) as others:
+            assert not place.back_up(engine, others)
+            assert not others.busy
+        place.check(transcripts)
+    assert alone.alone == SESSIONS
+    assert shared.alone < SESSIONS - LIST_SESSIONS
+    assert shared.rows() == alone.rows()
+    for event in ("session_found", "session_captured", "checkpoint_completed"):
+        told = [sorted(each["session"] for each in place.events.named(event)) for place in (alone, shared)]
+        assert told[0] == told[1]
+    assert not children(os.getpid())  # they end with their work
+
+
+def test_few_sessions_and_what_is_known_already_are_captured_here(tmp_path: Path, agent: Path) -> None:
+    place = Place(tmp_path, agent)
+    converse(agent, LIST_SESSIONS)
+    with place.engine() as engine, Workers(engine, place.events, 1) as others:
+        place.back_up(engine, others)
+        for path in (known := converse(agent, 2 * LIST_SESSIONS + 1)):
+            append(path, line("user", "More", tmp_path))
+        place.back_up(engine, others)
+        place.alone = 0
+        for path in known:
+            append(path, line("user", "And more", tmp_path))
+        place.back_up(engine, others)
+    assert place.alone == len(known)
+    place.check(known)
+
+
+def test_what_a_worker_that_is_killed_had_is_captured_here(tmp_path: Path, agent: Path) -> None:
+    place, transcripts = Place(tmp_path, agent), converse(agent)
+    with place.engine() as engine, Workers(engine, place.events, 1) as others:
+        backlog = deque(engine.capture.survey())
+        assert others.share(backlog)
+        assert others.busy
+        (worker,) = children(os.getpid())
+        os.kill(worker, signal.SIGKILL)
+        others.settle(backlog)
+        assert len(backlog) == SESSIONS
+        place.back_up(engine, others)
+    (lost,) = place.events.named("worker_lost")
+    assert lost["code"] == -signal.SIGKILL
+    place.check(transcripts)
+
+
+def test_what_a_worker_cannot_do_is_tried_and_complained_of_here(tmp_path: Path, agent: Path) -> None:
+    place, transcripts = Place(tmp_path, agent), converse(agent)
+    bad = transcripts.pop(0)  # the oldest is the first that is handed out
+    with place.engine() as engine, Workers(engine, place.events, 1) as others:
+        for number in range(3):
+            (place.mirror / f"app{number}" / bad.name).mkdir(parents=True)
+        (failed,) = place.back_up(engine, others)
+    assert bad.name in str(failed)
+    place.check(transcripts)
+    name = str(Ref("claude", bad.stem))
+    assert name not in {fields.get("session") for _, fields in place.events.all}
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="with one core nothing is shared")
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_worker_ends_with_who_has_begun_it(tmp_path: Path, how: signal.Signals) -> None:
+    daemon = Daemon(tmp_path)  # for its folders: none is started
+    transcripts = converse(daemon.agent, 1000)
+    command = [sys.executable, "-m", "sessiond", "sync", "--once"]
+    with subprocess.Popen(
+        command, env=daemon.environ, stderr=subprocess.PIPE, process_group=0, text=True
+    ) as first:
+        poll(lambda: children(first.pid) and any(daemon.vault.glob("*/*/journal")))
+        workers = children(first.pid)
+        os.killpg(first.pid, how)
+        _, said = first.communicate(timeout=60)
+    assert first.returncode == (130 if how is signal.SIGINT else -how)
+    assert said.strip() == ""
+    poll(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    again = subprocess.run(
+        command, env=daemon.environ, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert "1,000 sessions are on this disk twice" in again.stdout
+    place = Place(tmp_path, daemon.agent)
+    place.mirror, place.vault = daemon.mirror, daemon.vault
+    place.check(transcripts)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="with one core nothing is shared")
+def test_the_daemon_shares_its_first_look_also_after_it_was_killed_in_it(tmp_path: Path) -> None:
+    with Daemon(tmp_path, SESSIOND_SOURCES_QUIET_SECONDS="1") as daemon:
+        transcripts = converse(daemon.agent, 500)
+        daemon.launch()
+        poll(lambda: children(daemon.pid) and any(daemon.vault.glob("*/*/journal")))
+        workers = children(daemon.pid)
+        daemon.kill()
+        poll(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+        daemon.start()
+        poll(lambda: len(list(daemon.mirror.glob("*/*.jsonl"))) == 500 and not children(daemon.pid))
+        place = Place(tmp_path, daemon.agent)
+        place.mirror, place.vault = daemon.mirror, daemon.vault
+        poll(lambda: all(any(daemon.vault.glob(f"*/claude.{path.stem}/journal")) for path in transcripts))
+        place.check(transcripts)
+        append(transcripts[0], line("user", "More", tmp_path))  # one that a worker had
+        poll(lambda: b"More" in next(daemon.mirror.glob(f"*/{transcripts[0].name}")).read_bytes())
