@@ -251,7 +251,8 @@ class UpkeepLoop(Loop):
                 self._findings.raised(
                     DRILL_FAILED,
                     Severity.CRITICAL,
-                    f"Restored for a trial, it is not as it was: {wrong[0].where}: {wrong[0].problems[0]}.",
+                    "Restored for a trial, it is not as it was:"
+                    f" {wrong[0].where}: {wrong[0].problems[0].removesuffix('.')}.",
                     f"It is repaired; `sessiond ctl verify {name} --drill` tries again.",
                     time.time(),
                     name,

@@ -308,6 +308,11 @@ class Catalog:
         )
         return {int(row[0]) for row in rows}
 
+    def uncopied(self) -> set[int]:
+        """The sessions of which a plain copy is not believed: it had no room, or is being rewritten."""
+        rows = self.store.rows("SELECT DISTINCT session FROM files WHERE size = ?", (REWRITTEN,))
+        return {int(row[0]) for row in rows}
+
     def stored(self) -> set[tuple[str | None, Ref]]:
         """Where the copies of every session are: its project, and what they are kept under."""
         return {

@@ -148,9 +148,17 @@ def sessions(
     newer = Versions(catalog.store).newer()
     in_conflict = {conflict.session for conflict in Conflicts(catalog.store).all()}
     cleanup = functools.cache(cleanup_days)  # one look at the settings for all sessions
+    uncopied = catalog.uncopied()
     here = [session for session in catalog.sessions() if project is None or is_in(session, project)]
     found = [
-        _element(session, now, cleanup, states.of(session), archived=session.id in archived)
+        _element(
+            session,
+            now,
+            cleanup,
+            states.of(session),
+            copied=session.id not in uncopied,
+            archived=session.id in archived,
+        )
         | _elsewhere(newer.get(session.id, ()), conflict=session.id in in_conflict)
         for session in here
     ]
@@ -197,6 +205,7 @@ def show(
             now,
             cleanup_days,
             States(catalog, now).of(session),
+            copied=session.id not in catalog.uncopied(),
             archived=session.id in ledger.archived(catalog.store),
         ),
         **_elsewhere(
@@ -380,6 +389,7 @@ def _element(
     cleanup: Callable[[Path], float | None],
     state: str,
     *,
+    copied: bool,
     archived: bool,
 ) -> Json:
     summary = session.summary
@@ -400,7 +410,7 @@ def _element(
         "last_pushed_at": _time(session.pushed_at),
         "unpushed": unpushed,
         "unpushed_bytes": max(0, session.size - session.pushed_bytes) if unpushed else 0,
-        "copies": _copies(session, archived=archived),
+        "copies": _copies(session, copied=copied, archived=archived),
         "purge_in_days": _days_left(session, now, cleanup) if state not in GONE else None,
     }
 
@@ -515,11 +525,11 @@ def _days_left(session: Session, now: float, cleanup: Callable[[Path], float | N
     return None if days is None else round(max(0.0, days - (now - session.modified_at) / 86_400), 1)
 
 
-def _copies(session: Session, *, archived: bool) -> list[str]:
+def _copies(session: Session, *, copied: bool, archived: bool) -> list[str]:
     """Where the session can be restored from: a comment holds all of it only in the smallest tier."""
     on_github = session.pushed_checkpoint is not None and session.tier is Tier.GITHUB_ONLY
     kept = {
-        "mirror": session.captured_bytes > 0,
+        "mirror": copied and session.captured_bytes > 0,
         "vault": session.checkpoint is not None,
         "github": on_github,
         "archive": archived,

@@ -69,3 +69,19 @@ def test_what_only_a_copy_tells_of_is_listed_beside_what_the_state_knows(tmp_pat
         poll(lambda: json.loads(other.type("list", "--json").stdout)["sessions"], 30)
         (found,) = json.loads(other.type("list", "--json").stdout)["sessions"]
         assert (found["id"], found["copies"]) == (known.stem, ["archive"])
+
+
+def test_sessions_of_a_folder_that_is_gone_are_listed_and_found_by_it(tmp_path: Path) -> None:
+    user = User(tmp_path / "one")
+    said = user.say("a quokka in a work tree")
+    shutil.rmtree(user.project)
+    with user:
+        user.start()
+        user.save(said)
+        listed = json.loads(user.type("list", "--project", str(user.project), "--json").stdout)
+        assert [each["id"] for each in listed["sessions"]] == [said.stem]
+        search = ("search", "quokka", "--project", str(user.project), "--json")
+        poll(lambda: json.loads(user.type(*search).stdout)["hits"])
+        other = str(tmp_path / "mistyped")
+        assert user.type("list", "--project", other).stdout.startswith("No sessions are known here")
+        assert user.type("search", "quokka", "--project", other).stdout == "Nothing was found.\n"

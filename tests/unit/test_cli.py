@@ -598,7 +598,7 @@ def test_list_reads_what_the_last_daemon_left(short_home: Path, sessiond: Run) -
     assert [each["id"] for each in json.loads(sessiond("list", "--json")[1])["sessions"]] == ["s1"]
     assert "One" in sessiond("list", "--project", str(short_home / "shop" / "src"))[1]
     assert "One" not in sessiond("list", "--project", str(short_home / "other"))[1]
-    assert sessiond("list", "--project", str(short_home / "none"))[0] == 2
+    assert "One" not in sessiond("list", "--project", str(short_home / "none"))[1], "it may be gone"
 
 
 def test_list_asks_the_daemon_where_there_is_one(daemon: Daemon, sessiond: Run, short_home: Path) -> None:

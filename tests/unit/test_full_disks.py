@@ -15,10 +15,12 @@ from sessiond import loops
 from sessiond.engine import Engine
 from sessiond.loops import CaptureLoop
 from sessiond.watcher import Watcher
+from sessionsync import report
 from sessionsync.capture.work import BLOCK_BYTES
 from sessionsync.errors import CopyError, DiskFull, StoreFull
 from sessionsync.model import Ref
 from sessionsync.reliability.findings import Findings
+from sessionsync.search import Index, Indexer
 from tests.full import full_below
 from tests.keeper import done, upkeep_of
 from tests.rig import Home, Rig, append, boundary, line
@@ -347,3 +349,23 @@ def test_what_goes_back_with_another_session_is_captured_again_at_once(
     assert is_plain(rig, other)
     assert rig.session(Ref("claude", other.stem)).captured_bytes == other.stat().st_size
     assert len(rig.events.named("rescan_completed")) == 1
+
+
+def test_what_has_no_room_for_its_plain_copy_is_found_and_not_said_to_have_one(home: Home, rig: Rig) -> None:
+    path, index = home.transcript(), Index(home.state / "index.db", "s1")
+    indexer = Indexer(index, rig.catalog, rig.mirror, rig.vault, rig.sources)
+    with pytest.MonkeyPatch.context() as patch:
+        full_below(patch, home.mirror)
+        talk(home, path, "a quokka")
+        capture_all(rig)
+        assert is_restorable(rig, path)
+        for number in indexer.behind():
+            indexer.index(number)
+        assert [hit.session for hit in index.search("quokka")] == [rig.session().id]
+        (listed,) = report.sessions(rig.catalog, rig.now)["sessions"]
+        assert listed["copies"] == ["vault"]
+    rig.now += 300
+    capture_all(rig)
+    (listed,) = report.sessions(rig.catalog, rig.now)["sessions"]
+    assert (listed["copies"], is_plain(rig, path)) == (["mirror", "vault"], True)
+    index.close()

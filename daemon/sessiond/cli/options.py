@@ -26,11 +26,11 @@ def dry_run(function: Function) -> Function:
 
 
 def of_project(function: Function) -> Function:
-    """The option that leaves only the sessions of one project, as a real path."""
+    """The option that leaves only the sessions of one project, as a real path, also of one that is gone."""
     return click.option(
         "--project",
-        type=click.Path(exists=True, file_okay=False, resolve_path=True),
-        help="Only sessions of the project that this folder is in.",
+        type=click.Path(file_okay=False, resolve_path=True),
+        help="Only sessions of the project that this folder is in, or was.",
     )(function)
 
 

@@ -71,7 +71,7 @@ class Indexer:
         captured = session.captured_bytes
         for file in self._catalog.files(number).values():
             source = self._sources.get(session.ref.source)
-            if source is None or file.is_rewritten:
+            if source is None:
                 continue
             grows = source.append_only(file.name)
             yield from (self._lines if grows else self._whole)(session, file, source)
