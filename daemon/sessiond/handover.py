@@ -6,7 +6,6 @@ attempt ─▶ saved
 """
 
 import time
-from pathlib import Path
 from typing import NamedTuple, Self
 
 from sessiond import client
@@ -23,18 +22,18 @@ BETWEEN_S = 1.0
 class Fallback(NamedTuple):
     """The copy of layer 1, which stands in where the daemon does not answer."""
 
-    copy: Path | None
+    copy: str | None
     verified: bool
 
     @classmethod
-    def of(cls, copied: Copied | None, older: Path | None) -> Self:
+    def of(cls, copied: Copied | None, older: str | None) -> Self:
         """What was copied, else what was there before and may be behind."""
         return cls(older, verified=False) if copied is None else cls(copied.path, copied.complete)
 
 
 def hand_over(
     save: Save,
-    socket: Path,
+    socket: str,
     spool: Spool,
     fallback: Fallback,
     say: Emit,
@@ -68,7 +67,7 @@ def fall_back(save: Save, spool: Spool, fallback: Fallback, say: Emit) -> None:
     )
 
 
-def _attempt(save: Save, socket: Path, say: Emit, attempt: int) -> bool:
+def _attempt(save: Save, socket: str, say: Emit, attempt: int) -> bool:
     say("session_save_attempt", attempt=attempt)
     began = time.monotonic()
     try:

@@ -11,28 +11,35 @@ the rest.
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
 import select
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
-from typing import Any
 
 from sessiond.hooklog import HookLog
-from sessiond.plaincopy import Copied, Session, copy_session, locate, older_copy
-from sessiond.spool import CHECKPOINTS, Save, Spool
-from sessionsync.config import Config, load
-from sessionsync.errors import ConfigError, CopyError, SessiondError, UsageError
-from sessionsync.events import Emit
-from sessionsync.paths import Paths, absolute, claude_root, home, paths
-from sessionsync.peek import SESSION_ID
-from sessionsync.project_names import Names
+from sessiond.plaincopy import Copied, Copies, Session, copy_session, locate, older_copy
+from sessionsync import fastjson, places
+from sessionsync.errors import ConfigError, SessiondError, UsageError
+from sessionsync.peek import is_session_id
 from sessionsync.tombstones import Tombstones
-from sessionsync.vault.mirror import Mirror
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from sessiond.spool import Save, Spool
+    from sessionsync.events import Emit
+
+    Where = tuple[str, str, str, str]
+
+# The events that are checkpoints (spec: what a checkpoint is), and what they trigger.
+CHECKPOINTS = {
+    "PreCompact": "pre-compact",
+    "Stop": "stop",
+    "SubagentStop": "subagent-stop",
+    "SessionEnd": "session-end",
+}
 PASSTHROUGH = "--passthrough"
 # More than this is no event; an agent's last message, which may be quoted in it, is far smaller.
 STDIN_BYTES = 16 * 1024 * 1024
@@ -85,7 +92,7 @@ def _read(until: float) -> tuple[bytes, bool]:
 
 def _is_whole(data: bytes | bytearray) -> bool:
     try:
-        return isinstance(json.loads(data), dict)
+        return isinstance(fastjson.loads(data), dict)
     except (ValueError, RecursionError):
         return False
 
@@ -123,49 +130,53 @@ def _named(name: str) -> str:
 
 def _at_event(name: str, data: bytes, environ: Mapping[str, str], began: float, *, whole: bool) -> None:
     where, refused = _places(environ)
-    say = HookLog(where.log_dir, hook=name or "unknown")
+    config_file, _, _, log_dir = where
+    say = HookLog(log_dir, hook=name or "unknown")
     if refused is not None:
         say("config_refused", reason=str(refused))
     try:
         said = _parse(data, whole=whole)
         name = name or _named(str(said.get("hook_event_name", "")))
-        say = HookLog(where.log_dir, hook=name[:40] or "unknown", session=_id(said))
-        config, roots = _settings(environ, where, say)
+        say = HookLog(log_dir, hook=name[:40] or "unknown", session=_id(said))
+        copies, roots = _folders(environ, config_file, say)
         session = locate(said.get("transcript_path"), roots)
-        say = HookLog(where.log_dir, hook=name[:40] or "unknown", session=f"claude:{session.session_id}")
+        say = HookLog(log_dir, hook=name[:40] or "unknown", session=f"claude:{session.session_id}")
     except (UsageError, ConfigError) as problem:
         say("hook_refused", reason=str(problem))
         return
     except FileNotFoundError:
         say("hook_ignored", reason="there is no transcript yet")
         return
-    _save(name, said, session, config, where, began, say)
+    _save(name, said, session, copies, where, began, say)
 
 
 def _save(
     name: str,
     said: Mapping[str, Any],
     session: Session,
-    config: Config,
-    where: Paths,
+    copies: Copies,
+    where: Where,
     began: float,
     say: Emit,
 ) -> None:
     """Copy a session, and have the daemon told where the event is a checkpoint; none that is forgotten."""
-    is_forgotten = partial(Tombstones(config.backup.mirror_dir).holds, session.source, session.session_id)
+    forgotten = Tombstones(copies.folder)
+
+    def is_forgotten() -> bool:
+        return forgotten.holds(session.source, session.session_id)
+
     if is_forgotten():
         say("hook_ignored", reason="it was forgotten")
         return
-    mirror, names = Mirror(config.backup.mirror_dir), Names(config.backup.mirror_dir)
 
     def copy(until: float) -> Copied | None:
         began, copied = time.monotonic(), None
         try:
-            copied = copy_session(mirror, names, session, said.get("agent_transcript_path"), until, say)
+            copied = copy_session(copies, session, said.get("agent_transcript_path"), until, say)
         except (SessiondError, OSError) as problem:
             say("session_copy_failed", reason=str(problem))
         if is_forgotten():  # meanwhile: that is written down first, and then what is there is removed
-            mirror.forget(session)
+            copies.mirror().forget(session)
             return None
         if copied is None:
             return None
@@ -184,16 +195,14 @@ def _save(
     if is_forgotten():
         say("hook_ignored", reason="it was forgotten")
     elif trigger := CHECKPOINTS.get(name):
-        save = Save(session.session_id, trigger, session.transcript, copied.size if copied else 0)
-        older = copied.path if copied else older_copy(mirror, names, session)
-        _hand_over(save, where, mirror, copied, copy, older, say)
+        _hand_over(trigger, session, where, copies, copied, copy, say)
 
 
 def _parse(data: bytes, *, whole: bool) -> dict[str, Any]:
     if not whole:
         raise UsageError(f"What came on stdin is longer than {STDIN_BYTES} bytes.")
     try:
-        said = json.loads(data)
+        said = fastjson.loads(data)
     except (ValueError, RecursionError) as problem:
         raise UsageError(f"What came on stdin is not JSON: {problem}.") from problem
     if not isinstance(said, dict):
@@ -201,70 +210,109 @@ def _parse(data: bytes, *, whole: bool) -> dict[str, Any]:
     return said
 
 
-def _places(environ: Mapping[str, str]) -> tuple[Paths, ConfigError | None]:
+def _places(environ: Mapping[str, str]) -> tuple[Where, ConfigError | None]:
     """Where our own files lie: where they do without `SESSIOND_HOME`, should that be wrong."""
     try:
-        return paths(environ), None
+        return places.places(environ), None
     except ConfigError as problem:
-        return paths({**environ, "SESSIOND_HOME": ""}), problem
+        return places.places({**environ, "SESSIOND_HOME": ""}), problem
 
 
 def _id(said: Mapping[str, Any]) -> str:
     name = said.get("session_id")
-    return f"claude:{name}" if isinstance(name, str) and SESSION_ID.fullmatch(name) else ""
+    return f"claude:{name}" if isinstance(name, str) and is_session_id(name) else ""
 
 
-def _settings(environ: Mapping[str, str], where: Paths, say: Emit) -> tuple[Config, list[str]]:
-    """The settings and the agent's folders; with wrong settings a copy is still made."""
+def _folders(environ: Mapping[str, str], config_file: str, say: Emit) -> tuple[Copies, list[str]]:
+    """The plain copies, and the agent's folders; with wrong settings a copy is still made."""
+    usual = places.claude_root(environ)
+    mirror, roots = places.mirror_of(environ, config_file), [usual]
+    if mirror is None:
+        mirror, set_to = _settings(environ, config_file, say)
+        roots = [*set_to, usual]
+    return Copies(mirror), list(dict.fromkeys(map(os.path.realpath, roots)))
+
+
+def _settings(environ: Mapping[str, str], config_file: str, say: Emit) -> tuple[str, list[str]]:
+    """The folder of the copies and those that are watched, as the settings have them, as far as these go."""
+    from pathlib import Path  # noqa: PLC0415 - heavy, and most settings name neither
+
+    from sessionsync.config import load  # noqa: PLC0415 - as above
+
+    file = Path(config_file)
     try:
-        config = load(environ, where.config_file)
+        config = load(environ, file)
     except ConfigError as problem:
         say("config_refused", reason=str(problem))
-        config = Config()
-        config = config._replace(backup=config.backup._replace(mirror_dir=_mirror_dir(environ, where)))
-    roots = [*config.claude_roots(environ), claude_root(environ)]
-    return config, list(dict.fromkeys(os.path.realpath(root) for root in roots))
+        return _mirror_in(file, environ), []
+    return str(config.backup.mirror_dir), [str(root) for root in config.sources.claude]
 
 
-def _mirror_dir(environ: Mapping[str, str], where: Paths) -> Path:
+def _mirror_in(file: Path, environ: Mapping[str, str]) -> str:
     """Where copies go when the settings are wrong elsewhere: where they say, if they can be read at all."""
     import tomllib  # noqa: PLC0415 - rarely wanted
 
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        settings = tomllib.loads(where.config_file.read_text(encoding="utf-8"))
-        return absolute(settings["backup"]["mirror_dir"], home(environ))
-    return absolute(str(Config().backup.mirror_dir), home(environ))
+        settings = tomllib.loads(file.read_text(encoding="utf-8"))
+        return places.absolute(settings["backup"]["mirror_dir"], places.home(environ))
+    return places.absolute(places.MIRROR_DIR, places.home(environ))
 
 
 # --- layer 2
 
 
 def _hand_over(
-    save: Save,
-    where: Paths,
-    mirror: Mirror,
+    trigger: str,
+    session: Session,
+    where: Where,
+    copies: Copies,
     copied: Copied | None,
     copy: Callable[[float], Copied | None],
-    older: Path | None,
     say: Emit,
 ) -> None:
     """Have the daemon asked by a process of its own, which first copies what there was no time for."""
-    from sessiond.handover import Fallback, fall_back, hand_over  # noqa: PLC0415 - layer 1 does without
+    older = copied.path if copied is not None else older_copy(copies, session)
+    size = copied.size if copied is not None else 0
 
-    spool = Spool(where.spool_dir)
+    def wish() -> tuple[Save, Spool]:
+        from pathlib import Path  # noqa: PLC0415 - heavy, as what follows, and layer 1 does without
+
+        from sessiond.spool import Save, Spool  # noqa: PLC0415
+        from sessionsync.paths import Paths  # noqa: PLC0415
+
+        spool = Spool(Paths(*map(Path, where)).spool_dir)
+        return Save(session.session_id, trigger, session.transcript, size), spool
 
     def work() -> None:
-        whole = copied if copied is None or copied.complete else copy(math.inf)
-        with contextlib.suppress(CopyError):
-            mirror.flush()
-        hand_over(save, where.socket, spool, Fallback.of(whole, older), say)
+        whole = copied if copied is None or copied.complete else copy(float("inf"))
+        copies.flush()
+        from sessiond.handover import Fallback, hand_over  # noqa: PLC0415 - as above
 
-    mirror.rest()
+        save, spool = wish()
+        if not hand_over(save, where[2], spool, Fallback.of(whole, older), say):
+            _say_refused(where[0], say)
+
+    copies.rest()
     try:
         _detached(work)
     except OSError as problem:  # no more processes
+        from sessiond.handover import Fallback, fall_back  # noqa: PLC0415 - as above
+
         say("session_save_failed", attempt=0, reason=str(problem))
+        save, spool = wish()
         fall_back(save, spool, Fallback.of(copied, older), say)
+
+
+def _say_refused(config_file: str, say: Emit) -> None:
+    """Say what is wrong with the settings, which may be why no daemon answers."""
+    from pathlib import Path  # noqa: PLC0415 - as above
+
+    from sessionsync.config import load  # noqa: PLC0415 - as above
+
+    try:
+        load(os.environ, Path(config_file))
+    except ConfigError as problem:
+        say("config_refused", reason=str(problem))
 
 
 def _detached(work: Callable[[], None]) -> None:
@@ -289,4 +337,4 @@ def _detached(work: Callable[[], None]) -> None:
 
 
 def _say_failed(problem: BaseException) -> None:
-    HookLog(_places(os.environ)[0].log_dir)("hook_failed", reason=repr(problem))
+    HookLog(_places(os.environ)[0][3])("hook_failed", reason=repr(problem))

@@ -6,15 +6,18 @@ half is kept as `hook.log.1`.
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
+from sessionsync import fastjson
 from sessionsync.events import EVENTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Any
 
 FILE_BYTES = 512 * 1024
 # No field of a line is longer: what is logged may be what somebody hostile sent.
@@ -26,8 +29,9 @@ TAIL_BYTES = 64 * 1024
 class HookLog:
     """An `Emit` that writes to `<folder>/hook.log` and never raises for a disk."""
 
-    def __init__(self, folder: Path, **always: object) -> None:
-        self._file = folder / "hook.log"
+    def __init__(self, folder: str | Path, **always: object) -> None:
+        self._folder = os.fspath(folder)
+        self._file = f"{self._folder}/hook.log"
         self._always = always
 
     def __call__(self, event: str, **fields: Any) -> None:
@@ -36,32 +40,35 @@ class HookLog:
         said = {name: _short(value) for name, value in (self._always | fields).items()}
         line = {"at": at, "level": EVENTS.get(event, "info"), "event": event, **said}
         with suppress(OSError, ValueError):
-            self._write(json.dumps(line).encode() + b"\n")
+            self._write(fastjson.dumps(line).encode() + b"\n")
 
     def newest(self) -> Iterator[dict[str, Any]]:
         """The newest lines, the newest first; what is no line of ours is left out."""
         try:
-            with self._file.open("rb") as file:
+            with open(self._file, "rb") as file:  # noqa: PTH123 - a hook has no paths
                 file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
                 lines = file.read(TAIL_BYTES).splitlines()
         except OSError:
             return
         for line in reversed(lines):
             with suppress(ValueError, RecursionError):
-                if isinstance(row := json.loads(line), dict):
+                if isinstance(row := fastjson.loads(line), dict):
                     yield row
 
     def _write(self, line: bytes) -> None:
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(self._file, flags, 0o600)
+        try:
+            descriptor = os.open(self._file, flags, 0o600)
+        except FileNotFoundError:
+            os.makedirs(self._folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+            descriptor = os.open(self._file, flags, 0o600)
         try:
             os.write(descriptor, line)
             full = os.fstat(descriptor).st_size > FILE_BYTES
         finally:
             os.close(descriptor)
         if full:
-            self._file.replace(self._file.with_name("hook.log.1"))
+            os.replace(self._file, f"{self._file}.1")  # noqa: PTH105
 
 
 def _short(value: object) -> object:

@@ -19,10 +19,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sessiond.hook import CHECKPOINTS
 from sessiond.hooklog import HookLog
 from sessiond.jsontext import MARK, Node, Text
 from sessiond.keepsake import Keepsake, replace
-from sessiond.spool import CHECKPOINTS
 from sessionsync.errors import ConfigError, NotAllowed
 from sessionsync.paths import Paths, claude_root
 

@@ -5,22 +5,32 @@ Here it is only added to: a copy that is longer than the session, or another, is
 Paths come from an agent's event and are believed only where they lead to a transcript in its folders.
 """
 
+from __future__ import annotations
+
 import contextlib
-import hashlib
 import os
 import stat
+import sys
 import time
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from types import FrameType
-from typing import NamedTuple
+from functools import partial
 
+from sessionsync import registry
 from sessionsync.errors import CopyError, UsageError
-from sessionsync.events import Emit
-from sessionsync.peek import PEEK_BYTES, SESSION_ID, UNKNOWN, first_cwd
-from sessionsync.project_names import Names
-from sessionsync.vault.mirror import Mirror
+from sessionsync.peek import PEEK_BYTES, UNKNOWN, first_cwd, is_session_id
+from sessionsync.vault.copy import Copy, opened, place_of
+from sessionsync.vault.folder import closing, sync
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+    from typing import Any
+
+    from sessionsync.events import Emit
+    from sessionsync.vault.mirror import Mirror
+
+    Place = tuple[str, ...]
 
 # What asking git for the project's name, and waiting for another process to write one down, may take.
 GIT_S = 0.3
@@ -34,13 +44,16 @@ PATH_BYTES = 4096
 SUBAGENTS = 2000
 
 
-class Session(NamedTuple):
+class Session:
     """A session by its transcript's place; what a copy is called after."""
 
-    session_id: str
-    transcript: str
-    root: str
-    source: str = "claude"
+    __slots__ = ("root", "session_id", "transcript")
+    source = "claude"
+
+    def __init__(self, session_id: str, transcript: str, root: str) -> None:
+        self.session_id = session_id
+        self.transcript = transcript
+        self.root = root
 
     @property
     def folder(self) -> str:
@@ -48,18 +61,83 @@ class Session(NamedTuple):
         return os.path.dirname(self.transcript)  # noqa: PTH120 - hot
 
 
-class Copied(NamedTuple):
+class Copied:
     """What became of one file: `size` of it was there, the copy has `length`, `added` of them now."""
 
-    path: Path
-    size: int
-    length: int
-    added: int
+    __slots__ = ("added", "length", "path", "size")
+
+    def __init__(self, path: str, size: int, length: int, added: int) -> None:
+        self.path = path
+        self.size = size
+        self.length = length
+        self.added = added
 
     @property
     def complete(self) -> bool:
         """Whether size and hash of source and copy agree; the hash was compared before this was made."""
         return self.length == self.size
+
+
+class Copies:
+    """The plain copies below `folder`, to be added to.
+
+    The usual one is there already, and grows.  What has to be made is made by the daemon's `Mirror`, which
+    takes longer to import than all the rest of a hook takes.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self._unsynced: dict[Place, None] = {}
+        self._mirror: Mirror | None = None
+
+    def path(self, place: Place) -> str:
+        """Where a copy lies."""
+        return "/".join((self.folder, *place))
+
+    @contextmanager
+    def open(self, place: Place) -> Iterator[Copy]:
+        """A copy held open for reading and writing, made where it is missing.
+
+        Raises:
+            CopyError: it cannot be.
+        """
+        try:
+            descriptor = opened(self.folder, place)
+        except (OSError, CopyError):
+            descriptor = -1  # it is missing, or no copy: the mirror knows which
+        if descriptor < 0:
+            from pathlib import Path  # noqa: PLC0415 - heavy
+
+            with self.mirror().open(Path(self.path(place))) as copy:
+                yield copy
+            return
+        with closing(descriptor):
+            yield Copy(self.path(place), descriptor, partial(self._unsynced.setdefault, place))
+
+    def mirror(self) -> Mirror:
+        """The same copies as the daemon has them."""
+        if self._mirror is None:
+            from pathlib import Path  # noqa: PLC0415 - heavy
+
+            from sessionsync.vault.mirror import Mirror  # noqa: PLC0415 - as above
+
+            self._mirror = Mirror(Path(self.folder))
+        return self._mirror
+
+    def rest(self) -> None:
+        """Hold nothing open; before a fork that closes what it was left."""
+        if self._mirror is not None:
+            self._mirror.rest()
+
+    def flush(self) -> None:
+        """Make durable what was added, as far as it can be: the daemon looks at all of it again."""
+        for place in self._unsynced:
+            with contextlib.suppress(OSError, CopyError), closing(opened(self.folder, place)) as copy:
+                sync(copy)
+        self._unsynced.clear()
+        if self._mirror is not None:
+            with contextlib.suppress(CopyError):
+                self._mirror.flush()
 
 
 def locate(path: object, roots: Sequence[str]) -> Session:
@@ -71,7 +149,7 @@ def locate(path: object, roots: Sequence[str]) -> Session:
     """
     folder, name = _split(path)
     session = name.removesuffix(".jsonl")
-    if not name.endswith(".jsonl") or not SESSION_ID.fullmatch(session):
+    if not name.endswith(".jsonl") or not is_session_id(session):
         raise UsageError(f"{path!r} is not named like a transcript.")
     real = os.path.realpath(folder)
     for root in roots:
@@ -103,9 +181,7 @@ def _split(path: object) -> tuple[str, str]:
     raise UsageError(f"{str(path)[:200]!r} is no path of a transcript.")
 
 
-def copy_session(
-    mirror: Mirror, names: Names, session: Session, agent: object, until: float, say: Emit
-) -> Copied:
+def copy_session(copies: Copies, session: Session, agent: object, until: float, say: Emit) -> Copied:
     """Bring the copies of a session's transcripts up to date; what became of the main one.
 
     `agent` is the path of a subagent's transcript that the event names, if it does.  At `until`
@@ -115,12 +191,12 @@ def copy_session(
         CopyError: the main copy could not be made or verified; nothing that it had was cut.
         OSError: the transcript cannot be read.
     """
-    project = _project(mirror, names, session)
+    project = _project(copies, session)
     main = f"{session.session_id}.jsonl"
-    copied = copy_file(mirror, mirror.path_of(project, session, main), session.transcript, until)
+    copied = copy_file(copies, place_of(project, session, main), session.transcript, until)
     for name, path in _subagents(session, agent, say):
         try:
-            copy_file(mirror, mirror.path_of(project, session, name), path, until)
+            copy_file(copies, place_of(project, session, name), path, until)
         except (CopyError, OSError) as problem:
             say("session_copy_failed", file=name, reason=str(problem))
         if time.monotonic() > until:
@@ -128,34 +204,40 @@ def copy_session(
     return copied
 
 
-def _project(mirror: Mirror, names: Names, session: Session) -> str:
+def _project(copies: Copies, session: Session) -> str:
     """The project's name: the one whose folder has a copy already, else as the daemon finds it."""
-    kept = _kept(mirror, names, session)
-    if len(kept) == 1:
-        return next(iter(kept))
-    cwd = _cwd(session)
+    kept = _kept(copies, session)
+    return next(iter(kept)) if len(kept) == 1 else _named(copies, session)
+
+
+def _named(copies: Copies, session: Session) -> str:
+    from pathlib import Path  # noqa: PLC0415 - heavy, and a session that is known does without
+
+    from sessionsync.project_names import Names  # noqa: PLC0415 - as above
+
+    names, cwd = Names(Path(copies.folder)), _cwd(session)
     with _at_most(NAME_S):
         if not cwd:
             return names.name_for(f"{UNKNOWN}:{session.root}", UNKNOWN)
         known_as = f"{session.source}:{session.session_id}"
         if (project := names.home(known_as, cwd)) is None:
-            from sessionsync.projects import identify  # noqa: PLC0415 - a session that is known does without
+            from sessionsync.projects import identify  # noqa: PLC0415 - as above
 
             project = identify(cwd, timeout_s=GIT_S)
         return names.name_for(project.key, project.name_hint)
 
 
-def _kept(mirror: Mirror, names: Names, session: Session) -> dict[str, Path]:
+def _kept(copies: Copies, session: Session) -> dict[str, str]:
     """The copies that are there, by the name of their project."""
-    main = f"{session.session_id}.jsonl"
-    known = [name for key, name in names.known().items() if not key.startswith(f"{UNKNOWN}:")]
-    places = {name: mirror.path_of(name, session, main) for name in known}
-    return {name: place for name, place in places.items() if os.path.lexists(place)}
+    main, known = f"{session.session_id}.jsonl", registry.names(copies.folder)
+    names = [name for key, name in known.items() if not key.startswith(f"{UNKNOWN}:")]
+    paths = {name: copies.path(place_of(name, session, main)) for name in names}
+    return {name: path for name, path in paths.items() if os.path.lexists(path)}
 
 
-def older_copy(mirror: Mirror, names: Names, session: Session) -> Path | None:
+def older_copy(copies: Copies, session: Session) -> str | None:
     """The copy that is there from before, should none be made now."""
-    return next((path for path in _kept(mirror, names, session).values() if path.is_file()), None)
+    return next((path for path in _kept(copies, session).values() if os.path.isfile(path)), None)  # noqa: PTH113
 
 
 def _cwd(session: Session) -> str:
@@ -242,32 +324,46 @@ def _source(path: str) -> Iterator[tuple[int, int]]:
         os.close(descriptor)
 
 
-def copy_file(mirror: Mirror, copy: Path, source: str, until: float) -> Copied:
+def copy_file(copies: Copies, place: Place, source: str, until: float) -> Copied:
     """Add to a copy what it lacks, then compare hashes; stops at `until` (monotonic), between two blocks.
 
     Raises:
         CopyError: the copy is longer or another, or is not what was written; nothing of it was cut.
         OSError: the source cannot be read.
     """
+    path = copies.path(place)
     with _source(source) as (descriptor, size):
-        begin = mirror.size(copy)
-        if begin > size:
-            raise CopyError(f"{copy} is longer than the session, which was cut: the daemon keeps both.")
-        tail = max(0, begin - TAIL_BYTES)
-        for start, end in ((0, min(HEAD_BYTES, begin)), (tail, begin)):
-            if os.pread(descriptor, end - start, start) != mirror.read(copy, start, end):
-                raise CopyError(f"{copy} is not what the session was: the daemon keeps both.")
-        read, end = hashlib.sha256(), begin
-        while end < size and (end == begin or time.monotonic() < until):
-            block = os.pread(descriptor, min(BLOCK_BYTES, size - end), end)
-            if not block:
-                break  # it is being cut
-            mirror.write(copy, end, block)
-            read.update(block)
-            end += len(block)
-    written = hashlib.sha256()
-    for start in range(begin, end, BLOCK_BYTES):
-        written.update(mirror.read(copy, start, min(start + BLOCK_BYTES, end)))
+        if not size and not os.path.lexists(path):
+            return Copied(path, 0, 0, 0)
+        with copies.open(place) as copy:
+            begin = copy.size()
+            if begin > size:
+                raise CopyError(f"{path} is longer than the session, which was cut: the daemon keeps both.")
+            tail = max(0, begin - TAIL_BYTES)
+            for start, end in ((0, min(HEAD_BYTES, begin)), (tail, begin)):
+                if os.pread(descriptor, end - start, start) != copy.read(start, end):
+                    raise CopyError(f"{path} is not what the session was: the daemon keeps both.")
+            read, end = _sha256(size - begin), begin
+            while end < size and (end == begin or time.monotonic() < until):
+                block = os.pread(descriptor, min(BLOCK_BYTES, size - end), end)
+                if not block:
+                    break  # it is being cut
+                copy.write(end, block)
+                read.update(block)
+                end += len(block)
+            written = _sha256(end - begin)
+            for start in range(begin, end, BLOCK_BYTES):
+                written.update(copy.read(start, min(start + BLOCK_BYTES, end)))
     if written.digest() != read.digest():
-        raise CopyError(f"{copy} does not hold what was written to it.")
-    return Copied(copy, size, end, end - begin)
+        raise CopyError(f"{path} does not hold what was written to it.")
+    return Copied(path, size, end, end - begin)
+
+
+def _sha256(size: int) -> Any:
+    """A hash of so many bytes: of few by Python itself, as OpenSSL takes longer to load than these take."""
+    if size <= BLOCK_BYTES:
+        with contextlib.suppress(ImportError):
+            return __import__("_sha2" if sys.version_info >= (3, 12) else "_sha256").sha256()
+    import hashlib  # noqa: PLC0415 - several times as fast, and heavy
+
+    return hashlib.sha256()

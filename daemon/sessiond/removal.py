@@ -22,7 +22,7 @@ from sessionsync.config import Config, load
 from sessionsync.errors import ConfigError, DaemonNotRunning, NotAllowed, ServiceFailed
 from sessionsync.model import Ref
 from sessionsync.paths import Paths, home, variable
-from sessionsync.peek import SESSION_ID
+from sessionsync.peek import is_session_id
 from sessionsync.project_names import Names
 from sessionsync.vault import Vault
 from sessionsync.vault.folder import component
@@ -222,7 +222,7 @@ def _mirror(folder: Path, sessions: Collection[tuple[str, Ref]]) -> list[Part]:
 
     def is_copy(name: str) -> bool:
         own = name.partition(".")[0]
-        return name in names or own in transcripts or SESSION_ID.fullmatch(own) is not None
+        return name in names or own in transcripts or is_session_id(own)
 
     projects = sorted({folder / component(name) for name in known})
     copies = [

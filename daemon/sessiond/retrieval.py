@@ -34,7 +34,7 @@ from sessionsync.events import silent
 from sessionsync.forgotten import meant, was_forgotten
 from sessionsync.model import Ref, rfc3339
 from sessionsync.paths import claude_root
-from sessionsync.peek import PEEK_BYTES, SESSION_ID, first_cwd
+from sessionsync.peek import PEEK_BYTES, first_cwd, is_session_id
 from sessionsync.project_names import Names
 from sessionsync.remote.archive.address import address_of
 from sessionsync.remote.archive.refs import Place, encode
@@ -191,7 +191,7 @@ class Restoring:
         found = resolve(text, self.catalog, self._cupboard)
         if found is not None:
             return found
-        if origin == "archive" and self.archive is not None and SESSION_ID.fullmatch(text.rpartition(":")[2]):
+        if origin == "archive" and self.archive is not None and is_session_id(text.rpartition(":")[2]):
             if (archived := self.archive.named(text, self._key)) is None:
                 raise self._unknown(text, [], ["on this machine", "in the archive"])
             return replace(archived, projects=tuple(self._cupboard.folders_of(archived.ref)))

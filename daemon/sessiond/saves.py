@@ -6,12 +6,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from sessiond.engine import Engine
-from sessiond.spool import CHECKPOINTS, Save, Spool
+from sessiond.hook import CHECKPOINTS
+from sessiond.spool import Save, Spool
 from sessionsync.catalog import Checkpoint
 from sessionsync.errors import CopyMismatch, NoSuchSession, SessiondError, UsageError
 from sessionsync.events import Emit
 from sessionsync.model import Ref, Role
-from sessionsync.peek import SESSION_ID
+from sessionsync.peek import is_session_id
 
 
 class Saves:
@@ -103,7 +104,7 @@ class Saves:
 
 
 def _check(wanted: Save) -> None:
-    if not SESSION_ID.fullmatch(wanted.session) or wanted.trigger not in CHECKPOINTS.values():
+    if not is_session_id(wanted.session) or wanted.trigger not in CHECKPOINTS.values():
         raise UsageError(
             f"{wanted.session[:60]!r} at {wanted.trigger[:40]!r} is nothing to save.",
             hint=f"A session's UUID, and one of {', '.join(CHECKPOINTS.values())}.",

@@ -13,13 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-# The events that are checkpoints (spec: what a checkpoint is), and what they trigger.
-CHECKPOINTS = {
-    "PreCompact": "pre-compact",
-    "Stop": "stop",
-    "SubagentStop": "subagent-stop",
-    "SessionEnd": "session-end",
-}
 EVENTS = 1000
 EVENT_BYTES = 16 * 1024
 

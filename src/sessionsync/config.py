@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sessionsync.errors import ConfigError
 from sessionsync.paths import Paths, claude_root, home, paths
+from sessionsync.places import MIRROR_DIR
 from sessionsync.values import KB, RULES, TOKEN, address, plain, shown
 
 __all__ = ["Config", "Paths", "differences", "load", "needs_restart", "paths"]
@@ -47,7 +48,7 @@ class Tiers(NamedTuple):
 class Backup(NamedTuple):
     """Where the local copies lie, and how many checkpoints are kept. `load` expands the `~`."""
 
-    mirror_dir: Path = Path("~/.claude-backup-sessions")
+    mirror_dir: Path = Path(MIRROR_DIR)
     vault_dir: Path = Path("~/.claude-backup")
     keep_checkpoints: int = 50
 

@@ -7,14 +7,14 @@ log: `error` wants a person, `warning` may become one's business, `debug` is not
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from _collections_abc import Callable
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
-class Emit(Protocol):
-    """Tell that `event` has happened; fields are plain values, `session` is `str(Ref)`."""
-
-    def __call__(self, event: str, **fields: Any) -> None:
-        """Tell it."""
+Emit = Callable[..., None]
+"""`emit(event, **fields)`: `event` has happened; fields are plain values, `session` is `str(Ref)`."""
 
 
 def silent(event: str, **fields: Any) -> None:

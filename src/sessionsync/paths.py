@@ -56,7 +56,7 @@ def paths(environ: Mapping[str, str], *, run_user: Path = Path("/run/user"), uid
 
 def claude_root(environ: Mapping[str, str]) -> Path:
     """Return Claude Code's own folder: `$CLAUDE_CONFIG_DIR`, else `~/.claude`."""
-    return variable(environ, "CLAUDE_CONFIG_DIR") or home(environ) / ".claude"
+    return Path(places.claude_root(environ))
 
 
 def variable(environ: Mapping[str, str], name: str) -> Path | None:

@@ -6,12 +6,17 @@ no time for more.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator
-from typing import Any
+import functools
 
-SESSION_ID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import json
+    import re
+    from collections.abc import Iterator
+    from typing import Any
+
+UUID_CHARS = 36
+_HEX = "0123456789abcdefABCDEF"
 # How much of a transcript is searched for the folder it was started in.
 PEEK_BYTES = 1024 * 1024
 PATH_CHARS = 4096
@@ -19,9 +24,19 @@ UNKNOWN = "unknown"
 """The name of the project of sessions that name no folder; their key is `unknown:<the agent's folder>`."""
 
 _STARTS = 64  # objects that are looked for in one line
-# Where an object may begin that was glued to a torn line: those inside another follow one of these marks.
-_START = re.compile(r'(?<![:,\[\s])\{"')
-_decode = json.JSONDecoder(strict=False).raw_decode
+
+
+def is_session_id(text: str) -> bool:
+    """Whether a text is an id as the agent gives one to a session: a UUID in hexadecimal digits."""
+    if len(text) != UUID_CHARS or not text[8] == text[13] == text[18] == text[23] == "-":
+        return False
+    digits = text.replace("-", "")
+    return len(digits) == UUID_CHARS - 4 and not digits.strip(_HEX)
+
+
+def leading_id(text: str) -> str:
+    """The id that a text begins with, as a copy's name does where two had the same; '' without one."""
+    return text[:UUID_CHARS] if is_session_id(text[:UUID_CHARS]) else ""
 
 
 def first_cwd(data: bytes, *, whole: bool) -> str:
@@ -44,17 +59,33 @@ def _objects(line: bytes) -> Iterator[dict[str, Any]]:
     # a crash leaves zeros where a block was never written
     text = line.strip(b"\0").decode("utf-8", "replace")
     at = text.find("{")
+    decode, begins = _decoder().raw_decode, _beginning()
     for _ in range(_STARTS):
         if at < 0:
             return
         try:
-            row, end = _decode(text, at)
+            row, end = decode(text, at)
         except (ValueError, RecursionError):
-            start = _START.search(text, at + 1)
+            start = begins.search(text, at + 1)
             at = start.start() if start else -1
             continue
         yield row
         at = text.find("{", end)
+
+
+@functools.cache
+def _decoder() -> json.JSONDecoder:
+    import json  # noqa: PLC0415 - a session that is known is not looked into
+
+    return json.JSONDecoder(strict=False)
+
+
+@functools.cache
+def _beginning() -> re.Pattern[str]:
+    """Where an object may begin that was glued to a torn line; those inside another follow such a mark."""
+    import re  # noqa: PLC0415 - as above
+
+    return re.compile(r'(?<![:,\[\s])\{"')
 
 
 def _path(value: object) -> str:

@@ -15,6 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+MIRROR_DIR = "~/.claude-backup-sessions"
+# What says otherwise: variables, and words of a file, in which a key may be spelt with backslashes as well.
+_VARIABLES = ("SESSIOND_BACKUP_MIRROR_DIR", "SESSIOND_SOURCES_CLAUDE")
+_TO_PARSE = (b"mirror_dir", b"claude", b"\\")
 SOCKET_BYTES = 103  # sun_path is 104 with its NUL on macOS, 108 on Linux
 
 
@@ -34,6 +38,38 @@ def places(
         message = f"the socket's path is longer than {SOCKET_BYTES} bytes: {found[2]!r}"
         raise ConfigError(message, hint="set SESSIOND_HOME to a folder with a shorter path")
     return found
+
+
+def claude_root(environ: Mapping[str, str]) -> str:
+    """Claude Code's own folder: `$CLAUDE_CONFIG_DIR`, else `~/.claude`.  Raises `ConfigError`."""
+    return variable(environ, "CLAUDE_CONFIG_DIR") or f"{home(environ)}/.claude"
+
+
+def mirror_of(environ: Mapping[str, str], config_file: str) -> str | None:
+    """Where plain copies lie, as long as no setting has to be parsed for that, nor for what is watched.
+
+    None where the settings have to be read, which takes longer than a hook's copy.  What a file does not
+    name it does not set; and a path in a variable is a bare word.  Raises `ConfigError`.
+    """
+    try:
+        with open(config_file, "rb") as file:  # noqa: PTH123 - hot
+            said = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        said = b""
+    except OSError:
+        return None
+    if any(word in said for word in _TO_PARSE):
+        return None
+    folder = MIRROR_DIR
+    for name, value in environ.items():
+        if value and name.startswith("SESSIOND_") and name.upper() in _VARIABLES:
+            if name != _VARIABLES[0] or value[:1] not in {"/", "~"}:
+                return None
+            folder = value.strip()
+    try:
+        return absolute(folder, home(environ))
+    except ValueError:
+        return None
 
 
 def socket_of(environ: Mapping[str, str]) -> str:

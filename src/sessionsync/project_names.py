@@ -1,6 +1,6 @@
 """Under which name this machine keeps each project, for hook and daemon alike.
 
-Of the standard library alone: a hook starts here.
+Of the standard library alone: a hook comes here, where its session is new.
 """
 
 import errno
@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from sessionsync import registry
 from sessionsync.errors import CopyError, DiskFull
 
 NAME_BYTES = 80  # of a project's name; a folder's may have 255
@@ -73,7 +74,7 @@ class Names:
     """
 
     def __init__(self, mirror_dir: Path) -> None:
-        self._path = mirror_dir / ".projects.json"
+        self._path = mirror_dir / registry.NAME
         self._lock = mirror_dir / ".projects.lock"
         self._known = _EMPTY
         self._promised: dict[str, str] = {}
@@ -159,7 +160,7 @@ class Names:
             return _EMPTY
         seen = (status.st_ino, status.st_mtime_ns, status.st_size)
         if seen != self._seen:
-            self._known, self._seen = _parse(_content(self._path)) or _EMPTY, seen
+            self._known, self._seen = _parse(registry.content(self._path)) or _EMPTY, seen
         return self._known
 
     @contextmanager
@@ -195,7 +196,7 @@ class Names:
         """What is on disk; a file that cannot be understood is kept under another name."""
         if not os.path.lexists(self._path):
             return _EMPTY
-        known = _parse(_content(self._path))
+        known = _parse(registry.content(self._path))
         if known is None:
             number = 1
             while os.path.lexists(aside := self._path.with_name(f".projects.{number}.bad.json")):
@@ -223,31 +224,12 @@ class Names:
             os.close(folder)
 
 
-def _content(path: Path) -> str:
-    """The text of a regular file; '' for anything else, which is no registry."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123 - by descriptor
-            return file.read()
-    except OSError:
-        return ""
-
-
 def _parse(text: str) -> _Registry | None:
-    """What a registry's text says, None where it is none or its names would lead out of its folder."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
+    """What a registry's text says, None where it is none."""
+    if (said := registry.parse(text)) is None:
         return None
-    names = value.get("names") if isinstance(value, dict) else None
-    if not isinstance(names, dict):
-        return None
-    for name in names.values():
-        if not isinstance(name, str) or not name or name.startswith(".") or re.search(r"[/\0]", name):
-            return None
-    homes = value.get("homes")
-    found = homes.items() if isinstance(homes, dict) else ()
-    return _Registry(names, {place: home for place, said in found if (home := _home(said)) is not None})
+    names, homes = said
+    return _Registry(names, {place: home for place, at in homes.items() if (home := _home(at)) is not None})
 
 
 def _home(said: object) -> ProjectIdentity | None:

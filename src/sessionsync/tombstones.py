@@ -4,9 +4,13 @@ One file beside the plain copies, since hooks look there too, and since it must 
 holds hashes, so that not even a name is left of what was forgotten.
 """
 
-import hashlib
+from __future__ import annotations
+
 import os
-from pathlib import Path
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAME = ".forgotten"
 
@@ -14,8 +18,9 @@ NAME = ".forgotten"
 class Tombstones:
     """The file in `folder`.  One thread writes; reading is free."""
 
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / NAME
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = os.fspath(folder)
+        self._file = f"{self._folder}/{NAME}"
         self._seen: tuple[int, int] | None = None
         self._marks: frozenset[str] = frozenset()
 
@@ -52,25 +57,26 @@ class Tombstones:
     def _marks_now(self) -> frozenset[str]:
         """What is in the file, none where there is no file; what cannot be read must not be written anew."""
         try:
-            status = self._file.stat()
+            status = os.stat(self._file)  # noqa: PTH116 - a hook has no paths
         except FileNotFoundError:
             return frozenset()
         seen = status.st_mtime_ns, status.st_ino
         if seen != self._seen:
-            self._marks = frozenset(self._file.read_text(encoding="ascii", errors="replace").split())
+            with open(self._file, encoding="ascii", errors="replace") as file:  # noqa: PTH123
+                self._marks = frozenset(file.read().split())
             self._seen = seen
         return self._marks
 
     def _write(self, marks: frozenset[str]) -> None:
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = self._file.with_name(f"{NAME}.new")
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+        draft = f"{self._file}.new"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with open(descriptor, "wb") as file:  # noqa: PTH123 - by descriptor
             file.write("".join(f"{mark}\n" for mark in sorted(marks)).encode())
             file.flush()
             os.fsync(descriptor)
-        draft.replace(self._file)
-        folder = os.open(self._file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.replace(draft, self._file)  # noqa: PTH105
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:
@@ -78,5 +84,7 @@ class Tombstones:
 
 
 def _mark(source: str, session_id: str, scope: str) -> str:
+    import hashlib  # noqa: PLC0415 - where nothing was forgotten nobody asks
+
     text = f"{source}\0{scope}\0{session_id}"
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -265,6 +265,20 @@ def test_a_wrong_setting_costs_no_copy(agent: Agent, tmp_path: Path) -> None:
     assert len(agent.log("config_refused")) == 1
 
 
+def test_settings_that_are_wrong_elsewhere_are_told_where_no_daemon_answers(
+    agent: Agent, wait_until: Wait
+) -> None:
+    """They may be why there is none; the copy does not wait for that."""
+    agent.say()
+    (agent.daemon.folder / "s").mkdir()
+    (agent.daemon.folder / "s" / "config.toml").write_text("[nonsense]\nx = 1\n")
+    agent.fire("Stop")
+    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+    wait_until(lambda: agent.log("config_refused"))
+    (refused,) = agent.log("config_refused")
+    assert "nonsense" in refused["reason"]
+
+
 def test_a_home_that_cannot_be_costs_no_copy(agent: Agent) -> None:
     agent.say()
     for home in ("relative", "/" + "deep/" * 40, "/a\nb"):
@@ -531,6 +545,65 @@ def test_a_hook_needs_the_standard_library_alone(agent: Agent) -> None:
     assert imported <= sys.stdlib_module_names | {"sessiond", "sessionsync"}
     assert "sessionsync" in imported
     assert not imported & {"ctypes", "lzma", "shutil"}  # each costs as much as the copy
+
+
+@pytest.mark.parametrize("event", ["Notification", "Stop"])
+def test_an_agent_waits_for_few_imports_where_its_session_is_known(
+    agent: Agent, wait_until: Wait, event: str
+) -> None:
+    """`re`, `pathlib`, `typing`, `json`, `hashlib` and `tomllib` take three times as long as all that is left."""
+    agent.say()
+    agent.fire("Notification")
+    settings = agent.daemon.folder / "s" / "config.toml"
+    settings.write_text('[github]\nrepo = "owner/name"\n')
+    agent.say("more")
+    script = (
+        "import os, sys; before = {*sys.modules}; detached = None\n"
+        "from sessiond import hook\n"
+        "fork = hook._detached\n"
+        "def told(work): print(*sorted({*sys.modules} - before), file=sys.stderr, flush=True); fork(work)\n"
+        "hook._detached = told\n"
+        "hook.run(sys.argv[1:])\n"
+        "print(*sorted({*sys.modules} - before), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, event],
+        env=agent.daemon.environ, input=agent.event(), capture_output=True, timeout=30, check=True,
+    )  # fmt: skip
+    assert agent.copy.read_bytes() == agent.transcript.read_bytes()
+    waited = done.stderr.decode().splitlines()
+    assert (
+        len(waited) == {"Notification": 1, "Stop": 2}[event]
+    )  # the second is of the agent's process, at its end
+    imported = set(waited[-1].split())
+    assert {name for name in imported if name.startswith("sess")} == {
+        *("sessiond", "sessiond.hook", "sessiond.hooklog", "sessiond.plaincopy"),
+        *(
+            "sessionsync",
+            "sessionsync.errors",
+            "sessionsync.events",
+            "sessionsync.fastjson",
+            "sessionsync.peek",
+        ),
+        *("sessionsync.places", "sessionsync.registry", "sessionsync.tombstones"),
+        *("sessionsync.vault", "sessionsync.vault.copy", "sessionsync.vault.folder"),
+    }
+    contextlib = {
+        "contextlib",
+        "collections",
+        "functools",
+        "types",
+        "operator",
+        "itertools",
+        "keyword",
+        "reprlib",
+    }
+    under = {"_collections", "_functools", "_operator"}
+    in_c = {"_json", "_sha2", "_sha256", "errno", "fcntl", "select"}
+    theirs = {name.partition(".")[0] for name in imported} - {"sessiond", "sessionsync"}
+    assert theirs <= contextlib | under | in_c | {"__future__"}
+    if event == "Stop":
+        wait_until(lambda: agent.log("session_save_fell_back"))
 
 
 # --- the log and the spool are bounded

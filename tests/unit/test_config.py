@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from sessionsync.config import Config, differences, load, needs_restart
 from sessionsync.errors import ConfigError
 from sessionsync.paths import Paths, paths
+from sessionsync.peek import is_session_id, leading_id
+from sessionsync.places import mirror_of
 from sessionsync.values import RULES
 
 HOME = {"HOME": "/home/ada", "SESSIOND_HOME": "/home/ada/s"}
@@ -584,3 +586,50 @@ def test_a_link_does_not_make_two_folders_of_one(tmp_path: Path) -> None:
         "SESSIOND_BACKUP_MIRROR_DIR": str(tmp_path / "link" / "copies"),
     }
     assert "one lies in the other" in refused(environ)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "is_read"),
+    [
+        (None, {}, False),
+        ("", {}, False),
+        ('[github]\nrepo = "o/n"\n[log]\nlevel = "debug"', {}, False),
+        (None, {"SESSIOND_LOG_LEVEL": "debug", "SESSIOND_BACKUP_KEEP_CHECKPOINTS": "5"}, False),
+        (None, {"SESSIOND_BACKUP_MIRROR_DIR": "/m/../mirror/"}, False),
+        (None, {"SESSIOND_BACKUP_MIRROR_DIR": " ~/mirror"}, True),
+        (None, {"SESSIOND_BACKUP_MIRROR_DIR": "~/mirror"}, False),
+        (None, {"SESSIOND_BACKUP_MIRROR_DIR": ""}, False),
+        (None, {"SESSIOND_BACKUP_MIRROR_DIR": '"/m"'}, True),
+        (None, {"SESSIOND_BACKUP_mirror_dir": "/m"}, True),
+        (None, {"SESSIOND_SOURCES_CLAUDE": '["/agent"]'}, True),
+        ('backup.mirror_dir = "/m"', {}, True),
+        ('[backup]\nmirror_dir = "/m"', {"SESSIOND_BACKUP_MIRROR_DIR": "/other"}, True),
+        ('[backup]\n"mirror\\u005fdir" = "/m"', {}, True),
+        ('[sources]\nclaude = ["/agent"]', {}, True),
+    ],
+)
+def test_where_copies_lie_is_known_without_parsing_where_it_is_usual(
+    tmp_path: Path, text: str | None, environ: dict[str, str], *, is_read: bool
+) -> None:
+    """Which must be what the settings say, as hook and daemon write the same copies."""
+    environ |= {"HOME": "/home/ada"}
+    file = tmp_path / "config.toml"
+    if text is not None:
+        write(tmp_path, text)
+    found = mirror_of(environ, str(file))
+    assert (found is None) == is_read
+    if found is not None:
+        config = load(environ, file)
+        assert (Path(found), config.sources.claude) == (config.backup.mirror_dir, ())
+
+
+@given(st.from_regex(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", fullmatch=True), st.data())
+def test_an_id_is_known_by_its_digits(text: str, data: st.DataObject) -> None:
+    assert is_session_id(text)
+    assert (leading_id(text), leading_id(f"{text}-a1b2c3"), leading_id(text[1:])) == (text, text, "")
+    at = data.draw(st.integers(0, len(text) - 1))
+    other = data.draw(st.characters() | st.sampled_from("-0fFgG\u0660"))
+    changed = f"{text[:at]}{other}{text[at + 1 :]}"
+    pattern = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
+    for each in (changed, f"{text}0", text[:-1], "", f"{text}\n"):
+        assert is_session_id(each) == (re.fullmatch(pattern, each) is not None)

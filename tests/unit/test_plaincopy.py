@@ -7,21 +7,22 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sessiond import hook as at_event
-from sessiond.plaincopy import Copied, copy_session, locate
+from sessiond import plaincopy
+from sessiond.plaincopy import Copied, Copies, copy_session, locate
 from sessionsync.errors import CopyError
 from sessionsync.model import Ref
 from sessionsync.paths import paths
 from sessionsync.peek import first_cwd
 from sessionsync.project_names import Names
 from sessionsync.tombstones import Tombstones
-from sessionsync.vault import Mirror
+from sessionsync.vault import Copy
 from tests.rig import Events, Home, Rig, append, line
 
 SID = "3f2a9c1e-58d7-4cf4-9f3f-6a6f5c9c1a11"
@@ -41,9 +42,8 @@ def rig(place: Home) -> Iterator[Rig]:
 
 def hook(place: Home, transcript: Path, agent: object = None, until: float | None = None) -> Copied:
     session = locate(str(transcript), [str(place.agent)])
-    names = Names(place.mirror)
     end = time.monotonic() + 60 if until is None else until
-    return copy_session(Mirror(place.mirror), names, session, agent, end, Events())
+    return copy_session(Copies(str(place.mirror)), session, agent, end, Events())
 
 
 def copies(place: Home) -> set[str]:
@@ -70,10 +70,10 @@ def test_what_is_forgotten_while_a_hook_copies_it_is_not_there_again(
     }
     event = json.dumps({"session_id": SID, "transcript_path": str(transcript)}).encode()
 
-    def forgotten_first(mirror: Mirror, *arguments: Any) -> Copied:
-        Tombstones(mirror.folder).add("claude", SID)
-        mirror.forget(Ref("claude", SID))
-        return copy_session(mirror, *arguments)
+    def forgotten_first(copies: Copies, *arguments: Any) -> Copied:
+        Tombstones(copies.folder).add("claude", SID)
+        copies.mirror().forget(Ref("claude", SID))
+        return copy_session(copies, *arguments)
 
     monkeypatch.setattr(at_event, "copy_session", forgotten_first)
     handed_over: list[object] = []
@@ -172,11 +172,48 @@ def test_what_the_hook_wrote_ahead_is_kept_where_it_is_no_truth_any_more(rig: Ri
     assert rig.restored(rig.session())[f"{SID}.jsonl"] == transcript.read_bytes()
 
 
+def test_a_copy_that_grows_is_durable_after_a_flush(place: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    transcript = place.transcript(SID)
+    append(transcript, line("user", "one", place.project, session=SID))
+    hook(place, transcript)
+    append(transcript, line("user", "two", place.project, session=SID))
+    copies = Copies(str(place.mirror))
+    session = locate(str(transcript), [str(place.agent)])
+    copied = copy_session(copies, session, None, time.monotonic() + 60, Events())
+    synced: list[int] = []
+    monkeypatch.setattr(plaincopy, "sync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    copies.flush()
+    copies.flush()
+    assert synced == [Path(copied.path).stat().st_ino]
+    assert Path(copied.path).read_bytes() == transcript.read_bytes()
+
+
+def test_another_name_of_a_copy_does_not_grow_with_it(place: Home) -> None:
+    """A backup by hard links keeps what it had."""
+    transcript = place.transcript(SID)
+    append(transcript, line("user", "one", place.project, session=SID))
+    copy, kept = Path(hook(place, transcript).path), place.folder / "kept"
+    kept.hardlink_to(copy)
+    before = kept.read_bytes()
+    append(transcript, line("user", "two", place.project, session=SID))
+    assert hook(place, transcript).complete
+    assert kept.read_bytes() == before
+    assert copy.read_bytes() == transcript.read_bytes()
+
+
+def test_an_empty_transcript_makes_no_copy(place: Home) -> None:
+    transcript = place.transcript(SID)
+    transcript.touch()
+    copied = hook(place, transcript)
+    assert (copied.size, copied.length, copied.complete) == (0, 0, True)
+    assert copies(place) == set()
+
+
 def test_a_longer_copy_and_another_one_are_left(place: Home) -> None:
     transcript = place.transcript(SID)
     append(transcript, line("user", "one" * 100, place.project, session=SID))
     whole = transcript.read_bytes()
-    copy = hook(place, transcript).path
+    copy = Path(hook(place, transcript).path)
     transcript.write_bytes(whole[:50])
     with pytest.raises(CopyError, match="which was cut"):
         hook(place, transcript)
@@ -195,28 +232,16 @@ def test_when_time_is_over_the_rest_is_left_to_the_daemon(rig: Rig, place: Home)
     copied = hook(place, transcript, until=0)
     assert not copied.complete
     assert 0 < copied.length < copied.size
-    assert transcript.read_bytes().startswith(copied.path.read_bytes())
+    assert transcript.read_bytes().startswith(Path(copied.path).read_bytes())
     rig.scan()
-    assert copied.path.read_bytes() == transcript.read_bytes()
+    assert Path(copied.path).read_bytes() == transcript.read_bytes()
     assert hook(place, transcript).complete
 
 
-class Meanwhile(Mirror):
-    """A mirror at whose first write something happens to the session."""
-
-    def __init__(self, folder: Path, happens: Callable[[], object]) -> None:
-        super().__init__(folder)
-        self._happens: Callable[[], object] | None = happens
-
-    def write(self, path: Path, offset: int, data: bytes) -> None:
-        happens, self._happens = self._happens, None
-        if happens is not None:
-            happens()
-        super().write(path, offset, data)
-
-
 @pytest.mark.parametrize("how", ["grows", "is cut", "is emptied", "is replaced", "vanishes", "is a folder"])
-def test_what_happens_to_a_transcript_while_it_is_read_costs_nothing(rig: Rig, place: Home, how: str) -> None:
+def test_what_happens_to_a_transcript_while_it_is_read_costs_nothing(
+    rig: Rig, place: Home, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     transcript = place.transcript(SID)
     append(transcript, *[line("user", f"{n} " * 2000, place.project, session=SID) for n in range(1000)])
     before = transcript.read_bytes()
@@ -237,10 +262,18 @@ def test_what_happens_to_a_transcript_while_it_is_read_costs_nothing(rig: Rig, p
         if how == "is a folder":
             transcript.mkdir()
 
-    session = locate(str(transcript), [str(place.agent)])
-    mirror = Meanwhile(place.mirror, happens)
-    copied = copy_session(mirror, Names(place.mirror), session, None, time.monotonic() + 60, Events())
-    kept = copied.path.read_bytes()
+    write, waiting = Copy.write, [happens]
+
+    def written_meanwhile(copy: Copy, offset: int, data: bytes) -> None:
+        if waiting:
+            waiting.pop()()
+        write(copy, offset, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Copy, "write", written_meanwhile)
+        copied = hook(place, transcript)
+    copy = Path(copied.path)
+    kept = copy.read_bytes()
     assert before.startswith(kept)
     assert copied.length == len(kept) > 0
     assert copied.complete == (how not in {"is cut", "is emptied"})
@@ -249,8 +282,8 @@ def test_what_happens_to_a_transcript_while_it_is_read_costs_nothing(rig: Rig, p
     # an empty file is no transcript, and no truth
     now = transcript.read_bytes() if transcript.is_file() and transcript.stat().st_size else kept
     held = [
-        copied.path.read_bytes(),
-        *(path.read_bytes() for path in copied.path.parent.glob(f"{SID}.*.*.jsonl")),
+        copy.read_bytes(),
+        *(path.read_bytes() for path in copy.parent.glob(f"{SID}.*.*.jsonl")),
     ]
     assert held[0] == now
     assert len(b"".join(held)) >= max(len(kept), len(now))

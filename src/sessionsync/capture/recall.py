@@ -9,7 +9,7 @@ from sessionsync.capture.lines import Lines
 from sessionsync.capture.work import HEAD_BYTES, TAIL_BYTES, Work, sha256
 from sessionsync.catalog import REWRITTEN, Checkpoint, File, Session
 from sessionsync.model import Found, Ref, SessionFile, Summary
-from sessionsync.peek import SESSION_ID
+from sessionsync.peek import leading_id
 from sessionsync.sources import Source
 from sessionsync.sources.roles import PAPERS, role_of
 from sessionsync.vault import Root, SessionVault
@@ -96,8 +96,8 @@ def _place(ref: Ref, said: Description) -> tuple[Ref, Path, Path]:
     location = Path(str(said.meta.get("location", "")))
     root = Path(str(said.meta.get("root", location.parent)))
     if ref.source == "claude":
-        match = SESSION_ID.match(ref.session_id)  # copies of a second one of the same id have a longer name
-        return Ref(ref.source, match[0] if match else ref.session_id), root, location
+        # copies of a second one of the same id have a longer name
+        return Ref(ref.source, leading_id(ref.session_id) or ref.session_id), root, location
     is_paper = ref.source in PAPERS and location.is_relative_to(root)
     name = location.relative_to(root).as_posix() if is_paper else location.name
     return Ref(ref.source, name, str(root)), root, location

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from sessionsync.catalog import NAMED, Catalog, Session
 from sessionsync.errors import AmbiguousSession, CopyError, NoSuchSession
 from sessionsync.model import Ref
-from sessionsync.peek import SESSION_ID
+from sessionsync.peek import leading_id
 from sessionsync.project_names import Names
 from sessionsync.remote.placements import Placements
 from sessionsync.sources.places import SESSIONS
@@ -174,7 +174,7 @@ def _lies(session: Known, location: Path) -> Known:
 def _said_by(entry: os.DirEntry[str], project: str) -> Ref | None:
     """Which session an entry in a project's folder of plain copies is of; None for what is set aside."""
     name = entry.name.removesuffix(".jsonl")
-    is_id = SESSION_ID.match(name) is not None
+    is_id = leading_id(name) != ""
     if entry.is_dir(follow_symlinks=False):
         for source in PAPERS:
             if name.startswith(f"{source}.{project}."):
@@ -201,8 +201,7 @@ def own_id(ref: Ref, path: str = "") -> str:
         return path
     if ref.source == "structured" and (named := PurePosixPath(path).name):
         return named
-    match = SESSION_ID.match(ref.session_id) if ref.source == "claude" else None
-    return match[0] if match else ref.session_id
+    return (leading_id(ref.session_id) if ref.source == "claude" else "") or ref.session_id
 
 
 def resolve(text: str, catalog: Catalog | None, cupboard: Cupboard) -> Known | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from sessionsync.linewise import Linewise
-from sessionsync.peek import SESSION_ID
+from sessionsync.peek import is_session_id
 from sessionsync.sources.lines import LINE_BYTES, Reader
 
 BLOCK_BYTES = 4 * 1024 * 1024
@@ -161,7 +161,7 @@ class _Reading:
 
     def problems(self, name: str) -> list[str]:
         found = []
-        if not SESSION_ID.fullmatch(name):
+        if not is_session_id(name):
             found.append("its name is no session's id")
         elif self.sessions and name not in self.sessions:
             found.append("none of its lines is of the session that it is named by")

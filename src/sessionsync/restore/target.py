@@ -22,7 +22,7 @@ from sessionsync import projects
 from sessionsync.errors import ProjectElsewhere, RestoreError
 from sessionsync.events import silent
 from sessionsync.model import Found, Ref, Role, SessionFile
-from sessionsync.peek import SESSION_ID, first_cwd
+from sessionsync.peek import first_cwd, is_session_id
 from sessionsync.project_names import ProjectIdentity
 from sessionsync.remote.comments import project_hash
 from sessionsync.restore.copies import CopyFile
@@ -159,7 +159,7 @@ class AgentTarget:
     held_open = True
 
     def __init__(self, root: Path, session_id: str, cwd: Path, environ: Mapping[str, str]) -> None:
-        if not SESSION_ID.fullmatch(session_id):
+        if not is_session_id(session_id):
             raise RestoreError(
                 f"{session_id[:200]!r} is no id that the agent gives a session.",
                 hint="Whoever wrote that copy made it up; --out DIR shows what is in it.",

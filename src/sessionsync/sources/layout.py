@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from sessionsync.events import Emit
 from sessionsync.model import Found, Ref, Role, SessionFile
-from sessionsync.peek import SESSION_ID
+from sessionsync.peek import is_session_id
 from sessionsync.sources.folders import (
     Folders,
     below,
@@ -121,7 +121,7 @@ class Layout:
     def look(self, ref: Ref) -> Found | None:
         """One session, where it was seen before; one never seen is searched everywhere."""
         session = ref.session_id
-        if ref.source != self._source or not SESSION_ID.fullmatch(session):
+        if ref.source != self._source or not is_session_id(session):
             return None
         if session not in self._known and self._is_somewhere(session):
             self._survey()  # once a new session: it may lie in several folders
@@ -196,7 +196,7 @@ class Layout:
         for entry in self._folders.entries(root / "projects" / folder):
             name = entry.name
             if name.endswith(".jsonl"):
-                is_session = SESSION_ID.fullmatch(name, 0, len(name) - 6)
+                is_session = is_session_id(name[:-6])
                 if not is_session and not name.startswith("agent-"):
                     continue
                 if (status := self._folders.regular(entry)) is None:
@@ -207,7 +207,7 @@ class Layout:
                     main[name[:-6]] = status
                 elif session := self._session_of_agent(entry.path, status):
                     agents.setdefault(session, []).append((name, entry.path, status))
-            elif SESSION_ID.fullmatch(name) and is_folder(entry):
+            elif is_session_id(name) and is_folder(entry):
                 own.add(name)
         for session in {**main, **dict.fromkeys(own), **agents}:
             yield session, _Seat(root, folder, main.get(session), session in own, agents.get(session, ()))
@@ -280,7 +280,7 @@ class Layout:
         name, place = parts[0], root / kind
         if kind != "projects":
             session = name[:ID_CHARS]
-            if not SESSION_ID.fullmatch(session) or (kind != "todos" and name != session):
+            if not is_session_id(session) or (kind != "todos" and name != session):
                 return ""
             if kind == "todos":
                 self._note(session, _Known(todos=frozenset({str(place / name)})))
@@ -289,7 +289,7 @@ class Layout:
             return ""
         name = parts[1]
         session = name.removesuffix(".jsonl") if len(parts) == 2 else name
-        if not SESSION_ID.fullmatch(session):
+        if not is_session_id(session):
             path = str(place / parts[0] / name)
             if len(parts) > 2 or not (name.startswith("agent-") and name.endswith(".jsonl")):
                 return ""
@@ -310,7 +310,7 @@ class Layout:
             return session
         match = _SESSION_KEY.search(head(Path(path), FIRST_LINE_BYTES).partition(b"\n")[0])
         session = match[1].decode("ascii", "replace") if match else ""
-        if not SESSION_ID.fullmatch(session):
+        if not is_session_id(session):
             session = ""
         if len(self._agents) >= AGENTS:
             self._agents.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sessionsync.model import Role
-from sessionsync.peek import SESSION_ID
+from sessionsync.peek import is_session_id
 
 CONTEXT = "context.json"
 PAPERS = frozenset({"note", "context", "messages"})
@@ -21,4 +21,4 @@ def role_of(source: str, name: str) -> Role:
         return Role.PART
     if len(path) == 1:
         return Role.COMPANION if elsewhere else Role.MAIN
-    return Role.PART if SESSION_ID.fullmatch(path[0]) and path[1] == "subagents" else Role.COMPANION
+    return Role.PART if is_session_id(path[0]) and path[1] == "subagents" else Role.COMPANION

@@ -47,12 +47,11 @@ in a snapshot, zstd's own checksum each frame.  A damaged line or frame costs wh
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from sessionsync.vault.copy import Copy
     from sessionsync.vault.journal import Snapshot, StoredFile
-    from sessionsync.vault.mirror import Copy, Mirror
+    from sessionsync.vault.mirror import Mirror
     from sessionsync.vault.root import Root
     from sessionsync.vault.session import SessionVault
     from sessionsync.vault.vault import Vault
@@ -60,7 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["Copy", "Mirror", "Root", "SessionVault", "Snapshot", "StoredFile", "Vault"]
 
 _HOMES = {
-    "Copy": "mirror",
+    "Copy": "copy",
     "Mirror": "mirror",
     "Root": "root",
     "SessionVault": "session",
@@ -74,4 +73,6 @@ def __getattr__(name: str) -> object:
     # the hook wants the mirror alone, and not to wait for zstandard
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - as above
+
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

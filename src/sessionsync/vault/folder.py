@@ -4,6 +4,8 @@ What lies in the user's sessions is nobody else's business, so folders are 0700 
 whatever the umask.  Paths below the folder are walked name by name without following links: a link
 that somebody placed there cannot make us write, or read, outside.  The folder itself may be reached
 through links.  No descriptor is kept, so ten thousand sessions cost none.
+
+A hook comes through here, and waits for what is imported.
 """
 
 from __future__ import annotations
@@ -11,15 +13,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import stat
-from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from sessionsync.errors import CopyError, CopyMismatch, DiskFull
-from sessionsync.hands import Hands, each
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from sessionsync.hands import Hands
 
 # What file systems take for one name.
 NAME_BYTES = 255
@@ -55,22 +60,23 @@ class Folder:
             FileNotFoundError: it is not there.
             OSError: anything else, also for a link (ELOOP or ENOTDIR).
         """
-        descriptor = self._open_root(create=create)
+        if not create:
+            with walked(self.path, self.names(path)) as descriptor:
+                yield descriptor
+            return
+        descriptor = self._open_root()
         try:
             here = self.path
             for name in self.names(path):
                 try:
-                    below = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
+                    below = _below(descriptor, name)
                 except FileNotFoundError:
-                    if not create:
-                        raise
                     self._make(name, descriptor, here)
-                    below = os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=descriptor)
+                    below = _below(descriptor, name)
                 os.close(descriptor)
                 descriptor = below
                 here /= name
-                if create:
-                    _restrict(descriptor, 0o700)
+                restrict(descriptor, 0o700)
             yield descriptor
         finally:
             os.close(descriptor)
@@ -120,7 +126,7 @@ class Folder:
         except FileNotFoundError:
             descriptor = open_regular(path, parent, os.O_RDWR | os.O_CREAT)
             self.changed(path.parent)
-        _restrict(descriptor, 0o600)
+        restrict(descriptor, 0o600)
         return descriptor
 
     def folders(self, path: Path) -> list[Path]:
@@ -187,6 +193,8 @@ class Folder:
         Raises:
             OSError: they could not be.
         """
+        from sessionsync.hands import each  # noqa: PLC0415 - a hook does without
+
         for error in each(hands, self._sync_names, list(self._changed)):
             if error is not None:
                 raise error
@@ -230,12 +238,9 @@ class Folder:
             )
         return names
 
-    def _open_root(self, *, create: bool) -> int:
-        try:
+    def _open_root(self) -> int:
+        with contextlib.suppress(FileNotFoundError):
             return os.open(self.path, _FOLDER_FLAGS)
-        except FileNotFoundError:
-            if not create:
-                raise
         missing = [self.path, *self.path.parents]
         missing = missing[: next(n for n, ancestor in enumerate(missing) if ancestor.exists())]
         for ancestor in reversed(missing):
@@ -251,7 +256,30 @@ class Folder:
         self.changed(place)
 
 
-def open_regular(path: Path, parent: int, flags: int) -> int:
+@contextmanager
+def walked(folder: str | Path, names: Sequence[str]) -> Iterator[int]:
+    """What `names` lead to from `folder`, each a real folder in the one before, as a descriptor.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        OSError: anything else, also for a link (ELOOP or ENOTDIR).
+    """
+    descriptor = os.open(folder, _FOLDER_FLAGS)
+    try:
+        for name in names:
+            below = _below(descriptor, name)
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _below(parent: int, name: str) -> int:
+    return os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=parent)
+
+
+def open_regular(path: str | Path, parent: int, flags: int) -> int:
     """Open the last name of `path` in the folder `parent`; the caller closes it.
 
     Raises:
@@ -259,7 +287,7 @@ def open_regular(path: Path, parent: int, flags: int) -> int:
         CopyError: it is not a regular file.
     """
     try:
-        descriptor = os.open(path.name, flags | _FILE_FLAGS, 0o600, dir_fd=parent)
+        descriptor = os.open(os.path.basename(path), flags | _FILE_FLAGS, 0o600, dir_fd=parent)  # noqa: PTH119
     except OSError as problem:
         if problem.errno == errno.ENXIO:  # a socket, or a FIFO without a reader
             raise _special(path) from problem
@@ -279,18 +307,19 @@ def closing(descriptor: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _special(path: Path) -> CopyError:
+def _special(path: str | Path) -> CopyError:
     return CopyError(f"{path} is no regular file.", hint="Move it away: a copy belongs there.")
 
 
-def _restrict(descriptor: int, mode: int) -> None:
+def restrict(descriptor: int, mode: int) -> None:
+    """Let nobody but the user read it, where the file system knows of such things."""
     if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
         with contextlib.suppress(PermissionError):  # file systems without modes say so
             os.fchmod(descriptor, mode)
 
 
 @contextmanager
-def translated(path: Path) -> Iterator[None]:
+def translated(path: str | Path) -> Iterator[None]:
     """Turn what the system says of `path` into our errors."""
     try:
         yield
@@ -324,6 +353,8 @@ def component(text: str, *, ending: str = "") -> str:
     raw = os.fsencode(text)
     if len(raw) <= room:
         return text + ending
+    import hashlib  # noqa: PLC0415 - for long names alone
+
     mark = "~" + hashlib.sha256(raw).hexdigest()[:16]
     return raw[: room - len(mark)].decode("utf-8", "ignore") + mark + ending
 

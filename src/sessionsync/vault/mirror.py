@@ -9,7 +9,8 @@ Bytes are written at their own offset, never "at the end": the hook and the daem
 same bytes at the same time.  After a power cut a copy may be shorter than it was, or end in zeros;
 what was there at the last `flush` is there.
 
-The hook comes through here before it does anything else, so only the standard library is imported.
+The hook adds to a copy that is there through `copy` alone, and comes here where one has to be made, so only
+the standard library is imported.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import os
 import re
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import Protocol
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sessionsync.errors import CopyError, CopyMismatch
 from sessionsync.hands import Hands, each
+from sessionsync.vault.copy import Copy, agree, place_of
 from sessionsync.vault.disk import Disk
 from sessionsync.vault.folder import (
     MANY,
@@ -32,7 +35,6 @@ from sessionsync.vault.folder import (
     blocks,
     closing,
     component,
-    holds,
     open_regular,
     read_at,
     sync,
@@ -41,22 +43,11 @@ from sessionsync.vault.folder import (
 )
 from sessionsync.vault.replaced import REPLACED, is_put_away
 
-# Folders that a Claude session has beside `<sid>/`.
-_BESIDE = frozenset({"projects", "todos", "tasks", "file-history"})
+if TYPE_CHECKING:
+    from sessionsync.vault.copy import Session
+
 # How often a copy may grow while it is set aside before that is given up.
 _GROWTHS = 20
-
-
-class Session(Protocol):
-    """What a copy is called after: a `Ref`, or as much of one as a hook knows."""
-
-    @property
-    def source(self) -> str:
-        """The format's name."""
-
-    @property
-    def session_id(self) -> str:
-        """The session's id, which on this machine is its alone."""
 
 
 class Mirror:
@@ -114,17 +105,7 @@ class Mirror:
         Raises:
             CopyError: no copy can have that name.
         """
-        project_folder = self._tree.path / component(project)
-        inside = PurePosixPath(name)
-        if not inside.parts or inside.is_absolute() or str(inside) != name:
-            raise CopyError(f"{name!r} cannot be a file's name.", hint="This is a bug: please report it.")
-        names = inside.parts
-        if ref.source == "claude":
-            if len(names) == 1 and inside.suffix == ".jsonl" and _is_of(ref, inside.stem):
-                return project_folder / component(ref.session_id, ending=".jsonl")
-            if _is_of(ref, names[0]) and not _is_taken(names):
-                names = names[1:]
-        return project_folder.joinpath(component(ref.session_id), *map(component, names))
+        return self._tree.path.joinpath(*place_of(project, ref, name))
 
     def size(self, path: Path) -> int:
         """How many bytes the copy has; 0 where there is none."""
@@ -148,7 +129,7 @@ class Mirror:
     def open(self, path: Path) -> Iterator[Copy]:
         """The copy held open for reading and writing, made where it is missing."""
         with closing(self._opened(path)) as descriptor:
-            yield Copy(path, descriptor, self._unsynced)
+            yield Copy(path, descriptor, partial(self._unsynced.setdefault, path))
 
     def write(self, path: Path, offset: int, data: bytes) -> None:
         """Put `data` at `offset`, read it back and compare.  What is there already must be the same.
@@ -167,7 +148,7 @@ class Mirror:
         if not self.size(path):
             return 0
         with translated(path), self._tree.reading(path) as copy, _live(live) as other:
-            return _agree(copy, other, start)
+            return agree(copy, other, start)
 
     def set_aside(self, path: Path, offset: int, at: float) -> Path | None:
         """Keep the copy's bytes behind `offset` in a file beside it, and only then cut them off.
@@ -285,52 +266,6 @@ class Mirror:
             return self._tree.open(path, parent)
 
 
-class Copy:
-    """A plain copy that is open; made by `Mirror.open`.  What it raises is what `Mirror` raises."""
-
-    def __init__(self, path: Path, descriptor: int, unsynced: dict[Path, None]) -> None:
-        self._path = path
-        self._descriptor = descriptor
-        self._unsynced = unsynced
-
-    def size(self) -> int:
-        """How many bytes it has."""
-        return os.fstat(self._descriptor).st_size
-
-    def read(self, start: int, end: int) -> bytes:
-        """The bytes of [start, end), fewer where it ends before."""
-        with translated(self._path):
-            return read_at(self._descriptor, start, end)
-
-    def common_prefix(self, live: int, start: int) -> int:
-        """Up to which byte it and the open live file agree, the bytes before `start` taken as read."""
-        with translated(self._path):
-            return _agree(self._descriptor, live, start)
-
-    def write(self, offset: int, data: bytes) -> None:
-        """Put `data` at `offset`, read it back and compare.  What is there already must be the same."""
-        with translated(self._path):
-            self._write(offset, data)
-
-    def _write(self, offset: int, data: bytes) -> None:
-        size = self.size()
-        if offset > size:
-            raise CopyMismatch(
-                f"{self._path} ends at byte {size}: writing at {offset} would leave a hole.",
-                hint="Something else cut it; it is made again from the session's file.",
-            )
-        there, new = data[: size - offset], data[size - offset :]
-        if not holds(self._descriptor, offset, there):
-            raise CopyMismatch(
-                f"{self._path} already has other bytes behind {offset}.",
-                hint="They are set aside before the new ones are written.",
-            )
-        self._unsynced[self._path] = None
-        if not data.rstrip(b"\0"):  # zeros, as a power cut leaves them: a hole stays a hole
-            new = new[-1:]
-        write_at(self._descriptor, offset + len(data) - len(new), new)
-
-
 @contextmanager
 def _live(live: int | Path) -> Iterator[int]:
     if isinstance(live, int):
@@ -345,38 +280,6 @@ def _live(live: int | Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _agree(one: int, other: int, start: int) -> int:
-    """Up to which byte two open files are the same."""
-    end = min(os.fstat(one).st_size, os.fstat(other).st_size)
-    for begin, stop in blocks(start, end):
-        left, right = read_at(one, begin, stop), read_at(other, begin, stop)
-        if left != right:
-            return begin + _first_difference(left, right)
-    return end
-
-
-def _first_difference(left: bytes, right: bytes) -> int:
-    low, high = 0, min(len(left), len(right))
-    while low < high:  # left[:low] is the same; the difference is before or at high
-        middle = (low + high + 1) // 2
-        if left[low:middle] == right[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _is_of(ref: Session, name: str) -> bool:
-    """Whether `name` is the session's id, which `ref` may have made unique by a hyphen and more."""
-    return ref.session_id == name or ref.session_id.startswith(f"{name}-")
-
-
-def _is_taken(names: tuple[str, ...]) -> bool:
-    """Whether a file `<sid>/…` would take the place of one beside that folder, were it named without."""
-    sid, *rest = names
-    return not rest or rest[0] in {sid, *_BESIDE} or (len(rest) == 1 and rest[0].startswith("agent-"))
 
 
 def _draft(path: Path) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sessionsync.peek import SESSION_ID
+from sessionsync.peek import is_session_id
 
 # How deep below a project older backups are looked for.
 DEPTH = 6
@@ -44,7 +44,7 @@ def strays(folder: Path, *, depth: int = DEPTH) -> Iterator[Stray]:
         )
         for name in sorted(names):
             stem = name.removesuffix(ENDING)
-            if stem == name or not inside or not SESSION_ID.fullmatch(stem):
+            if stem == name or not inside or not is_session_id(stem):
                 continue
             path = here / name
             try:
