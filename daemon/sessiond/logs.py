@@ -16,12 +16,19 @@ import threading
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TextIO
 
 # structlog and httpx load rich where it is installed: 14 MB, for colours that nothing here prints
 sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+# and structlog asyncio, ssl with it: a twelfth of what a command takes to begin, for methods to be awaited
+has_asyncio = "asyncio" in sys.modules
+sys.modules.setdefault("asyncio", ModuleType("asyncio"))
 
-import structlog  # noqa: E402 - behind the line above
+import structlog  # noqa: E402 - behind the lines above
+
+if not has_asyncio:
+    del sys.modules["asyncio"]  # who needs it gets the real one
 
 from sessiond.process import under_launchd  # noqa: E402
 from sessionsync.errors import RedactionFailed  # noqa: E402

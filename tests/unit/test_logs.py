@@ -7,6 +7,8 @@ import os
 import pty
 import re
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,3 +232,14 @@ def test_libraries_log_here_as_well() -> None:
     )  # fmt: skip
     assert second["level"] == "error"
     assert "ZeroDivisionError" in second["exception"]
+
+
+def test_what_logs_needs_no_asyncio_and_whoever_does_gets_the_real_one() -> None:
+    code = (
+        "import sys, sessiond.logs; print(*{'asyncio', 'ssl', 'rich'} & {k for k, m in sys.modules.items() if m});"
+        "import asyncio; asyncio.run(asyncio.sleep(0))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert said.stdout.split() == []
