@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -32,6 +32,7 @@ from sessionsync.errors import (
 )
 from sessionsync.events import silent
 from sessionsync.forgotten import meant, was_forgotten
+from sessionsync.hands import Hands, R, W
 from sessionsync.model import Ref, rfc3339
 from sessionsync.paths import claude_root
 from sessionsync.peek import PEEK_BYTES, first_cwd, is_session_id
@@ -82,6 +83,8 @@ from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Mirror, Vault
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from sessionsync.remote.github import GitHub
 
 Json = dict[str, Any]
@@ -90,6 +93,8 @@ Ask = Callable[[str], bool]
 
 SHOWN = 20
 LISTED = "`sessiond list` shows the known ones."
+# Threads beside the one that writes: a copy's reader has no more in their hands (`vault.session.AHEAD`).
+HANDS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +153,11 @@ class Restoring:
         records: RecordShelf | None,
         archive: ArchiveShelf | None = None,
         returned: Path | None = None,
+        hands: Hands = map,
     ) -> None:
         self._returned = returned
         backup = config.backup
-        vault, mirror = Vault(backup.vault_dir), Mirror(backup.mirror_dir)
+        vault, mirror = Vault(backup.vault_dir, hands=hands), Mirror(backup.mirror_dir)
         plain = MirrorShelf(mirror, vault, self._seen)
         shelves: list[Shelf] = [plain, VaultShelf(vault), KeptShelf(backup.vault_dir)]
         self.records = records
@@ -589,9 +595,24 @@ def opened() -> Iterator[Restoring]:
         records = None
         if github is not None:
             records = RecordShelf(github, authors=config.github.authors, issue=config.github.issue)
-        restoring = Restoring(config, catalog, records, open_archive(config, where, ends), where.returns)
+        archive = open_archive(config, where, ends)
+        restoring = Restoring(config, catalog, records, archive, where.returns, _hands(ends))
         restoring.notes += [problem] if problem else []
         yield restoring
+
+
+def _hands(ends: ExitStack) -> Hands:
+    """Threads that unpack what comes next while this one writes; begun where a copy has several pieces."""
+    pools: list[Executor] = []
+
+    def hands(step: Callable[[W], R], work: Iterable[W]) -> Iterable[R]:
+        if not pools:
+            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - as long as a short restore takes
+
+            pools.append(ends.enter_context(ThreadPoolExecutor(HANDS, "hand")))
+        return pools[0].map(step, work)
+
+    return hands
 
 
 def open_archive(config: Config, where: Paths, ends: ExitStack) -> ArchiveShelf | None:
