@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from sessiond.jotter import Jotter
 from sessiond.pulse import Pulse
 from sessionsync.errors import StoreError
 from sessionsync.events import Emit
@@ -30,6 +31,7 @@ class Bookkeeping:
         self.ledger = Ledger(store)
         self._pulse = pulse
         self._emit = emit
+        self._jotter = Jotter(pulse.folder)
         self._seen = pulse.clocks()
         self._lock = threading.Lock()
         self._open: dict[tuple[str, str], Severity] | None = None
@@ -41,7 +43,10 @@ class Bookkeeping:
     def begin(self) -> None:
         """The daemon starts: where has the time gone since it was last heard of?"""
         with suppress(StoreError):  # a full disk is said where it hurts; the next beat writes it
+            for name, source, by in self._jotter.left(self.ledger.beats):
+                self.ledger.count(name, source, by)
             gap = self.ledger.begin(self._pulse.clocks(), self._pulse.last)
+            self._jotter.forget(self.ledger.beats)
             was_away = any(each.code == AWAY for each in self.ledger.incidents(still_open=True))
             if gap.get(OFF) or gap.get(SUSPENDED) or was_away or self.ledger.set_s:
                 self._wake()
@@ -52,6 +57,7 @@ class Bookkeeping:
         with self._lock:
             with suppress(StoreError):
                 self.ledger.beat(self._pulse.clocks(), DEGRADED if list(found) else UP)
+                self._jotter.forget(self.ledger.beats)
             # a month of tallies takes 35 ms to add up: here, where nobody waits, if anybody wants it at all
             self._sums = self._written() if self._asked else {}
             self._asked = False
@@ -71,24 +77,27 @@ class Bookkeeping:
         match event:
             case "integrity_checked":
                 ok = fields.get("result") == "ok"
-                self.ledger.count("integrity_ok" if ok else "integrity_bad", source, _number(fields, "count"))
+                self._count("integrity_ok" if ok else "integrity_bad", source, _number(fields, "count"))
             case "session_captured":
-                self.ledger.count("captured_bytes", source, _number(fields, "bytes"))
+                self._count("captured_bytes", source, _number(fields, "bytes"))
             case "bytes_lost":
-                self.ledger.count("lost_bytes", source, _number(fields, "bytes"))
+                self._count("lost_bytes", source, _number(fields, "bytes"))
             case "github_reached":
                 self._wake()
             case "clock_jumped":  # the machine has slept, or somebody has set its clock
                 self._wake()
             case "push_completed" | "push_unchanged":
                 in_time = self.in_time(_number(fields, "seconds"))
-                self.ledger.count("sync_success" if in_time else "sync_failure", source)
+                self._count("sync_success" if in_time else "sync_failure", source)
             case "push_buried" if source:
-                self.ledger.count("sync_failure", source)
+                self._count("sync_failure", source)
         if (mended := recovered(event, fields)) is not None:
             component, success = mended
             with suppress(StoreError):
                 self.ledger.recovered(component, _number(fields, "seconds"), success=success)
+
+    def _count(self, name: str, source: str, by: float = 1.0) -> None:
+        self._jotter.add(self.ledger.count(name, source, by), name, source, by)
 
     def _wake(self) -> None:
         """What could not be sent until now has its time from now on."""

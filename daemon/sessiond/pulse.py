@@ -34,6 +34,7 @@ class Pulse:
     """Reads the clocks, and keeps the last reading in `file`.  Any thread may show a sign of life."""
 
     def __init__(self, file: Path) -> None:
+        self.folder = file.parent
         self._boot = boot_id()
         self._turn = 0
         self._descriptor: int | None = None

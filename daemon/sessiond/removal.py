@@ -14,7 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sessiond import client, hooks, process
+from sessiond import client, hooks, jotter, process
 from sessiond.keepsake import settings_of
 from sessiond.service import Service
 from sessionsync import tombstones
@@ -37,7 +37,7 @@ STATE = (
     *("service.json", ".service.json.*", "git", "archive.git", "archive-cold.git"),
 )
 LOGS = ("sessiond.log*", "hook.log*", "launchd.log*")
-SOCKET = ("ctl.sock", "pulse")
+SOCKET = ("ctl.sock", "pulse", *jotter.FILES)
 # What `ctl reconstruct` has made is somebody's session.
 MADE = "reconstructed"
 # Where a shell may be told to complete our commands: by a file of its own, or in a line of somebody's file.

@@ -262,6 +262,14 @@ class Machine:
         # beside a plain copy lies what was cut from it, with the time in its name
         return file.stem.partition(".")[0] if plain else file.parent.name.rpartition(".")[2]
 
+    def lose(self, session: str) -> None:
+        """While it is down, let both copies of a session go, and every other place out of its reach."""
+        self.environ |= {"SESSIOND_GITHUB_REPO": "", "SESSIOND_ARCHIVE_URL": ""}
+        for copy in self.mirror.glob(f"*/{session}*"):
+            copy.unlink()
+        for pack in self.vault.glob(f"*/*{session}/pack"):
+            os.truncate(pack, 0)
+
     def figures(self) -> dict[str, Any]:
         """What it says of itself over the last day, up to now."""
         found: dict[str, Any] = self.ask("health")["reliability"]["24h"]

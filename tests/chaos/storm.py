@@ -378,12 +378,16 @@ class Storm:
 
     def _old_one(self, machine: Machine) -> Session | None:
         """A session that may be lost: there are always others, and a new one takes its place."""
-        mine = [each for each in self.sessions if each.machines == [machine] and not each.is_gone]
-        mine = [each for each in mine if each.written[machine.name]]
+        mine = self._mine(machine)
         if not mine:
             return None
         self.sessions.append(Session([machine], self.project, self._id()))
         return self.chance.choice(mine)
+
+    def _mine(self, machine: Machine) -> list[Session]:
+        """The sessions with words in them that are written to on this machine alone."""
+        mine = [each for each in self.sessions if each.machines == [machine] and not each.is_gone]
+        return [each for each in mine if each.written[machine.name]]
 
     def _save(self, machine: Machine, session: Session) -> None:
         if session.written[machine.name]:
@@ -468,6 +472,8 @@ class Storm:
         self._agree(within)
         self._restore()
         self._on_github()
+        for machine in self.machines:
+            self._lose(machine, within)
 
     def _is_through(self, machine: Machine) -> bool:
         machine.tell("sync")
@@ -528,6 +534,25 @@ class Storm:
                     f"{session.id} is exact"
                 )
         assert not found, f"nobody wrote {sorted(found)}"
+
+    def _lose(self, machine: Machine, within: float) -> None:
+        """A session's last copy goes: so much is lost of all that was ever written there."""
+        victim = self.chance.choice(self._mine(machine))
+        lost = len(victim.written[machine.name])
+        written = sum(len(session.written.get(machine.name, b"")) for session in self.sessions)
+        machine.down()
+        victim.file(machine).unlink()
+        machine.lose(victim.id)
+        machine.up()
+        machine.tell("verify", session=victim.id, deep=True)
+        self._until(lambda: machine.figures()["counts"]["lost_bytes"], "that bytes are gone is noticed")
+        said = machine.figures()
+        ratio = lost / written
+        self._tell(
+            f"  {machine.name}: lost {said['data_loss_ratio']:.4%}, by the harness {ratio:.4%}: {lost} of {written}"
+            f" bytes, by the daemon {said['counts']['lost_bytes']:.0f} of {said['counts']['captured_bytes']:.0f}"
+        )
+        assert abs(said["data_loss_ratio"] - ratio) <= within * ratio, f"what {machine.name} has lost"
 
     def _tell_each(self, machine: Machine, cleared: list[tuple[str, float]]) -> None:
         """Set the incidents beside each other, so that it shows which one they do not agree about."""

@@ -150,6 +150,24 @@ def test_the_figures_are_of_now_between_two_beats_and_the_next_one_changes_nothi
     assert found == books.of_hour()
 
 
+def test_what_was_counted_before_a_kill_is_counted_once(books: Books, tmp_path: Path) -> None:
+    for lives in range(3):
+        books.told("session_captured", session="claude:a", bytes=100)
+        if lives == 1:
+            books.beat([])
+        books.told("bytes_lost", session="claude:a", bytes=1)
+        with (tmp_path / "counted-0").open("ab") as torn:
+            torn.write(b"\n1\tcaptured_by")
+        books.store.close()
+        books = Books(tmp_path)
+    tallies = books.of_hour().sums.tallies["claude"]
+
+    assert tallies == {"captured_bytes": 300, "lost_bytes": 3}
+    books.beat([])
+    assert not list(tmp_path.glob("counted-*"))
+    books.store.close()
+
+
 def test_a_killed_daemon_was_up_until_its_last_sign_of_life(books: Books, tmp_path: Path) -> None:
     books.pulse.wait(100)
     books.beat([])

@@ -279,6 +279,22 @@ def test_while_the_state_has_no_room_either_the_loop_rests(
     assert loop.waiting == len(paths)
 
 
+def test_what_could_not_be_committed_and_is_captured_again_is_counted_once(
+    home: Home, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = home.transcript()
+    talk(home, path)
+    rig.scan(flush=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.capture._commit, "save", Mock(side_effect=StoreFull("no room", hint="")))
+        with pytest.raises(StoreFull):
+            rig.capture.flush(rig.now)
+    rig.scan()
+    talk(home, path)
+    rig.scan()
+    assert sum(each["bytes"] for each in rig.events.named("session_captured")) == path.stat().st_size
+
+
 def test_a_command_that_the_full_state_refuses_says_that_it_is_full(
     home: Home, rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -345,6 +345,8 @@ class Capture:
             news, work.news = work.news, []
             for event, fields in news:
                 self._emit(event, **fields)
+            if work.captured_bytes:  # not before: what cannot be committed is captured again
+                self._emit("session_captured", session=work.session.name, bytes=work.captured_bytes)
             for checkpoint in work.checkpoints:
                 self._emit(
                     "checkpoint_completed",
@@ -437,6 +439,7 @@ class Capture:
             work = self._homes.begin(source, found, now)
         else:
             work.full = None
+        before = work.captured_bytes
         self._files.regain(source, work)
         if found is None or not found.files:
             if source.unreadable or is_hidden(work.session.location):
@@ -454,10 +457,7 @@ class Capture:
         else:
             self._behind[ref] = work.full
             work.session.fingerprint = 0  # the next survey names it again, also after a restart
-        captured, work.captured_bytes = work.captured_bytes, 0
-        if captured:
-            self._emit("session_captured", session=work.session.name, bytes=captured)
-        return captured
+        return work.captured_bytes - before
 
     def _keys(self) -> set[str]:
         return {work.session.key for work in self._work.values()}

@@ -23,7 +23,7 @@ KEPT_S = max(WINDOWS.values()) + 86_400.0
 LATE_S = 120.0
 # Between two readings the wall clock may drift from the others by less than this; else somebody has set it.
 SET_S = 5.0
-_CLOCKS, _TIME, _WOKEN = "ledger_clocks", "ledger_time", "ledger_woken"
+_CLOCKS, _TIME, _WOKEN, _BEATS = "ledger_clocks", "ledger_time", "ledger_woken", "ledger_beats"
 # How the life before a start has ended: there was none, as it should, in the middle, or with the machine.
 FIRST, STOPPED, DIED, SWITCHED_OFF = ENDINGS = ("first", "stopped", "died", "switched_off")
 
@@ -91,6 +91,8 @@ class Ledger:
         self._counts: dict[tuple[str, str], float] = {}
         self._seconds: dict[str, float] = {}
         self._ending = ""
+        self.beats = int(store.meta(_BEATS) or 0)
+        """The number of the next beat: all that was counted for one before it is written."""
         self.set_s = 0.0
         """By how much the clock was set while the daemon was not there; see `Clocks.set_since`."""
         self.woken_at = float("-inf")
@@ -178,6 +180,7 @@ class Ledger:
 
     def _write(self, clocks: Clocks, *, state: str, clean: bool) -> None:
         """One commit: what was spent and counted and how late it is now, and without what is old."""
+        self.beats += 1
         while self._heard:
             source, name, by = self._heard.popleft()
             self._counts[source, name] = self._counts.get((source, name), 0.0) + by
@@ -199,6 +202,7 @@ class Ledger:
                 self._total(name, value)
             self._store.set_meta(_CLOCKS, json.dumps({"clocks": clocks, "state": state, "clean": clean}))
             self._store.set_meta(_TIME, repr(time))
+            self._store.set_meta(_BEATS, str(self.beats))
             self._forget(time)
         self._time = time
         self._seconds, self._counts, self._ending = {}, {}, ""
@@ -229,11 +233,13 @@ class Ledger:
 
     # --- what was counted
 
-    def count(self, name: str, source: str = "", by: float = 1.0) -> None:
-        """Add to one of `TALLIES`; it is written with the next beat."""
+    def count(self, name: str, source: str = "", by: float = 1.0) -> int:
+        """Add to one of `TALLIES`; returns the number of the beat that it is written with."""
         if name not in TALLIES:
             raise KeyError(name)
+        beat = self.beats
         self._heard.append((source, name, by))
+        return beat
 
     def recovered(self, component: str, seconds: float, *, success: bool) -> None:
         """Keep what became of one automatic recovery."""
