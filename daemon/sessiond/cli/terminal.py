@@ -119,20 +119,24 @@ def table(
     Where there are too many for the terminal the last gives way, and then the widest of the others, down to
     what can still be read; the first, which names the row, stays whole.
     """
-    filled = [[clean(cell) for cell in row] for row in rows]
-    widths = [max(cells(row[column]) for row in [heads, *filled]) for column in range(len(heads))]
+    filled = [[(text, cells(text)) for text in map(clean, row)] for row in (heads, *rows)]
+    widths = [max(taken for _, taken in column) for column in zip(*filled, strict=True)]
     if out.width is not None:
         _narrow(widths, out.width - 2 * (len(widths) - 1))
 
-    def line(row: Sequence[str]) -> str:
+    def line(row: Sequence[tuple[str, int]]) -> str:
         padded = []
-        for column, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            text = cut(cell, width)
-            blanks = " " * (width - cells(text))
-            padded.append(blanks + text if column in right else text + blanks)
+        for column, ((text, taken), width) in enumerate(zip(row, widths, strict=True)):
+            shown, used = text, taken
+            if taken > width:
+                shown = cut(text, width)
+                used = cells(shown)
+            blanks = " " * (width - used)
+            padded.append(blanks + shown if column in right else shown + blanks)
         return "  ".join(padded).rstrip()
 
-    return [out.paint(line(heads), "dim"), *map(line, filled)]
+    head, *lines = map(line, filled)
+    return [out.paint(head, "dim"), *lines]
 
 
 def _narrow(widths: list[int], room: int) -> None:
