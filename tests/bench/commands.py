@@ -1,6 +1,7 @@
 """How long a command takes, from its start to its end: beside Python alone, in turns.
 
-A hook holds an agent up, and the quick ones are asked all day by prompts and scripts.
+A hook holds an agent up, and the quick ones are asked all day by prompts and scripts.  What is measured is what
+people have: a wheel that pip has put into an environment of its own, and that environment's Python.
 """
 
 from __future__ import annotations
@@ -8,24 +9,25 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from sessionsync import __version__
 from tests.bench import place
 from tests.bench.figures import Beside, Figure, quantile
 from tests.rig import Home, append, line
+from tests.wheels import Environment, built
 
 SID = "3f2a9c1e-58d7-4cf4-9f3f-6a6f5c9c1a11"
 MISSING_BYTES = 10 * 1024 * 1024
 HOOK_MS, HOOK_SLOW_MS = 100, 300
 QUICK, USUAL = 2.5, 5.0
 SESSIONS = 100
-PYTHON = (sys.executable, "-c", "pass")
-PROGRAM = str(Path(sys.executable).with_name("sessiond"))
+NOTHING = ("-c", "pass")
+Command = tuple[str | Path, ...]
 
 COMMANDS: dict[tuple[str, ...], float] = {
     ("ctl", "status"): QUICK,
@@ -41,14 +43,21 @@ COMMANDS: dict[tuple[str, ...], float] = {
 def measure(*, quick: bool) -> Iterator[Figure]:
     """What asks a daemon, and what an agent waits for."""
     runs = 10 if quick else 40
+    with TemporaryDirectory(prefix="bench-") as folder:
+        installed = Environment(Path(folder, "env"))
+        installed.install(built(Path(folder), __version__))
+        yield from _commands(installed, runs)
+        yield from _hook(installed, runs)
+
+
+def _commands(installed: Environment, runs: int) -> Iterator[Figure]:
     with place.daemon(SESSIOND_SOURCES_QUIET_SECONDS="3600") as home:
         place.fleet(home, range(SESSIONS))
         home.start()
         place.rested(home)
         for words, most in COMMANDS.items():
-            ours, python = _in_turns((PROGRAM, *words), home.environ, runs)
+            ours, python = _in_turns(installed, words, home.environ, runs)
             yield _beside_python(f"sessiond {' '.join(words)}", ours, python, most)
-    yield from _hook(runs)
 
 
 def _beside_python(name: str, ours: list[float], python: list[float], most: float) -> Figure:
@@ -66,28 +75,30 @@ def _beside_python(name: str, ours: list[float], python: list[float], most: floa
 
 
 def _in_turns(
-    command: tuple[str, ...], environ: dict[str, str], runs: int
+    installed: Environment, words: tuple[str, ...], environ: dict[str, str], runs: int
 ) -> tuple[list[float], list[float]]:
+    command: Command = (installed.sessiond, *words)
+    nothing: Command = (installed.python, *NOTHING)
     _took(command, environ)
     ours, python = [], []
     for _ in range(runs):
         ours.append(_took(command, environ))
-        python.append(_took(PYTHON, environ))
+        python.append(_took(nothing, environ))
     return ours, python
 
 
-def _took(command: tuple[str, ...], environ: dict[str, str], event: bytes = b"") -> float:
+def _took(command: Command, environ: dict[str, str], event: bytes = b"") -> float:
     began = time.perf_counter()
     subprocess.run(command, env=environ, input=event, check=True, capture_output=True)
     return (time.perf_counter() - began) * 1000
 
 
-def _hook(runs: int) -> Iterator[Figure]:
+def _hook(installed: Environment, runs: int) -> Iterator[Figure]:
     """With little to copy, and with 10 MB missing.
 
     No daemon runs, which is the worst case: the event goes to the spool, behind the agent's back.
     """
-    hook = (PROGRAM, "hook", "Stop")
+    hook, nothing = (installed.sessiond, "hook", "Stop"), (installed.python, *NOTHING)
     with ExitStack() as ends:
         home, environ = ends.enter_context(_place())
         transcript = home.transcript(SID)
@@ -96,7 +107,7 @@ def _hook(runs: int) -> Iterator[Figure]:
         _took(hook, environ, event)
         python, usual, missing = [], [], []
         for _ in range(runs):
-            python.append(_took(PYTHON, environ))
+            python.append(_took(nothing, environ))
             append(transcript, line("assistant", "x" * 5000, home.project, session=SID))
             usual.append(_took(hook, environ, event))
         for _ in range(runs):
