@@ -148,11 +148,16 @@ def test_a_rebuild_that_is_killed_changes_nothing(user: User, wait_until: Callab
     wait_until(lambda: hits(user, "quokka"), FOUND_S)
     user.stop()
     draft = index_of(user).with_name("index.db.new")
-    rebuilding = subprocess.Popen(
-        [sys.executable, "-m", "sessiond", "search", "--rebuild"],
-        env=user.environ,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [sys.executable, "-m", "sessiond", "search", "--rebuild"]
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it
+    interrupted = subprocess.Popen(command, env=user.environ, stderr=subprocess.DEVNULL)
+    signal.signal(signal.SIGINT, heard)
+    wait_until(lambda: draft.exists() or interrupted.poll() is not None, FOUND_S)
+    interrupted.send_signal(signal.SIGINT)
+    assert interrupted.wait() in {0, 130}
+    assert not draft.exists()
+    assert found(user, "quokka") == ["the **quokka**"]
+    rebuilding = subprocess.Popen(command, env=user.environ, stderr=subprocess.DEVNULL)
     wait_until(lambda: draft.exists() or rebuilding.poll() is not None, FOUND_S)
     rebuilding.send_signal(signal.SIGSTOP)
     assert found(user, "quokka") == ["the **quokka**"]

@@ -136,6 +136,7 @@ def _rebuild_alone(here: Searching, progress: Callable[[int, int], None]) -> int
         draft.take_place_of(target)
     finally:
         draft.close()
+        remove(draft_of(target))  # where it did not take the other's place
     if problems:
         raise problems[0]
     return total

@@ -53,7 +53,8 @@ def named(session: Known, copies: Sequence[Copy], text: str, unread: Sequence[Un
     if not found:
         raise NoSuchCheckpoint(
             f"Session {session.name} has no checkpoint {text!r} in {_places(copies)}.",
-            hint=f"`sessiond restore {session.name} --list` shows those it has.",
+            hint=f"`sessiond restore {session.name} --list` shows those it has; a time is written in full and"
+            " with its zone, as in 2026-01-31T12:00:00Z.",
         )
     return Choice(sorted(found, key=lambda copy: (not copy.exact, -copy.at)))
 
