@@ -10,7 +10,11 @@ from contextlib import suppress
 
 # Settings of glibc's malloc; other C libraries do not look there.
 GLIBC = "GLIBC_TUNABLES"
-ONE_HEAP = "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"
+LARGE_BYTES, SLACK_BYTES = 128 * 1024, 1024 * 1024
+ONE_HEAP = (
+    "glibc.malloc.arena_max=1:glibc.malloc.tcache_count=0"
+    f":glibc.malloc.mmap_threshold={LARGE_BYTES}:glibc.malloc.trim_threshold={SLACK_BYTES}"
+)
 BEGUN_ANEW = "_SESSIOND_BEGUN_ANEW"
 """Says that it was tried: of a program with capabilities of its own the C library drops its settings."""
 # From Linux's sys/prctl.h.
@@ -34,8 +38,10 @@ def share_one_heap() -> None:
 
     By itself the C library gives each thread a heap, and a store of freed pieces beside it, and both keep
     what their thread once needed: 3 of 64 MB, and 4 MB more in ten minutes of traffic (measured).  They take
-    turns anyway.  It reads its settings when a process begins and never again.  They are this process's
-    alone: what it starts does not get them, and whoever has set some keeps them.
+    turns anyway.  And it comes to take large pieces from the heap as well, once some were freed: small ones
+    that lie behind them then keep all of it, 5 MB, and more with time.  So large ones stay outside.
+    It reads its settings when a process begins and never again.  They are this process's alone: what it
+    starts does not get them, and whoever has set some keeps them.
     """
     told = os.environ.get(GLIBC)
     if os.environ.pop(BEGUN_ANEW, None):

@@ -117,6 +117,33 @@ def test_the_daemon_is_put_into_one_heap_once_and_what_it_starts_is_not() -> Non
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
+def test_what_is_large_is_taken_from_outside_the_heap_also_after_such_was_freed() -> None:
+    said = """
+import ctypes
+from sessiond import memory
+
+class Info(ctypes.Structure):  # of mallinfo2(3)
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd".split()]
+    _fields_ += [(f"_{number}", ctypes.c_size_t) for number in range(5)]
+
+memory.share_one_heap()
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+for mib in (1, 4, 8):
+    libc.free(libc.malloc(mib << 20))
+before = libc.mallinfo2().hblkhd
+libc.malloc(2 * memory.SLACK_BYTES)
+print(libc.mallinfo2().hblkhd - before >= 2 * memory.SLACK_BYTES)
+"""
+    environ = {name: value for name, value in os.environ.items() if name != memory.GLIBC}
+    done = subprocess.run(
+        [sys.executable, "-c", said], env=environ, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout == "True\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
 def test_a_daemon_whose_settings_of_the_heap_are_dropped_runs_all_the_same(tmp_path: Path) -> None:
     begun, dropping = tmp_path / "begun", tmp_path / "python"
     dropping.write_text(
