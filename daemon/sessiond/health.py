@@ -1,8 +1,8 @@
 """The loop that looks after the daemon: what is wrong, what is done about it, and for how long it was so.
 
 The indicators are read every `health.interval_seconds` and at each checkpoint; with them go looks at the
-copies of the sessions that are active.  In between it turns when a finding comes or goes, and every 20
-seconds at least.
+copies of the sessions that are active.  In between it turns when a finding comes or goes, every 20 seconds
+while something is wrong, and once a minute for the ledger.
 """
 
 from __future__ import annotations
@@ -188,13 +188,16 @@ class HealthLoop(Loop):
         with suppress(StoreError):  # a full disk is said where it hurts; the next turn goes on
             if not self._has_recalled:
                 self._recall()
+            reads = BEAT_S
             if self._wanted or any(each.code in BY_CODE for each in self._app.findings.open()):
-                pause = self._read()  # what is wrong is looked at again at each turn, to see it end
+                reads = self._read()  # what is wrong is looked at again at each turn, to see it end
             now = time.time()
             self._traffic.take(self._app.engine.push, now)
             found = self.keep_books(beat=time.monotonic() >= self._beat_at)
             self._recovering.turn(found, now)
             self._escalate(found, now)
+            beats = self._beat_at - time.monotonic()
+            pause = min(reads, TICK_S if found or beats <= 0 else beats)
         return pause
 
     def _progress(self) -> None:
@@ -232,7 +235,7 @@ class HealthLoop(Loop):
         failing = {BY_CODE[each.code].group for each in app.findings.open() if each.code in BY_CODE}
         for group in GROUPS:
             self._emit("health_checked", check=group, result="failed" if group in failing else "ok")
-        return TICK_S
+        return BEAT_S
 
     def _to_look_at(self, now: float) -> Iterator[int]:
         """The sessions with a new checkpoint, and the active ones; none more often than the interval."""

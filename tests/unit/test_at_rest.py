@@ -34,7 +34,7 @@ def living(tmp_path: Path) -> Iterator[Living]:
 
 def test_who_waits_for_nothing_is_not_woken(living: Living) -> None:
     app = living.app
-    loops = (app.push, app.archive, app.index, app.upkeep)
+    loops = (app.push, app.archive, app.index, app.upkeep, app.health)
     living.until(lambda: all(loop.waits_until - time.monotonic() > TICK_S for loop in loops))
     assert {loop.progress_age_s for loop in loops} == {0}, "they wait as they said"
     assert not any(app.stuck().values())
