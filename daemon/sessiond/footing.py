@@ -31,8 +31,7 @@ class Footing:
     """
 
     def __init__(self, roots: Iterable[Path]) -> None:
-        self._roots = tuple(roots)
-        self._known: dict[Path, Identity] = {}
+        self._known: dict[Path, dict[Path, Identity]] = {root: {} for root in roots}
         self._listed: dict[Path, tuple[int, ...]] = {}
         self.lost()
 
@@ -41,28 +40,29 @@ class Footing:
 
         Each loss is told once.  Where a root cannot be looked into, nothing is known to be lost.
         """
-        there: dict[Path, Identity] = {}
-        for root in self._roots:
-            try:
-                status = root.stat()
-                if self._listed.get(root) == (says := _says(status)):
-                    there |= self._of(root)
-                    continue
-                self._listed.pop(root, None)
-                there |= _look(root, status)
-                if time.time_ns() - status.st_mtime_ns > COARSE_NS:
-                    self._listed[root] = says
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError:
-                there |= self._of(root)
-        lost = [path for path, was in self._known.items() if there.get(path) != was]
-        self._known = there
-        return lost
+        lost: dict[Path, None] = {}
+        for root, known in self._known.items():
+            there = self._there(root, known)
+            if there is not known:
+                lost |= dict.fromkeys(path for path, was in known.items() if there.get(path) != was)
+                self._known[root] = there
+        return list(lost)
 
-    def _of(self, root: Path) -> dict[Path, Identity]:
-        """What is known of a root and of what lies in it."""
-        return {path: was for path, was in self._known.items() if root in (path, path.parent)}
+    def _there(self, root: Path, known: dict[Path, Identity]) -> dict[Path, Identity]:
+        """A root and the folders in it; what was `known` where nobody can tell that it has changed."""
+        try:
+            status = root.stat()
+            if self._listed.get(root) == (says := _says(status)):
+                return known
+            self._listed.pop(root, None)
+            there = _look(root, status)
+            if time.time_ns() - status.st_mtime_ns > COARSE_NS:
+                self._listed[root] = says
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError:
+            return known
+        return there
 
 
 def _look(root: Path, status: os.stat_result) -> dict[Path, Identity]:
