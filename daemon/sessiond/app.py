@@ -46,7 +46,6 @@ from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.rules import KINDS
 from sessionsync.reliability.findings import FINDINGS, Findings, Severity
 from sessionsync.restore import RecordShelf, Shelf
-from sessionsync.search.words import forget_parts
 from sessionsync.sources.folders import can_read, is_real_folder
 
 # The rescan that is the truth, whatever the watcher says.
@@ -452,7 +451,6 @@ class App:
         with suppress(StoreError):
             self.engine.store.shrink()
         self.index.trim()
-        forget_parts()
         memory.trim()
 
     def _loop_failed(self, name: str, error: BaseException) -> None:

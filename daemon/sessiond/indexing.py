@@ -140,6 +140,7 @@ class IndexLoop(Loop):
         if index.is_untidy():
             if now - self._indexed_at > REST_S:
                 index.tidy()
+                index.shrink()  # merging fills as much memory as indexing
             else:
                 waits.append(self._indexed_at + REST_S - now)
         return max(0.001, min(waits) + 0.001)

@@ -15,7 +15,6 @@ from sessionsync import report
 from sessionsync.errors import IndexBroken, QueryInvalid
 from sessionsync.model import rfc3339
 from sessionsync.search import Hit, Index, Indexer, expression, passage_of, snippet, words
-from sessionsync.search.words import _parts, forget_parts
 from sessionsync.sources.passages import Passage
 from tests.rig import Rig, append, line, write
 
@@ -525,14 +524,6 @@ def test_the_index_is_much_smaller_than_what_is_indexed(
     raw = sum(session.size for session in rig.catalog.sessions())
     assert searching.index.bytes() <= 0.6 * text
     assert searching.index.bytes() <= 0.2 * raw
-
-
-def test_what_is_kept_to_split_identifiers_faster_is_let_go_of() -> None:
-    split = words("getUserName")
-    assert _parts.cache_info().currsize
-    forget_parts()
-    assert not _parts.cache_info().currsize
-    assert words("getUserName") == split
 
 
 def test_words_are_split_alike_in_texts_and_queries() -> None:

@@ -11,7 +11,6 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from sessionsync.errors import QueryInvalid
 
@@ -94,15 +93,9 @@ def words(text: str) -> str:
     return f"{text}\n{behind}" if behind else text
 
 
-@lru_cache(maxsize=65_536)
 def _parts(identifier: bytes) -> str:
     parts = _PART.findall(identifier.decode("utf-8", "replace"))
     return " ".join(parts) if 1 < len(parts) <= PARTS else ""
-
-
-def forget_parts() -> None:
-    """Let go of the parts of identifiers that are kept for the next text: 18 MB of them at most."""
-    _parts.cache_clear()
 
 
 def _pairs(match: re.Match[str]) -> str:
