@@ -64,7 +64,7 @@ def _command() -> int:
 
     arguments, debug = _debug(sys.argv[1:])
     try:
-        code = _daemon(debug=debug) if arguments == ["run"] else _plain(arguments)
+        code = _daemon(debug=debug) if arguments == ["run"] else _plain(arguments, debug=debug)
         code = _any(arguments, debug=debug) if code is None else code
         sys.stdout.flush()
     except SessiondError as error:
@@ -121,15 +121,19 @@ def _daemon(*, debug: bool) -> int:
     return app.run(os.environ, debug=debug)
 
 
-def _plain(arguments: list[str]) -> int | None:
+def _plain(arguments: list[str], *, debug: bool) -> int | None:
     """Answer what needs no click: words without options but --json; None where it is something else."""
     words = [argument for argument in arguments if argument != "--json"]
+    if words == ["sync", "--once"]:
+        from sessiond import once  # noqa: PLC0415 - each only where it is asked for
+
+        return once.sync_once(os.environ, as_json=len(words) < len(arguments), debug=debug)
     if any(word.startswith("-") for word in words):
         return None
     as_json = len(words) < len(arguments)
     match words:
         case ["ctl", verb]:
-            from sessiond.cli.look import PLAIN, plain  # noqa: PLC0415 - each only where it is asked for
+            from sessiond.cli.look import PLAIN, plain  # noqa: PLC0415 - as above
 
             return plain(verb, as_json=as_json) if verb in PLAIN else None
         case ["list"]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import random
-import secrets
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -76,8 +75,8 @@ class Engine:
         self.catalog = Catalog(self.store)
         self.queue = Queue(self.store)
         self.placements = Placements(self.store)
-        self.machine = self.store.meta("machine", lambda: secrets.token_hex(4))
-        self.state_id = self.store.meta("state", lambda: secrets.token_hex(8))
+        self.machine = self.store.meta("machine", lambda: _made_up(4))
+        self.state_id = self.store.meta("state", lambda: _made_up(8))
         self._ends = ExitStack()
         hands = self._ends.enter_context(ThreadPoolExecutor(HANDS, "hand")).map
         self.mirror = Mirror(config.backup.mirror_dir, hands)
@@ -256,7 +255,9 @@ class Engine:
             self._offline = None
 
     def _pusher(self, github: GitHub, *, tells: bool = True) -> Push:
-        from sessiond.ci import ci_context  # noqa: PLC0415 - as above
+        from random import SystemRandom  # noqa: PLC0415 - as above
+
+        from sessiond.ci import ci_context  # noqa: PLC0415
         from sessionsync.digests import Digests  # noqa: PLC0415
         from sessionsync.elsewhere import Elsewhere  # noqa: PLC0415
         from sessionsync.push import Push  # noqa: PLC0415
@@ -275,7 +276,7 @@ class Engine:
             host=socket.gethostname(),
             machine=lambda: self.machine,
             context=ci_context(self.environ),
-            chance=random.SystemRandom(),
+            chance=SystemRandom(),
             emit=self._emit,
             archive=self._open_archive if address_of(self.config) is not None else None,
             tells=tells,
@@ -291,14 +292,16 @@ class Engine:
         self.store.set_meta(CURRENT, address.id if address is not None else "")
         if address is None:
             return
-        from sessiond.ci import ci_context  # noqa: PLC0415 - as above
+        from random import SystemRandom  # noqa: PLC0415 - as above
+
+        from sessiond.ci import ci_context  # noqa: PLC0415
         from sessionsync.archiving import Archiving  # noqa: PLC0415
         from sessionsync.elsewhere import Elsewhere  # noqa: PLC0415
         from sessionsync.gather import Gather  # noqa: PLC0415
         from sessionsync.remote.archive.git import Git  # noqa: PLC0415
 
         def rename() -> str:
-            self.machine = secrets.token_hex(4)
+            self.machine = _made_up(4)
             self.store.set_meta("machine", self.machine)
             return self.machine
 
@@ -319,7 +322,7 @@ class Engine:
             machine=lambda: self.machine,
             rename=rename,
             context=ci_context(self.environ),
-            chance=random.SystemRandom(),
+            chance=SystemRandom(),
             emit=self._emit,
             seal=_seal(config),
         )
@@ -409,6 +412,11 @@ class Engine:
             self.archiving.rest()
         self._ends.close()
         self.store.close()
+
+
+def _made_up(size: int) -> str:
+    """So many random bytes, in hex."""
+    return os.urandom(size).hex()
 
 
 def _seal(config: Config) -> Seal | None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sessiond import client, process
 from sessiond.cli import sending
 from sessiond.cli.progress import Progress, progress
+from sessiond.cli.sending import TIMEOUT_S
 from sessiond.cli.terminal import terminal
 from sessiond.engine import Engine
 from sessiond.logs import Log
@@ -42,7 +43,7 @@ GRACE_S = 10.0
 def sync_once(
     environ: Mapping[str, str],
     *,
-    timeout_s: float,
+    timeout_s: float = TIMEOUT_S,
     textfile: Path | None = None,
     as_json: bool = False,
     debug: bool = False,

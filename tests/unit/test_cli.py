@@ -1245,3 +1245,12 @@ def test_a_run_without_a_daemon_imports_what_it_has_to_do(
     sends = {f"sessionsync.{name}" for name in ("push", "pull", "archiving", "gather", "conflict", "restore")}
     assert found & {*sends, "sessionsync.report", "sessiond.metrics", "prometheus_client", "httpx"} == set()
     assert "sessionsync.capture" in found
+
+
+def test_a_backup_of_what_changed_waits_for_nothing_that_it_does_without(home: Path) -> None:
+    """A tenth each of what it takes to begin: click, asyncio with ssl, and what looks after copies."""
+    del home
+    found = imported("sync", "--once")
+    assert not found & {"click", "asyncio", "ssl", "secrets", "random", "multiprocessing"}
+    assert not found & {f"sessionsync.vault.{name}" for name in ("merge", "plan", "repair", "verify")}
+    assert "sessionsync.capture" in found

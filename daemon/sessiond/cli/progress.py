@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import click
-
 Progress = Callable[[int, int], None]
 """Is told (done, all)."""
 
@@ -24,6 +22,8 @@ def progress(label: str, least: int = 1) -> Iterator[Progress]:
             if total < least or not sys.stderr.isatty():
                 return
             if bar is None:
+                import click  # noqa: PLC0415 - costs 30 ms, and nearly always nobody looks
+
                 bar = ends.enter_context(click.progressbar(length=total, label=label, file=sys.stderr))
             bar.length = total
             bar.update(done - bar.pos)

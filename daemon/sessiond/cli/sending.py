@@ -8,6 +8,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from sessiond.cli.look import Json
 
+TIMEOUT_S = 600
+"""How long `sync --once` takes at most, where it is not told otherwise."""
+
 
 def synced(answer: Json, _now: float, _out: Terminal) -> list[str]:
     """`ctl sync` and `sync --once`: what went, what did not, why, and what to do.

@@ -9,6 +9,7 @@ import os
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sessionsync.errors import AlreadyRunning, CopyError, NotAllowed, VaultTooNew
 from sessionsync.events import Emit, silent
@@ -18,10 +19,11 @@ from sessionsync.vault import journal
 from sessionsync.vault.batch import BLOCK_BYTES, Batch
 from sessionsync.vault.folder import Folder, component, read_at, sync, translated, write_at
 from sessionsync.vault.journal import Description
-from sessionsync.vault.merge import Merge, leftovers
 from sessionsync.vault.pack import Dictionaries
-from sessionsync.vault.repair import mend_journal
 from sessionsync.vault.session import SessionVault
+
+if TYPE_CHECKING:  # upkeep's part is imported where there is some: the most that is done here is to write
+    from sessionsync.vault.merge import Merge
 
 # Where the vault keeps what belongs to no project.
 OWN = ".sessiond"
@@ -198,6 +200,8 @@ class Vault:
         hardly be read, `force` writes anew also where little is won, `kept_as` does so with a damaged journal
         and keeps the old files under names that end so.
         """
+        from sessionsync.vault.merge import Merge  # noqa: PLC0415 - as above
+
         # a tree of its own: the batch's belongs to the writer
         tree = Folder(self._tree.path)
         folder = self._folder_of(project, ref)
@@ -223,6 +227,8 @@ class Vault:
         """
         if not self._batch.locked:
             raise RuntimeError("the vault is written without its lock")
+        from sessionsync.vault.repair import mend_journal  # noqa: PLC0415 - as above
+
         return mend_journal(self._tree, self._folder_of(project, ref), at)
 
     def damaged_dictionary(self) -> Path | None:
@@ -245,6 +251,8 @@ class Vault:
 
     def orphans(self, before: float) -> dict[Path, int]:
         """Files that killed merges left, last changed before `before` (Unix seconds): sizes by path."""
+        from sessionsync.vault.merge import leftovers  # noqa: PLC0415 - as above
+
         found: dict[Path, int] = {}
         for project, ref in self.sessions():
             with contextlib.suppress(OSError, CopyError):  # what cannot be read is not judged

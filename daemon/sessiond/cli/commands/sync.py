@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from sessiond.cli.options import as_json, example
+from sessiond.cli.sending import TIMEOUT_S
 
 
 @click.command(
@@ -16,7 +17,7 @@ from sessiond.cli.options import as_json, example
     )
 )
 @click.option("--once", is_flag=True, required=True, help="Until everything is through, then end.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=600, show_default=True)
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=TIMEOUT_S, show_default=True)
 @click.option(
     "--textfile",
     type=click.Path(dir_okay=False, path_type=Path),
