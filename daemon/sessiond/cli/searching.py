@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -127,15 +127,14 @@ def rebuild(progress: Callable[[int, int], None]) -> int:
 def _rebuild_alone(here: Searching, progress: Callable[[int, int], None]) -> int:
     target = here.where.index_db
     remove(draft_of(target))  # of a rebuild that was killed
-    draft = here.index(read_only=False, draft=True)
     problems: list[CopyError] = []
     total = 0
     try:
-        for done, total, _ in here.indexer(draft).fill(problems.append):
-            progress(done, total)
-        draft.take_place_of(target)
+        with closing(here.index(read_only=False, draft=True)) as draft:
+            for done, total, _ in here.indexer(draft).fill(problems.append):
+                progress(done, total)
+            draft.take_place_of(target)
     finally:
-        draft.close()
         remove(draft_of(target))  # where it did not take the other's place
     if problems:
         raise problems[0]
