@@ -938,6 +938,7 @@ def test_a_command_imports_what_it_needs(daemon: Daemon) -> None:
             "pathlib",
             "ctypes",
             "urllib",
+            "shutil",
         }
         assert packages(found) & {*heavy, "structlog", "waitress", "watchdog", "ssl"} == set()
         assert "click" in found

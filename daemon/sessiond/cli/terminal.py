@@ -47,10 +47,10 @@ def terminal(stream: TextIO | None = None) -> Terminal:
     if not stream.isatty():
         return Terminal(None, colours=False)
     colours = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return Terminal(max(40, _columns(stream)), colours=colours)
+    return Terminal(max(40, columns(stream)), colours=colours)
 
 
-def _columns(stream: TextIO) -> int:
+def columns(stream: TextIO) -> int:
     """COLUMNS, else what the terminal says; `shutil` knows it too, at ten times the price."""
     wanted = os.environ.get("COLUMNS", "")
     if wanted.isdecimal():

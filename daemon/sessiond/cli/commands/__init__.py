@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from sessiond.cli.group import Verbs
 from sessiond.cli.options import example
+from sessiond.cli.terminal import columns
 
 # What click looks at to complete a line that is being typed.
 COMPLETE = "_SESSIOND_COMPLETE"
+# How wide help is, as click has it by itself: asking `shutil` for the terminal is a twentieth of the answer.
+LEAST_COLUMNS, MOST_COLUMNS = 50, 80
 
 
 def _version(context: click.Context) -> None:
@@ -46,6 +51,11 @@ def parse(arguments: list[str], *, debug: bool) -> int:
         click.ClickException: the command line makes no sense.
     """
     result = sessiond.main(
-        arguments, prog_name="sessiond", complete_var=COMPLETE, standalone_mode=False, obj=debug
+        arguments,
+        prog_name="sessiond",
+        complete_var=COMPLETE,
+        standalone_mode=False,
+        obj=debug,
+        terminal_width=max(LEAST_COLUMNS, min(MOST_COLUMNS, columns(sys.stdout)) - 2),
     )
     return result if isinstance(result, int) else 0
