@@ -6,6 +6,7 @@ Rows in and out of the store; no file is touched here.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -331,7 +332,7 @@ class Catalog:
     def fingerprints(self) -> dict[Ref, int]:
         """What a rescan compares: the fingerprint of every session."""
         return {
-            Ref(source, session_id, scope): fingerprint
+            Ref(sys.intern(source), session_id, scope): fingerprint
             for source, session_id, scope, fingerprint in self.store.rows(
                 "SELECT source, session_id, scope, fingerprint FROM sessions"
             )

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from sessionsync.events import Emit
 from sessionsync.model import Role, SessionFile
@@ -14,6 +15,14 @@ from sessionsync.model import Role, SessionFile
 LINK = "it is a symbolic link"
 # So many paths are told of, each once.
 MOST_TOLD = 10_000
+
+
+class Stat(NamedTuple):
+    """What tells whether a file changed, of its stat; a rescan holds one a file, and the rest is 500 bytes."""
+
+    size: int
+    mtime_ns: int
+    inode: int
 
 
 class Folders:
@@ -55,7 +64,7 @@ class Folders:
         self._told.discard(path)
         return entries
 
-    def files(self, folder: Path | str, prefix: str) -> Iterator[tuple[str, str, os.stat_result]]:
+    def files(self, folder: Path | str, prefix: str) -> Iterator[tuple[str, str, Stat]]:
         """Every regular file below `folder`, at any depth: its name behind `prefix`, its path, its stat."""
         waiting = [(str(folder), prefix)]
         while waiting:
@@ -67,7 +76,7 @@ class Folders:
                 elif (status := self.regular(entry)) is not None:
                     yield below, entry.path, status
 
-    def regular(self, entry: os.DirEntry[str]) -> os.stat_result | None:
+    def regular(self, entry: os.DirEntry[str]) -> Stat | None:
         """The stat of a regular file, None for everything else and for what is gone."""
         try:
             if entry.is_symlink():
@@ -76,7 +85,7 @@ class Folders:
             status = entry.stat(follow_symlinks=False)
         except OSError:
             return None
-        return status if stat.S_ISREG(status.st_mode) else None
+        return _stat(status)
 
     def pass_over(self, path: str) -> None:
         """Tell once of a link where a session is looked for, and remember it: behind it nothing is copied."""
@@ -161,13 +170,18 @@ def real(path: Path | str) -> Path:
     return Path(os.path.realpath(path))
 
 
-def regular(path: str) -> os.stat_result | None:
+def regular(path: str) -> Stat | None:
     """The stat of a regular file, None for everything else and for what is gone."""
     try:
         status = os.lstat(path)
     except OSError:
         return None
-    return status if stat.S_ISREG(status.st_mode) else None
+    return _stat(status)
+
+
+def _stat(status: os.stat_result) -> Stat | None:
+    is_file = stat.S_ISREG(status.st_mode)
+    return Stat(status.st_size, status.st_mtime_ns, status.st_ino) if is_file else None
 
 
 def below(path: Path, folder: Path) -> tuple[str, ...]:
@@ -191,10 +205,10 @@ def head(path: Path, limit_bytes: int) -> bytes:
         os.close(descriptor)
 
 
-def session_file(name: str, path: Path | str, role: Role, status: os.stat_result) -> SessionFile:
+def session_file(name: str, path: Path | str, role: Role, status: Stat) -> SessionFile:
     """A file of a session from what was found of it."""
     path = path if isinstance(path, Path) else Path(path)
-    return SessionFile(name, path, role, status.st_size, status.st_mtime_ns, status.st_ino)
+    return SessionFile(name, path, role, *status)
 
 
 def readable(name: str) -> str:

@@ -25,6 +25,7 @@ from sessionsync.model import Found, Ref, Role, SessionFile
 from sessionsync.peek import is_session_id
 from sessionsync.sources.folders import (
     Folders,
+    Stat,
     below,
     head,
     is_folder,
@@ -44,7 +45,7 @@ SIDE_FOLDERS = ("todos", "tasks", "file-history")
 _SESSION_KEY = re.compile(rb'"sessionId"\s*:\s*"([^"\\]{1,100})"')
 _ORDER = {Role.MAIN: 0, Role.PART: 1, Role.COMPANION: 2}
 
-_Beside = tuple[str, str, os.stat_result]  # a file's name, path and stat
+_Beside = tuple[str, str, Stat]  # a file's name, path and stat
 
 
 class _Seat(NamedTuple):
@@ -52,7 +53,7 @@ class _Seat(NamedTuple):
 
     root: Path
     folder: str
-    main: os.stat_result | None
+    main: Stat | None
     own: bool
     agents: Sequence[_Beside]
 
@@ -190,7 +191,7 @@ class Layout:
 
     def _seats_in(self, root: Path, folder: str) -> Iterator[tuple[str, _Seat]]:
         """Every session in one project folder."""
-        main: dict[str, os.stat_result] = {}
+        main: dict[str, Stat] = {}
         own: set[str] = set()
         agents: dict[str, list[_Beside]] = {}
         for entry in self._folders.entries(root / "projects" / folder):
@@ -303,10 +304,10 @@ class Layout:
         if (known := self._known.get(session)) is not None:
             self._known[session] = known.also(seen)
 
-    def _session_of_agent(self, path: str, status: os.stat_result | None) -> str:
+    def _session_of_agent(self, path: str, status: Stat | None) -> str:
         """The session a subagent of the old layout belongs to, by its first line; '' if it says none."""
         inode, session, at = self._agents.get(path, (0, "", 0))
-        if status is None or (inode == status.st_ino and (session or at == status.st_mtime_ns)):
+        if status is None or (inode == status.inode and (session or at == status.mtime_ns)):
             return session
         match = _SESSION_KEY.search(head(Path(path), FIRST_LINE_BYTES).partition(b"\n")[0])
         session = match[1].decode("ascii", "replace") if match else ""
@@ -314,9 +315,9 @@ class Layout:
             session = ""
         if len(self._agents) >= AGENTS:
             self._agents.clear()
-        self._agents[path] = (status.st_ino, session, status.st_mtime_ns)
+        self._agents[path] = (status.inode, session, status.mtime_ns)
         return session
 
 
 def _newest(seat: _Seat) -> tuple[bool, int, str]:
-    return seat.main is not None, seat.main.st_mtime_ns if seat.main else 0, seat.place
+    return seat.main is not None, seat.main.mtime_ns if seat.main else 0, seat.place

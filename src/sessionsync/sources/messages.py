@@ -7,7 +7,6 @@ What is half written is kept as it is, and read as far as it was read before.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -18,7 +17,7 @@ import msgspec
 from sessionsync.events import Emit
 from sessionsync.model import Found, Summary, rfc3339
 from sessionsync.sources import Read
-from sessionsync.sources.folders import head
+from sessionsync.sources.folders import Stat, head
 from sessionsync.sources.lines import UNREADABLE, document
 from sessionsync.sources.objects import TIMES, alike, take, text_of, time_of
 from sessionsync.sources.papers import STAMP, Papers
@@ -52,29 +51,28 @@ class Messages(Papers):
 
     def __init__(self, projects: Callable[[], Iterable[Path]], emit: Emit) -> None:
         super().__init__(projects, emit)
-        self._known: dict[str, tuple[int, int, int]] = {}
-        self._others: dict[str, tuple[int, int, int]] = {}
+        self._known: dict[str, Stat] = {}
+        self._others: dict[str, Stat] = {}
 
     def takes(self, name: str, *, of_agent: bool) -> bool:
         """JSON."""
         return not of_agent and name.endswith(".json")
 
-    def opens(self, path: str, status: os.stat_result) -> bool:
+    def opens(self, path: str, status: Stat) -> bool:
         """Whether it holds a list `messages`; one that did is one until it is another file that does not.
 
         A program that writes in place leaves it empty, or half of it, for a moment.
         """
-        seen = (status.st_ino, status.st_size, status.st_mtime_ns)
-        if self._known.get(path) == seen:
+        if self._known.get(path) == status:
             return True
-        if self._others.get(path) == seen:
+        if self._others.get(path) == status:
             return False
         is_one = _is_store(head(Path(path), WHOLE_BYTES))
         was_one = path in self._known and not is_one
         found = self._known if is_one or was_one else self._others
         if len(found) >= KNOWN:
             found.clear()
-        found[path] = seen
+        found[path] = status
         return is_one or was_one
 
     def passages(self, name: str, data: bytes, offset: int) -> Iterator[Passage]:

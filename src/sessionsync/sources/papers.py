@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from sessionsync.events import Emit
 from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary
-from sessionsync.sources.folders import Folders, is_folder, is_real_folder, real, regular, session_file
+from sessionsync.sources.folders import Folders, Stat, is_folder, is_real_folder, real, regular, session_file
 from sessionsync.sources.places import SESSIONS, Places
 from sessionsync.sources.usage import Usage
 
@@ -58,7 +58,7 @@ class Papers:
         """Whether a file is one of these sessions, by its name."""
         raise NotImplementedError
 
-    def opens(self, path: str, status: os.stat_result) -> bool:
+    def opens(self, path: str, status: Stat) -> bool:
         """Whether it is one, by what is in it."""
         del path, status
         return True
@@ -185,7 +185,7 @@ class Papers:
             return None
         return _Desk(place[0], "/".join(SESSIONS), place[1], is_agents=False)
 
-    def _files(self, desk: _Desk) -> Iterator[tuple[tuple[str, ...], str, os.stat_result]]:
+    def _files(self, desk: _Desk) -> Iterator[tuple[tuple[str, ...], str, Stat]]:
         """The regular files of a folder that fit, and of those below that a title with `/` has made."""
         waiting: list[tuple[str, tuple[str, ...]]] = [(str(desk.folder), ())]
         seen = 0
@@ -218,7 +218,7 @@ class Papers:
             return False
         return True
 
-    def _found(self, desk: _Desk, parts: Sequence[str], path: str, status: os.stat_result) -> Found:
+    def _found(self, desk: _Desk, parts: Sequence[str], path: str, status: Stat) -> Found:
         below = "/".join((desk.prefix, *parts))
         return Found(
             Ref(self.name, below, str(desk.root)),
