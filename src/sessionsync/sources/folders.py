@@ -18,7 +18,7 @@ MOST_TOLD = 10_000
 
 
 class Stat(NamedTuple):
-    """What tells whether a file changed, of its stat; a rescan holds one a file, and the rest is 500 bytes."""
+    """What of its stat tells whether a file changed; a rescan holds one a file, the rest is 500 bytes."""
 
     size: int
     mtime_ns: int
