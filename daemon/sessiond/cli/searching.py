@@ -126,6 +126,7 @@ def rebuild(progress: Callable[[int, int], None]) -> int:
 
 def _rebuild_alone(here: Searching, progress: Callable[[int, int], None]) -> int:
     target = here.where.index_db
+    process.expect_a_burst()
     remove(draft_of(target))  # of a rebuild that was killed
     problems: list[CopyError] = []
     total = 0

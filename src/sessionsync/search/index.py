@@ -53,6 +53,8 @@ _SHARD = """
 CREATE VIRTUAL TABLE passages_{}
     USING fts5 (text, content='', columnsize=0, tokenize="unicode61 remove_diacritics 2")
 """
+# Segments of words are merged four at a time, as they come; in a draft all of a shard's, when it is full.
+_AUTOMERGE, _NEVER = 4, 0
 # What says that the file itself is damaged, and no retry will help.
 _DAMAGED = frozenset({"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_ERROR"})
 
@@ -358,6 +360,8 @@ class Index:
             "INSERT INTO shards VALUES (?, ?, ?, ?, 0, 0)", (number, edge, edge, 1 << 40)
         )
         self._connection.execute(_SHARD.format(number))
+        if self._is_draft:
+            self._automerge(number, _NEVER)
         return _Shard(number, edge, edge, 0)
 
     def remove(self, rows: Iterable[tuple[int, str]]) -> None:
@@ -442,7 +446,14 @@ class Index:
 
     def _merge(self, shard: int) -> None:
         self._connection.execute(f"INSERT INTO passages_{shard} (passages_{shard}) VALUES ('optimize')")
+        if self._is_draft:
+            self._automerge(shard, _AUTOMERGE)
         self._connection.execute("UPDATE shards SET untidy = 0 WHERE id = ?", (shard,))
+
+    def _automerge(self, shard: int, segments: int) -> None:
+        self._connection.execute(
+            f"INSERT INTO passages_{shard} (passages_{shard}, rank) VALUES ('automerge', ?)", (segments,)
+        )
 
     # --- reading
 

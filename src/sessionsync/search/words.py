@@ -77,7 +77,7 @@ def words(text: str) -> str:
         text = _CJK.sub(_pairs, unicodedata.normalize("NFKC", text))
     data = text.encode("utf-8", "replace")
     shape = data.translate(_SHAPES)
-    if _TOO_LONG in shape.translate(_SMALL):
+    if len(data) > WORD_BYTES and _TOO_LONG in shape.translate(_SMALL):
         data = _DATA.sub(b" ", data)
         shape, text = data.translate(_SHAPES), data.decode("utf-8", "replace")
     found: dict[bytes, None] = {}
