@@ -80,7 +80,8 @@ def forget(app: Running, session: Session, wait_s: float) -> Json:
     except TimeoutError:
         reason = "the daemon is busy, and comes to it as soon as it can"
         return {"forgotten": False, "left": [{"where": "here", "reason": reason}]}
-    for loop in (app.index, app.push, app.archive):
+    app.index.look()
+    for loop in (app.push, app.archive):
         loop.bell.ring()
     until = time.monotonic() + wait_s
     while (left := _left(app, subject)) and time.monotonic() < until:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from sessiond.engine import Engine
@@ -20,6 +20,8 @@ from sessionsync.search.index import remove
 TURN_S = 0.5
 # What changed so lately is indexed at once; what is older waits for its turn in the background.
 FRESH_S = 300.0
+# Everything is compared with the index this often at most: that costs more the more sessions there are.
+ALL_S = 20.0
 # How much a byte that is indexed counts beside one that is verified or merged (measured: CPU time).
 WEIGHT = 1 / 6
 # The index is merged when nothing was indexed for so long.
@@ -57,6 +59,8 @@ class IndexLoop(Loop):
         self._budget = budget
         self._paid_until = 0.0
         self._mended_at = -BROKEN_S
+        self._rotated: set[int] = set()
+        self._all_at = 0.0
         self._failing: dict[int, float] = {}
         self._index: Index | None = None
         self._draft: Index | None = None
@@ -94,6 +98,11 @@ class IndexLoop(Loop):
             self._is_to_trim = True
             self.bell.ring()
 
+    def look(self) -> None:
+        """Compare everything at once: something was forgotten; for any thread."""
+        self._all_at = 0.0
+        self.bell.ring()
+
     def left(self) -> int:
         """How many sessions the rebuild has still to index, 0 when there is none; for any thread.
 
@@ -114,29 +123,73 @@ class IndexLoop(Loop):
     def _turn(self) -> float:
         if self._index is None:
             remove(self._draft_file)
-            self._index = self._open()
-        index, indexer = self._index, self._indexer(self._index)
+            self._index, self._all_at = self._open(), 0.0
+        index = self._index
         if self._is_to_trim:
             self._is_to_trim, self._trimmed_at = False, time.monotonic()
             index.shrink()
         until = time.monotonic() + TURN_S
-        for number in self._readable(indexer.behind(since=time.time() - FRESH_S)):
-            self._catch_up(indexer, number)
-            if self._stopping or time.monotonic() > until:
-                return 0.0
+        if not self._keep_up(index, until):
+            return 0.0
         if self._busy():
             return BUSY_S  # the first backup comes first
-        self._forget(index, indexer)
+        if is_time := self.is_behind or time.monotonic() >= self._all_at:
+            self._all_at = time.monotonic() + ALL_S  # first: who calls `look` meanwhile has it done again
+            self._forget(index)
         if self._wanted or self._filling is not None:
             self._go_on(until)
             return 0.0
+        if is_time and (pause := self._go_back(index, until)) is not None:
+            return pause
+        return self._rest(index, is_all_seen=is_time)
+
+    def _keep_up(self, index: Index, until: float) -> bool:
+        """Index what was just said, all of it in one transaction; False where there may be more of it."""
+        indexer = self._indexer(index)
+        fresh = self._readable(indexer.behind(since=time.time() - FRESH_S))
+        with index.transaction() if fresh else nullcontext():
+            for number in fresh:
+                self._catch_up(indexer, number, until)
+                if self._stopping or time.monotonic() > until:
+                    return False
+        return True
+
+    def _forget(self, index: Index) -> None:
+        """Let what was forgotten be found no longer, and its words leave with a rebuild."""
+        self._rotated = self._engine.catalog.rotated(time.time())
+        indexer = self._indexer(index)
+        for number in indexer.gone():
+            index.forget(number)
+        for number in indexer.outdated():
+            index.rotate(number)
+        if index.is_stale():
+            self.rebuild()
+
+    def _go_back(self, index: Index, until: float) -> float | None:
+        """Index what is old, the newest first, as fast as the budget allows; None where nothing is behind."""
+        indexer = self._indexer(index)
         waiting = self._readable(indexer.behind())
         self.is_behind = bool(waiting)
-        if waiting:
-            return BUSY_S if self._first() else self._go_back(indexer, waiting, until)
-        self._findings.cleared(IndexBroken.code)
+        if not waiting:
+            self._findings.cleared(IndexBroken.code)
+            return None
+        if self._first():
+            return BUSY_S
+        now = time.monotonic()
+        for number in waiting:
+            if self._stopping or self._paid_until > now or now > until:
+                break
+            size = self._catch_up(indexer, number, until)
+            now = time.monotonic()
+            self._paid_until = now + self._budget.spend(int(size * WEIGHT), now)
+        return max(0.0, self._paid_until - now)
+
+    def _rest(self, index: Index, *, is_all_seen: bool) -> float:
+        """Merge the words of what was indexed a while ago; how long there is nothing else to do."""
         now = time.monotonic()
         waits = [LOOK_S, *(until - now for until in self._failing.values())]
+        if not is_all_seen:
+            waits.append(self._all_at - now)
         if index.is_untidy():
             if now - self._indexed_at > REST_S:
                 index.tidy()
@@ -145,40 +198,23 @@ class IndexLoop(Loop):
                 waits.append(self._indexed_at + REST_S - now)
         return max(0.001, min(waits) + 0.001)
 
-    def _forget(self, index: Index, indexer: Indexer) -> None:
-        """Let what was forgotten be found no longer, and its words leave with a rebuild."""
-        for number in indexer.gone():
-            index.forget(number)
-        for number in indexer.outdated():
-            index.rotate(number)
-        if index.is_stale():
-            self.rebuild()
-
-    def _go_back(self, indexer: Indexer, waiting: list[int], until: float) -> float:
-        """Index what is old, the newest first, as fast as the budget allows."""
-        now = time.monotonic()
-        for number in waiting:
-            if self._stopping or self._paid_until > now or now > until:
-                break
-            size = self._catch_up(indexer, number)
-            now = time.monotonic()
-            self._paid_until = now + self._budget.spend(int(size * WEIGHT), now)
-        return max(0.0, self._paid_until - now)
-
     def _readable(self, waiting: list[int]) -> list[int]:
         """Without those whose copy could not be read a moment ago."""
         now = time.monotonic()
         self._failing = {number: until for number, until in self._failing.items() if until > now}
         return [number for number in waiting if number not in self._failing]
 
-    def _catch_up(self, indexer: Indexer, number: int) -> int:
-        """One session; returns the bytes read.  Where its copy cannot be read the capture makes it anew."""
+    def _catch_up(self, indexer: Indexer, number: int, until: float) -> int:
+        """One session, or until then as much of it; returns the bytes read.
+
+        Where its copy cannot be read the capture makes it anew.
+        """
         size = 0
         try:
             for piece in indexer.steps(number):
                 size += piece
                 self.progressed_at = time.monotonic()
-                if self._stopping:
+                if self._stopping or self.progressed_at > until:
                     break
         except CopyError as error:
             self._emit("file_skipped", reason=str(error))
@@ -244,5 +280,4 @@ class IndexLoop(Loop):
 
     def _indexer(self, index: Index) -> Indexer:
         engine = self._engine
-        rotated = engine.catalog.rotated(time.time())
-        return Indexer(index, engine.catalog, engine.mirror, engine.vault, engine.sources, rotated)
+        return Indexer(index, engine.catalog, engine.mirror, engine.vault, engine.sources, self._rotated)

@@ -294,6 +294,8 @@ class CaptureLoop(Loop):
             work, future = self._commands.popleft()
             self._command(work, future)
         hints = self._watcher.take(beat)
+        if hints.next_at is not None and self._may_rest_until(hints.next_at, beat):
+            return max(0.001, hints.next_at - beat)
         if hints.rescan:
             self.want_rescan("watcher")
         refs = dict.fromkeys(
@@ -307,6 +309,11 @@ class CaptureLoop(Loop):
         self._flush(time.monotonic())
         self._tell_unreadable(now)
         return self._pause(hints.next_at)
+
+    def _may_rest_until(self, at: float, beat: float) -> bool:
+        """Whether what was just written may settle first: nothing waits, and nothing has its time before."""
+        next_at = self._rescan_at if self._flush_at is None else min(self._flush_at, self._rescan_at)
+        return next_at > at and (beat < self._stopped_until or not (self._backlog or self._due))
 
     def _go_through(self, now: float, beat: float) -> None:
         """Capture a session that is due and one of the backlog, or compare everything anew."""

@@ -36,7 +36,7 @@ PART_OF_TEXT, PART_OF_RAW = 0.6, 0.2
 ANSWER_MS, SLOW_MS, PART_OF_GREP = 50, 20, 0.1
 FOUND_S = 2
 ROUNDS = 20
-BUILDS = 5
+BUILDS = 3
 
 QUERIES = {
     "a common word": ["the", "cache", "and the"],
@@ -73,16 +73,15 @@ def _building(sessions: int) -> Iterator[Figure]:
         yield Figure("  p95", quantile(late, 0.95), "s", most=FOUND_S)
         home.stop()
         index = home.folder / "s" / "state" / "index.db"
-        rebuilt, looped = [], []
+        program = os.environ.get("AGENTSVIEW") or shutil.which("agentsview")
+        rebuilt, looped, theirs = [], [], []
         for _ in range(BUILDS):  # in turns: this machine is not equally fast all the time
             rebuilt.append(_timed([sys.executable, "-m", "sessiond", "search", "--rebuild"], home.environ))
             looped.append(_raw_loop([each.file for each in made], home.folder / "loop.db"))
-        loop = size / MB / median(looped)
-        program = os.environ.get("AGENTSVIEW") or shutil.which("agentsview")
-        theirs = size / MB / _agentsview(program, home) if program is not None else None
+            theirs += [_agentsview(program, home)] if program is not None else []
         name = f"index {size / MB:.0f} MB anew, from start to end of the process"
-        limit = Beside("FTS5 loop", loop)
-        peer = Beside("agentsview", theirs) if theirs is not None else None
+        limit = Beside("FTS5 loop", size / MB / median(looped))
+        peer = Beside("agentsview", size / MB / median(theirs)) if theirs else None
         rates = [size / MB / took for took in rebuilt]
         yield of_rounds(name, rates, "MB/s", least=TIMES_AS_FAST, peer=peer, times=True, limit=limit)
         yield of_rounds(

@@ -101,9 +101,9 @@ def test_an_append_costs_what_was_appended(
     counts = appended(rig, path, more, monkeypatch)
     assert counts["written"] == len(more)
     assert counts["read"] <= 2 * len(more) + AGAIN
-    assert counts["opened"] <= 12
+    assert counts["opened"] <= 9
     assert counts["flushed"] == 1
-    assert counts["statements"] <= 7
+    assert counts["statements"] <= 6
     rig.close()
 
 

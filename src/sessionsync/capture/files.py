@@ -77,8 +77,6 @@ class Files:
                 work.touch(now)
             elif file.is_rewritten or not self._continues(file, descriptor, status):
                 self._replaced(source, work, file, copy, descriptor, now)
-            elif self._mirror.size(copy) < file.length:
-                self._copy_again(work, file, copy, descriptor, now)
             work.changed.add(file.name)
             size = status.st_size
             if at_most is not None and size > file.length + at_most:
@@ -245,13 +243,14 @@ class Files:
         """Copy, hash and read the bytes between the file's position and `size`."""
         begin = file.length
         with self._opened(work, file, copy) as plain:
+            there = begin if plain is None else plain.size()
+            if there < begin:
+                self._copy_again(work, file, copy, descriptor, now)
             # what the hook, or we before a crash, put there is kept apart where it is the session no more
-            if (
-                plain is not None
-                and plain.size() > begin
-                and plain.size() > (shared := plain.common_prefix(descriptor, begin))
-            ):
-                self._set_aside(work, file, copy, max(begin, shared), now)
+            elif plain is not None and there > begin:
+                shared = plain.common_prefix(descriptor, begin)
+                if there > shared:
+                    self._set_aside(work, file, copy, max(begin, shared), now)
             if size <= begin and file.head:
                 return
             self._read_on(source, work, file, plain, descriptor, size, now)

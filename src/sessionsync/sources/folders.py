@@ -186,9 +186,10 @@ def _stat(status: os.stat_result) -> Stat | None:
 
 def below(path: Path, folder: Path) -> tuple[str, ...]:
     """The parts of `path` below `folder`, which may itself be a link; () where it is not below."""
-    if not path.is_relative_to(folder):
-        folder = real(folder)
-    return path.relative_to(folder).parts if path.is_relative_to(folder) else ()
+    inside, above = str(path), f"{folder}/"
+    if not inside.startswith(above):
+        above = f"{real(folder)}/"
+    return tuple(inside[len(above) :].split("/")) if inside.startswith(above) else ()
 
 
 def head(path: Path, limit_bytes: int) -> bytes:

@@ -87,6 +87,7 @@ class Layout:
         self._source = source
         self._given = list(roots)
         self._folders = Folders(emit)
+        self._real: list[Path] = []
         self._known: dict[str, _Known] = {}
         self._agents: dict[str, tuple[int, str, int]] = {}
 
@@ -99,7 +100,7 @@ class Layout:
         return [folder for folder in self._places() if not is_real_folder(folder)]
 
     def _places(self) -> list[Path]:
-        folders = (real(root / name) for root in self._roots() for name in ("projects", *SIDE_FOLDERS))
+        folders = (real(root / name) for root in self._resolved() for name in ("projects", *SIDE_FOLDERS))
         return list(dict.fromkeys(folders))
 
     @property
@@ -141,15 +142,21 @@ class Layout:
                     return Ref(self._source, session) if session else None
         return None
 
+    def _resolved(self) -> list[Path]:
+        """The agent's folders as real paths, asked anew whenever everything is looked at."""
+        self._real = list(dict.fromkeys(real(root) for root in self._given))
+        return self._real
+
     def _roots(self) -> list[Path]:
-        return list(dict.fromkeys(real(root) for root in self._given))
+        """The same, as they were then."""
+        return self._real or self._resolved()
 
     def _survey(self) -> tuple[dict[str, list[_Seat]], dict[str, list[SessionFile]]]:
         """List everything once; returns what lies in project folders and what lies beside, by session."""
         seats: dict[str, list[_Seat]] = {}
         beside: dict[str, list[SessionFile]] = {}
         known: dict[str, _Known] = {}
-        for root in self._roots():
+        for root in self._resolved():
             for folder in self._project_folders(root):
                 alone = _Known(frozenset({(root, folder)}))
                 for session, seat in self._seats_in(root, folder):
