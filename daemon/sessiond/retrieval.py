@@ -372,13 +372,22 @@ class Restoring:
             raise RestoreError(f"Whether there is a session {what} is not known: {self.notes[0]}")
 
     def _merged(self, known: list[Known], filed: list[Filed]) -> list[Known]:
-        """What this machine and the repository know, each session once, newest first."""
+        """What is known and what the repository tells, each session once, newest first.
+
+        Of what the archive alone tells of there is no more than an id: the record says the rest.
+        """
         merged = {session.ref: session for session in known}
         for record in filed:
             session = self._recorded(record)
             here = merged.setdefault(session.ref, session)
-            if session.changed_at > here.changed_at:
-                merged[session.ref] = replace(here, changed_at=session.changed_at)
+            merged[session.ref] = replace(
+                here,
+                title=here.title or session.title,
+                project_key=here.project_key or session.project_key,
+                project_hash=here.project_hash or session.project_hash,
+                issue=here.issue or session.issue,
+                changed_at=max(here.changed_at, session.changed_at),
+            )
         return sorted(merged.values(), key=lambda session: -session.changed_at)
 
     def _recorded(self, filed: Filed) -> Known:

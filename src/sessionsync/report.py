@@ -479,7 +479,7 @@ def found_in(session: Known, copies: Sequence[str]) -> Json:
         **_ABSENT,
         "id": session.session_id,
         "source": session.ref.source,
-        "project": next(iter(session.projects), ""),
+        "project": next(iter(session.projects), "") or session.project_key.rpartition("/")[2],
         "title": session.title,
         "updated_at": rfc3339(session.changed_at) if session.changed_at else None,
         "copies": list(copies),

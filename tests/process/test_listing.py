@@ -12,6 +12,7 @@ from sessionsync.vault import Vault
 from tests.conftest import poll
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
+from tests.machine import repository
 from tests.process.user import User
 from tests.rig import line
 
@@ -85,3 +86,19 @@ def test_sessions_of_a_folder_that_is_gone_are_listed_and_found_by_it(tmp_path: 
         other = str(tmp_path / "mistyped")
         assert user.type("list", "--project", other).stdout.startswith("No sessions are known here")
         assert user.type("search", "quokka", "--project", other).stdout == "Nothing was found.\n"
+
+
+def test_what_the_archive_holds_as_well_has_the_title_that_its_record_says(
+    tmp_path: Path, gh: FakeGitHub
+) -> None:
+    archive = str(tmp_path / "archive.git")
+    one = User(tmp_path / "one", gh, CI="true", SESSIOND_ARCHIVE_URL=archive)
+    two = User(tmp_path / "two", gh, SESSIOND_ARCHIVE_URL=archive)
+    for user in (one, two):
+        repository(user.project, "https://github.com/acme/app.git")
+    path = one.say("said here")
+    assert one.type("sync", "--once").returncode == 0
+    for more in ((), ("--project", str(two.project))):
+        (found,) = json.loads(two.type("list", "--json", *more).stdout)["sessions"]
+        assert (found["id"], found["title"], found["project"]) == (path.stem, "said here", "app")
+        assert found["copies"] == ["github", "archive"]
