@@ -586,7 +586,7 @@ class Storm:
                 f" {counts['sync_failure']:.0f} late"
             )
             self._tell_each(machine, cleared)
-            assert abs(said["score"] - score) <= within, f"the score of {machine.name}"
+            assert abs(said["score"] - score) <= within * score, f"the score of {machine.name}"
             assert said["data_loss_ratio"] == 0, f"what {machine.name} calls lost"
             assert len(ours) == len(account.mended), f"how often {machine.name} was mended"
             assert mttr.least * (1 - within) <= theirs <= mttr.most * (1 + within), (

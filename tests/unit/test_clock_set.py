@@ -11,6 +11,7 @@ import pytest
 
 from sessiond import upkeeping
 from sessiond.loops import TROUBLE_S, Bell, Loop
+from sessionsync import retry
 from sessionsync.errors import Limited, StoreFull
 from sessionsync.events import silent
 from sessionsync.queue import ARCHIVE, Lane
@@ -178,17 +179,17 @@ def test_what_is_done_daily_waits_for_no_day_that_a_clock_once_showed() -> None:
 
 
 def test_a_daemon_whose_clock_was_ahead_sends_what_failed_meanwhile(
-    tmp_path: Path, gh: FakeGitHub, wall: Wall
+    tmp_path: Path, gh: FakeGitHub, wall: Wall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(retry, "backoff_s", lambda *_: 4.0)
     with Living(tmp_path, **gh.settings()) as living:
         living.transcript()
         living.until(gh.all_comments)
         wall.ahead_s = 3600.0
-        gh.fault(server_error(500))
+        gh.fault(server_error(500, method="POST|PATCH", times=1))
         path = living.transcript("while it is ahead")
         living.until(lambda: [item["attempts"] for item in living.ctl("queue")["items"] if item["attempts"]])
         wall.ahead_s = 0.0
-        gh.clear_faults()
         # nobody tells the daemon anything but that something has happened
         living.write(path, "and another word")
         living.ctl("checkpoint", acts=True, session=path.stem)
