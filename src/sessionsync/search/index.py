@@ -134,7 +134,8 @@ class Index:
             self._connection.execute(f"PRAGMA synchronous={synchronous}")  # a lost tail is indexed again
             self._connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file
             self._connection.execute(f"PRAGMA journal_mode={mode}")
-        self._connection.execute("PRAGMA cache_size=-4000")
+        # a reader comes to each page once, and the fewer it keeps the nearer they are to the processor
+        self._connection.execute(f"PRAGMA cache_size={-1000 if read_only else -4000}")
 
     def _look(self) -> None:
         """Open it for reading, also where nothing can be written beside it."""
