@@ -110,11 +110,13 @@ class Workers:
             self._lose(worker, backlog)
 
     def _take_in(self, backlog: deque[Ref], wait_s: float | None) -> None:
+        if not self._workers:
+            return
         poll = select.poll()
         ends = {worker.line.fileno(): worker for worker in self._workers}
         for end in ends:
             poll.register(end, select.POLLIN)
-        for end, _ in poll.poll(None if wait_s is None else wait_s * 1000) if ends else ():
+        for end, _ in poll.poll(None if wait_s is None else wait_s * 1000):
             worker = ends[end]
             try:
                 done: Captured = worker.line.hear()
@@ -128,8 +130,9 @@ class Workers:
                 self._emit(event, **fields)
 
     def _lose(self, worker: _Worker, backlog: deque[Ref]) -> None:
-        """A worker was killed: what it had is captured here."""
+        """A worker was killed, or cannot begin: what it had is captured here, and no other takes its place."""
         self._workers.remove(worker)
+        self._most -= 1
         self._emit("worker_lost", sessions=worker.sessions, code=worker.end())
         for refs in worker.lists:
             backlog.extend(refs)
@@ -145,9 +148,10 @@ class _Worker:
         self.line = Line(ours)
         self.lists: deque[list[Ref]] = deque()
         with theirs:
+            # -P: what lies in the present folder, which may be anybody's, is none of its modules;
             # in a group of its own: who interrupts this process in a terminal interrupts this one alone
             self._process = subprocess.Popen(
-                [sys.executable, "-c", f"from sessiond.worker import main; main({theirs.fileno()})"],
+                [sys.executable, "-P", "-c", f"from sessiond.worker import main; main({theirs.fileno()})"],
                 pass_fds=[theirs.fileno(), lock],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

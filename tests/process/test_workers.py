@@ -177,8 +177,22 @@ def test_what_a_worker_that_is_killed_had_is_captured_here(tmp_path: Path, agent
         others.settle(backlog)
         assert len(backlog) == SESSIONS
         place.back_up(engine, others)
-    (lost,) = place.events.named("worker_lost")
+    (lost,) = place.events.named("worker_lost")  # no other takes its place
     assert lost["code"] == -signal.SIGKILL
+    assert place.alone == SESSIONS
+    place.check(transcripts)
+
+
+def test_a_worker_takes_no_module_from_the_folder_that_it_is_begun_in(
+    tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, transcripts = Place(tmp_path, agent), converse(agent)
+    (tmp_path / "pickle.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    with place.engine() as engine, Workers(engine, place.events, 1) as others:
+        place.back_up(engine, others)
+    assert not place.events.named("worker_lost")
+    assert place.alone < SESSIONS
     place.check(transcripts)
 
 
