@@ -130,7 +130,7 @@ class Workers:
                 self._emit(event, **fields)
 
     def _lose(self, worker: _Worker, backlog: deque[Ref]) -> None:
-        """A worker was killed, or cannot begin: what it had is captured here, and no other takes its place."""
+        """A worker was killed, or cannot begin: what it had is captured here, and it is not replaced."""
         self._workers.remove(worker)
         self._most -= 1
         self._emit("worker_lost", sessions=worker.sessions, code=worker.end())
