@@ -271,6 +271,7 @@ def _hand_over(
     say: Emit,
 ) -> None:
     """Have the daemon asked by a process of its own, which first copies what there was no time for."""
+    config_file, _, socket, _ = where
     older = copied.path if copied is not None else older_copy(copies, session)
     size = copied.size if copied is not None else 0
 
@@ -289,8 +290,8 @@ def _hand_over(
         from sessiond.handover import Fallback, hand_over  # noqa: PLC0415 - as above
 
         save, spool = wish()
-        if not hand_over(save, where[2], spool, Fallback.of(whole, older), say):
-            _say_refused(where[0], say)
+        if not hand_over(save, socket, spool, Fallback.of(whole, older), say):
+            _say_refused(config_file, say)
 
     copies.rest()
     try:
@@ -304,7 +305,9 @@ def _hand_over(
 
 
 def _say_refused(config_file: str, say: Emit) -> None:
-    """Say what is wrong with the settings, which may be why no daemon answers."""
+    """Say what is wrong with settings that were not read: it may be why no daemon answers."""
+    if places.mirror_of(os.environ, config_file) is None:
+        return
     from pathlib import Path  # noqa: PLC0415 - as above
 
     from sessionsync.config import load  # noqa: PLC0415 - as above

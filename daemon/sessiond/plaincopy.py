@@ -15,7 +15,7 @@ import time
 from contextlib import contextmanager
 from functools import partial
 
-from sessionsync import registry
+from sessionsync import project_registry as registry
 from sessionsync.errors import CopyError, UsageError
 from sessionsync.peek import PEEK_BYTES, UNKNOWN, first_cwd, is_session_id
 from sessionsync.vault.copy import Copy, opened, place_of

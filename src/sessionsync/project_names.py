@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from sessionsync import registry
+from sessionsync import project_registry as registry
 from sessionsync.errors import CopyError, DiskFull
 
 NAME_BYTES = 80  # of a project's name; a folder's may have 255

@@ -275,8 +275,8 @@ def test_settings_that_are_wrong_elsewhere_are_told_where_no_daemon_answers(
     agent.fire("Stop")
     assert agent.copy.read_bytes() == agent.transcript.read_bytes()
     wait_until(lambda: agent.log("config_refused"))
-    (refused,) = agent.log("config_refused")
-    assert "nonsense" in refused["reason"]
+    assert [each["event"] for each in agent.log()][-2:] == ["session_save_fell_back", "config_refused"]
+    assert "nonsense" in agent.log("config_refused")[0]["reason"]
 
 
 def test_a_home_that_cannot_be_costs_no_copy(agent: Agent) -> None:
@@ -585,7 +585,7 @@ def test_an_agent_waits_for_few_imports_where_its_session_is_known(
             "sessionsync.fastjson",
             "sessionsync.peek",
         ),
-        *("sessionsync.places", "sessionsync.registry", "sessionsync.tombstones"),
+        *("sessionsync.places", "sessionsync.project_registry", "sessionsync.tombstones"),
         *("sessionsync.vault", "sessionsync.vault.copy", "sessionsync.vault.folder"),
     }
     contextlib = {
