@@ -188,10 +188,10 @@ def test_a_daemon_whose_clock_was_ahead_sends_what_failed_meanwhile(
         wall.ahead_s = 3600.0
         gh.fault(server_error(500, method="POST|PATCH", times=1))
         path = living.transcript("while it is ahead")
-        living.until(lambda: [item["attempts"] for item in living.ctl("queue")["items"] if item["attempts"]])
+        living.until(lambda: living.told("push_failed"))
         wall.ahead_s = 0.0
         # nobody tells the daemon anything but that something has happened
         living.write(path, "and another word")
         living.ctl("checkpoint", acts=True, session=path.stem)
-        living.until(lambda: not living.ctl("queue")["items"])
+        living.until(lambda: not living.ctl("status")["sessions"]["unpushed"])
         assert living.ctl("health")["reliability"]["1h"]["counts"]["sync_failure"] == 0
