@@ -22,8 +22,12 @@ class Keepsake:
         self._settings = file
         self._file = where.state_dir / FOLDER / f"{name}.json"
         self._said = _read(self._file)
-        self.made_folder = self._said.get("made_folder") is True if self._said else not file.parent.exists()
-        """Whether the file's folder was not there before either."""
+        self.made_folder = (
+            self._said.get("made_folder") is True
+            if self._said
+            else not file.parent.exists() or _is_made(where, file.parent)
+        )
+        """Whether the file's folder was not there before either, nor before that of another file in it."""
 
     def before(self, now: bytes | None) -> tuple[bytes | None] | None:
         """The content before, if the file is still what we made of it; None else."""
@@ -65,8 +69,20 @@ class Keepsake:
 
 def settings_of(where: Paths) -> list[Path]:
     """The settings files that something is kept of: those that have our entries, or had."""
-    kept = [_read(file).get("file") for file in sorted((where.state_dir / FOLDER).glob("*.json"))]
-    return [Path(file) for file in kept if isinstance(file, str) and file.startswith("/")]
+    return list(_kept(where))
+
+
+def _kept(where: Paths) -> dict[Path, dict[str, object]]:
+    """What is kept of each settings file."""
+    kept = [_read(file) for file in sorted((where.state_dir / FOLDER).glob("*.json"))]
+    named = [(said.get("file"), said) for said in kept]
+    return {Path(file): said for file, said in named if isinstance(file, str) and file.startswith("/")}
+
+
+def _is_made(where: Paths, folder: Path) -> bool:
+    return any(
+        file.parent == folder and said.get("made_folder") is True for file, said in _kept(where).items()
+    )
 
 
 def _read(file: Path) -> dict[str, object]:

@@ -178,7 +178,8 @@ def _split(path: object) -> tuple[str, str]:
         with contextlib.suppress(UnicodeEncodeError):
             if len(os.fsencode(path)) <= PATH_BYTES:
                 return path.rpartition("/")[0] or "/", path.rpartition("/")[2]
-    raise UsageError(f"{str(path)[:200]!r} is no path of a transcript.")
+    what = "It names no transcript" if path is None else f"{str(path)[:200]!r} is no path of a transcript"
+    raise UsageError(f"{what}.")
 
 
 def copy_session(copies: Copies, session: Session, agent: object, until: float, say: Emit) -> Copied:

@@ -292,6 +292,19 @@ def test_a_folder_that_install_made_goes_with_what_it_put_there(tmp_path: Path, 
         assert not file.exists()
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_folder_that_two_files_were_put_into_goes_with_the_last(
+    tmp_path: Path, where: Paths, first: int
+) -> None:
+    files = [hooks.settings_file(scope, {}, tmp_path / "project") for scope in ("project", "local")]
+    (tmp_path / "project").mkdir()
+    for file in files:
+        assert install(file, where)
+    for file in (files[first], files[1 - first]):
+        assert uninstall(file, where)
+    assert list((tmp_path / "project").iterdir()) == []
+
+
 def test_a_keepsake_that_is_none_is_not_believed(file: Path, where: Paths) -> None:
     file.write_text('{"a": 1}')
     for said in ("[]", "{", '{"before": 7, "after": "%s"}', '{"after": "%s"}'):
