@@ -46,6 +46,7 @@ FILES = 3
 # What these say are the program's own words; most lines have nothing else, and a transcript's id.
 OWN = frozenset(
     {"at", "level", "event", "checkpoint", "code", "trigger", "kind", "operation", "outcome", "mode"}
+    | {"from_tier", "to_tier"}
 )
 _ID = re.compile(r"claude:[0-9a-f-]{36}")
 PASSED, PASSED_CHARS = 500, 100
