@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from sessionsync.sources.folders import Folders, is_real_folder, readable, real
+from sessionsync.sources.folders import Folders, readable, real
 
 SESSIONS = (".claude", "sessions")
 
@@ -29,13 +30,16 @@ class Places:
         known: dict[Path, Path] = {}
         for given in self._projects():
             project = real(given)
-            sessions = real(project.joinpath(*SESSIONS))
-            if not is_real_folder(sessions) or sessions in known or readable(str(sessions)) != str(sessions):
+            named = project.joinpath(*SESSIONS)
+            if not _is_there(named):
+                continue  # most projects have none, and to look for links costs more
+            sessions = real(named)
+            if sessions in known or readable(str(sessions)) != str(sessions):
                 continue
             if sessions.is_relative_to(project):
                 known[sessions] = project
             else:
-                self._folders.skip(str(project.joinpath(*SESSIONS)), "it is a link out of its project")
+                self._folders.skip(str(named), "it is a link out of its project")
         self._known = known
         self._folder_of = {project: sessions for sessions, project in known.items()}
         return dict(self._folder_of)
@@ -43,7 +47,7 @@ class Places:
     def awaited(self) -> list[Path]:
         """The folders that the projects do not have yet."""
         places = (real(project).joinpath(*SESSIONS) for project in self._projects())
-        return [place for place in dict.fromkeys(places) if not is_real_folder(real(place))]
+        return [place for place in dict.fromkeys(places) if not _is_there(place)]
 
     def of(self, project: Path) -> Path | None:
         """A project's folder, as it was seen last or is now; None where there is none or it is a link now."""
@@ -56,3 +60,8 @@ class Places:
             self.survey()
         folder = next((above for above in (path, *path.parents) if above in self._known), None)
         return None if folder is None else (self._known[folder], folder)
+
+
+def _is_there(sessions: Path) -> bool:
+    """Whether a folder lies there, or behind a link; False where nobody may look."""
+    return os.path.isdir(sessions)  # noqa: PTH112 - `Path.is_dir` raises where nobody may look
