@@ -165,6 +165,23 @@ def test_a_token_without_the_right_is_asked_about_now_and_then(
     desk.check_all_arrived()
 
 
+def test_a_lost_right_buries_nothing_also_where_the_comment_is_somebody_elses(
+    desk: Desk, gh: FakeGitHub
+) -> None:
+    gh.token("T2", login="ann")
+    path = desk.say("of two people")
+    desk.go(60)
+    desk.connect(token="T2", authors=("me",))
+    gh.permit("T2", {"metadata": "read", "issues": "read"})
+    desk.say("by ann", path)
+    desk.go(HOUR)
+    assert desk.paused()[0] == "github_not_permitted"
+    assert desk.rig.queue.items(buried=True) == []
+    gh.permit("T2", {"metadata": "read", "issues": "write"})
+    desk.go(HOUR)
+    desk.check_all_arrived()
+
+
 def test_what_may_not_be_edited_does_not_hold_up_the_others(desk: Desk, gh: FakeGitHub) -> None:
     """Who may only read a repository may comment there, but edit nobody else's comment."""
     gh.token("T2", login="ann")

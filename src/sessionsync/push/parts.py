@@ -105,6 +105,8 @@ class Parts:
         except NotPermitted as error:
             if held.author == self._issues.login:
                 raise
+            yield from self._issues.turn()
+            self._github.check_issues()  # who may write nothing at all has lost the right for a while
             # this one alone is out of reach, so nothing else waits for it
             raise Refused(
                 f"{error} (it is {held.author}'s)",
