@@ -25,6 +25,8 @@ LIBRARIES = (
 STARTS = 5
 # A minute after each start the daemon looks once for files in the copies that are nobody's; then it rests.
 SETTLES_S = 150.0
+# What is left to be counted is counted for two seconds a minute.
+A_MINUTE_S, QUIET_CPU_S = 65.0, 0.06
 WAKE_UPS_A_SECOND, READ_BY_OTHERS_MS, SESSION_KB = 0.5, 5, 0.5
 
 
@@ -35,25 +37,22 @@ def measure(*, quick: bool) -> Iterator[Figure]:
         home = ends.enter_context(place.daemon(SESSIOND_HTTP_LISTEN='"127.0.0.1:0"'))
         yield of_rounds("start to ready, nothing to watch", _starts(home), "s", most=1)
         fleet(home, range(few))
-        place.rested(home)
-        small = rss_mib(home.pid)
+        small = _settled(home, quick=quick)
+        home.stop()
+        home.start()
+        small_anew = _settled(home, quick=quick)
         size = fleet(home, range(few, many))
         place.until(lambda: home.ctl("status")["captured_until"], 900)
-        place.rested(home)
-        if not quick:  # also the first scan of the copies, a minute after the start
-            place.until(lambda: "integrity_scanned" in home.log.read_text(), 900)
-            time.sleep(SETTLES_S)
-            place.rested(home)
+        large = _settled(home, quick=quick)
         yield said(f"{many:,} sessions of {size / MB:.0f} MB, {rest_s} s at rest")
         theirs = _syncthing_rests(home.agent, rest_s)
         yield from _rest(home, rest_s, "", theirs)
-        more = (rss_mib(home.pid) - small) / (many - few) * 1024
-        yield Figure("memory a session more", more, "KB", most=SESSION_KB)
+        yield _a_session("memory a session more", large - small, many - few)
         yield _read_by_others(home)
         starts = _starts(home)
-        time.sleep(0 if quick else SETTLES_S)
-        place.rested(home)
+        large_anew = _settled(home, quick=quick)
         yield from _rest(home, rest_s, ", after a restart", theirs)
+        yield _a_session("memory a session more, after a restart", large_anew - small_anew, many - few)
         yield _start(f"start to ready, {many:,} sessions", starts, home)
 
 
@@ -111,6 +110,25 @@ def _rest(
     yield Figure(f"CPU time at rest{when}", cpu * 1000, "ms", most=0.1, peer=cpu_, times=True)
     yield Figure(f"wake-ups at rest{when}", woken / rest_s, "/s", most=WAKE_UPS_A_SECOND, peer=woken_)
     yield Figure(f"memory at rest{when}", rss_mib(home.pid), "MiB", most=0.45, peer=mib_, times=True)
+
+
+def _settled(home: Daemon, *, quick: bool) -> float:
+    """MiB when it has done what it does once after a start, or once with each session."""
+    place.rested(home)
+    if not quick:
+        time.sleep(SETTLES_S)
+        place.until(lambda: _spent_s(home.pid, A_MINUTE_S) < QUIET_CPU_S, 1800)
+    return rss_mib(home.pid)
+
+
+def _spent_s(pid: int, rest_s: float) -> float:
+    before = cpu_s(pid)
+    time.sleep(rest_s)
+    return cpu_s(pid) - before
+
+
+def _a_session(name: str, mib: float, sessions: int) -> Figure:
+    return Figure(name, mib / sessions * 1024, "KB", most=SESSION_KB)
 
 
 def _read_by_others(home: Daemon) -> Figure:
