@@ -291,7 +291,7 @@ def test_a_list_that_cannot_be_read_or_written_whole_forgets_nothing_of_itself(
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_text", fails)
+        patch.setattr("builtins.open", fails)
         with pytest.raises(OSError, match="Input/output"):
             Tombstones(tmp_path).add("claude", "third")
     assert Tombstones(tmp_path).holds("claude", SID)
