@@ -269,7 +269,7 @@ class Line:
             placements=self.placements,
             vault=rig.vault,
             elsewhere=Elsewhere(rig.home.vault, rig.events),
-            digests=Digests(rig.store, gate),
+            digests=Digests(rig.store, gate, rig.mirror),
             github=self.github,
             gate=gate,
             config=self.config,

@@ -269,7 +269,7 @@ class Engine:
             placements=self.placements,
             vault=self.vault,
             elsewhere=Elsewhere(self.config.backup.vault_dir, self._emit),
-            digests=Digests(self.store, gate),
+            digests=Digests(self.store, gate, self.mirror),
             github=github,
             gate=gate,
             config=self.config,

@@ -2,7 +2,8 @@
 
 A hash of unredacted text never leaves the machine where redaction changed the file: short secrets
 could be guessed.  Hashes run on over what was appended; a running SHA-256 cannot be stored, so the
-first record of a file after a start hashes it once, but only what is new is searched for secrets.
+first record of a file after a start hashes it once.  What held no secret is not searched again, nor
+unpacked and verified: its hash was stored, and the plain copy has these bytes if it has that hash.
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
 
 from sessionsync.catalog import Session
+from sessionsync.errors import CopyError
 from sessionsync.linewise import Linewise
 from sessionsync.model import FileEntry
 from sessionsync.privacy.gate import Gate
 from sessionsync.store import Store
-from sessionsync.vault import SessionVault, StoredFile
+from sessionsync.vault import Mirror, SessionVault, StoredFile
 
+# What is held in memory of a copy at once.
+BLOCK_BYTES = 4 * 1024 * 1024
 # Running hashes are kept of so many files, the most recently used.
 KEPT = 256
 
@@ -84,9 +89,10 @@ def digest_of(gate: Gate, name: str, blocks: Iterable[bytes]) -> Digest:
 class Digests:
     """Digests of stored files.  Call it from one thread."""
 
-    def __init__(self, store: Store, gate: Gate) -> None:
+    def __init__(self, store: Store, gate: Gate, mirror: Mirror) -> None:
         self._store = store
         self._gate = gate
+        self._mirror = mirror
         self._rules = gate.rules
         self._running: OrderedDict[tuple[int, str, int], _Running] = OrderedDict()
 
@@ -98,10 +104,11 @@ class Digests:
             RedactionFailed: the privacy gate could not judge them.
         """
         key = (session.id, file.name, file.generation)
-        running = self._running.pop(key, None)
+        running, (clean_to, sha256) = self._running.pop(key, None), self._clean_to(key)
         if running is None or running.length > file.length:
+            running = self._of_copy(session, file.name, clean_to, sha256) if clean_to <= file.length else None
+        if running is None:
             running = _Running()
-        clean_to = self._clean_to(key)
         lines = Linewise()
         for chunk in vault.read(
             file.name, file.generation, file.length, start=running.length, root=file.root
@@ -115,20 +122,31 @@ class Digests:
         if len(self._running) > KEPT:
             self._running.popitem(last=False)
         if running.redactions == 0:
-            self._remember_clean(key, running.length)
+            self._remember_clean(key, running)
         return running.digest(self._gate, file.name, lines.rest())
 
-    def _clean_to(self, key: tuple[int, str, int]) -> int:
-        """Up to where an earlier run found nothing to take out, under the same rules."""
+    def _of_copy(self, session: Session, name: str, length: int, sha256: str) -> _Running | None:
+        """The hash of the first bytes of the plain copy, to be continued; None where it is not this one."""
+        running = _Running()
+        with suppress(CopyError):  # the vault has them as well
+            path = self._mirror.path_of(session.project or "unknown", session.stored_as, name)
+            for start in range(0, length, BLOCK_BYTES):
+                data = self._mirror.read(path, start, min(start + BLOCK_BYTES, length))
+                running.take(data, data, 0)
+        return running if running.plain.hexdigest() == sha256 else None
+
+    def _clean_to(self, key: tuple[int, str, int]) -> tuple[int, str]:
+        """Up to where nothing was to be taken out, under the same rules, and the hash of that."""
         row = self._store.row(
-            "SELECT clean_to FROM digests WHERE session = ? AND name = ? AND generation = ? AND rules = ?",
+            "SELECT clean_to, sha256 FROM digests"
+            " WHERE session = ? AND name = ? AND generation = ? AND rules = ?",
             (*key, self._rules),
         )
-        return int(row[0]) if row else 0
+        return (int(row[0]), str(row[1])) if row else (0, "")
 
-    def _remember_clean(self, key: tuple[int, str, int], length: int) -> None:
+    def _remember_clean(self, key: tuple[int, str, int], running: _Running) -> None:
         self._store.execute(
-            "INSERT OR REPLACE INTO digests (session, name, generation, rules, clean_to)"
-            " VALUES (?, ?, ?, ?, ?)",
-            (*key, self._rules, length),
+            "INSERT OR REPLACE INTO digests (session, name, generation, rules, clean_to, sha256)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (*key, self._rules, running.length, running.plain.hexdigest()),
         )

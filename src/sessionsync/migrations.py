@@ -375,6 +375,9 @@ MIGRATIONS: tuple[str, ...] = (
             AND operation = old.operation AND state = old.state AND last_code = old.last_code;
     END;
     """,
+    """
+    ALTER TABLE digests ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
+    """,
 )
 
 
