@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sessiond.process import LOOK_S
 from sessiond.token import Token, find_token
 from sessionsync import __version__, age, projects
 from sessionsync.capture import Capture
@@ -50,6 +51,8 @@ if TYPE_CHECKING:  # what sends is imported where there is something to send to:
 
 # Threads that wait for the disk, or compress, beside the one that captures; they start when first needed.
 HANDS = 3
+# Workers of a process that was killed hold the vault until the disk lets go of them.
+LETS_GO_S = 5.0
 
 
 class Engine:
@@ -83,7 +86,7 @@ class Engine:
         self.vault = Vault(config.backup.vault_dir, emit, hands)
         self.vault_trouble: DiskFull | None = None
         """Why nothing can be written into the vault, since before the start; see `hold_vault`."""
-        self._first_seen = self.hold_vault(now)
+        self._first_seen = self.hold_vault(now, wait_s=LETS_GO_S)
         self.queue.recover(now)
         self.catalog.clamp(now)
         self.sources: list[Source] = [
@@ -140,16 +143,16 @@ class Engine:
             emit=self._emit,
         )
 
-    def hold_vault(self, now: float) -> float:
+    def hold_vault(self, now: float, *, wait_s: float = 0.0) -> float:
         """Take the vault for writing, or say in `vault_trouble` why that has to wait; when it was first used.
 
-        A full or read-only disk keeps nothing else from going on.
+        A full or read-only disk keeps nothing else from going on.  Whoever holds it has `wait_s` to let go.
 
         Raises:
             SessiondError: it cannot be used for another reason.
         """
         try:
-            self._ends.enter_context(self.vault.lock())
+            self._lock_vault(time.monotonic() + wait_s)
             first = self.store.meta("first_seen", lambda: repr(self.vault.first_used(now)))
         except DiskFull as error:
             self.vault_trouble = error
@@ -157,6 +160,17 @@ class Engine:
             return float(self.store.meta("first_seen") or now)
         self.vault_trouble = None
         return float(first)
+
+    def _lock_vault(self, until: float) -> None:
+        while True:
+            try:
+                self._ends.enter_context(self.vault.lock())
+            except AlreadyRunning:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(LOOK_S)
+            else:
+                return
 
     def keep_vault(self, now: float) -> None:
         """Take the vault anew where the lock went with its folder; for the writer's thread.

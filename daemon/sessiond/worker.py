@@ -18,6 +18,7 @@ from threading import Thread
 from typing import Any, NamedTuple
 
 from sessiond.process import expect_a_burst, harden
+from sessionsync import __version__
 from sessionsync.capture import Capture, Work
 from sessionsync.catalog import Catalog
 from sessionsync.config import Config
@@ -83,8 +84,13 @@ class Line:
         return bytes(data)
 
 
-def main(descriptor: int) -> None:
-    """Work until nobody is at the other end of the socket any more."""
+def main(descriptor: int, version: str) -> None:
+    """Work until nobody is at the other end of the socket any more, which is a process of this `version`.
+
+    One of another version, that was installed while the other runs, has other rows, and ends.
+    """
+    if version != __version__:
+        return
     harden()
     expect_a_burst()
     line = Line(socket.socket(fileno=descriptor))

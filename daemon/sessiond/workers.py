@@ -17,10 +17,13 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
+from sessionsync import __version__
+from sessionsync.capture import TURN_BYTES
 from sessionsync.model import Ref
 
 if TYPE_CHECKING:
@@ -33,8 +36,14 @@ MOST = 3
 # A list is made durable as one: fewer cost more than they save (`vault.folder.MANY`).  And to begin a worker
 # costs as much CPU time as to capture so many small sessions, 0.14 s (measured).
 LIST_SESSIONS = 25
+# Nor is one of large sessions longer than this: whoever wants something meanwhile waits for it.
+LIST_BYTES = TURN_BYTES
 # A worker goes on with its second list while the first one is taken in.
 LISTS = 2
+# A list is done in a second or two: who is silent for so long was stopped, or is stuck in the disk.
+SILENT_S = 30.0
+# One that is to end does so at once, or is killed; and that takes longer only in the middle of a stuck disk.
+ENDS_S = 2.0
 
 
 class Workers:
@@ -64,7 +73,7 @@ class Workers:
         """Hand out from the backlog's end, and take in what is done.
 
         Returns whether the backlog has something for the caller to capture.  Where it has not, what was
-        handed out is waited for: as long as that takes, or `wait_s` for the next of it.
+        handed out is waited for: until all of it is done or lost, or `wait_s` for the next of it.
         """
         self._take_in(backlog, 0)
         self._hand_out(backlog)
@@ -77,7 +86,10 @@ class Workers:
         return bool(backlog)
 
     def settle(self, backlog: deque[Ref], ref: Ref | None = None) -> None:
-        """Have nothing in their hands any more, or not this session: it is waited for, and taken in."""
+        """Have nothing in their hands any more, or not this session: it is waited for, and taken in.
+
+        What is with one that does not answer comes back into the backlog.
+        """
         if ref is not None and not any(worker.has(ref) for worker in self._workers):
             return
         while self.busy:
@@ -98,67 +110,111 @@ class Workers:
             while len(worker.lists) < LISTS and (refs := _some(backlog, strangers)):
                 self._hand(worker, refs, backlog)
         while len(self._workers) < self._most and (refs := _some(backlog, strangers)):
-            worker = _Worker(self._engine, lock)
+            try:
+                worker = _Worker(self._engine, lock)
+            except OSError as error:  # as where this user may have no more processes
+                self._most = len(self._workers)
+                self._emit("worker_lost", sessions=0, reason=f"it cannot begin: {error.strerror}")
+                backlog.extend(refs)
+                return
             self._workers.append(worker)
             self._hand(worker, refs, backlog)
 
     def _hand(self, worker: _Worker, refs: list[Ref], backlog: deque[Ref]) -> None:
-        worker.lists.append(refs)
         try:
-            worker.line.say(refs)
+            worker.hand(refs)
         except OSError:
             self._lose(worker, backlog)
 
     def _take_in(self, backlog: deque[Ref], wait_s: float | None) -> None:
+        """Take in what is done; for the next of it `wait_s`, or as long as they may take, is waited."""
         if not self._workers:
             return
         poll = select.poll()
-        ends = {worker.line.fileno(): worker for worker in self._workers}
-        for end in ends:
-            poll.register(end, select.POLLIN)
-        for end, _ in poll.poll(None if wait_s is None else wait_s * 1000):
-            worker = ends[end]
-            try:
-                done: Captured = worker.line.hear()
-            except (EOFError, OSError):
+        for worker in self._workers:
+            poll.register(worker.line.fileno(), select.POLLIN)
+        patience_s = min(worker.patience_s for worker in self._workers)
+        ready = {
+            end for end, _ in poll.poll(1000 * (patience_s if wait_s is None else min(wait_s, patience_s)))
+        }
+        for worker in self._workers.copy():
+            if worker.line.fileno() in ready:
+                self._hear(worker, backlog)
+            elif not worker.patience_s:
                 self._lose(worker, backlog)
-                continue
-            self._engine.capture.take_over(done.works)
-            whole = {work.session.ref for work in done.works}
-            backlog.extend(ref for ref in worker.lists.popleft() if ref not in whole)
-            for event, fields in done.events:
-                self._emit(event, **fields)
+
+    def _hear(self, worker: _Worker, backlog: deque[Ref]) -> None:
+        try:
+            refs, done = worker.hear()
+        except (EOFError, OSError):
+            self._lose(worker, backlog)
+            return
+        self._engine.capture.take_over(done.works)
+        whole = {work.session.ref for work in done.works}
+        backlog.extend(ref for ref in refs if ref not in whole)
+        for event, fields in done.events:
+            self._emit(event, **fields)
 
     def _lose(self, worker: _Worker, backlog: deque[Ref]) -> None:
-        """A worker was killed, or cannot begin: what it had is captured here, and it is not replaced."""
+        """A worker has ended, or does not answer: what it had is captured here, and it is not replaced."""
         self._workers.remove(worker)
         self._most -= 1
-        self._emit("worker_lost", sessions=worker.sessions, code=worker.end())
-        for refs in worker.lists:
-            backlog.extend(refs)
+        code = worker.end()
+        reason = f"it ended with {code}" if code is not None else "it cannot be ended now"
+        self._emit("worker_lost", sessions=worker.sessions, reason=reason)
+        while worker.lists:
+            backlog.extend(worker.lists.popleft())
 
 
 class _Worker:
-    """One of them, at the other end of a socket; `lists` are what it has not answered."""
+    """One of them, at the other end of a socket; `lists` are what it has not answered.
+
+    Raises:
+        OSError: it cannot be begun.
+    """
 
     def __init__(self, engine: Engine, lock: int) -> None:
         from sessiond.worker import Line  # noqa: PLC0415 - only where there are some
 
         ours, theirs = socket.socketpair()
+        ours.settimeout(SILENT_S)  # also where it stops in the middle of an answer
         self.line = Line(ours)
         self.lists: deque[list[Ref]] = deque()
-        with theirs:
+        self._heard_at = time.monotonic()
+        program = f"from sessiond.worker import main; main({theirs.fileno()}, {__version__!r})"
+        with theirs, ExitStack() as undo:
+            undo.callback(self.line.close)
             # -P: what lies in the present folder, which may be anybody's, is none of its modules;
             # in a group of its own: who interrupts this process in a terminal interrupts this one alone
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", f"from sessiond.worker import main; main({theirs.fileno()})"],
+                [sys.executable, "-P", "-c", program],
                 pass_fds=[theirs.fileno(), lock],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 process_group=0,
             )
+            undo.pop_all()
         with suppress(OSError):  # it is gone already, which shows with the first list
             self.line.say(engine.assignment())
+
+    def hand(self, refs: list[Ref]) -> None:
+        """Have it capture these; OSError where it is gone."""
+        if not self.lists:
+            self._heard_at = time.monotonic()
+        self.lists.append(refs)
+        self.line.say(refs)
+
+    def hear(self) -> tuple[list[Ref], Captured]:
+        """The first of its lists, and what it has made of it; EOFError, or OSError, where it does not say."""
+        done: Captured = self.line.hear()
+        self._heard_at = time.monotonic()
+        return self.lists.popleft(), done
+
+    @property
+    def patience_s(self) -> float:
+        """How long its next answer may take yet; one that has nothing to do may be silent."""
+        said_s = time.monotonic() - self._heard_at if self.lists else 0.0
+        return max(0.0, SILENT_S - said_s)
 
     def has(self, ref: Ref) -> bool:
         """Whether this session is with it."""
@@ -169,10 +225,18 @@ class _Worker:
         """How many are."""
         return sum(map(len, self.lists))
 
-    def end(self) -> int:
-        """End it, whatever it does; returns the code that it has ended with."""
+    def end(self) -> int | None:
+        """End it, whatever it does; returns the code that it has ended with.
+
+        None where a disk that does not answer keeps it: then it ends with what that does for it just now.
+        """
         self.line.close()
-        return self._process.wait()
+        for _ in range(2):
+            try:
+                return self._process.wait(ENDS_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        return None
 
 
 def _cores() -> int:
@@ -180,20 +244,25 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _is_long(backlog: deque[Ref], strangers: set[Ref]) -> bool:
+def _is_long(backlog: deque[Ref], strangers: dict[Ref, int]) -> bool:
     """Whether there is a list for another process, and as much for this one."""
     return min(len(backlog), len(strangers)) >= 2 * LIST_SESSIONS
 
 
-def _some(backlog: deque[Ref], strangers: set[Ref]) -> list[Ref]:
+def _some(backlog: deque[Ref], strangers: dict[Ref, int]) -> list[Ref]:
     """Sessions from the backlog's end that another process may capture; none where they are few."""
     if not _is_long(backlog, strangers):
         return []
     taken: list[Ref] = []
     left: list[Ref] = []
-    while backlog and len(taken) < LIST_SESSIONS:
+    room = LIST_BYTES
+    while backlog and room > 0 and len(taken) < LIST_SESSIONS:
         ref = backlog.pop()
-        (taken if ref in strangers else left).append(ref)
+        size = strangers.pop(ref, None)
+        if size is None:
+            left.append(ref)
+        else:
+            taken.append(ref)
+            room -= size
     backlog.extend(reversed(left))
-    strangers.difference_update(taken)
     return taken

@@ -10,15 +10,17 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sessiond import workers
 from sessiond.engine import Engine
-from sessiond.workers import LIST_SESSIONS, Workers
+from sessiond.workers import LIST_SESSIONS, LISTS, Workers
+from sessionsync.capture import capture
 from sessionsync.catalog import File, Session
 from sessionsync.config import load, paths
 from sessionsync.errors import CopyError
@@ -136,8 +138,8 @@ def agent(tmp_path: Path) -> Path:
 def test_with_others_it_is_the_same_backup(tmp_path: Path, agent: Path, most: int) -> None:
     transcripts = converse(agent)
     alone, shared = Place(tmp_path / "alone", agent), Place(tmp_path / "shared", agent)
-    for place, workers in ((alone, 0), (shared, most)):
-        with place.engine() as engine, Workers(engine, place.events, workers) as others:
+    for place, count in ((alone, 0), (shared, most)):
+        with place.engine() as engine, Workers(engine, place.events, count) as others:
             assert not place.back_up(engine, others)
             assert not others.busy
         place.check(transcripts)
@@ -178,9 +180,83 @@ def test_what_a_worker_that_is_killed_had_is_captured_here(tmp_path: Path, agent
         assert len(backlog) == SESSIONS
         place.back_up(engine, others)
     (lost,) = place.events.named("worker_lost")  # no other takes its place
-    assert lost["code"] == -signal.SIGKILL
+    assert lost["reason"] == f"it ended with {-signal.SIGKILL}"
     assert place.alone == SESSIONS
     place.check(transcripts)
+
+
+@pytest.mark.parametrize("waits", ["settle", "share"])
+def test_a_worker_that_does_not_answer_is_waited_for_so_long_and_ended(
+    tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch, waits: str
+) -> None:
+    monkeypatch.setattr(workers, "SILENT_S", 0.5)
+    monkeypatch.setattr(workers, "ENDS_S", 0.1)
+    place, transcripts = Place(tmp_path, agent), converse(agent)
+    with place.engine() as engine, Workers(engine, place.events, 1) as others:
+        backlog = deque(engine.capture.survey())
+        assert others.share(backlog)
+        (worker,) = children(os.getpid())
+        os.kill(worker, signal.SIGSTOP)  # as a disk that does not answer stops it
+        if waits == "settle":
+            others.settle(backlog)
+            assert len(backlog) == SESSIONS
+        assert not place.back_up(engine, others)
+        assert not children(os.getpid())
+    (lost,) = place.events.named("worker_lost")
+    assert lost["reason"] == f"it ended with {-signal.SIGKILL}"
+    place.check(transcripts)
+
+
+def test_where_no_worker_can_begin_all_is_captured_here(
+    tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, transcripts = Place(tmp_path, agent), converse(agent)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))  # as where Python is upgraded
+    with place.engine() as engine, Workers(engine, place.events, 2) as others:
+        assert not place.back_up(engine, others)
+    (lost,) = place.events.named("worker_lost")
+    assert lost["reason"] == "it cannot begin: No such file or directory"
+    assert place.alone == SESSIONS
+    place.check(transcripts)
+
+
+def test_a_worker_of_another_version_hands_nothing_back(
+    tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, transcripts = Place(tmp_path, agent), converse(agent)
+    monkeypatch.setattr(workers, "__version__", "0")  # what runs is older than what is installed
+    with place.engine() as engine, Workers(engine, place.events, 1) as others:
+        assert not place.back_up(engine, others)
+    assert len(place.events.named("worker_lost")) == 1
+    assert place.alone == SESSIONS
+    place.check(transcripts)
+
+
+def test_a_list_is_short_where_sessions_are_large(
+    tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, transcripts = Place(tmp_path, agent), converse(agent)
+    sizes = [path.stat().st_size for path in transcripts]
+    monkeypatch.setattr(capture, "TURN_BYTES", max(sizes) - 1)  # some are longer than a turn
+    monkeypatch.setattr(workers, "LIST_BYTES", max(sizes))
+    with place.engine() as engine, Workers(engine, place.events, 1) as others:
+        backlog = deque(engine.capture.survey())
+        assert others.share(backlog)
+        assert 1 < others.busy <= 2 * LISTS
+        assert len(engine.capture.strangers) == sum(size < max(sizes) for size in sizes) - others.busy
+        others.settle(backlog)
+        assert not place.back_up(engine, others)
+    place.check(transcripts)
+
+
+def test_who_begins_waits_for_the_workers_of_one_that_was_killed(
+    tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, before = Place(tmp_path, agent), ExitStack()
+    before.enter_context(Vault(place.vault).lock())
+    monkeypatch.setattr(time, "sleep", lambda _seconds: before.close())  # the disk lets go of them
+    with place.engine() as engine:
+        assert engine.vault.held is not None
 
 
 def test_a_worker_takes_no_module_from_the_folder_that_it_is_begun_in(

@@ -12,7 +12,13 @@ from sessionsync.capture.files import Files, Unread
 from sessionsync.capture.homes import Homes
 from sessionsync.capture.recall import recall
 from sessionsync.capture.stored import Stored
-from sessionsync.capture.work import FLUSH_SESSIONS, LONGEST_WITHOUT_CHECKPOINT_S, Work, fingerprint
+from sessionsync.capture.work import (
+    FLUSH_SESSIONS,
+    LONGEST_WITHOUT_CHECKPOINT_S,
+    TURN_BYTES,
+    Work,
+    fingerprint,
+)
 from sessionsync.catalog import Catalog, Checkpoint
 from sessionsync.config import Config
 from sessionsync.errors import CopyError, DiskFull, NoSuchSession
@@ -67,9 +73,9 @@ class Capture:
         self._unread: dict[Ref, dict[str, str]] = {}
         self._unfinished: set[Ref] = set()
         self._behind: dict[Ref, DiskFull] = {}
-        self.strangers: set[Ref] = set()
-        """Of what the last `survey` named, sessions that the state knows nothing of, and whose ids are theirs
-        alone: another process may capture these, see `take_over`."""
+        self.strangers: dict[Ref, int] = {}
+        """How many bytes they have of what the last `survey` named that the state knows nothing of, and whose
+        ids are theirs alone, none longer than a turn: another process may capture these, see `take_over`."""
         self.lost: set[Ref] = set()
         """The sessions whose positions went back with the last `flush`."""
         self._stored = Stored(catalog, mirror, vault, names, self._sources)
@@ -92,15 +98,16 @@ class Capture:
         """
         known = self._catalog.fingerprints()
         differing: list[tuple[float, Ref]] = []
-        self.strangers = set()
+        self.strangers = {}
         for source in self._sources.values():
             for found in source.find():
                 was = known.pop(found.ref, None)
                 if was == fingerprint(found) or self._is_forgotten(found.ref):
                     continue
                 differing.append((found.mtime, found.ref))
-                if was is None and not found.ref.scope:
-                    self.strangers.add(found.ref)
+                size = sum(file.size for file in found.files)
+                if was is None and not found.ref.scope and size <= TURN_BYTES:
+                    self.strangers[found.ref] = size
         nothing = fingerprint(None)
         gone = [ref for ref, was in known.items() if was != nothing and ref.source in self._sources]
         return [ref for _, ref in sorted(differing, key=lambda pair: -pair[0])] + gone
@@ -170,7 +177,7 @@ class Capture:
             StoreError: the state could not be read.
         """
         self._unfinished.discard(ref)
-        self.strangers.discard(ref)
+        self.strangers.pop(ref, None)
         try:
             return self._capture(ref, now, at_most, by_time=by_time)
         except BaseException:
@@ -277,6 +284,7 @@ class Capture:
         is_taken = ref in self._work or self._catalog.named(work.session.key) is not None
         if is_taken or self._catalog.find(ref) is not None or self._is_forgotten(ref):
             return False
+        self.strangers.pop(ref, None)
         self._homes.recall(work)
         for file in work.files.values():
             self._stored.read_tail(source, work, file)
