@@ -24,8 +24,8 @@ from sessionsync.privacy.gate import Gate
 from sessionsync.store import Store
 from sessionsync.vault import Mirror, SessionVault, StoredFile
 
-# What is held in memory of a copy at once.
-BLOCK_BYTES = 4 * 1024 * 1024
+# What is read of a copy at once: it is hashed while it stays in the processor's cache.
+BLOCK_BYTES = 256 * 1024
 # Running hashes are kept of so many files, the most recently used.
 KEPT = 256
 
@@ -130,9 +130,8 @@ class Digests:
         running = _Running()
         with suppress(CopyError):  # the vault has them as well
             path = self._mirror.path_of(session.project or "unknown", session.stored_as, name)
-            for start in range(0, length, BLOCK_BYTES):
-                data = self._mirror.read(path, start, min(start + BLOCK_BYTES, length))
-                running.take(data, data, 0)
+            for block in self._mirror.blocks(path, length, BLOCK_BYTES):
+                running.take(block, block, 0)
         return running if running.plain.hexdigest() == sha256 else None
 
     def _clean_to(self, key: tuple[int, str, int]) -> tuple[int, str]:
