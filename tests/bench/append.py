@@ -20,6 +20,9 @@ A_SECOND = 5
 # The settling takes 20 ms, in a burst 200; what is on disk for a second must be in a copy.
 SLOW_MS, FIRST_MS, FLUSHED_MS = 250, 1000, 1000
 SMALL_BYTES = 3 * 1024
+APPENDED_TO = 20
+# For so long a daemon is quiet that has looked through all its copies, and not only rests between two of them.
+LONG_REST_S = 30.0
 # What may be read beside what was appended: the first 4 KB and the last 64 KB, and settings and state.
 READ_KB = SMALL_BYTES / 1024 + 320
 
@@ -30,6 +33,7 @@ def measure(*, quick: bool) -> Iterator[Figure]:
         yield said(absent)
     yield from _follows(quick=quick)
     yield from _costs(60 // A_SECOND if quick else 60)
+    yield from _among_many(200 if quick else 2000, 3 if quick else 5)
     yield from _of_long(MB, 10 * MB if quick else 50 * MB, 3 if quick else 7)
 
 
@@ -145,6 +149,41 @@ def _costs(seconds: int) -> Iterator[Figure]:
             peer=Beside("lsyncd", theirs) if theirs else None,
             times=True,
         )
+
+
+def _among_many(sessions: int, rounds: int) -> Iterator[Figure]:
+    """Appends to some of many transcripts, beside rsync looking for the same ones, in turns."""
+    rsync = next((tool for tool in peers.installed() if tool.name == "rsync"), None)
+    if rsync is None:
+        yield said(peers.missing("rsync"))
+        return
+    with ExitStack() as ends:
+        home = ends.enter_context(place.daemon(SESSIOND_SOURCES_QUIET_SECONDS="3600"))
+        at = ends.enter_context(peers.at(home.agent / "projects", rsync.name))
+        grow = [
+            Transcript(home, place.UNUSED_SEEDS + n, MB // 10, f"grows{n % 5}") for n in range(APPENDED_TO)
+        ]
+        place.fleet(home, range(sessions - APPENDED_TO))
+        home.start(scanned=False)
+        place.rested(home, 1800)
+        place.quiet(home.pid, 1800, over_s=LONG_REST_S)  # the copies are looked through after that
+        rsync.backup(at, "first")
+        spent: dict[float, list[float]] = {0.0: [], 1 / A_SECOND: []}
+        theirs: list[float] = []
+        for _ in range(rounds):
+            for pause_s, ours in spent.items():
+                before = tree_cpu_s(home.pid)
+                for each in grow:
+                    each.append()
+                    time.sleep(pause_s)
+                time.sleep(2 * SETTLED_S)
+                ours.append((tree_cpu_s(home.pid) - before) * 1000)
+                theirs.append(rsync.backup(at, "next").cpu_s * 1000)
+        peer = Beside("rsync", quantile(theirs, 0.5))
+        name = f"CPU time of {APPENDED_TO} appends of 10 KB among {sessions:,} transcripts"
+        for pause_s, ours in spent.items():
+            how = f"{A_SECOND} a second" if pause_s else "at once"
+            yield of_rounds(f"{name}, {how}", ours, "ms", most=1, peer=peer, times=True)
 
 
 def _lsyncd_costs(ends: ExitStack, seconds: int) -> float | None:

@@ -127,14 +127,14 @@ def rested(home: Daemon, within_s: float = 600) -> None:
     until(lambda: home.ctl("status")["captured_until"] and _is_quiet(home.pid), within_s)
 
 
-def quiet(pid: int, within_s: float = 600) -> None:
-    """Wait until a process does next to nothing."""
-    until(lambda: _is_quiet(pid), within_s)
+def quiet(pid: int, within_s: float = 600, *, over_s: float = 2 * SETTLED_S) -> None:
+    """Wait until a process does next to nothing for so long."""
+    until(lambda: _is_quiet(pid, over_s), within_s)
 
 
-def _is_quiet(pid: int) -> bool:
+def _is_quiet(pid: int, over_s: float = 2 * SETTLED_S) -> bool:
     before = cpu_s(pid)
-    time.sleep(2 * SETTLED_S)
+    time.sleep(over_s)
     return cpu_s(pid) - before < QUIET_CPU_S
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 from tests.bench import place
-from tests.bench.figures import Beside, Figure, said
+from tests.bench.figures import Beside, Figure, of_rounds, said
 from tests.bench.place import MB, Transcript
+from tests.bench.usage import cpu_s
 from tests.daemon import Daemon
 from tests.fakes.git_host import GitHost
 
 REPO = "team/app"
 SESSIONS, SESSION_BYTES = 20, 13_150
 RAW_MB_CHECKPOINTS = 20
+APPENDED_BYTES = 3 * 1024
 ARCHIVE_REQUESTS = 2
 MOST_A_MB = 5
 
@@ -49,6 +53,33 @@ def measure(*, quick: bool) -> Iterator[Figure]:
     yield Figure("  of which answered with 304, which cost nothing", len(free) / checkpoints, "")
     yield from _archived()
     yield from _a_megabyte()
+    yield from _after_restart(10 * MB if quick else 100 * MB, 2 if quick else 5)
+
+
+def _after_restart(size: int, rounds: int) -> Iterator[Figure]:
+    """The first comment about a long transcript after a start: its hash is in the record, and is not kept."""
+    with ExitStack() as ends:
+        github = ends.enter_context(place.github(REPO))
+        home = ends.enter_context(place.daemon(**place.online(github, REPO), CI="true"))
+        sessions = [Transcript(home, n, size, f"of{n}") for n, size in enumerate((MB, size))]
+        home.start()
+        place.until(lambda: len(github.call("all_comments")) == len(sessions), 120)
+        spent: list[list[float]] = [[] for _ in sessions]
+        for _ in range(rounds):
+            for number, session in enumerate(sessions):
+                home.stop()
+                home.start()
+                place.rested(home)
+                session.append(APPENDED_BYTES)
+                session.copied()
+                time.sleep(place.SETTLED_S)
+                before = cpu_s(home.pid)
+                home.ctl("checkpoint", acts=True, session=session.id)
+                place.until(lambda: not _waiting(home, "comment"), 60)
+                spent[number].append((cpu_s(home.pid) - before) * 1000)
+    other = Beside("1 MB", median(spent[0]))
+    name = f"the first comment after a restart, {size // MB} MB: CPU time"
+    yield of_rounds(name, spent[1], "ms", most=1.5, peer=other, times=True)
 
 
 def _a_megabyte() -> Iterator[Figure]:
