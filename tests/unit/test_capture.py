@@ -214,6 +214,26 @@ def test_a_rewrite_under_the_same_name_is_a_new_generation_from_the_first_differ
     assert rig.restored(rig.session(), before.id) == {path.name: was}
 
 
+def test_what_is_captured_beside_a_rewrite_is_counted_once(home: Home, rig: Rig) -> None:
+    path = home.transcript()
+    agent = path.with_suffix("") / "subagents" / "agent-1.jsonl"
+    agent.parent.mkdir(parents=True)
+    append(path, line("user", "Ask one", home.project))
+    append(agent, line("user", "one way", home.project))
+    rig.scan()
+    rig.events.all.clear()
+    new = line("user", "And more", home.project)
+    append(path, new)
+    other = agent.with_suffix(".new")
+    other.write_bytes(line("user", "another way", home.project))
+    size = other.stat().st_size
+    other.replace(agent)
+    captured = rig.capture.capture(rig.session().ref, rig.now + 5)
+    rig.capture.flush(rig.now + 5)
+    assert len(new) < captured <= len(new) + size
+    assert sum(each["bytes"] for each in rig.events.named("session_captured")) == captured
+
+
 def test_the_same_content_under_another_inode_goes_on(home: Home, rig: Rig) -> None:
     path = home.transcript()
     append(path, line("user", "same", home.project))

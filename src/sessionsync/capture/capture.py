@@ -447,7 +447,7 @@ class Capture:
             work = self._homes.begin(source, found, now)
         else:
             work.full = None
-        before = work.captured_bytes
+        before = work.session.captured_bytes
         self._files.regain(source, work)
         if found is None or not found.files:
             if source.unreadable or is_hidden(work.session.location):
@@ -465,7 +465,7 @@ class Capture:
         else:
             self._behind[ref] = work.full
             work.session.fingerprint = 0  # the next survey names it again, also after a restart
-        return work.captured_bytes - before
+        return work.session.captured_bytes - before
 
     def _keys(self) -> set[str]:
         return {work.session.key for work in self._work.values()}
@@ -563,4 +563,4 @@ class Capture:
         """Commit what there is of a session in the middle of its capture."""
         self._work[work.session.ref] = work
         self.flush(now)
-        work.checkpoints, work.changed = [], set()
+        work.checkpoints, work.changed, work.captured_bytes = [], set(), 0

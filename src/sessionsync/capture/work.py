@@ -42,6 +42,7 @@ class Work:
     checkpoints: list[Checkpoint] = field(default_factory=list)
     news: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     captured_bytes: int = 0
+    """Since the last commit, as the news are."""
     vault: SessionVault | None = None
     fresh: tuple[str, int, bytes] | None = None
     """The block that was read last: of which file, from where on; so that nobody reads it again."""
