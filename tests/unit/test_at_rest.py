@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from sessiond import memory
+from sessiond.indexing import REST_S
 from sessiond.loops import LOOK_S, TICK_S, Bell, Loop
 from sessionsync.events import silent
 from sessionsync.sources.layout import Layout
@@ -54,6 +55,21 @@ def test_looking_after_it_asks_the_state_nothing(living: Living) -> None:
     app.counting.run()
     app.engine.store._connection.set_trace_callback(None)
     assert asked == []
+
+
+def test_what_merging_the_index_needed_of_memory_is_given_back(living: Living) -> None:
+    index = living.app.index
+    asked: list[str] = []
+    living.until(lambda: index._index is not None and index._index.is_untidy())
+    living.until(lambda: index.waits_until > time.monotonic() + TICK_S)
+    assert index._index is not None
+    index._index._connection.set_trace_callback(asked.append)
+    index._indexed_at -= 2 * REST_S
+    index.bell.ring()
+    living.until(lambda: "PRAGMA shrink_memory" in asked)
+    merged = [place for place, said in enumerate(asked) if "'optimize'" in said]
+    assert merged
+    assert max(merged) < asked.index("PRAGMA shrink_memory")
 
 
 def test_of_a_session_at_rest_hardly_more_than_its_id_is_held(tmp_path: Path) -> None:
