@@ -87,6 +87,39 @@ def test_a_bit_that_flips_anywhere_is_found_and_healed(rig: Rig, upkeep: Upkeep,
     assert rig.vault.open(session.project or "", session.stored_as).damaged_lines() == 0
 
 
+@pytest.mark.parametrize("place", [100, -70_000, -100], ids=["head", "middle", "tail"])
+@pytest.mark.parametrize("when", ["before an append", "before a checkpoint"])
+def test_damage_to_the_copy_of_a_session_that_goes_on_is_vouched_for_by_nobody(
+    rig: Rig, upkeep: Upkeep, place: int, when: str
+) -> None:
+    path = rig.home.transcript()
+    say = partial(line, "user", cwd=rig.home.project, session=path.stem)
+    append(path, *(say(f"question {turn} " + "word " * 500) for turn in range(60)))
+    rig.scan()
+    rig.wait(300)
+    if when == "before a checkpoint":
+        append(path, say("captured, and nothing else"))
+        rig.scan()
+        rig.capture.capture(rig.session().ref, rig.now)
+    copy = rig.mirror.path_of("app", rig.session().stored_as, path.name)
+    flip(copy, place % copy.stat().st_size)
+    if when == "before an append":
+        for turn in range(3):
+            append(path, say(f"more {turn}"))
+            rig.scan()
+    rig.wait(300)
+    rig.wait(300)
+    session = rig.session()
+    assert rig.restored(session) == {path.name: path.read_bytes()}
+    assert not rig.events.named("session_rewritten"), "its agent has changed nothing"
+    assert {where.partition(":")[0] for where in wheres(done(upkeep.verify(session, deep=True)))} <= {
+        "mirror"
+    }
+    assert done(upkeep.repair(session)).left == []
+    assert copy.read_bytes() == path.read_bytes()
+    assert done(upkeep.verify(rig.session(), deep=True)).bad == []
+
+
 def test_every_part_together_is_everything(rig: Rig, upkeep: Upkeep) -> None:
     path, session = a_transcript(rig)
     flip(pack_of(rig, session), 50)

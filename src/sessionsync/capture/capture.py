@@ -448,7 +448,7 @@ class Capture:
         else:
             work.full = None
         before = work.session.captured_bytes
-        self._files.regain(source, work)
+        self._files.regain(source, work, {file.name for file in found.files} if found is not None else ())
         if found is None or not found.files:
             if source.unreadable or is_hidden(work.session.location):
                 return 0  # it may be where nobody can look now

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from sessionsync.capture.lines import Lines
 from sessionsync.capture.stored import Stored
-from sessionsync.capture.work import BLOCK_BYTES, HEAD_BYTES, LEAST_SHARED_BYTES, TAIL_BYTES, Work, sha256
+from sessionsync.capture.work import BLOCK_BYTES, LEAST_SHARED_BYTES, Edges, Read, Work
 from sessionsync.catalog import REWRITTEN, File
 from sessionsync.errors import CopyError, CopyMismatch, DiskFull
 from sessionsync.events import Emit
@@ -30,9 +30,6 @@ from sessionsync.sources import Source
 from sessionsync.vault import Copy, Mirror, Root, SessionVault
 
 T = TypeVar("T")
-
-Read = Callable[[int, int], bytes]
-"""Gives the captured bytes [start, end) of a file."""
 
 
 class Unread(Exception):
@@ -71,17 +68,21 @@ class Files:
         try:
             status = os.fstat(descriptor)
             copy = self._stored.path(work, seen.name)
+            edges = Edges()
             if file is None:
                 file = work.files[seen.name] = File(seen.name, seen.role)
                 self._meet(work, file, copy, descriptor, now)
                 work.touch(now)
-            elif file.is_rewritten or not self._continues(file, descriptor, status):
+            elif (known_by := self._continues(file, descriptor, status)) is not None:
+                edges = known_by
+            else:
                 self._replaced(source, work, file, copy, descriptor, now)
+                edges = Edges.of(partial(self._stored.read, work, file), file.length)
             work.changed.add(file.name)
             size = status.st_size
             if at_most is not None and size > file.length + at_most:
                 size = file.length + at_most
-            self._append(source, work, file, copy, descriptor, size, now)
+            self._append(source, work, file, copy, descriptor, edges, size, now)
             file.role = seen.role
             file.size = file.size if file.is_rewritten else size
             file.mtime_ns, file.inode = status.st_mtime_ns, status.st_ino
@@ -127,22 +128,27 @@ class Files:
         if aside is not None:
             self._emit("copy_set_aside", session=work.session.name, file=file.name, copy=str(aside))
 
-    def regain(self, source: Source, work: Work) -> None:
-        """Where somebody cut a plain copy before the vault had its bytes, go back to those it has."""
+    def regain(self, source: Source, work: Work, there: Container[str]) -> None:
+        """Where a plain copy was cut before the vault had its bytes, go back to those it has.
+
+        Or where its end is not what was captured, of a file that is still `there` to be read again.
+        """
         waiting = [file for file in work.files.values() if file.stored < file.length]
-        cut = [f for f in waiting if self._mirror.size(self._stored.path(work, f.name)) < f.length]
+        cut = [file for file in waiting if self._is_cut(work, file, is_there=file.name in there)]
         for file in cut:
             self._emit("copy_cut", session=work.session.name, file=file.name, offset=file.stored)
             file.length, file.size, file.unstored_since = file.stored, REWRITTEN, None
             file.read_to = min(file.read_to, file.length)
-            root = work.roots[file.name] = Root()
-            for start in range(0, file.length, BLOCK_BYTES):
-                root.update(self._stored.read(work, file, start, min(start + BLOCK_BYTES, file.length)))
-            file.peaks = root.peaks
+            self._remember(work, file)
             work.changed.add(file.name)
         if cut:
             work.session.fingerprint = 0
             self._read_again(source, work)
+
+    def _is_cut(self, work: Work, file: File, *, is_there: bool) -> bool:
+        if self._mirror.size(self._stored.path(work, file.name)) < file.length:
+            return True
+        return is_there and not file.is_rewritten and not self._stored.ends_as_captured(work, file)
 
     def fill(self, work: Work, now: float) -> None:
         """Make the plain copies whole that had no room while their files were there: the vault has them."""
@@ -174,15 +180,12 @@ class Files:
         return aside
 
     @staticmethod
-    def _continues(file: File, descriptor: int, status: os.stat_result) -> bool:
-        """Whether what was read before is still there, by inode, size, the first 4 KB and the last 64."""
-        if status.st_size < file.length or status.st_ino != file.inode:
-            return False
-        start = max(0, file.length - TAIL_BYTES)
-        return (
-            sha256(os.pread(descriptor, min(HEAD_BYTES, file.length), 0)) == file.head
-            and sha256(os.pread(descriptor, file.length - start, start)) == file.tail
-        )
+    def _continues(file: File, descriptor: int, status: os.stat_result) -> Edges | None:
+        """The edges of what was read before, if it is still there, by them, inode and size; else None."""
+        if file.is_rewritten or status.st_size < file.length or status.st_ino != file.inode:
+            return None
+        edges = Edges.of(lambda begin, end: os.pread(descriptor, end - begin, begin), file.length)
+        return edges if edges.are_of(file) else None
 
     def _replaced(
         self, source: Source, work: Work, file: File, copy: Path, descriptor: int, now: float
@@ -217,11 +220,7 @@ class Files:
         file.length = file.stored = shared
         file.read_to = min(file.read_to, shared)
         file.unstored_since = None
-        root, read = Root(), partial(self._stored.read, work, file)
-        for start in range(0, shared, BLOCK_BYTES):
-            root.update(read(start, min(start + BLOCK_BYTES, shared)))
-        self._remember_edges(file, read, root)
-        work.roots[file.name] = root
+        self._remember(work, file)
         work.changed.add(file.name)
         work.touch(now)
         if transcript:
@@ -238,7 +237,15 @@ class Files:
     # --- what was appended
 
     def _append(
-        self, source: Source, work: Work, file: File, copy: Path, descriptor: int, size: int, now: float
+        self,
+        source: Source,
+        work: Work,
+        file: File,
+        copy: Path,
+        descriptor: int,
+        edges: Edges,
+        size: int,
+        now: float,
     ) -> None:
         """Copy, hash and read the bytes between the file's position and `size`."""
         begin = file.length
@@ -253,8 +260,9 @@ class Files:
                     self._set_aside(work, file, copy, max(begin, shared), now)
             if size <= begin and file.head:
                 return
-            self._read_on(source, work, file, plain, descriptor, size, now)
-            self._remember_edges(file, self._reader(work, file, plain), work.roots[file.name])
+            self._read_on(source, work, file, plain, descriptor, edges, size, now)
+            file.peaks = work.roots[file.name].peaks
+            edges.keep(file)
         file.changed_at = now
         work.captured_bytes += file.length - begin
         work.session.captured_bytes += file.length - begin
@@ -279,6 +287,7 @@ class Files:
         file: File,
         plain: Copy | None,
         descriptor: int,
+        edges: Edges,
         size: int,
         now: float,
     ) -> None:
@@ -297,6 +306,7 @@ class Files:
             if not is_last:
                 block = block[: block.rfind(b"\n") + 1] or block
             file.length += len(block)
+            edges.take(block)
             work.fresh = file.name, offset, block
             work.touch(now)
             if file.unstored_since is None:
@@ -352,11 +362,13 @@ class Files:
         finally:
             next(writing)  # it is there now, or says why not
 
-    @staticmethod
-    def _remember_edges(file: File, read: Read, root: Root) -> None:
-        file.peaks = root.peaks
-        file.head = sha256(read(0, min(HEAD_BYTES, file.length)))
-        file.tail = sha256(read(max(0, file.length - TAIL_BYTES), file.length))
+    def _remember(self, work: Work, file: File) -> None:
+        """Take a file's root and edges anew from copies that are known to have it as it is."""
+        read, root = partial(self._stored.read, work, file), Root()
+        for start in range(0, file.length, BLOCK_BYTES):
+            root.update(read(start, min(start + BLOCK_BYTES, file.length)))
+        work.roots[file.name], file.peaks = root, root.peaks
+        Edges.of(read, file.length).keep(file)
 
     def _read_again(self, source: Source, work: Work) -> None:
         """Read the whole session anew for its summary; the folder it was started in stays."""

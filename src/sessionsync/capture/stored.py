@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from sessionsync.capture.work import BLOCK_BYTES, Work
+from sessionsync.capture.work import BLOCK_BYTES, TAIL_BYTES, Work, sha256
 from sessionsync.catalog import Catalog, Checkpoint, File, Session
 from sessionsync.errors import CopyMismatch
 from sessionsync.model import Ref, Role, Summary, checkpoint_id, rfc3339
@@ -76,12 +76,23 @@ class Stored:
         if root is None or root.size != file.length:
             start = file.length - file.length % Root.LEAF_BYTES
             partial = (
-                self.read(work, file, start, file.length)
+                self._end(work, file, start, file.length)
                 if descriptor is None
                 else os.pread(descriptor, file.length - start, start)
             )
             root = work.roots[file.name] = Root.resume(file.length, file.peaks, partial)
         return root
+
+    def ends_as_captured(self, work: Work, file: File) -> bool:
+        """Whether the last 64 KB of a file's plain copy are those that were captured."""
+        begin = max(0, file.length - TAIL_BYTES)
+        return sha256(self._mirror.read(self.path(work, file.name), begin, file.length)) == file.tail
+
+    def _end(self, work: Work, file: File, start: int, end: int) -> bytes:
+        """Captured bytes behind the last whole leaf, which a checkpoint vouches for from now on."""
+        if file.stored < file.length or file.is_rewritten or self.ends_as_captured(work, file):
+            return self.read(work, file, start, end)
+        return b"".join(self.vault_of(work).read(file.name, file.generation, end, start))
 
     def _root_at(self, work: Work, file: File, length: int) -> str:
         if length == file.length:
@@ -89,7 +100,7 @@ class Stored:
         # a torn last line is left out: go on from the last whole leaf before it
         leaf = length - length % Root.LEAF_BYTES
         if file.length - file.length % Root.LEAF_BYTES == leaf:
-            return Root.resume(length, file.peaks, self.read(work, file, leaf, length)).hexdigest()
+            return Root.resume(length, file.peaks, self._end(work, file, leaf, length)).hexdigest()
         root = Root()
         for start in range(0, length, BLOCK_BYTES):
             root.update(self.read(work, file, start, min(start + BLOCK_BYTES, length)))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from sessionsync.catalog import Checkpoint, File, Session
 from sessionsync.errors import DiskFull
@@ -29,6 +30,41 @@ FLUSH_SESSIONS = 100
 LONGEST_WITHOUT_CHECKPOINT_S = 600.0
 # A file in checkpoints/ is complete when it has not changed for this long.
 SETTLED_S = 1.0
+
+
+Read = Callable[[int, int], bytes]
+"""Gives the bytes [begin, end) of a file."""
+
+
+@dataclass(slots=True)
+class Edges:
+    """The first 4 KB and the last 64 KB of what was captured of a file, as they were read.
+
+    Never as the plain copy has them: of a copy that was damaged they would vouch for the damage.
+    """
+
+    head: bytes = b""
+    tail: bytes = b""
+
+    @classmethod
+    def of(cls, read: Read, length: int) -> Self:
+        """Those of so many bytes."""
+        return cls(read(0, min(HEAD_BYTES, length)), read(max(0, length - TAIL_BYTES), length))
+
+    def take(self, block: bytes) -> None:
+        """Go on with the bytes that follow."""
+        if len(self.head) < HEAD_BYTES:
+            self.head = (self.head + block[:HEAD_BYTES])[:HEAD_BYTES]
+        last = block[-TAIL_BYTES:]
+        self.tail = last if len(last) == TAIL_BYTES else (self.tail + last)[-TAIL_BYTES:]
+
+    def are_of(self, file: File) -> bool:
+        """Whether the file's are these."""
+        return sha256(self.head) == file.head and sha256(self.tail) == file.tail
+
+    def keep(self, file: File) -> None:
+        """Let the file's be these."""
+        file.head, file.tail = sha256(self.head), sha256(self.tail)
 
 
 @dataclass(slots=True)
