@@ -333,12 +333,16 @@ class CaptureLoop(Loop):
     def _share(self) -> bool:
         """Let others capture of a long backlog as well; returns whether one is to be captured here."""
         if self._in_trouble:
-            self._workers.settle(self._backlog)
+            self._settle()
         else:
             self._workers.share(self._backlog, SHARE_S)
-        if self._engine.capture.unflushed:
-            self._plan_flush()
+            self._plan_flush_of_any()
         return bool(self._backlog)
+
+    def _settle(self, ref: Ref | None = None) -> None:
+        """Have nothing in others' hands any more, or not this session."""
+        self._workers.settle(self._backlog, ref)
+        self._plan_flush_of_any()
 
     def _longest_failing(self) -> Ref | None:
         return min(self._failing, key=self._failing.__getitem__, default=None)
@@ -390,7 +394,7 @@ class CaptureLoop(Loop):
     def clock_set(self, now: float, by_s: float) -> None:
         """Have what waits for a time looked at anew."""
         if by_s < 0:
-            self._workers.settle(self._backlog)
+            self._settle()
             self._flush(time.monotonic(), force=True)  # what is captured has times of before
             self._engine.clock_set_back(now, by_s)
             self._on_items()
@@ -404,7 +408,7 @@ class CaptureLoop(Loop):
             self.want_rescan("clock")
 
     def _command(self, work: Callable[[float], Any], future: Future[Any]) -> None:
-        self._workers.settle(self._backlog)
+        self._settle()
         run(work, future)
         error = future.exception() if future.done() and not future.cancelled() else None
         if isinstance(error, TROUBLES):
@@ -426,7 +430,7 @@ class CaptureLoop(Loop):
         self.scanned.set()
 
     def _survey(self) -> list[Ref]:
-        self._workers.settle(self._backlog)  # else what they have is named again
+        self._settle()  # else what they have is named again
         return self._engine.capture.survey()
 
     def _await(self, refs: Collection[Ref]) -> int:
@@ -438,7 +442,7 @@ class CaptureLoop(Loop):
     def _capture(self, ref: Ref) -> None:
         self.rested.clear()
         capture = self._engine.capture
-        self._workers.settle(self._backlog, ref)
+        self._settle(ref)
         try:
             capture.capture(ref, time.time(), at_most=TURN_BYTES)
         except DiskFull as error:
@@ -465,6 +469,10 @@ class CaptureLoop(Loop):
             if capture.is_unfinished(ref) and ref not in self._backlog:
                 self._backlog.append(ref)
         self._plan_flush()
+
+    def _plan_flush_of_any(self) -> None:
+        if self._engine.capture.unflushed:
+            self._plan_flush()
 
     def _plan_flush(self) -> None:
         waiting = len(self._engine.capture.unflushed)

@@ -19,12 +19,15 @@ import pytest
 
 from sessiond import workers
 from sessiond.engine import Engine
+from sessiond.loops import CaptureLoop
+from sessiond.watcher import Watcher
 from sessiond.workers import LIST_SESSIONS, LISTS, Workers
 from sessionsync.capture import capture
 from sessionsync.catalog import File, Session
 from sessionsync.config import load, paths
 from sessionsync.errors import CopyError
 from sessionsync.model import Ref
+from sessionsync.reliability.findings import Findings
 from sessionsync.vault import Vault
 from tests.bench.usage import children
 from tests.conftest import poll
@@ -247,6 +250,26 @@ def test_a_list_is_short_where_sessions_are_large(
         others.settle(backlog)
         assert not place.back_up(engine, others)
     place.check(transcripts)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="with one core nothing is shared")
+def test_what_a_worker_has_when_the_clock_is_set_has_no_time_of_before(tmp_path: Path, agent: Path) -> None:
+    place = Place(tmp_path, agent)
+    converse(agent)
+    with place.engine() as engine:
+        watcher = Watcher(list, place.events)
+        loop = CaptureLoop(engine, watcher, Findings(), place.events, lambda *_: None, lambda: None)
+        loop.turn()
+        loop.turn()
+        loop._flush(time.monotonic(), force=True)
+        assert not engine.capture.unflushed
+        now = time.time() - 3600
+        loop.clock_set(now, -3600.0)
+        assert not engine.capture.unflushed
+        sessions = list(engine.catalog.sessions())
+        assert len(sessions) > LIST_SESSIONS
+        assert all(session.changed_at <= now for session in sessions)
+        loop.finish()
 
 
 def test_who_begins_waits_for_the_workers_of_one_that_was_killed(
