@@ -108,7 +108,8 @@ class Workers:
             return  # it is not worth it, or nothing can be stored now
         for worker in self._workers.copy():
             while len(worker.lists) < LISTS and (refs := _some(backlog, strangers)):
-                self._hand(worker, refs, backlog)
+                if not self._hand(worker, refs, backlog):
+                    break
         while len(self._workers) < self._most and (refs := _some(backlog, strangers)):
             try:
                 worker = _Worker(self._engine, lock)
@@ -120,11 +121,14 @@ class Workers:
             self._workers.append(worker)
             self._hand(worker, refs, backlog)
 
-    def _hand(self, worker: _Worker, refs: list[Ref], backlog: deque[Ref]) -> None:
+    def _hand(self, worker: _Worker, refs: list[Ref], backlog: deque[Ref]) -> bool:
+        """Have a worker capture these; returns whether it is there to do so."""
         try:
             worker.hand(refs)
         except OSError:
             self._lose(worker, backlog)
+            return False
+        return True
 
     def _take_in(self, backlog: deque[Ref], wait_s: float | None) -> None:
         """Take in what is done; for the next of it `wait_s`, or as long as they may take, is waited."""

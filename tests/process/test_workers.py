@@ -282,6 +282,20 @@ def test_who_begins_waits_for_the_workers_of_one_that_was_killed(
         assert engine.vault.held is not None
 
 
+def test_what_is_handed_to_a_worker_that_is_gone_comes_back_once(tmp_path: Path, agent: Path) -> None:
+    place, transcripts = Place(tmp_path, agent), converse(agent)
+    with place.engine() as engine, Workers(engine, place.events, 1) as others:
+        backlog = deque(engine.capture.survey())
+        others.share(backlog)
+        (worker,) = others._workers
+        backlog.extend(worker.lists.pop())  # as if it had one list only
+        worker.line.close()
+        others._hand_out(backlog)
+        assert sorted(backlog) == sorted(Ref("claude", path.stem) for path in transcripts)
+        assert not others.busy
+    assert len(place.events.named("worker_lost")) == 1
+
+
 def test_a_worker_takes_no_module_from_the_folder_that_it_is_begun_in(
     tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
