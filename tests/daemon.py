@@ -123,8 +123,8 @@ class Daemon:
         return {name: float(value) for name, _, value in lines}
 
     def _serves(self, said: int, *, scanned: bool) -> bool:
-        for line in self._tail(said).splitlines():
-            if '"daemon_started"' in line:
+        for line in self._tail(said).splitlines(keepends=True):
+            if '"daemon_started"' in line and line.endswith("\n"):  # it may be seen half
                 self._port = int(json.loads(line)["port"])
         if not self._port:
             return False

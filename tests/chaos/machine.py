@@ -283,6 +283,6 @@ class Machine:
     def cleared(self) -> list[tuple[str, float]]:
         """Of each incident that has ended, by its log, what it was and how many seconds mending it took."""
         logs = (self.socket.parents[1] / "log").glob("sessiond.log*")
-        lines = [line for log in logs for line in log.read_text().splitlines()]
-        ended = [json.loads(line) for line in lines if '"finding_cleared"' in line]
+        lines = [line for log in logs for line in log.read_text().splitlines(keepends=True)]
+        ended = [json.loads(line) for line in lines if '"finding_cleared"' in line and line.endswith("\n")]
         return [(each["code"], float(each["seconds"])) for each in ended]
