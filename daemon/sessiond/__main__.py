@@ -79,6 +79,7 @@ def _relay() -> None:
 def _command() -> int:
     from sessionsync.errors import SessiondError  # noqa: PLC0415 - a hook runs without
 
+    _open_what_is_closed()
     arguments, debug = _debug(sys.argv[1:])
     try:
         code = _daemon(debug=debug) if arguments == ["run"] else _plain(arguments, debug=debug)
@@ -104,11 +105,22 @@ def _command() -> int:
     return code
 
 
+def _open_what_is_closed() -> None:
+    """Whoever has closed a standard stream wants nothing of it but what the command does, and its exit code.
+
+    Its number is taken as well, lest the next file that is opened gets it, and what is meant for the stream.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - as they are
+
+
 def _unwritten(error: Exception) -> OutputFailed | None:
     """The error for a stdout that took nothing, where that is what went wrong."""
     from sessionsync.errors import OutputFailed  # noqa: PLC0415 - only where something is wrong
 
-    if not isinstance(error, OSError) or error.filename is not None or sys.stdout is None:
+    if not isinstance(error, OSError) or error.filename is not None:
         return None
     try:
         sys.stdout.write("\n")  # unbuffered, it holds nothing that could fail once more
@@ -139,15 +151,15 @@ def _daemon(*, debug: bool) -> int:
 
 
 def _plain(arguments: list[str], *, debug: bool) -> int | None:
-    """Answer what needs no click: words without options but --json; None where it is something else."""
-    words = [argument for argument in arguments if argument != "--json"]
+    """Answer what needs no click: words, and behind them at most --json; None where it is something else."""
+    as_json = arguments[-1:] == ["--json"]
+    words = arguments[:-1] if as_json else arguments
     if words == ["sync", "--once"]:
         from sessiond import once  # noqa: PLC0415 - each only where it is asked for
 
-        return once.sync_once(os.environ, as_json=len(words) < len(arguments), debug=debug)
+        return once.sync_once(os.environ, as_json=as_json, debug=debug)
     if any(word.startswith("-") for word in words):
         return None
-    as_json = len(words) < len(arguments)
     match words:
         case ["ctl", verb]:
             from sessiond.cli.look import PLAIN, plain  # noqa: PLC0415 - as above
@@ -206,7 +218,10 @@ def _complain(error: SessiondError, *, debug: bool) -> int:
         import traceback  # noqa: PLC0415 - only where it is asked for
 
         lines[:0] = "".join(traceback.format_exception(error)).splitlines()
-    sys.stderr.write("\n".join(lines).encode("utf-8", "replace").decode() + "\n")
+    try:
+        sys.stderr.write("\n".join(lines).encode("utf-8", "replace").decode() + "\n")
+    except OSError:
+        sys.stderr = None  # else it fails again at the end, with a code of its own
     return error.exit_code
 
 

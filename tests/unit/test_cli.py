@@ -5,6 +5,7 @@ import os
 import platform
 import pty
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -644,6 +645,8 @@ def test_no_daemon_is_exit_3_in_two_lines(
         (("ctl", "nonsense"), "There is no command sessiond ctl nonsense"),
         (("ctl", "show"), "Missing argument 'ID'"),
         (("ctl", "status", "--jsn"), "No such option"),
+        (("--json", "list"), "No such option"),
+        (("ctl", "--json", "status"), "No such option"),
         (("ctl", "local-only", "maybe"), "'maybe' is not one of"),
         (("ctl", "sync", "--wait=abc"), "abc"),
         (("ctl", "sync", "--wait", "-1"), "-1"),
@@ -715,6 +718,26 @@ def test_a_full_disk_behind_stdout_is_said(daemon: Daemon, arguments: list[str])
         "sessiond: output_failed: The answer cannot be written: No space left on device.",
         "See where stdout goes to.",
     ]
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("arguments", "code"), [("list", 0), ("--help", 0), ("ctl pause", 3), ("nonsense", 2), ("init", 5)]
+)
+def test_a_closed_stream_changes_no_exit_code(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch, arguments: str, code: int, closed: str
+) -> None:
+    monkeypatch.setenv("SESSIOND_HOME", f"{os.environ['SESSIOND_HOME']}/other")
+    line = f"{shlex.quote(sys.executable)} -m sessiond {arguments} {closed}"
+    done = subprocess.run(["/bin/sh", "-c", line], capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == code
+    assert b"internal" not in done.stderr
+
+
+def test_an_error_that_cannot_be_said_keeps_its_exit_code(sessiond: Run) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "sessiond", "nonsense"], stderr=full, check=False)
+    assert done.returncode == 2
 
 
 # --- help
