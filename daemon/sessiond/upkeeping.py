@@ -107,7 +107,7 @@ class UpkeepLoop(Loop):
         """Whether it verifies or repairs, which goes before the index; for any thread."""
         self._away = away
         self._may_ask = may_ask
-        self._asked_at, self._ask_s = 0.0, ASK_S
+        self._asked_at, self._ask_s = float("-inf"), ASK_S
         self._budget = budget
         self.judging = Judging(findings, engine.store, emit)
         self._looked: deque[int] = deque()
@@ -139,7 +139,7 @@ class UpkeepLoop(Loop):
             self._refilling = False
             self._findings.cleared(REMOVED)
         rest = self._rests_until - time.monotonic()
-        if rest <= 0 or (time.monotonic() >= self._troubled_until and self._has_damage(time.time())):
+        if rest <= 0 or (time.monotonic() >= self._troubled_until and self._has_damage()):
             if self._busy():
                 return BUSY_S
             try:
@@ -353,15 +353,16 @@ class UpkeepLoop(Loop):
             waiting.append(name)
             raise
 
-    def _has_damage(self, now: float) -> bool:
+    def _has_damage(self) -> bool:
         """Whether something is damaged, or is to be looked at, or could be healed now that GitHub answers."""
-        return self._ask_again(now) or bool(self._wounded or self._strange or self._looked)
+        return self._ask_again() or bool(self._wounded or self._strange or self._looked)
 
-    def _ask_again(self, now: float) -> bool:
+    def _ask_again(self) -> bool:
         """Repair once more what a copy away from here could have healed, had it answered."""
         missed = [number for place in self._away for number in place.missed]
         if not missed:
             self._ask_s = ASK_S
+        now = time.monotonic()
         if not missed or now - self._asked_at < self._ask_s or not self._may_ask():
             return False
         self._asked_at, self._ask_s = now, min(2 * self._ask_s, ASK_SELDOM_S)

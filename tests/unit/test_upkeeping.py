@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -101,6 +102,26 @@ def test_a_disk_that_has_room_again_ends_the_rest_after_trouble(
     loop.go_on()
     loop.turn()
     assert rig.events.named("damage_healed")
+
+
+def test_a_copy_away_from_here_is_asked_again_whatever_the_clock_was_set_to(
+    rig: Rig, loop: UpkeepLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = wounded(rig)
+    asked: list[float] = []
+    away = SimpleNamespace(name="github", missed={session.id}, forget=lambda: asked.append(time.time()))
+    monkeypatch.setattr(loop, "_away", [away])
+    monkeypatch.setattr(loop, "_may_ask", lambda: True)
+    monkeypatch.setattr(upkeeping, "ASK_S", 0.0)
+    loop.turn()  # while nothing is missed
+    loop.turn()
+    assert len(asked) == 1
+    loop.turn()  # what it was asked for is repaired
+    away.missed.add(session.id)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - 86_400.0)
+    loop.turn()
+    assert len(asked) == 2
 
 
 def test_two_repairs_of_one_session_heal_it_once(
