@@ -28,7 +28,7 @@ class Bookkeeping:
     """Any thread may call anything; none of it in a transaction, but for `on_event`."""
 
     def __init__(self, store: Store, pulse: Pulse, emit: Emit) -> None:
-        self.ledger = Ledger(store)
+        self.ledger = Ledger(store, threading.Lock())
         self._pulse = pulse
         self._emit = emit
         self._jotter = Jotter(pulse.folder)

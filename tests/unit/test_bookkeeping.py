@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ import pytest
 from sessiond.bookkeeping import AWAY, SYNC_GOAL_S, Bookkeeping
 from sessiond.pulse import Pulse
 from sessionsync.reliability.findings import CRITICAL, WARNING, Ended, Finding
-from sessionsync.reliability.ledger import Clocks
+from sessionsync.reliability.ledger import Clocks, Ledger
 from sessionsync.reliability.score import Figures
 from sessionsync.store import Store
 from tests.rig import START, Events
@@ -166,6 +169,50 @@ def test_what_was_counted_before_a_kill_is_counted_once(books: Books, tmp_path: 
     books.beat([])
     assert not list(tmp_path.glob("counted-*"))
     books.store.close()
+
+
+@pytest.mark.parametrize("counts_first", [True, False])
+def test_what_is_counted_while_a_beat_is_written_is_counted_once(
+    books: Books, tmp_path: Path, *, counts_first: bool
+) -> None:
+    def count() -> None:
+        books.told("bytes_lost", session="claude:a", bytes=1)
+
+    def beat() -> None:
+        books.beat([])
+
+    if counts_first:
+        counted = 1
+        at_each_line(Ledger.count, count, beat)
+    else:
+        counted = at_each_line(Ledger._write, beat, count)
+    books.store.close()  # killed
+    books = Books(tmp_path)
+    assert books.of_hour().sums.tallies["claude"] == {"lost_bytes": counted}
+    books.store.close()
+
+
+def at_each_line(function: Callable[..., object], call: Callable[[], None], other: Callable[[], None]) -> int:
+    """Call `call`, and before each line of `function` in it once `other`, in a thread; how often."""
+    threads: dict[int, Thread] = {}
+
+    def each_line(frame: FrameType, event: str, _: object) -> Callable[..., Any] | None:
+        if frame.f_code is not function.__code__:
+            return None
+        if event == "line" and frame.f_lineno not in threads:
+            thread = threads[frame.f_lineno] = Thread(target=other)
+            thread.start()
+            thread.join(0.05)  # it may have to wait for what is called here
+        return each_line
+
+    sys.settrace(each_line)
+    try:
+        call()
+    finally:
+        sys.settrace(None)
+    for thread in threads.values():
+        thread.join()
+    return len(threads)
 
 
 def test_a_killed_daemon_was_up_until_its_last_sign_of_life(books: Books, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ else ran.  Everything older than the longest window is deleted.
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from sessionsync.reliability.findings import Ended, Finding, causes
@@ -26,6 +26,9 @@ SET_S = 5.0
 _CLOCKS, _TIME, _WOKEN, _BEATS = "ledger_clocks", "ledger_time", "ledger_woken", "ledger_beats"
 # How the life before a start has ended: there was none, as it should, in the middle, or with the machine.
 FIRST, STOPPED, DIED, SWITCHED_OFF = ENDINGS = ("first", "stopped", "died", "switched_off")
+
+# Where one thread alone counts.
+ALONE = nullcontext()
 
 
 class Clocks(NamedTuple):
@@ -81,13 +84,17 @@ class Incident(NamedTuple):
 
 
 class Ledger:
-    """The ledger in the store.  Any thread may count and ask; only one at a time may do the rest."""
+    """The ledger in the store.  Any thread may ask, and count where `counting` lets in one at a time.
 
-    def __init__(self, store: Store) -> None:
+    Only one at a time may do the rest.
+    """
+
+    def __init__(self, store: Store, counting: AbstractContextManager[object] = ALONE) -> None:
         self._store = store
+        self._counting = counting
         self._last: Clocks | None = None
         self._time = 0.0
-        self._heard: deque[tuple[str, str, float]] = deque()
+        self._heard: list[tuple[str, str, float]] = []
         self._counts: dict[tuple[str, str], float] = {}
         self._seconds: dict[str, float] = {}
         self._ending = ""
@@ -180,9 +187,10 @@ class Ledger:
 
     def _write(self, clocks: Clocks, *, state: str, clean: bool) -> None:
         """One commit: what was spent and counted and how late it is now, and without what is old."""
-        self.beats += 1
-        while self._heard:
-            source, name, by = self._heard.popleft()
+        with self._counting:  # what is counted meanwhile belongs to this beat or to the next one
+            self.beats += 1
+            heard, self._heard = self._heard, []
+        for source, name, by in heard:
             self._counts[source, name] = self._counts.get((source, name), 0.0) + by
         time = self._time
         with self._store.transaction():
@@ -237,9 +245,9 @@ class Ledger:
         """Add to one of `TALLIES`; returns the number of the beat that it is written with."""
         if name not in TALLIES:
             raise KeyError(name)
-        beat = self.beats
-        self._heard.append((source, name, by))
-        return beat
+        with self._counting:
+            self._heard.append((source, name, by))
+            return self.beats
 
     def recovered(self, component: str, seconds: float, *, success: bool) -> None:
         """Keep what became of one automatic recovery."""
