@@ -96,13 +96,17 @@ class Uplink:
         return True
 
     def clock_set(self, now: float, by_s: float) -> None:
-        """The clock was set by so many seconds: what waits goes on waiting as long as it would have."""
+        """The clock was set by so many seconds: what waits goes on waiting as long as it would have.
+
+        Raises:
+            StoreError: it cannot be written; nothing has moved, and it is to be told again.
+        """
+        if by_s < 0:
+            self._queue.clock_set_back(now, lane=self._lane)
         if (pause := self.pause) is not None:
             until = None if pause.until is None else pause.until + by_s
             self.pause = replace(pause, since=pause.since + by_s, until=until)
         self.reach.clock_set(by_s)
-        if by_s < 0:
-            self._queue.clock_set_back(now, lane=self._lane)
 
     def probe_now(self, *, insist: bool = False) -> None:
         """Ask again at the next occasion, whatever the schedule says.

@@ -134,6 +134,24 @@ def test_a_pause_and_a_probe_end_when_they_would_have(line: Line, by_s: float) -
     assert uplink.resume(rig.now + 200.0)
 
 
+def test_a_pause_moves_once_however_often_that_cannot_be_written(
+    line: Line, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StoreFull("full", hint="")
+
+    uplink, now = line.push.uplink, rig.now - 3600.0
+    uplink.limit(Pause(Limited.code, "m", "h", rig.now, rig.now + 300.0), kind="secondary")
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.queue, "clock_set_back", full)
+        for _ in range(3):
+            with pytest.raises(StoreFull):
+                line.push.clock_set(now, -3600.0)
+    line.push.clock_set(now, -3600.0)
+    assert uplink.pause is not None
+    assert uplink.pause.until == now + 300.0
+
+
 def test_how_far_it_was_off_before_pauses_nothing_now(line: Line, rig: Rig) -> None:
     """A limit that is over was held for a running one, by the time that the clock had been ahead."""
     rig.now = time.time()
