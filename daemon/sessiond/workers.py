@@ -22,6 +22,7 @@ from collections import deque
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
+from sessiond.token import without_tokens
 from sessionsync import __version__
 from sessionsync.capture import TURN_BYTES
 from sessionsync.model import Ref
@@ -195,6 +196,7 @@ class _Worker:
                 pass_fds=[theirs.fileno(), lock],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                env=without_tokens(os.environ),
                 process_group=0,
             )
             undo.pop_all()

@@ -29,8 +29,12 @@ class Linewise:
     def rest(self) -> bytes:
         """What waits, and waits no longer: the beginning of a line."""
         rest = b"".join(self._pieces)
-        self._pieces, self.size = [], 0
+        self.drop()
         return rest
+
+    def drop(self) -> None:
+        """Let go of what waits, which costs no copy of it."""
+        self._pieces, self.size = [], 0
 
     def _wait(self, piece: bytes) -> None:
         if piece:

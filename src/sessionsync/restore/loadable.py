@@ -111,7 +111,7 @@ def _whole_lines(path: Path, digest: hashlib._Hash) -> Iterator[bytes]:
             if is_too_long and whole:
                 whole, is_too_long = _NO_RECORD + whole[whole.index(b"\n") :], False
             elif cut.size > LINE_BYTES:
-                cut.rest()
+                cut.drop()
                 is_too_long = True
             if whole:
                 yield whole
