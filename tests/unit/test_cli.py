@@ -803,6 +803,13 @@ def test_the_list_of_commands_is_read_to_its_ends(
     assert [line for line in commands_of if line.endswith("...")] == []
 
 
+def test_no_columns_are_no_width(sessiond: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    wide = sessiond("search", "--help")
+    monkeypatch.setenv("COLUMNS", "0")
+    assert sessiond("search", "--help") == wide
+
+
 def test_each_control_verb_has_its_command() -> None:
     assert set(COMMANDS["ctl"]) == {*LOOKS, *ACTS, "logs"}
 

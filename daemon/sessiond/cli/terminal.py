@@ -53,7 +53,7 @@ def terminal(stream: TextIO | None = None) -> Terminal:
 def columns(stream: TextIO) -> int:
     """COLUMNS, else what the terminal says; `shutil` knows it too, at ten times the price."""
     wanted = os.environ.get("COLUMNS", "")
-    if wanted.isdecimal():
+    if wanted.isdecimal() and int(wanted):
         return int(wanted)
     try:
         return os.get_terminal_size(stream.fileno()).columns or 80
