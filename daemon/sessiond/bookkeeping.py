@@ -14,7 +14,17 @@ from sessionsync.events import Emit
 from sessionsync.reliability.findings import CRITICAL, Ended, Finding, Severity
 from sessionsync.reliability.ledger import Ledger
 from sessionsync.reliability.recovery import recovered
-from sessionsync.reliability.score import DEGRADED, OFF, SUSPENDED, UP, WINDOWS, Figures, Sums, figures
+from sessionsync.reliability.score import (
+    DEGRADED,
+    OFF,
+    SUSPENDED,
+    TALLIES,
+    UP,
+    WINDOWS,
+    Figures,
+    Sums,
+    figures,
+)
 from sessionsync.store import Store
 
 # A checkpoint counts as a success within this time of being queued, or of GitHub answering again.
@@ -44,7 +54,8 @@ class Bookkeeping:
         """The daemon starts: where has the time gone since it was last heard of?"""
         with suppress(StoreError):  # a full disk is said where it hurts; the next beat writes it
             for name, source, by in self._jotter.left(self.ledger.beats):
-                self.ledger.count(name, source, by)
+                if name in TALLIES:  # another version may have counted something else
+                    self.ledger.count(name, source, by)
             gap = self.ledger.begin(self._pulse.clocks(), self._pulse.last)
             self._jotter.forget(self.ledger.beats)
             was_away = any(each.code == AWAY for each in self.ledger.incidents(still_open=True))

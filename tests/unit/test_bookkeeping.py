@@ -171,6 +171,17 @@ def test_what_was_counted_before_a_kill_is_counted_once(books: Books, tmp_path: 
     books.store.close()
 
 
+def test_what_another_version_has_counted_besides_is_left_out(books: Books, tmp_path: Path) -> None:
+    books.told("bytes_lost", session="claude:a", bytes=1)
+    for file in tmp_path.glob("counted-*"):
+        with file.open("ab") as more:
+            more.write(f"\n{books.ledger.beats}\ttokens_spent\tclaude\t7.0\t".encode())
+    books.store.close()
+    books = Books(tmp_path)
+    assert books.of_hour().sums.tallies["claude"] == {"lost_bytes": 1}
+    books.store.close()
+
+
 @pytest.mark.parametrize("counts_first", [True, False])
 def test_what_is_counted_while_a_beat_is_written_is_counted_once(
     books: Books, tmp_path: Path, *, counts_first: bool
