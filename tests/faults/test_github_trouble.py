@@ -15,6 +15,7 @@ import pytest
 from sessionsync import report
 from sessionsync.queue import State
 from sessionsync.remote import comments
+from sessionsync.remote.github import Repository
 from tests import arrived
 from tests.fakes.faults import Fault, accept_then_drop, limited, rule, server_error
 from tests.fakes.github import FakeGitHub
@@ -142,6 +143,34 @@ def test_a_person_may_insist_on_a_token(desk: Desk, gh: FakeGitHub) -> None:
     desk.say("hello")
     desk.go(HOUR)
     assert len(gh.requests()) == 1
+    desk.line.push.probe_now(insist=True)
+    desk.go(60)
+    desk.check_all_arrived()
+
+
+def test_a_look_that_is_asked_for_during_a_look_is_taken(
+    desk: Desk, gh: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ctl resume` comes from another thread, maybe while an older answer about the repository is on its way."""
+    github = desk.line.push.github
+    look = github.repository
+
+    def looked() -> Repository:
+        found = look()
+        desk.line.push.probe_now(insist=True)
+        return found
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(github, "repository", looked)
+        desk.say("hello")
+        desk.go(60)
+    desk.check_all_arrived()
+    gh.make_public("o/r")
+    desk.say("after")
+    desk.go(60)
+    code, _ = desk.paused()
+    assert code == "github_repository_public"
+    gh.make_public("o/r", public=False)
     desk.line.push.probe_now(insist=True)
     desk.go(60)
     desk.check_all_arrived()

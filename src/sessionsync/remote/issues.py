@@ -111,6 +111,21 @@ class Issues:
         fresh = self.now - self._checked_at < REPOSITORY_CHECK_S and self.now >= self._checked_at
         if self._repository is not None and fresh and not anew:
             return self._repository
+        before = self._looked_at
+        # first: whoever asks for another look while this one waits for its answer gets it
+        self._checked_at = self._looked_at = self.now
+        try:
+            self._repository = self._see()
+        except BaseException:
+            self._checked_at, self._looked_at = 0.0, before
+            raise
+        self._store.set_meta(self._last_look, repr(self.now))
+        if not self._asked_login:  # the token may be somebody else's by now
+            self.learn_login(self.github.login() or "")
+            self._asked_login = True
+        return self._repository
+
+    def _see(self) -> Repository:
         found = self.github.repository()
         known = self._store.meta(f"repository {self._settings.repo.lower()}", lambda: str(found.id))
         if known != str(found.id):
@@ -121,12 +136,6 @@ class Issues:
         self._emit("repository_checked", private=found.private, archived=found.archived)
         access.check(found, allow_public=self._settings.allow_public)
         self._mention(access.beyond(self.github.token_scopes))
-        self._repository, self._checked_at = found, self.now
-        self._looked_at = self.now
-        self._store.set_meta(self._last_look, repr(self.now))
-        if not self._asked_login:  # the token may be somebody else's by now
-            self.learn_login(self.github.login() or "")
-            self._asked_login = True
         return found
 
     @property
