@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 
 from sessionsync.config import Config
 from sessionsync.privacy.seal import make_identity
-from sessionsync.remote.github import GitHub
+from sessionsync.remote.github import GitHub, Repository
 from tests.archive import SID, Elsewhere, Shipper, contents, every_object, refs_of, run_git, with_archive
 from tests.fakes.git_host import Fault, GitHost
 from tests.fakes.github import FakeGitHub
@@ -397,16 +397,26 @@ def test_without_git_it_says_what_to_install(rig: Rig, tmp_path: Path) -> None:
     shipper.close()
 
 
-def test_an_archive_that_becomes_public_while_nothing_is_said_is_noticed_within_a_day(
-    place: Home, host: GitHost, repo: Path
-) -> None:
+class Seen(GitHub):
+    """Calls `after` with each answer about the repository."""
+
+    after: Callable[[], object] = staticmethod(lambda: None)
+
+    def repository(self) -> Repository:
+        found = super().repository()
+        type(self).after()
+        return found
+
+
+@contextmanager
+def on_github(place: Home, host: GitHost) -> Iterator[tuple[Rig, Shipper, FakeGitHub]]:
     """The repository is GitHub's, which says whether it is public."""
     settings = with_archive(place.config(repo="o/r", api_url=host.base), "github")
     with closing(Rig(place, settings=settings)) as rig, FakeGitHub() as gh:
         gh.add_repo("o/r", private=True)
         gh.token("T", login="me")
         make = partial(
-            GitHub,
+            Seen,
             repo="o/r",
             api_url=gh.url,
             token=lambda: "T",
@@ -416,29 +426,54 @@ def test_an_archive_that_becomes_public_while_nothing_is_said_is_noticed_within_
             emit=rig.events,
         )
         with closing(Shipper(rig, token=lambda: TOKEN, github=make)) as shipper:
+            yield rig, shipper, gh
+
+
+def test_an_archive_that_becomes_public_while_nothing_is_said_is_noticed_within_a_day(
+    place: Home, host: GitHost, repo: Path
+) -> None:
+    with on_github(place, host) as (rig, shipper, gh):
+        grow(rig, "one")
+        shipper.drain()
+        there = refs_of(repo)
+        assert there
+        gh.make_public("o/r")
+        for said in (
+            "",
+            "two",
+            "",
+            "three",
+        ):  # every look finds it so, whether something is to be sent or not
+            rig.now += 86_400
+            if said:
+                grow(rig, said)
+            some_turns(shipper)
+            assert shipper.archiving.uplink.pause is not None
+            assert shipper.archiving.uplink.pause.code == "archive_repository_public"
+        assert refs_of(repo) == there
+        gh.make_public("o/r", public=False)
+        rig.now += 3600
+        some_turns(shipper)
+        assert shipper.archiving.uplink.pause is None
+        assert refs_of(repo) != there
+
+
+def test_a_look_at_the_archive_that_is_asked_for_during_a_look_is_taken(
+    place: Home, host: GitHost, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with on_github(place, host) as (rig, shipper, gh):
+        with monkeypatch.context() as meanwhile:
+            meanwhile.setattr(Seen, "after", lambda: shipper.archiving.probe_now(insist=True))
             grow(rig, "one")
             shipper.drain()
-            there = refs_of(repo)
-            assert there
-            gh.make_public("o/r")
-            for said in (
-                "",
-                "two",
-                "",
-                "three",
-            ):  # every look finds it so, whether something is to be sent or not
-                rig.now += 86_400
-                if said:
-                    grow(rig, said)
-                some_turns(shipper)
-                assert shipper.archiving.uplink.pause is not None
-                assert shipper.archiving.uplink.pause.code == "archive_repository_public"
-            assert refs_of(repo) == there
-            gh.make_public("o/r", public=False)
-            rig.now += 3600
-            some_turns(shipper)
-            assert shipper.archiving.uplink.pause is None
-            assert refs_of(repo) != there
+        there = refs_of(repo)
+        assert there
+        gh.make_public("o/r")
+        grow(rig, "two")
+        some_turns(shipper)
+        assert shipper.archiving.uplink.pause is not None
+        assert shipper.archiving.uplink.pause.code == "archive_repository_public"
+        assert refs_of(repo) == there
 
 
 def test_what_cannot_be_searched_for_secrets_stops_alone(

@@ -82,6 +82,14 @@ class Ends:
         return self._checked_at <= self._means.now < self._checked_at + LOOK_S
 
     def _check(self) -> None:
+        self._checked_at = self._means.now  # first: who calls `check_again` meanwhile has it looked at again
+        try:
+            self._see()
+        except BaseException:
+            self.check_again()
+            raise
+
+    def _see(self) -> None:
         address, allow_public = self._means.address, self._config.github.allow_public
         github = self._github() if address.repo == self._config.github.repo else None
         if github is not None:
@@ -90,4 +98,3 @@ class Ends:
         elif not allow_public:
             what = f"The archive {address.url}"
             access.check_visibility(what, public=self._means.host.is_public(), allow_public=False)
-        self._checked_at = self._means.now
