@@ -472,8 +472,12 @@ class Catalog:
         ]
 
     def kept(self) -> int:
-        """How many sessions have a checkpoint: both local copies hold them."""
-        row = self.store.row("SELECT count(*) FROM sessions WHERE checkpoint IS NOT NULL")
+        """How many sessions both local copies hold: with a checkpoint, and plain copies that are believed."""
+        row = self.store.row(
+            "SELECT count(*) FROM sessions WHERE checkpoint IS NOT NULL"
+            " AND id NOT IN (SELECT session FROM files WHERE size = ?)",
+            (REWRITTEN,),
+        )
         return int(row[0]) if row is not None else 0
 
     def unsettled(self, session: int | None = None) -> int:

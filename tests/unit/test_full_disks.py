@@ -379,9 +379,10 @@ def test_what_has_no_room_for_its_plain_copy_is_found_and_not_said_to_have_one(h
             indexer.index(number)
         assert [hit.session for hit in index.search("quokka")] == [rig.session().id]
         (listed,) = report.sessions(rig.catalog, rig.now)["sessions"]
-        assert listed["copies"] == ["vault"]
+        assert (listed["copies"], rig.catalog.kept()) == (["vault"], 0)
     rig.now += 300
     capture_all(rig)
     (listed,) = report.sessions(rig.catalog, rig.now)["sessions"]
     assert (listed["copies"], is_plain(rig, path)) == (["mirror", "vault"], True)
+    assert rig.catalog.kept() == 1
     index.close()
