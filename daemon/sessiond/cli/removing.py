@@ -92,4 +92,6 @@ def _rows(parts: list[Json], out: Terminal) -> list[str]:
 
 def _end(answer: Json, _now: float, _out: Terminal) -> list[str]:
     program = f"The program itself: {answer['program']}"
-    return [f"Removed. {program}" if answer["removed"] else "Nothing was changed: this was only to look."]
+    if not answer["removed"]:
+        return ["Nothing was changed: this was only to look."]
+    return [f"Removed. {program}" if answer["going"] else program]
