@@ -392,12 +392,14 @@ class CaptureLoop(Loop):
         return min(TICK_S, max(0.001, min(waits) + 0.001))
 
     def clock_set(self, now: float, by_s: float) -> None:
-        """Have what waits for a time looked at anew."""
+        """Have what waits for a time looked at anew, and claim no more to be copied than before."""
         if by_s < 0:
             self._settle()
             self._flush(time.monotonic(), force=True)  # what is captured has times of before
             self._engine.clock_set_back(now, by_s)
             self._on_items()
+        if self._captured_until is not None:  # the same moment, by the clock of now
+            self._captured_until += by_s
 
     def _see_jump(self, before: Clocks) -> None:
         """Compare everything where the clock was set, or the machine has slept: nobody saw those events."""

@@ -213,3 +213,19 @@ def test_a_daemon_whose_clock_was_ahead_sends_what_failed_meanwhile(
         living.ctl("checkpoint", acts=True, session=path.stem)
         living.until(lambda: not living.ctl("status")["sessions"]["unpushed"])
         assert living.ctl("health")["reliability"]["1h"]["counts"]["sync_failure"] == 0
+
+
+@pytest.mark.parametrize("by_s", [-3600.0, 3600.0])
+def test_what_it_calls_copied_is_so_by_the_clock_of_now(tmp_path: Path, wall: Wall, by_s: float) -> None:
+    with Living(tmp_path) as living:
+        path, blocked = living.transcript(), living.home.transcript()
+        living.until(lambda: living.app.capture.captured_until)
+        living.copy_of(path).with_name(blocked.name).mkdir()
+        living.write(blocked)
+        living.until(lambda: "copy_failed" in living.codes())
+        stands = living.app.capture.captured_until or 0.0
+        wall.ahead_s = by_s
+        living.write(path, "meanwhile")
+        living.until(lambda: living.told("clock_jumped") and living.is_copied(path))
+        until = living.app.capture.captured_until
+        assert until == pytest.approx(stands + by_s, abs=SET_S)
