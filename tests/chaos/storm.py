@@ -96,7 +96,8 @@ def _is_well(machine: Machine) -> bool:
 class Storm:
     """Everything random comes from `seed` but the kernel's timing.  `tell` is given a line for each trouble.
 
-    With `hides_s` the daemons are mutants that keep so much of their downtime to themselves.
+    With `hides_s` the daemons are mutants that keep so much of their downtime to themselves, with `hastens` such as
+    tell that they have mended everything in that part of the time.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Storm:
         tell: Callable[[str], object] = print,
         patience_s: float = PATIENCE_S,
         hides_s: float = 0,
+        hastens: float = 1,
     ) -> None:
         self.chance = random.Random(seed)
         self._tell = tell
@@ -120,7 +122,7 @@ class Storm:
         self.project = folder / "work" / "app"
         self.project.mkdir(parents=True)
         self._folder = folder
-        self._hides_s = hides_s
+        self._mutant = {"CHAOS_HIDES": str(hides_s), "CHAOS_HASTENS": str(hastens)}
         self.counts: dict[str, int] = {}
 
     def __enter__(self) -> Self:
@@ -137,7 +139,7 @@ class Storm:
         for name in NAMES:
             (self._folder / name).mkdir()
             self.gh.token(f"token-of-{name}", login=name)
-            of_it = {"GH_TOKEN": f"token-of-{name}", "CHAOS_HIDES": str(self._hides_s)}
+            of_it = {"GH_TOKEN": f"token-of-{name}", **self._mutant}
             machine = Machine(self._folder / name, name, **settings, **of_it)
             self.machines.append(self._ends.enter_context(machine))
             machine.up()

@@ -51,3 +51,12 @@ def test_a_daemon_that_hides_a_minute_of_downtime_is_found_out(place: Path) -> N
         storm.blow("kill")
         with pytest.raises(AssertionError, match="the score of"):
             storm.check(within=0.05)
+
+
+@pytest.mark.timeout(600)
+def test_a_daemon_that_tells_half_of_what_mending_took_is_found_out(place: Path) -> None:
+    with Storm(place, 13, tell=lambda _: None, patience_s=10, hastens=0.5) as storm:
+        storm.blow("outage")
+        storm.blow("outage")
+        with pytest.raises(AssertionError, match="how fast"):
+            storm.check(within=0.05)
