@@ -355,8 +355,8 @@ def test_the_daemon_shares_its_first_look_also_after_it_was_killed_in_it(tmp_pat
         poll(lambda: children(daemon.pid) and any(daemon.vault.glob("*/*/journal")))
         workers = children(daemon.pid)
         daemon.kill()
+        daemon.start()  # at once
         poll(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
-        daemon.start()
         poll(lambda: len(list(daemon.mirror.glob("*/*.jsonl"))) == 500 and not children(daemon.pid))
         place = Place(tmp_path, daemon.agent)
         place.mirror, place.vault = daemon.mirror, daemon.vault

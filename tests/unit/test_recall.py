@@ -219,3 +219,21 @@ def test_one_that_is_damaged_does_not_keep_the_others_from_being_known(rig: Rig,
     again = begin_again(rig, lost)
     assert adopted(again) == 1
     assert [each.key for each in again.catalog.sessions()] == [paths[1].stem]
+
+
+def test_what_is_captured_while_it_is_adopted_is_what_the_vault_has_newest(rig: Rig) -> None:
+    live = rig.home.transcript(OLD)
+    old = b"".join(line("user", f"the question {n}", rig.home.project, session=OLD) for n in range(9))
+    write(rig.home.mirror / "app", [(f"{OLD}.jsonl", old)])
+    adopting = upkeep_of(rig).adopt({rig.home.mirror: 1})
+    while rig.vault.project_of(Ref("claude", OLD)) is None:
+        next(adopting)
+        rig.vault.flush()
+    append(live, line("user", "something else", rig.home.project, session=OLD))
+    rig.scan()
+    rig.wait(200)
+    done(adopting)
+    assert rig.restored(known(rig, OLD)) == {live.name: live.read_bytes()}
+    stored = rig.vault.open(known(rig, OLD).project or "", Ref("claude", OLD))
+    newest = stored.snapshots()[-1]
+    assert newest.id == known(rig, OLD).checkpoint

@@ -105,9 +105,10 @@ class Capture:
                 if was == fingerprint(found) or self._is_forgotten(found.ref):
                     continue
                 differing.append((found.mtime, found.ref))
-                size = sum(file.size for file in found.files)
-                if was is None and not found.ref.scope and size <= TURN_BYTES:
-                    self.strangers[found.ref] = size
+                if was is None and not found.ref.scope:
+                    size = sum(file.size for file in found.files)
+                    if size <= TURN_BYTES:
+                        self.strangers[found.ref] = size
         nothing = fingerprint(None)
         gone = [ref for ref, was in known.items() if was != nothing and ref.source in self._sources]
         return [ref for _, ref in sorted(differing, key=lambda pair: -pair[0])] + gone

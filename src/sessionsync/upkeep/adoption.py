@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -59,18 +59,15 @@ class Adopting:
         if root is None:
             return False
 
-        def begin(_now: float) -> bool:
-            if self._means.catalog.named(stray.session_id) is not None:
-                return False  # what was captured is in the catalog now, and was not while we looked
+        def begin() -> None:
             if (vault := self._means.vault.open(project, ref)).is_new():
                 meta = {"location": readable(str(stray.path)), "adopted": True}
                 vault.describe(first_seen=stray.at, project_key="", meta=meta)
-            return True
 
-        def store(data: bytes, offset: int, _now: float) -> None:
+        def store(data: bytes, offset: int) -> None:
             self._means.vault.open(project, ref).append(name, generation, offset, data)
 
-        def end(_now: float) -> None:
+        def end() -> None:
             at = max([stray.at, *(snapshot.at for snapshot in kept)])
             self._means.vault.open(project, ref).snapshot(
                 id=checkpoint_id(at, {snapshot.id for snapshot in kept}),
@@ -82,15 +79,28 @@ class Adopting:
             )
             self._means.vault.flush()
 
-        if not self._means.write(begin):
+        if not self._write(stray, begin):
             return False
         while data := read_live(stray.path, root.size, min(root.size + FRAME_BYTES, stray.size)):
-            self._means.write(partial(store, data, root.size))
+            if not self._write(stray, partial(store, data, root.size)):
+                return False
             root.update(data)
             yield 2 * len(data)
-        self._means.write(end)
+        if not self._write(stray, end):
+            return False
         self._means.emit("session_adopted", session=str(ref), project=project, copy=readable(str(stray.path)))
         return True
+
+    def _write(self, stray: Stray, step: Callable[[], None]) -> bool:
+        """Do this in the writer's thread; False where the session was captured since we looked."""
+
+        def unless_captured(_now: float) -> bool:
+            if self._means.catalog.named(stray.session_id) is not None:
+                return False
+            step()
+            return True
+
+        return self._means.write(unless_captured)
 
     @staticmethod
     def _goes_on(vault: SessionVault, name: str, stray: Stray) -> Paced[Root | None]:
