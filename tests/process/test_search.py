@@ -12,12 +12,21 @@ from typing import Any
 
 import pytest
 
+from sessionsync.migrations import MIGRATIONS, copies_of, copy_of
 from tests.bench.corpus import session_bytes
 from tests.process.user import User
 from tests.rig import append, line
 
 # How long what was said may take to be found on a busy machine; the goal is 2 s.
 FOUND_S = 15
+# The next version, whose state has one more table.
+NEWER = """
+import sys
+from sessionsync import migrations
+migrations.MIGRATIONS += ("CREATE TABLE later (word TEXT)",)
+from sessiond.__main__ import main
+sys.exit(main())
+"""
 
 
 @pytest.fixture
@@ -170,6 +179,20 @@ def test_a_rebuild_that_is_killed_changes_nothing(user: User, wait_until: Callab
     assert user.type("search", "--rebuild").returncode == 0
     assert not draft.exists()
     assert found(user, "quokka") == ["the **quokka**"]
+
+
+def test_a_rebuild_right_after_an_upgrade_brings_the_state_up_to_date(user: User) -> None:
+    user.say("the quokka")
+    assert user.type("sync", "--once").returncode == 0
+    index_of(user).write_bytes(b"no index" * 1000)
+    user.program = (sys.executable, "-c", NEWER)
+    code, said, hint = user.fails("search", "quokka")
+    assert (code, f"has version {len(MIGRATIONS)}" in said, "Start the daemon" in hint) == (1, True, True)
+    assert copies_of(user.state) == []  # who only reads changes nothing
+    done = user.type("search", "--rebuild", "quokka")
+    assert (done.returncode, "1 sessions indexed" in done.stderr) == (0, True), done.stderr
+    assert "the **quokka**" in done.stdout
+    assert copies_of(user.state) == [copy_of(user.state, len(MIGRATIONS))]
 
 
 def test_searches_find_everything_while_the_daemon_rebuilds(

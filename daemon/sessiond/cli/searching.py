@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,11 @@ LOOK_S = 0.2
 
 
 class Searching:
-    """The state, the copies and the index of this home, for reading."""
+    """The state, the copies and the index of this home."""
 
-    def __init__(self, config: Config, where: Paths) -> None:
+    def __init__(self, config: Config, where: Paths, *, read_only: bool = True) -> None:
         self.where = where
-        self.store = Store(where.state_db, read_only=True)
+        self.store = Store(where.state_db, read_only=read_only)
         self.catalog = Catalog(self.store)
         self.mirror = Mirror(config.backup.mirror_dir)
         self.vault = Vault(config.backup.vault_dir)
@@ -64,17 +64,21 @@ def draft_of(index: Path) -> Path:
 
 
 @contextmanager
-def opened() -> Iterator[Searching]:
-    """This home, if there is anything in it."""
+def opened(*, alone: bool = False) -> Iterator[Searching]:
+    """This home, if there is anything in it: for reading, beside whoever writes it, or under its lock.
+
+    Then a state of an older version is brought up to date, as by a daemon that starts.
+    """
     where = paths(os.environ)
     config = load(os.environ, where.config_file)  # nothing may have been captured because of them
     if not where.state_db.exists():
         raise IndexBroken("Nothing has been captured here yet.", hint="`sessiond run` begins.")
-    here = Searching(config, where)
-    try:
-        yield here
-    finally:
-        here.store.close()
+    with process.hold(where.lock) if alone else nullcontext():
+        here = Searching(config, where, read_only=not alone)
+        try:
+            yield here
+        finally:
+            here.store.close()
 
 
 def search(query: str, **asked: Any) -> Json:
@@ -113,15 +117,14 @@ def rebuild(progress: Callable[[int, int], None]) -> int:
         return int(total)
     except DaemonNotRunning:
         pass
-    with opened() as here:
-        try:
-            with process.hold(where.lock):
-                return _rebuild_alone(here, progress)
-        except AlreadyRunning as error:
-            raise IndexBroken(
-                "Another rebuild is under way, or the daemon is just starting.",
-                hint="Try again in a moment.",
-            ) from error
+    try:
+        with opened(alone=True) as here:
+            return _rebuild_alone(here, progress)
+    except AlreadyRunning as error:
+        raise IndexBroken(
+            "Another rebuild is under way, or the daemon is just starting.",
+            hint="Try again in a moment.",
+        ) from error
 
 
 def _rebuild_alone(here: Searching, progress: Callable[[int, int], None]) -> int:
