@@ -186,7 +186,7 @@ class Capture:
             raise
         finally:
             if ref in self._work:
-                self._work[ref].fresh = None
+                self._work[ref].fresh = self._work[ref].end = None
 
     def checkpoint(self, ref: Ref, trigger: str, now: float) -> Checkpoint:
         """Capture what is on disk and make a checkpoint of it, committed when this returns.

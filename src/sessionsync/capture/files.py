@@ -20,7 +20,15 @@ from typing import TypeVar
 
 from sessionsync.capture.lines import Lines
 from sessionsync.capture.stored import Stored
-from sessionsync.capture.work import BLOCK_BYTES, LEAST_SHARED_BYTES, Edges, Read, Work
+from sessionsync.capture.work import (
+    BLOCK_BYTES,
+    LEAST_SHARED_BYTES,
+    TAIL_BYTES,
+    Edges,
+    Read,
+    Work,
+    sha256,
+)
 from sessionsync.catalog import REWRITTEN, File
 from sessionsync.errors import CopyError, CopyMismatch, DiskFull
 from sessionsync.events import Emit
@@ -73,7 +81,7 @@ class Files:
                 file = work.files[seen.name] = File(seen.name, seen.role)
                 self._meet(work, file, copy, descriptor, now)
                 work.touch(now)
-            elif (known_by := self._continues(file, descriptor, status)) is not None:
+            elif (known_by := self._continues(work, file, descriptor, status)) is not None:
                 edges = known_by
             else:
                 self._replaced(source, work, file, copy, descriptor, now)
@@ -146,9 +154,16 @@ class Files:
             self._read_again(source, work)
 
     def _is_cut(self, work: Work, file: File, *, is_there: bool) -> bool:
-        if self._mirror.size(self._stored.path(work, file.name)) < file.length:
+        end = self._stored.end_of_copy(work, file)
+        if len(end) < min(TAIL_BYTES, file.length):
             return True
-        return is_there and not file.is_rewritten and not self._stored.ends_as_captured(work, file)
+        if not is_there or file.is_rewritten:
+            return False
+        if sha256(end) != file.tail:
+            return True
+        if work.end is None:
+            work.end = file.name, end
+        return False
 
     def fill(self, work: Work, now: float) -> None:
         """Make the plain copies whole that had no room while their files were there: the vault has them."""
@@ -180,12 +195,12 @@ class Files:
         return aside
 
     @staticmethod
-    def _continues(file: File, descriptor: int, status: os.stat_result) -> Edges | None:
+    def _continues(work: Work, file: File, descriptor: int, status: os.stat_result) -> Edges | None:
         """The edges of what was read before, if it is still there, by them, inode and size; else None."""
         if file.is_rewritten or status.st_size < file.length or status.st_ino != file.inode:
             return None
         edges = Edges.of(lambda begin, end: os.pread(descriptor, end - begin, begin), file.length)
-        return edges if edges.are_of(file) else None
+        return edges if edges.are_of(file, work.end) else None
 
     def _replaced(
         self, source: Source, work: Work, file: File, copy: Path, descriptor: int, now: float

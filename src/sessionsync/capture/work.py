@@ -58,9 +58,10 @@ class Edges:
         last = block[-TAIL_BYTES:]
         self.tail = last if len(last) == TAIL_BYTES else (self.tail + last)[-TAIL_BYTES:]
 
-    def are_of(self, file: File) -> bool:
-        """Whether the file's are these."""
-        return sha256(self.head) == file.head and sha256(self.tail) == file.tail
+    def are_of(self, file: File, end: tuple[str, bytes] | None = None) -> bool:
+        """Whether the file's are these; `end` as in `Work`."""
+        is_known = end == (file.name, self.tail)
+        return sha256(self.head) == file.head and (is_known or sha256(self.tail) == file.tail)
 
     def keep(self, file: File) -> None:
         """Let the file's be these."""
@@ -82,13 +83,16 @@ class Work:
     vault: SessionVault | None = None
     fresh: tuple[str, int, bytes] | None = None
     """The block that was read last: of which file, from where on; so that nobody reads it again."""
+    end: tuple[str, bytes] | None = None
+    """The last 64 KB of a plain copy that were just found to be what was captured: of which file, and those
+    bytes; so that what is the same need not be hashed again."""
     full: DiskFull | None = None
     """Why a plain copy was left behind at the last look: the vault has what it lacks."""
 
     def let_go(self) -> None:
         """Hold nothing but the rows and what is to be told: the rest can be had again."""
         self.roots.clear()
-        self.vault = self.fresh = None
+        self.vault = self.fresh = self.end = None
 
     def tell(self, event: str, **fields: Any) -> None:
         """Tell this once it is committed: on a full disk it is found out again and again."""
