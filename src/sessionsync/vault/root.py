@@ -34,6 +34,8 @@ class Root:
         self.size = 0
         self._peaks: list[bytes] = []
         self._leaf = hashlib.sha256(b"\0")
+        # bytes of the last leaf that are not hashed yet: most appends close none, and then nobody asks
+        self._behind = bytearray()
 
     @classmethod
     def resume(cls, size: int, peaks: Iterable[str], partial: bytes) -> Self:
@@ -47,7 +49,7 @@ class Root:
         leaves, rest = divmod(size, cls.LEAF_BYTES)
         if len(root._peaks) != leaves.bit_count() or len(partial) != rest:
             raise ValueError(f"{len(root._peaks)} peaks and {len(partial)} bytes are no state at size {size}")
-        root._leaf.update(partial)
+        root._behind += partial
         root.size = size
         return root
 
@@ -61,9 +63,12 @@ class Root:
         view = memoryview(data)
         while view:
             part = view[: self.LEAF_BYTES - self.size % self.LEAF_BYTES]
-            self._leaf.update(part)
             self.size += len(part)
             view = view[len(part) :]
+            if self._behind:
+                self._behind += part
+            else:
+                self._leaf.update(part)
             if self.size % self.LEAF_BYTES == 0:
                 self._close_leaf()
 
@@ -73,14 +78,21 @@ class Root:
             return hashlib.sha256().hexdigest()
         subtrees = list(self._peaks)
         if self.size % self.LEAF_BYTES:
-            subtrees.append(self._leaf.digest())
+            subtrees.append(self._digest())
         return _joined(subtrees).hex()
 
     def copy(self) -> Self:
         """An independent root that goes on from here."""
         other = copy.copy(self)
         other._peaks, other._leaf = self._peaks.copy(), self._leaf.copy()  # noqa: SLF001 - its own kind
+        other._behind = self._behind.copy()  # noqa: SLF001 - as above
         return other
+
+    def _digest(self) -> bytes:
+        """The last leaf's hash."""
+        self._leaf.update(self._behind)
+        self._behind.clear()
+        return self._leaf.digest()
 
     def _close_leaf(self) -> None:
         # like a carry in binary: two subtrees of the same height become one
@@ -88,7 +100,7 @@ class Root:
         merging = (whole & -whole).bit_length() - 1
         subtrees = self._peaks[len(self._peaks) - merging :]
         del self._peaks[len(self._peaks) - merging :]
-        self._peaks.append(_joined([*subtrees, self._leaf.digest()]))
+        self._peaks.append(_joined([*subtrees, self._digest()]))
         self._leaf = hashlib.sha256(b"\0")
 
 
