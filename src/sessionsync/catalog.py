@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,8 @@ class Checkpoint:
 
 
 _SESSION = [f.name for f in fields(Session) if f.name not in {"id", "ref"}]
+# what was pushed is the pusher's to say: it runs beside the one that captures
+_CAPTURED = [name for name in _SESSION if not name.startswith("pushed_")]
 _SESSION_COLUMNS = ", ".join(["id", "source", "session_id", "scope", *_SESSION])
 _FILE = [f.name for f in fields(File)]
 _FILE_COLUMNS = ", ".join(_FILE)
@@ -152,21 +155,24 @@ _STAMPS = (
 _encode = msgspec.json.Encoder().encode
 _decode_summary = msgspec.json.Decoder(Summary).decode
 _decode_peaks = msgspec.json.Decoder(list[str]).decode
+_ENCODED: dict[str, Callable[[Any], Any]] = {
+    "summary": _encode,
+    "peaks": lambda peaks: _encode(peaks).decode(),
+    "root": str,
+    "location": str,
+    "commented": int,
+    "role": attrgetter("value"),
+    "tier": lambda tier: tier and tier.value,
+}
 _root = lru_cache(maxsize=64)(Path)  # the agents' few folders, named by every session
 
 
-def _plain(value: Any) -> Any:
-    match value:
-        case Summary():
-            return _encode(value)
-        case list():
-            return _encode(value).decode()
-        case Path():
-            return str(value)
-        case bool():
-            return int(value)
-        case _:
-            return value
+def _values(row: Session | File, columns: Iterable[str]) -> list[Any]:
+    """What the columns have of a row: most of its values as they are."""
+    return [
+        getattr(row, column) if (encode := _ENCODED.get(column)) is None else encode(getattr(row, column))
+        for column in columns
+    ]
 
 
 def _session(row: tuple[Any, ...]) -> Session:
@@ -341,20 +347,23 @@ class Catalog:
     def save(self, session: Session) -> None:
         """Insert or update the row; gives a new session its number."""
         if session.id:
-            # what was pushed is the pusher's to say: it runs beside the one that captures
-            names = [name for name in _SESSION if not name.startswith("pushed_")]
-            values = [_plain(getattr(session, name)) for name in names]
-            assignments = ", ".join(f"{name} = ?" for name in names)
-            self.store.execute(f"UPDATE sessions SET {assignments} WHERE id = ?", (*values, session.id))
+            assignments = ", ".join(f"{name} = ?" for name in _CAPTURED)
+            self.store.execute(
+                f"UPDATE sessions SET {assignments} WHERE id = ?", (*_values(session, _CAPTURED), session.id)
+            )
         else:
-            values = [_plain(getattr(session, name)) for name in _SESSION]
             marks = ", ".join("?" * (len(_SESSION) + 3))
             columns = f"id, source, session_id, scope, {', '.join(_SESSION)}"
             session.id = self.store.insert(
                 f"INSERT INTO sessions ({columns}) SELECT 1 + max("
                 " coalesce((SELECT max(id) FROM sessions), 0),"
                 f" coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = '{LAST}'), 0)), {marks}",
-                (session.ref.source, session.ref.session_id, session.ref.scope, *values),
+                (
+                    session.ref.source,
+                    session.ref.session_id,
+                    session.ref.scope,
+                    *_values(session, _SESSION),
+                ),
             )
 
     def forget(self, session: Session) -> None:
@@ -436,7 +445,7 @@ class Catalog:
         marks = ", ".join("?" * (len(_FILE) + 1))
         self.store.execute(
             f"INSERT OR REPLACE INTO files (session, {_FILE_COLUMNS}) VALUES ({marks})",
-            (session, *(_plain(getattr(file, name)) for name in _FILE)),
+            (session, *_values(file, _FILE)),
         )
 
     # --- checkpoints
@@ -455,7 +464,7 @@ class Catalog:
                     checkpoint.at,
                     checkpoint.trigger,
                     checkpoint.size,
-                    _plain(checkpoint.summary),
+                    None if checkpoint.summary is None else _encode(checkpoint.summary),
                     checkpoint.since,
                 ),
             )

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
         def session_id(self) -> str:
             """The session's id, which on this machine is its alone."""
 
+        def __hash__(self) -> int:
+            """One for those that are called the same."""
+
 
 # Folders that a Claude session has beside `<sid>/`.
 _BESIDE = frozenset({"projects", "todos", "tasks", "file-history"})

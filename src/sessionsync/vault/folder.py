@@ -66,16 +66,15 @@ class Folder:
             return
         descriptor = self._open_root()
         try:
-            here = self.path
-            for name in self.names(path):
+            names = self.names(path)
+            for depth, name in enumerate(names):
                 try:
                     below = _below(descriptor, name)
                 except FileNotFoundError:
-                    self._make(name, descriptor, here)
+                    self._make(name, descriptor, self.path.joinpath(*names[:depth]))
                     below = _below(descriptor, name)
                 os.close(descriptor)
                 descriptor = below
-                here /= name
                 restrict(descriptor, 0o700)
             yield descriptor
         finally:

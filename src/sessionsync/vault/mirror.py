@@ -21,7 +21,7 @@ import os
 import re
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 # How often a copy may grow while it is set aside before that is given up.
 _GROWTHS = 20
+# The paths of so many copies are remembered: each append asks for its own three times.
+_PATHS = 128
 
 
 class Mirror:
@@ -105,7 +107,7 @@ class Mirror:
         Raises:
             CopyError: no copy can have that name.
         """
-        return self._tree.path.joinpath(*place_of(project, ref, name))
+        return _path_of(self._tree.path, project, ref, name)
 
     def size(self, path: Path) -> int:
         """How many bytes the copy has; 0 where there is none."""
@@ -274,6 +276,11 @@ class Mirror:
                 os.replace(draft.name, path.name, src_dir_fd=parent, dst_dir_fd=parent)
                 self._tree.changed(path.parent)
             return self._tree.open(path, parent)
+
+
+@lru_cache(_PATHS)
+def _path_of(folder: Path, project: str, ref: Session, name: str) -> Path:
+    return folder.joinpath(*place_of(project, ref, name))
 
 
 @contextmanager
