@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -513,3 +514,25 @@ def test_what_was_set_aside_is_looked_at_and_healed_too(rig: Rig, upkeep: Upkeep
     assert (aside.read_bytes(), foreign.read_bytes()) == before
     assert [kept.suffix for kept in outcome.kept] == [".damaged"]
     assert done(upkeep.verify(session, deep=True)).bad == []
+
+
+def test_what_is_another_file_is_known_by_its_first_bytes_and_not_listed(rig: Rig, upkeep: Upkeep) -> None:
+    path = rig.home.transcript()
+    say = partial(line, "user", cwd=rig.home.project, session=path.stem)
+    append(path, say("a long question " + "word " * 200_000), say("one more"))
+    rig.scan()
+    rig.wait(300)
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    rig.scan()
+    rig.wait(300)
+    session = rig.session()
+    copy = rig.mirror.path_of(session.project or "", session.stored_as, path.name)
+    foreign = copy.with_name(f"{path.stem}.20200101T000000Z.0.jsonl")
+    foreign.write_bytes(b"\0" * copy.stat().st_size)
+    tracemalloc.start()
+    try:
+        assert done(upkeep.verify(session, deep=True)).bad == []
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * copy.stat().st_size

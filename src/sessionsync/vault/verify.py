@@ -16,6 +16,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -345,6 +346,7 @@ def _tail(mirror: Mirror, file: Expected) -> Checked:
 def _aside(vault: SessionVault, mirror: Mirror, aside: Aside, size: int) -> Bad | None:
     """None where it is the same as that generation; a Bad without bytes where it is something else."""
     differing: list[int] = []
+    most = min(DAMAGED_BYTES, size // 8)
     other = Bad(MIRROR, aside.path.name, aside.generation, 0, 0, "mismatch", "", by=ASIDE, aside=aside)
     try:
         position = 0
@@ -354,8 +356,9 @@ def _aside(vault: SessionVault, mirror: Mirror, aside: Aside, size: int) -> Bad 
                 if len(copy) < len(data):
                     return other
                 pairs = zip(copy, data, strict=True)
-                differing += [position + n for n, (one, two) in enumerate(pairs) if one != two]
-                if len(differing) > min(DAMAGED_BYTES, size // 8):
+                differ = (position + n for n, (one, two) in enumerate(pairs) if one != two)
+                differing += islice(differ, most + 1 - len(differing))  # of what is another, that is enough
+                if len(differing) > most:
                     return other
             position += len(data)
     except CopyError:
