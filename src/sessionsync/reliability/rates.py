@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from math import ceil
@@ -19,6 +21,34 @@ BASELINE_S = 86_400.0
 KEPT = 2000
 
 
+class _Window:
+    """Numbers and when they came, the oldest first: 16 bytes each, since many are kept for long.
+
+    The clock may be set back: what is then in the future leaves with the next one.
+    """
+
+    def __init__(self) -> None:
+        self.times = array("d")
+        self.values = array("d")
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def add(self, at: float, value: float) -> None:
+        """Take in one."""
+        ahead = bisect_right(self.times, at)
+        del self.times[ahead:], self.values[ahead:]
+        self.times.append(at)
+        self.values.append(value)
+
+    def leave(self, until: float) -> list[tuple[float, float]]:
+        """Let go of those up to a time, and of the oldest of more than `KEPT`; returns all that went."""
+        gone = max(bisect_right(self.times, until), len(self) - KEPT)
+        left = list(zip(self.times[:gone], self.values[:gone], strict=True))
+        del self.times[:gone], self.values[:gone]
+        return left
+
+
 class Rates:
     """Whether things go well: outcomes of the last `window_s` seconds, at most `KEPT`.
 
@@ -28,20 +58,19 @@ class Rates:
     def __init__(self, window_s: float = WINDOW_S, least: int = LEAST) -> None:
         self.window_s = window_s
         self.least = least
-        self._outcomes: deque[tuple[float, bool]] = deque(maxlen=KEPT)
+        self._successes = _Window()
 
     def add(self, at: float, *, success: bool) -> None:
         """Count one."""
-        while self._outcomes and self._outcomes[-1][0] > at:
-            self._outcomes.pop()  # of a clock that was ahead
-        self._outcomes.append((at, success))
+        self._successes.add(at, success)
+        self._forget(at)
 
     def error_rate(self, now: float) -> float | None:
         """The failed part of those in the window, 0..1; None where they are too few to tell."""
         self._forget(now)
-        if len(self._outcomes) < self.least:
+        if len(self._successes) < self.least:
             return None
-        return sum(not success for _, success in self._outcomes) / len(self._outcomes)
+        return self._successes.values.count(0) / len(self._successes)
 
     def is_over(self, now: float) -> bool:
         """Whether trouble has ended, whatever the window still holds.
@@ -49,33 +78,34 @@ class Rates:
         The last ten succeeded, or at least one did and none has failed for 30 s.
         """
         self._forget(now)
-        newest = [success for _, success in self._outcomes][-CLEAR_AFTER:]
+        newest = self._successes.values[-CLEAR_AFTER:]
         if len(newest) == CLEAR_AFTER and all(newest):
             return True
         failed_at = self.failed_at
         if failed_at is None:
-            return bool(self._outcomes)
+            return bool(self._successes)
         return now - failed_at >= QUIET_S and any(
-            success and at >= failed_at for at, success in self._outcomes
+            success and at >= failed_at
+            for at, success in zip(self._successes.times, self._successes.values, strict=True)
         )
 
     @property
     def failed_at(self) -> float | None:
         """When the last one failed that is still counted; None where none did."""
-        return next((at for at, success in reversed(self._outcomes) if not success), None)
+        outcomes = zip(reversed(self._successes.times), reversed(self._successes.values), strict=True)
+        return next((at for at, success in outcomes if not success), None)
 
     def failures_in_row(self) -> int:
         """How many have failed since the last success."""
         row = 0
-        for _, success in reversed(self._outcomes):
+        for success in reversed(self._successes.values):
             if success:
                 break
             row += 1
         return row
 
     def _forget(self, now: float) -> None:
-        while self._outcomes and self._outcomes[0][0] <= now - self.window_s:
-            self._outcomes.popleft()
+        self._successes.leave(now - self.window_s)
 
 
 class Slower(NamedTuple):
@@ -95,28 +125,23 @@ class Latencies:
     def __init__(self, window_s: float = WINDOW_S, least: int = LEAST) -> None:
         self.window_s = window_s
         self.least = least
-        self._recent: deque[tuple[float, float]] = deque(maxlen=KEPT)
-        self._hours: deque[tuple[int, list[float]]] = deque(maxlen=int(BASELINE_S // 3600))
+        self._recent = _Window()
+        self._hours: deque[tuple[int, array[float]]] = deque(maxlen=int(BASELINE_S // 3600))
 
     def add(self, at: float, seconds: float) -> None:
         """Take in one duration."""
-        while self._recent and self._recent[-1][0] > at:
-            self._recent.pop()
+        self._recent.add(at, seconds)
         self._forget(at)
-        if len(self._recent) == KEPT:
-            self._settle(*self._recent.popleft())
-        self._recent.append((at, seconds))
 
     def p95(self, now: float) -> float | None:
         """The p95 of the window in seconds; None where there are too few."""
         self._forget(now)
-        recent = [seconds for _, seconds in self._recent]
-        return percentile(recent, 0.95) if len(recent) >= self.least else None
+        return percentile(self._recent.values, 0.95) if len(self._recent) >= self.least else None
 
     def slowest(self, now: float) -> float:
         """The longest of the window in seconds; 0 where there is none."""
         self._forget(now)
-        return max((seconds for _, seconds in self._recent), default=0.0)
+        return max(self._recent.values, default=0.0)
 
     def usual(self, now: float) -> float | None:
         """The p95 that is usual; None before there are enough older ones."""
@@ -135,13 +160,13 @@ class Latencies:
         return Slower(recent, usual) if is_slower else None
 
     def _forget(self, now: float) -> None:
-        while self._recent and self._recent[0][0] <= now - self.window_s:
-            self._settle(*self._recent.popleft())
+        for at, seconds in self._recent.leave(now - self.window_s):
+            self._settle(at, seconds)
 
     def _settle(self, at: float, seconds: float) -> None:
         hour = int(at // 3600)
         if not self._hours or self._hours[-1][0] != hour:
-            self._hours.append((hour, []))
+            self._hours.append((hour, array("d")))
         values = self._hours[-1][1]
         if len(values) < KEPT // 10:
             values.append(seconds)
