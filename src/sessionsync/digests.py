@@ -26,7 +26,7 @@ from sessionsync.vault import Mirror, SessionVault, StoredFile
 
 # What is read of a copy at once: it is hashed while it stays in the processor's cache.
 BLOCK_BYTES = 256 * 1024
-# Running hashes are kept of so many files, the most recently used.
+# Running hashes are kept of so many files, those asked for last, and of one generation of each.
 KEPT = 256
 
 
@@ -94,7 +94,7 @@ class Digests:
         self._gate = gate
         self._mirror = mirror
         self._rules = gate.rules
-        self._running: OrderedDict[tuple[int, str, int], _Running] = OrderedDict()
+        self._running: OrderedDict[tuple[int, str], tuple[int, _Running]] = OrderedDict()
 
     def of(self, session: Session, vault: SessionVault, file: StoredFile) -> Digest:
         """The digest of a file as a checkpoint holds it.
@@ -104,8 +104,9 @@ class Digests:
             RedactionFailed: the privacy gate could not judge them.
         """
         key = (session.id, file.name, file.generation)
-        running, (clean_to, sha256) = self._running.pop(key, None), self._clean_to(key)
-        if running is None or running.length > file.length:
+        generation, running = self._running.pop(key[:2], (0, None))
+        clean_to, sha256 = self._clean_to(key)
+        if running is None or generation != file.generation or running.length > file.length:
             running = self._of_copy(session, file.name, clean_to, sha256) if clean_to <= file.length else None
         if running is None:
             running = _Running()
@@ -118,7 +119,7 @@ class Digests:
                 running.take(whole, whole, 0)
             elif whole:
                 running.take(whole, *self._gate.data(file.name, whole))
-        self._running[key] = running
+        self._running[key[:2]] = file.generation, running
         if len(self._running) > KEPT:
             self._running.popitem(last=False)
         if running.redactions == 0:

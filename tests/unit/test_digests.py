@@ -90,3 +90,17 @@ def test_a_file_that_was_written_anew_is_hashed_anew(rig: Rig) -> None:
     rig.scan()
     rig.wait(300)
     assert digest(rig, path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_of_a_file_that_is_written_anew_again_and_again_one_hash_is_kept(rig: Rig) -> None:
+    path = long_one(rig)
+    digests = Digests(rig.store, Gate(redact=True), rig.mirror)
+    for number in range(3):
+        path.write_bytes(session_bytes(number, 20_000, session_id=path.stem, cwd=str(rig.home.project)))
+        rig.scan()
+        rig.wait(300)
+        session = rig.catalog.resolve(path.stem)
+        vault = rig.vault.open(session.project or "", session.stored_as)
+        found = digests.of(session, vault, vault.files()[path.name])
+        assert found.entry.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert len(digests._running) == 1
