@@ -5,6 +5,7 @@ Knows no operation and no URL; `github.py` does.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 API_VERSION = "2022-11-28"
 """GitHub's default; pinned, because another one names and drops fields."""
-MOST_TAGS = 10_000
 
 T = TypeVar("T")
 Decode = Callable[[bytes], T]
@@ -45,21 +45,20 @@ _REDIRECTS = {301, 302, 307, 308}
 
 @dataclass(frozen=True, slots=True)
 class Reply(Generic[T]):
-    """An answer and what was read from it; `value` is None for a redirect and where nothing changed (304)."""
+    """An answer and what was read from it; `value` is None for a redirect and where nothing changed (304).
+
+    `etag` is for asking whether it still holds: its ETag, behind a mark of the token for which it speaks.
+    """
 
     answer: Answer
     url: str
     value: T | None
+    etag: str | None
 
     @property
     def redirects(self) -> bool:
         """Whether the answer only says where to ask."""
         return self.answer.status in _REDIRECTS
-
-    @property
-    def etag(self) -> str | None:
-        """The answer's ETag, for asking whether it still holds."""
-        return self.answer.headers.get("etag")
 
 
 class _Strikes(NamedTuple):
@@ -103,9 +102,6 @@ class Api:
         self._closed = False
         self._windows: dict[tuple[str, bool], RateLimit] = {}
         self._strikes = {False: _Strikes(), True: _Strikes()}
-        self._asked_as = ""
-        self._tokens_seen = 0
-        self._tags: dict[str, int] = {}
 
     def close(self) -> None:
         """End a running exchange at once (it raises `Unreachable`) and refuse later ones; for any thread."""
@@ -156,7 +152,8 @@ class Api:
                 raise error
             value = _decoded(call, decode, answer)
             outcome = "success"
-            return Reply(answer, url, value)
+            tag = answer.headers.get("etag")
+            return Reply(answer, url, value, None if tag is None else f"{_mark(secret)} {tag}")
         except NoAnswer as error:
             outcome = "timeout" if error.timed_out else "network_error"
             why = one_line(str(error).replace(secret, "…"))
@@ -180,9 +177,6 @@ class Api:
             fault = "has characters that no token has" if token else "is missing"
             hint = "`sessiond doctor` says where the token is taken from."
             raise TokenRefused(f"{call}: the token {fault}", hint=hint)
-        if token != self._asked_as:
-            self._asked_as = token
-            self._tokens_seen += 1
         headers = {
             "accept": "application/vnd.github+json",
             "accept-encoding": "gzip",
@@ -192,9 +186,10 @@ class Api:
         }
         if content is not None:
             headers["content-type"] = "application/json; charset=utf-8"
-        # an ETag speaks for one token only (GitHub support); one from before our start may be this token's
-        if etag is not None and self._tags.get(etag, self._tokens_seen) == self._tokens_seen:
-            headers["if-none-match"] = etag
+        # an ETag speaks for one token only (GitHub support); an unmarked one may be this token's
+        mark, _, tag = (etag or "").rpartition(" ")
+        if tag and mark in {"", _mark(token)}:
+            headers["if-none-match"] = tag
         return headers
 
     def _send(self, method: str, url: str, headers: dict[str, str], content: bytes | None) -> Answer:
@@ -216,10 +211,6 @@ class Api:
             self.token_expires_at = expiry(ends)
         if (scopes := answer.headers.get("x-oauth-scopes")) is not None:
             self.token_scopes = frozenset(scope.strip() for scope in scopes.split(",") if scope.strip())
-        if (tag := answer.headers.get("etag")) is not None:
-            if len(self._tags) >= MOST_TAGS:
-                self._tags.clear()
-            self._tags[tag] = self._tokens_seen
 
     def _judge(self, call: Call, answer: Answer) -> RemoteError | None:
         now = self._wall()
@@ -231,6 +222,11 @@ class Api:
         elif error is None:
             self._strikes[call.writes] = _Strikes()
         return error
+
+
+def _mark(token: str) -> str:
+    """Tells tokens apart, and is too short to tell anything of them: 32 bits of a hash, as 8 digits."""
+    return hashlib.sha256(token.encode()).hexdigest()[:8]
 
 
 def _decoded(call: Call, decode: Decode[T], answer: Answer) -> T | None:
