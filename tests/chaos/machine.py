@@ -267,7 +267,7 @@ class Machine:
         self.environ |= {"SESSIOND_GITHUB_REPO": "", "SESSIOND_ARCHIVE_URL": ""}
         for copy in self.mirror.glob(f"*/{session}*"):
             copy.unlink()
-        for pack in self.vault.glob(f"*/*{session}/pack"):
+        for pack in self.vault.glob(f"*/*{session}/pack*"):  # after a merge it has a number
             os.truncate(pack, 0)
 
     def figures(self) -> dict[str, Any]:
