@@ -41,6 +41,7 @@ from sessionsync.restore import (
     VaultShelf,
 )
 from sessionsync.upkeep import Upkeep
+from sessionsync.vault.pack import Packer
 from tests.archive import (
     SID,
     Elsewhere,
@@ -599,3 +600,21 @@ def test_what_is_begun_after_the_end_ends_as_well(tmp_path: Path) -> None:
     git.abort()
     with pytest.raises(Unreachable, match="left in the middle"):
         git.run(["version"])
+
+
+def test_once_all_is_committed_nothing_is_held_that_only_compressing_needs(
+    rig: Rig, shipper: Shipper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[Packer] = []
+    pack = Packer.pack
+
+    def noted(self: Packer, data: bytes) -> bytes:
+        used.append(self)
+        return pack(self, data)
+
+    monkeypatch.setattr(Packer, "pack", noted)
+    grow(rig, rig.home.transcript(SID), said("a turn " * 100, rig))
+    captured = set(map(id, used))
+    shipper.drain()
+    assert {id(packer) for packer in used} > captured, "the archive has its own"
+    assert not [packer for packer in used if packer._short._free or packer._alone._free]

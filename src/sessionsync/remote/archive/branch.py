@@ -122,9 +122,12 @@ class Branches:
         if now.ref != place.ref:  # this machine goes by another name now
             now.ref, now.pushed, now.folded = place.ref, "", False
         anew = not known
-        for snapshot in self._missing(session, vault, now):
-            states = self._commit(session, vault, snapshot, now, known, anew=anew and known == {})
-            known |= {state.entry.name: state for state in states}
+        try:
+            for snapshot in self._missing(session, vault, now):
+                states = self._commit(session, vault, snapshot, now, known, anew=anew and known == {})
+                known |= {state.entry.name: state for state in states}
+        finally:
+            self._segments.rest()
         return now, list(known.values()), anew
 
     def _missing(self, session: Session, vault: SessionVault, branch: Branch) -> list[Snapshot]:

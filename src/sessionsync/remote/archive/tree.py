@@ -166,6 +166,10 @@ class Segments:
         """What is stored of at most `SEGMENT_BYTES` bytes."""
         return self._packer.pack(data)
 
+    def rest(self) -> None:
+        """Let go of what only a burst of work needs: megabytes."""
+        self._packer.rest()
+
 
 def name_of(blob: bytes) -> str:
     """A segment's name."""
