@@ -18,6 +18,8 @@ import pytest
 from sessionsync.config import Config
 from sessionsync.privacy.seal import make_identity
 from sessionsync.remote.github import GitHub, Repository
+from sessionsync.vault.journal import Snapshot
+from sessionsync.vault.session import SessionVault
 from tests.archive import SID, Elsewhere, Shipper, contents, every_object, refs_of, run_git, with_archive
 from tests.fakes.git_host import Fault, GitHost
 from tests.fakes.github import FakeGitHub
@@ -474,6 +476,31 @@ def test_a_look_at_the_archive_that_is_asked_for_during_a_look_is_taken(
         assert shipper.archiving.uplink.pause is not None
         assert shipper.archiving.uplink.pause.code == "archive_repository_public"
         assert refs_of(repo) == there
+
+
+def test_a_vault_that_is_removed_while_it_is_archived_is_archived_when_it_is_back(
+    rig: Rig, shipper: Shipper, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside = rig.home.folder / "aside"
+    list_them = SessionVault.snapshots
+
+    def removed(self: SessionVault) -> list[Snapshot]:
+        found = list_them(self)
+        if found and not aside.exists():
+            rig.home.vault.rename(aside)
+        return found
+
+    monkeypatch.setattr(SessionVault, "snapshots", removed)
+    grow(rig, "one")
+    some_turns(shipper)
+    assert aside.exists()
+    assert not refs_of(repo)
+    assert rig.events.named("archive_failed")
+    shutil.rmtree(rig.home.vault, ignore_errors=True)
+    aside.rename(rig.home.vault)
+    aside.mkdir()
+    shipper.drain()
+    assert refs_of(repo)
 
 
 def test_what_cannot_be_searched_for_secrets_stops_alone(

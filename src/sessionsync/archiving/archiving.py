@@ -18,6 +18,7 @@ from sessionsync.errors import (
     CopyError,
     GitFailed,
     Limited,
+    NoSuchCheckpoint,
     NoSuchSession,
     NotPermitted,
     RedactionFailed,
@@ -305,7 +306,7 @@ class Archiving:
                 branch, states, anew = self._branches.extend(session, base)
             except NoSuchSession:
                 self._queue.done(waiting.pop(item.subject), self._means.now)
-            except (CopyError, RedactionFailed) as error:
+            except (CopyError, NoSuchCheckpoint, RedactionFailed) as error:
                 self._failed([waiting.pop(item.subject)], error)
             else:
                 revived = was is not None and (branch.folded or not branch.pushed)
@@ -372,7 +373,8 @@ class Archiving:
                 case Refused() | RedactionFailed() | ArchiveTooNew():
                     self._queue.bury(item, text, code)
                     self._emit("archive_buried", session=session, code=code, reason=text, hint=error.hint)
-                case _ if isinstance(error, RemoteError | CopyError):
+                case _ if isinstance(error, RemoteError | CopyError | NoSuchCheckpoint):
+                    # of the last: the vault was removed meanwhile, and is filled again
                     at = next_attempt_at(now, item.failures + 1, self._chance)
                     self._queue.retry(item, at, text, code)
                     self._emit("archive_failed", session=session, code=code, reason=text, hint=error.hint)
