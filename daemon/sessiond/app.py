@@ -248,6 +248,7 @@ class App:
 
     def stop(self) -> None:
         """Take everything down in reverse; what is captured is committed."""
+        self._ending = True
         if not self.gives_way:
             self.notify.stopping()
         self._clean = self.exit_code == 0  # what ends by an error is down until it runs again
@@ -402,6 +403,9 @@ class App:
 
         launchd has no watchdog, so there the daemon ends itself where a loop is stuck.
         """
+        if self._ending:  # its loops end, each in its time
+            self.notify.alive()
+            return
         stuck = {name: why for name, why in self.stuck().items() if why}
         if not stuck:
             self.notify.alive()
