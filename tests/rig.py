@@ -84,6 +84,11 @@ class Home:
         return folder
 
 
+def no_loop_fails(name: str, error: BaseException) -> None:
+    """What a loop is given to tell of its end by an error: there is to be none."""
+    raise AssertionError(name) from error
+
+
 class Rig:
     """An engine.  Make another one over the same home to see what a restart sees."""
 

@@ -1138,6 +1138,9 @@ def test_a_search_says_where_there_may_be_more() -> None:
     found = {"hits": [hit, hit], "behind": 0}
     assert hits.render(found, NOW, FILE, limit=3) == ["s  p  user", "  a **b**"] * 2
     assert hits.render(found, NOW, FILE, limit=2)[4:] == ["There may be more: --limit 10 shows older ones."]
+    behind = hits.render(found | {"behind": 2}, NOW, FILE, limit=3)[-1]
+    assert behind.startswith("2 sessions not wholly indexed yet.")
+    assert "sessiond search --rebuild" in behind, "and what to do where no daemon runs"
 
 
 def test_hooks_go_in_and_out_in_a_sentence(

@@ -22,7 +22,7 @@ from sessionsync.uplink import Pause
 from tests.fakes.faults import server_error
 from tests.fakes.github import FakeGitHub
 from tests.living import Living
-from tests.rig import START, Home, Line, Rig, append
+from tests.rig import START, Line, Rig, append
 from tests.rig import line as line_of
 
 # As the storm sets it; the second is the longest that an item may be planned to wait.
@@ -86,13 +86,6 @@ def test_a_loop_is_told_by_how_much_and_again_where_it_could_not_be_written(wall
 
 
 # --- waiting
-
-
-@pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    rig = Rig(Home(tmp_path))
-    yield rig
-    rig.close()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from sessiond.indexing import ALL_S, IndexLoop
 from sessionsync.budget import Budget
 from sessionsync.reliability.findings import Findings
 from sessionsync.search import Index
-from tests.rig import Rig, append, line
+from tests.rig import Rig, append, line, no_loop_fails
 
 DAY_S = 86_400.0
 
@@ -35,14 +35,11 @@ def loop(rig: Rig) -> Iterator[IndexLoop]:
         paths=SimpleNamespace(index_db=rig.home.state / "index.db"),
     )
 
-    def fails(name: str, error: BaseException) -> None:
-        raise AssertionError(name) from error
-
     made = IndexLoop(
         cast("Engine", engine),
         Findings(),
         rig.events,
-        fails,
+        no_loop_fails,
         Budget(1e12),
         busy=lambda: False,
         first=lambda: False,

@@ -22,7 +22,7 @@ from sessionsync.reliability.findings import CRITICAL, Findings
 from sessionsync.upkeep import Healing, outcome
 from sessionsync.vault.verify import Bad
 from tests.keeper import flip, pack_of, upkeep_of
-from tests.rig import Rig, append, line
+from tests.rig import Rig, append, line, no_loop_fails
 
 T = TypeVar("T")
 
@@ -39,15 +39,12 @@ def loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> UpkeepLoop:
         paths=SimpleNamespace(state_dir=rig.home.state),
     )
 
-    def fails(name: str, error: BaseException) -> None:
-        raise AssertionError(name) from error
-
     return UpkeepLoop(
         upkeep_of(rig),
         cast("Engine", engine),
         Findings(),
         rig.events,
-        fails,
+        no_loop_fails,
         Budget(1e12),
         busy=lambda: False,
     )

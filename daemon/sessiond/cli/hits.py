@@ -33,8 +33,10 @@ def render(answer: Json, now: float, out: Terminal, *, limit: int = 0) -> list[s
 
 
 def _unindexed(answer: Json) -> list[str]:
-    behind = answer["behind"]
-    return [f"{count(behind, 'session')} not wholly indexed yet."] if behind else []
+    if not (behind := answer["behind"]):
+        return []
+    what = f"{count(behind, 'session')} not wholly indexed yet."
+    return [f"{what} The daemon is at it; without one: sessiond search --rebuild"]
 
 
 def _marked(snippet: str, out: Terminal) -> str:
