@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -106,6 +107,8 @@ class App:
         self.counting: Counting
         self._ends = ExitStack()
         self._ending = False
+        self._reading = threading.Lock()
+        self._speaking = threading.Lock()
         self._clean = False
         self.metrics = Metrics(
             catalogue(
@@ -275,6 +278,7 @@ class App:
             self.capture.finish()
         self.upkeep.join(LOOP_ENDS_S)
         self.health.join(LOOP_ENDS_S)
+        self.health.keep_books()  # what was found last is told after the next start since when it is so
         self.index.join(LOOP_ENDS_S)
         if not self.index.is_alive():
             self.index.close()
@@ -363,6 +367,10 @@ class App:
 
     def _see_settings(self) -> None:
         """See whether the settings file says what was read from it last: commands read it at once."""
+        with self._reading:  # else what was seen before is said after what is read meanwhile
+            self._look_at_settings()
+
+    def _look_at_settings(self) -> None:
         if (stamp := _stamp(self.paths.config_file)) == self._settings_file:
             return
         self._settings_file = stamp
@@ -409,7 +417,8 @@ class App:
         stuck = {name: why for name, why in self.stuck().items() if why}
         if not stuck:
             self.notify.alive()
-            self.notify.status(self.saying())
+            with self._speaking:
+                self.notify.status(self.saying())
             return
         name, why = next(iter(stuck.items()))
         self.notify.status(f"The {name} loop is stuck: {why}.")
@@ -539,19 +548,11 @@ class App:
         try:
             return self._reload()
         finally:
-            self.notify.ready(self.saying())
+            with self._speaking:
+                self.notify.ready(self.saying())
 
     def _reload(self) -> list[str]:
-        self._settings_file = _stamp(self.paths.config_file)
-        try:
-            config = load(self.environ, self.paths.config_file)
-        except ConfigError as error:
-            self.emit("config_refused", reason=str(error), hint=error.hint)
-            self.findings.raised(error.code, Severity.WARNING, str(error), error.hint, time.time())
-            raise
-        self.findings.cleared(ConfigError.code)
-        self.findings.cleared("reload_needed")
-        self._settings = config
+        config = self._read_settings()
         changed = differences(self.config, config)
         waiting = [name for name in changed if needs_restart(name)]
         self._say_waiting(waiting)
@@ -567,6 +568,20 @@ class App:
         self.archive.bell.ring()
         self.emit("config_reloaded", changed=list(changed), restart_needed=waiting)
         return list(changed)
+
+    def _read_settings(self) -> Config:
+        with self._reading:
+            self._settings_file = _stamp(self.paths.config_file)
+            try:
+                config = load(self.environ, self.paths.config_file)
+            except ConfigError as error:
+                self.emit("config_refused", reason=str(error), hint=error.hint)
+                self.findings.raised(error.code, Severity.WARNING, str(error), error.hint, time.time())
+                raise
+            self.findings.cleared(ConfigError.code)
+            self.findings.cleared("reload_needed")
+            self._settings = config
+            return config
 
     def _say_waiting(self, settings: list[str]) -> None:
         """Commands read the new file at once, and then look elsewhere than this process writes."""

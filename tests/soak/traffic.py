@@ -107,6 +107,10 @@ class Traffic:
             Transcript(self.daemon, number, SIZES[number % len(SIZES)], "app")
             for number in range(self._number)
         ]
+        # from here on they are asked for by name
+        place.until(
+            lambda: self.daemon.ctl("status")["sessions"]["watched"] == self._number, THROUGH_S, POLL_S
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -134,7 +134,7 @@ def test_what_was_damaged_is_said_again_after_a_restart_since_when_it_was(tmp_pa
         for copy in copies:
             flip(copy, 60)
         living.ctl("repair", acts=True, session=path.stem)
-        living.until(lambda: living.app.books.ledger.incidents(still_open=True))
+        living.until(lambda: {"copy_damaged", "data_lost"} <= living.codes())
         first = living.ctl("status")
         assert first["findings"]
         assert "not everything is on this disk" in headline(first, time.time()).text.lower()
@@ -151,6 +151,19 @@ def test_what_was_damaged_is_said_again_after_a_restart_since_when_it_was(tmp_pa
         living.until(lambda: living.ctl("health")["reliability"]["1h"]["incidents"] == 2)
         assert living.codes() == set()
         assert living.ctl("health")["reliability"]["1h"]["counts"]["lost_bytes"] > 0  # that stays
+
+
+def test_what_comes_up_last_is_in_the_books_at_the_end(tmp_path: Path) -> None:
+    living = Living(tmp_path)
+    with living:
+        living.until(lambda: living.ctl("health")["checked_at"])
+        living.app.findings.changed = lambda: None  # the loop does not hear of it any more
+        living.app.findings.raised("drill_failed", CRITICAL, "Failed.", "See.", time.time())
+    ended_at = time.time()
+    with living:
+        living.until(lambda: "drill_failed" in living.codes())
+        (again,) = living.app.findings.open()
+        assert again.since < ended_at
 
 
 def test_show_says_when_a_session_grows_past_its_tier(tmp_path: Path) -> None:
