@@ -58,7 +58,7 @@ VAIN = {"timeout", "network_error", "server_error"}
 TURNS = {
     *("github_unreachable", "github_reached", "github_limited", "push_paused", "push_resumed"),
     *("archive_unreachable", "archive_reached", "archive_limited", "archive_paused", "archive_resumed"),
-    *("push_completed", "push_unchanged", "push_buried", "archive_buried"),
+    *("push_completed", "push_unchanged", "push_buried", "archive_buried", "clock_jumped"),
     *("conflict_opened", "conflict_resolved", "mode_changed", "config_reloaded"),
 }
 
@@ -182,8 +182,14 @@ class HealthLoop(Loop):
 
     # --- the loop
 
+    def clock_set(self, now: float, by_s: float) -> None:
+        """Let nothing look older for that, or as if it had yet to begin."""
+        self._app.started_at += by_s
+        self._app.findings.clock_set(now, by_s, TICK_S)
+
     def turn(self) -> float:
         """Whatever of it is due."""
+        self.now()
         pause = TICK_S
         with suppress(StoreError):  # a full disk is said where it hurts; the next turn goes on
             if not self._has_recalled:

@@ -576,7 +576,7 @@ class Verbs:
         return report.Live(
             version=__version__,
             pid=os.getpid(),
-            uptime_seconds=time.time() - app.started_at,
+            uptime_seconds=max(0.0, time.time() - app.started_at),
             mode=mode.name,
             captured_until=app.capture.captured_until,
             reason=mode.reason,

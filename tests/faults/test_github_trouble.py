@@ -19,7 +19,7 @@ from sessionsync.remote.github import Repository
 from tests import arrived
 from tests.fakes.faults import Fault, accept_then_drop, limited, rule, server_error
 from tests.fakes.github import FakeGitHub
-from tests.rig import START, Home, Line, Rig, append, let_nothing_search, line, write
+from tests.rig import START, Events, Home, Line, Rig, append, let_nothing_search, line, write
 
 pytestmark = pytest.mark.github(frozen_at=START)
 
@@ -174,6 +174,36 @@ def test_a_look_that_is_asked_for_during_a_look_is_taken(
     desk.line.push.probe_now(insist=True)
     desk.go(60)
     desk.check_all_arrived()
+
+
+def test_what_was_asked_before_an_order_and_is_refused_after_it_pauses_nothing(
+    desk: Desk, gh: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ctl resume` comes from another thread, maybe while the answer that made it needful is on its way."""
+    hear = Events.__call__
+    orders = [False, True]  # what `ctl sync` says, and `ctl resume`
+
+    def heard(events: Events, event: str, **fields: Any) -> None:
+        hear(events, event, **fields)
+        if event == "github_requested" and fields["outcome"] == "client_error" and orders:
+            desk.line.push.probe_now(insist=orders.pop(0))
+
+    def refuse() -> None:
+        gh.fault(rule("status", status=401, body='{"message": "Bad credentials"}', times=1))
+        desk.say("hello")
+        desk.go(60)
+
+    monkeypatch.setattr(Events, "__call__", heard)
+    refuse()
+    assert desk.paused()[0] == "github_token_refused"  # `ctl sync` shows no refused token again
+    desk.line.push.probe_now(insist=True)
+    refuse()
+    assert orders == []
+    assert desk.line.push.uplink.pause is None
+    desk.check_all_arrived()
+    refuse()
+    assert desk.paused()[0] == "github_token_refused"  # an order counts once
+    assert gh.fault_hits() == [1, 1, 1]
 
 
 @pytest.mark.parametrize("lacks", ["issues", "write"])

@@ -14,8 +14,9 @@ from sessiond.loops import TROUBLE_S, Bell, Loop
 from sessionsync import retry
 from sessionsync.errors import Limited, StoreFull
 from sessionsync.events import silent
+from sessionsync.model import unix_seconds
 from sessionsync.queue import ARCHIVE, Lane
-from sessionsync.reliability.findings import FINDINGS, Finding, Severity, shown
+from sessionsync.reliability.findings import FINDINGS, WARNING, Finding, Findings, Severity, shown
 from sessionsync.reliability.ledger import SET_S, Clocks
 from sessionsync.remote.answers import RateLimit
 from sessionsync.uplink import Pause
@@ -180,6 +181,17 @@ def test_a_finding_of_a_clock_that_was_ahead_is_not_kept_quiet() -> None:
     assert shown([found], START + 3600.0) == []
 
 
+@pytest.mark.parametrize("by_s", [*JUMPS, 3600.0])
+def test_a_finding_is_as_old_as_it_was(by_s: float) -> None:
+    findings, now = Findings(), START + 7200.0
+    findings.raised("old", Severity.WARNING, "m", "h", START, seen_at=START + 3600.0)
+    findings.raised("young", Severity.WARNING, "m", "h", now + by_s - 1.0)  # by the clock of now
+    findings.clock_set(now + by_s, by_s, within_s=20.0)
+    found = {each.code: now + by_s - each.since for each in findings.open()}
+    assert found == {"old": 7200.0, "young": 1.0}
+    assert {each.seen_at for each in findings.open()} == {START + 3600.0 + by_s, now + by_s - 1.0}
+
+
 def test_what_is_done_daily_waits_for_no_day_that_a_clock_once_showed() -> None:
     assert not upkeeping._is_due(START + 3600.0, START)
     assert upkeeping._is_due(START, START)
@@ -222,3 +234,23 @@ def test_what_it_calls_copied_is_so_by_the_clock_of_now(tmp_path: Path, wall: Wa
         living.until(lambda: living.told("clock_jumped") and living.is_copied(path))
         until = living.app.capture.captured_until
         assert until == pytest.approx(stands + by_s, abs=SET_S)
+
+
+@pytest.mark.parametrize("by_s", [-3600.0, 3600.0])
+def test_what_is_wrong_is_as_old_as_it_was_and_so_is_the_daemon(
+    tmp_path: Path, wall: Wall, by_s: float
+) -> None:
+    began = time.monotonic()
+    with Living(tmp_path) as living:
+        living.until(lambda: living.ctl("health")["checked_at"])
+        living.app.findings.raised("archive_too_new", WARNING, "Too new.", "Update.", wall() - 100.0)
+        raised = time.monotonic()
+
+        def misses_s() -> float:
+            (found,) = living.ctl("health")["findings"]
+            return abs(wall() - unix_seconds(found["since"]) - 100.0 - (time.monotonic() - raised))
+
+        wall.ahead_s = by_s
+        living.app.capture.bell.ring()
+        living.until(lambda: misses_s() < SET_S)
+        assert 0.0 < living.ctl("status")["uptime_seconds"] < time.monotonic() - began + SET_S

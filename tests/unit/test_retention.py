@@ -11,7 +11,7 @@ from sessionsync.errors import NoSuchCheckpoint
 from sessionsync.upkeep import COLD_S, GRACE_S, QUIET_S
 from sessionsync.vault.retention import DAY_S, kept
 from tests.bench.corpus import session_bytes
-from tests.keeper import done, pack_of, place_of, upkeep_of
+from tests.keeper import done, flip, pack_of, place_of, upkeep_of
 from tests.rig import START, Rig, append, line, write
 
 
@@ -289,6 +289,38 @@ def test_gc_takes_what_nothing_names_and_says_so_before(rig: Rig) -> None:
     assert done(upkeep.gc(rig.now)) == said
     assert sorted(p.name for p in place.iterdir()) == ["journal", "pack-1"]
     assert done(upkeep.gc(rig.now)) == {"files": [], "packs": [], "freed_bytes": 0}
+    assert done(upkeep.verify(session, deep=True)).bad == []
+
+
+def test_a_journal_as_it_was_before_it_was_mended_goes_when_all_that_it_said_is_in_the_one_that_counts(
+    rig: Rig,
+) -> None:
+    session = grow(rig, rig.home.transcript(), 5)
+    upkeep, place = upkeep_of(rig), place_of(rig, session)
+    journal = place / "journal"
+    sound = journal.read_bytes()
+
+    def gone() -> list[str]:
+        return [Path(name).name for name in done(upkeep.gc(rig.now))["files"]]
+
+    flip(journal, 300)
+    assert done(upkeep.repair(session)).bits == 1
+    assert journal.read_bytes() == sound
+    (kept,) = place.glob("damaged-journal-*")
+    beyond = place / "damaged-journal-20260101T000000Z"
+    beyond.write_bytes(sound[:300] + b"XXXX" + sound[304:])
+    mine = place / "damaged-journal-of-mine"
+    mine.write_bytes(sound)
+    for file in (kept, beyond, mine):
+        os.utime(file, (rig.now, rig.now))
+    assert gone() == []  # it is young
+    rig.now += 2 * GRACE_S
+    journal.write_bytes(beyond.read_bytes())
+    assert gone() == []  # it is the only one to tell it all
+    journal.write_bytes(sound)
+    assert gone() == [kept.name]
+    assert beyond.exists()
+    assert mine.exists()
     assert done(upkeep.verify(session, deep=True)).bad == []
 
 

@@ -77,7 +77,9 @@ def test_a_bit_that_flips_anywhere_is_found_and_healed(rig: Rig, upkeep: Upkeep,
     flip(hurt, chance.randrange(hurt.stat().st_size), chance.randrange(8))
 
     found = done(upkeep.verify(session, deep=True))
-    assert found.bad, "not found"
+    if not found.bad:  # a few bits of a frame say nothing to zstd: then nothing is damaged
+        assert (hurt, everything(rig, session)) == (pack_of(rig, session), before)
+        return
     assert rig.events.named("damage_found")
     outcome = done(upkeep.repair(session))
     assert outcome.left == []

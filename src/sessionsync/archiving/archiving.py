@@ -163,6 +163,7 @@ class Archiving:
             StoreError: the state cannot be written; nothing more can be promised.
         """
         self._means.now = now
+        self.uplink.begin()
         self._basis.ask_again()
         if self._leased:
             self._queue.recover(now, lane=Lane.ARCHIVE)

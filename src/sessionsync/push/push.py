@@ -134,6 +134,7 @@ class Push:
             StoreError: the state cannot be written; nothing more can be promised.
         """
         self.issues.now = now
+        self.uplink.begin()
         if self._leased:  # the last one's end could not be committed
             self._queue.recover(now, lane=Lane.GITHUB)
             self._leased = False

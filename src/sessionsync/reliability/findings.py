@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -519,6 +519,17 @@ class Findings:
         for finding in self.open():
             if session and finding.session == session:
                 self.cleared(finding.code, session)
+
+    def clock_set(self, now: float, by_s: float, within_s: float) -> None:
+        """The clock was set by so many seconds, `within_s` ago at most: what is open is as old as it was.
+
+        What says that it began since then has begun by the clock of now.
+        """
+        with self._lock:
+            for key, each in self._open.items():
+                if not 0.0 <= now - each.since <= within_s:
+                    since, seen_at = (min(now, at + by_s) for at in (each.since, each.seen_at))
+                    self._open[key] = replace(each, since=since, seen_at=seen_at)
 
     def take(self) -> tuple[list[Finding], list[Ended]]:
         """What is open now, and what has ended since this was last asked; for the one who keeps the books."""

@@ -18,7 +18,7 @@ QUIET_S = 600.0
 COLD_S = 7 * 86_400.0
 # The same session is not looked at more often than this.
 AGAIN_S = 3600.0
-# What a killed merge left is removed when it is so old.
+# What a killed merge left, or mending, is removed when it is so old.
 GRACE_S = 86_400.0
 
 
@@ -63,7 +63,7 @@ class Merging:
         return done
 
     def gc(self, now: float, *, dry_run: bool = False) -> Paced[dict[str, Any]]:
-        """Remove what nothing names: leftovers of killed merges, older than a day, and bytes in packs.
+        """Remove what nothing names: what killed merges and mending left, a day old, and bytes in packs.
 
         `files`, `packs` and `freed_bytes` say what was, or would be, removed.  Nothing else is ever touched:
         neither files of others in these folders, nor what was set aside.

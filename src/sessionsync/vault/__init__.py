@@ -39,7 +39,8 @@ Order of writes: frames into the pack · (flush:) pack durable · lines into the
 Upkeep: `retention` says which checkpoints stay; `merge` writes pack and journal anew without what nobody can
 ask for, as `plan` decides, and puts both in place with one rename; `verify` looks whether all of it, and the
 plain copies, are what was stored; `repair` heals one from the other, and `mend` a journal from itself.
-What was damaged is kept in files named `damaged-…`, or `….damaged` beside a plain copy.
+What was damaged is kept in files named `damaged-…`, or `….damaged` beside a plain copy; only a journal that
+was mended altogether goes after a day.
 
 What protects what: CRC-32 each line, SHA-256 each segment (of the unpacked bytes), the root each file
 in a snapshot, zstd's own checksum each frame.  A damaged line or frame costs what it said, nothing else.

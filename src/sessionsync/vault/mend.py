@@ -40,6 +40,19 @@ def patches(content: bytes) -> Iterator[tuple[int, int]]:
             number += 1
 
 
+def mended(content: bytes) -> bytes:
+    """A journal with these bytes changed."""
+    found = bytearray(content)
+    for position, value in patches(content):
+        found[position] = value
+    return bytes(found)
+
+
+def is_sound(content: bytes) -> bool:
+    """Whether every line of a journal is what was written."""
+    return all(decode(line) is not None for line in content.split(b"\n") if line)
+
+
 def corrected(line: bytes) -> bytes | None:
     """The line as it was before one of its bits changed; None where that cannot be told."""
     found = _patch(line)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,14 +24,17 @@ from pathlib import Path
 from sessionsync.errors import CopyMismatch
 from sessionsync.vault import journal
 from sessionsync.vault.batch import lines, pack_number, pack_number_in
-from sessionsync.vault.folder import Folder, open_regular, sync, translated, write_at
+from sessionsync.vault.folder import Folder, open_regular, read_at, sync, translated, write_at
 from sessionsync.vault.frames import Frames
 from sessionsync.vault.journal import Entry, Segment, pack_name
+from sessionsync.vault.mend import is_sound, mended
 from sessionsync.vault.pack import Dictionaries, Packer, Unpacker
 from sessionsync.vault.plan import Block, History, Plan, make
 
 JOURNAL = "journal"
 DRAFT = "journal.part"
+# What mending keeps of a journal, by its time.
+DAMAGED_JOURNAL = re.compile(r"damaged-journal-\d{8}T\d{6}Z")
 # Damaged frames may turn up one after the other; each time the plan is made anew.
 _PLANS = 20
 
@@ -244,7 +248,7 @@ def _identity(descriptor: int) -> tuple[int, ...]:
 
 
 def leftovers(tree: Folder, folder: Path, before: float) -> dict[Path, int]:
-    """What killed merges left in a session's folder, last changed before `before`; sizes by path.
+    """What killed merges and mending left in a session's folder, last changed before `before`; sizes by path.
 
     None where the journal does not clearly say which pack counts.
 
@@ -259,7 +263,9 @@ def leftovers(tree: Folder, folder: Path, before: float) -> dict[Path, int]:
     return {
         folder / name: status.st_size
         for name, status in found.items()
-        if name != counts and status.st_mtime < before and (name == DRAFT or _is_of_merge(name, number))
+        if name != counts
+        and status.st_mtime < before
+        and (name == DRAFT or _is_of_merge(name, number) or _is_of_mending(tree, folder, name))
     }
 
 
@@ -267,3 +273,20 @@ def _is_of_merge(name: str, number: int) -> bool:
     """Whether a merge made this pack: one that was replaced, or the next; any other is somebody's."""
     made = pack_number_in(name)
     return made is not None and made <= number + 1
+
+
+def _is_of_mending(tree: Folder, folder: Path, name: str) -> bool:
+    """Whether this is a journal as it was before it was mended, and all it said is in the one that counts.
+
+    One that was damaged beyond that is the only one that may still tell what it said.
+    """
+    return (
+        DAMAGED_JOURNAL.fullmatch(name) is not None
+        and is_sound(_content(tree, folder / JOURNAL))
+        and is_sound(mended(_content(tree, folder / name)))
+    )
+
+
+def _content(tree: Folder, file: Path) -> bytes:
+    with tree.reading(file) as descriptor:
+        return read_at(descriptor, 0, os.fstat(descriptor).st_size)
