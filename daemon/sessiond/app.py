@@ -41,7 +41,7 @@ from sessiond.watcher import Watcher
 from sessionsync import __version__
 from sessionsync.budget import Budget
 from sessionsync.config import Config, Paths, differences, load, needs_restart, paths
-from sessionsync.errors import ConfigError, CopyError, SessiondError, StoreError
+from sessionsync.errors import AlreadyRunning, ConfigError, CopyError, SessiondError, StoreError
 from sessionsync.events import EVENTS
 from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.rules import KINDS
@@ -65,6 +65,8 @@ STUCK_S = 120.0
 BEAT_S = 30.0
 # What was captured is counted this often.
 COUNT_S = 60.0
+# While a command that holds the state is waited for, it is looked this often whether to wait on.
+HELD_LOOK_S = 0.5
 # What the first scan may take to begin before the daemon calls itself ready all the same.
 BEGINS_S = 60.0
 # What a daemon that takes over may take to be ready; a state of an older version is brought up to date.
@@ -669,11 +671,35 @@ def _stamp(file: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
+def _hold(held: ExitStack, where: Paths, notify: Notify, *, is_served: bool) -> bool:
+    """Hold the lock on this state; False where the process is to end before it has it.
+
+    A command that holds it, as `sync --once`, ends by itself: who was started by a service manager, which
+    would not do so again, waits for that.
+
+    Raises:
+        AlreadyRunning: another daemon has it.
+    """
+    while True:
+        try:
+            held.enter_context(process.hold(where.lock, wait_s=HELD_LOOK_S if is_served else 0.0))
+        except AlreadyRunning as error:
+            if not is_served or process.answers(where.socket):
+                raise
+            notify.status(f"Starts when that has ended: {error}")
+        else:
+            return True
+        if signal.sigpending() & {signal.SIGTERM, signal.SIGINT}:
+            return False
+
+
 def _run(environ: Mapping[str, str], where: Paths, notify: Notify, *, debug: bool) -> int | None:
     """Run it; the exit code, None where the program that was installed is to take over."""
     config = load(environ, where.config_file)
     process.own(where.state_dir)
-    with process.hold(where.lock):
+    with ExitStack() as held:
+        if not _hold(held, where, notify, is_served=notify.is_heard or process.under_launchd(environ)):
+            return 0
         log = Log(
             environ,
             level="debug" if debug else config.log.level,

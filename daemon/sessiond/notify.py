@@ -27,6 +27,11 @@ class Notify:
         self.watchdog_s = _watchdog_s(environ)
         """After so long without `alive` the manager kills this process; None where it does not watch."""
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether a service manager listens."""
+        return self._address.startswith(("/", "@"))
+
     def ready(self, status: str) -> None:
         """The daemon does its work; also the end of `reloading` and of `replacing`."""
         self._send("READY=1", self._status(status), *self._watch(self.watchdog_s), wait_s=SPEAKS_S)
@@ -64,7 +69,7 @@ class Notify:
 
     def _send(self, *lines: str, wait_s: float = 0.0) -> bool:
         """Say it; whether it was heard, or nobody is there to hear."""
-        if not self._address.startswith(("/", "@")):
+        if not self.is_heard:
             return True
         # `@` stands for the NUL of an address without a file
         address = self._address.replace("@", "\0", 1) if self._address[0] == "@" else self._address

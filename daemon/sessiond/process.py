@@ -197,7 +197,7 @@ def _clear(path: Path) -> None:
         raise ConfigError(
             f"{path} is in the way: it is no socket.", hint="Move it elsewhere and start again."
         )
-    if _answers(path):
+    if answers(path):
         raise AlreadyRunning(
             f"Another sessiond listens on {path}.",
             hint="`sessiond ctl status` asks it; `sessiond ctl stop` ends it.",
@@ -205,7 +205,7 @@ def _clear(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _answers(path: Path) -> bool:
+def answers(path: Path) -> bool:
     """Whether somebody listens there; a process that is frozen still does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PROBE_S)

@@ -16,6 +16,8 @@ import pytest
 from sessiond.app import STUCK_S, App
 from sessiond.loops import TICK_S, Bell, Loop
 from sessiond.notify import Notify
+from sessiond.process import hold, own
+from sessionsync.config import paths
 from sessionsync.errors import DaemonError
 from tests.conftest import PATIENCE_S, poll
 from tests.daemon import Daemon
@@ -122,6 +124,28 @@ def test_what_is_pushed_is_said_to_be_on_github_before_the_issue_lists_it(
         append(path, line("user", "more", daemon.home))
         daemon.ctl("checkpoint", acts=True, session=path.stem)
         hear(ear, "STATUS=Everything is on this disk twice; GitHub refused 1 checkpoint for good. See why: ")
+
+
+def test_a_command_that_holds_the_state_is_waited_for_and_another_daemon_is_not(
+    tmp_path: Path, ear: socket.socket
+) -> None:
+    """A manager does not start it again for what only a person can mend; a command ends by itself."""
+    said = f"STATUS=Starts when that has ended: Another sessiond, pid {os.getpid()}, runs on "
+    with Daemon(tmp_path / "d", NOTIFY_SOCKET=str(tmp_path / "notify")) as daemon:
+        lock = paths(daemon.environ).lock
+        with hold(own(lock.parent) / lock.name):  # as `sync --once` and `search --rebuild` do
+            daemon.launch()
+            hear(ear, said)
+            waiting = daemon._process
+            daemon.stop()
+            assert waiting is not None
+            assert waiting.returncode == 0
+            daemon.launch()
+            hear(ear, said)
+        hear(ear, "READY=1")
+        second = subprocess.run([*daemon.program, "run"], env=daemon.environ, check=False, timeout=60)
+        assert second.returncode == 75
+        assert daemon.ctl("status")["pid"] == daemon.pid
 
 
 def silent(event: str, **fields: object) -> None:

@@ -20,7 +20,9 @@ from typing import Any
 
 import pytest
 
+from sessiond.process import hold
 from sessionsync import __version__
+from sessionsync.config import paths
 from tests import readme
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
@@ -209,6 +211,17 @@ def test_frozen_it_is_killed_and_started_again(wait_until: Wait) -> None:
     os.kill(was, signal.SIGSTOP)
     wait_until(lambda: pid() not in {0, was} and shown("ActiveState") == "active")
     assert "Watchdog timeout" in journal()
+
+
+def test_started_while_a_command_holds_the_state_it_is_up_when_that_has_ended(wait_until: Wait) -> None:
+    service("stop")
+    with hold(paths(ENVIRON).lock):  # as `sync --once` and `search --rebuild` do
+        systemctl("restart", "--no-block", "sessiond")
+        wait_until(
+            lambda: shown("StatusText").startswith("Starts when that has ended: Another sessiond, pid ")
+        )
+    wait_until(lambda: shown("ActiveState") == "active")
+    assert shown("NRestarts") == "0"
 
 
 def test_reload_comes_back_when_it_is_done_and_says_what_was_refused() -> None:
