@@ -256,9 +256,9 @@ def test_a_merge_between_two_looks_is_not_noticed(vault: Vault, monkeypatch: pyt
     reader = vault.open("app", REF)
     plain, merges = reader._open, 0
 
-    def opening(held: ExitStack, name: str) -> int | None:
+    def opening(held: ExitStack, folder: int | None, name: str) -> int | None:
         nonlocal merges
-        found = plain(held, name)
+        found = plain(held, folder, name)
         if name == "journal" and merges < 3:
             merges += 1
             merged(vault)

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ import zstandard
 
 from sessionsync.errors import AlreadyRunning, CopyError, CopyMismatch, NoSuchCheckpoint, NotAllowed
 from sessionsync.model import Ref
-from sessionsync.vault import Root, SessionVault, StoredFile, Vault
+from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault, frames, verify
 from sessionsync.vault import journal as journal_module
 from sessionsync.vault.journal import Segment
 from sessionsync.vault.pack import ALONE_BYTES, DICTIONARY, LEVEL, Packer, dictionary
@@ -548,6 +550,69 @@ def test_a_dictionary_of_another_version_is_found_in_the_vault(
         read(vault.open("app", REF), stated(data, "b"))
     (folder / ".sessiond" / "dictionary-77777").write_bytes(other.as_bytes())
     assert read(vault.open("app", REF), stated(data, "b")) == data
+
+
+def swapped(place: Path) -> None:
+    """Let the first two frames, as long as each other, change places: each is sound, and not what it should be."""
+    one, other = (line for line in lines_of(place) if line["do"] == "segment")
+    assert one["packed"] == other["packed"]
+    pack = place / "pack"
+    data = pack.read_bytes()
+    pack.write_bytes(data[other["at"] :] + data[: other["at"]])
+
+
+def test_what_is_not_proven_is_told_by_its_root(vault: Vault, session: SessionVault, place: Path) -> None:
+    data = random.Random(1).randbytes(200_000)
+    for offset in (0, 100_000):
+        session.append("a", 0, offset, data[offset : offset + 100_000])
+    snap(session, "one", stated(data, "a"))
+    vault.flush()
+    root = root_of(data)
+    assert b"".join(session.unproven("a", 0, len(data), root=root)) == data
+    swapped(place)
+    found = b"".join(vault.open("app", REF).unproven("a", 0, len(data), root=root))
+    assert found == data[100_000:] + data[:100_000], "nothing but the root could know"
+    with pytest.raises(CopyMismatch, match="from 0 are damaged"):
+        read(vault.open("app", REF), stated(data, "a"))
+    bads = [each.bad for each in verify.roots(session, Mirror(place / "none"), []) if each.bad]
+    assert [(bad.name, bad.start, bad.end) for bad in bads] == [("a", 0, len(data))]
+    session.append("a", 0, 0, data)  # stored again
+    vault.flush()
+    assert not [each.bad for each in verify.roots(session, Mirror(place / "none"), []) if each.bad]
+
+
+def test_what_is_damaged_is_not_given_out(vault: Vault, session: SessionVault, place: Path) -> None:
+    data = session_bytes(8, 30_000)
+    session.append("a", 0, 0, data)
+    vault.flush()
+    with (place / "pack").open("r+b") as pack:
+        pack.seek(500)
+        pack.write(b"\0\0")
+    with pytest.raises(CopyMismatch, match="from 0 are damaged"):
+        list(session.unproven("a", 0, len(data), root=root_of(data)))
+    with pytest.raises(CopyMismatch, match="from 0 are not there"):
+        list(session.unproven("b", 0, 9, root=root_of(b"")))
+
+
+def test_each_byte_is_hashed_once_to_prove_them_all(
+    vault: Vault, session: SessionVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = session_bytes(8, 300_000)
+    for end in range(100_000, 400_000, 100_000):
+        session.append("a", 0, end - 100_000, data[end - 100_000 : end])
+        snap(session, str(end), stated(data[:end], "a"))
+    vault.flush()
+    hashed: list[int] = []
+
+    def sha256(data: bytes = b"") -> Any:
+        hashed.append(len(data))
+        return hashlib.sha256(data)
+
+    monkeypatch.setattr(frames, "hashlib", SimpleNamespace(sha256=sha256))
+    checked = list(verify.roots(session, Mirror(Path("none")), []))
+    assert sum(each.size for each in checked) == len(data)
+    assert not [each for each in checked if each.bad]
+    assert hashed == [], "its root has proven it"
 
 
 def test_a_damaged_dictionary_in_the_vault_is_mended(folder: Path) -> None:

@@ -24,6 +24,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Self
 
+# The beginning of every leaf.
+_LEAF = hashlib.sha256(b"\0")
+
 
 class Root:
     """The root of the bytes fed so far, however they were split."""
@@ -33,7 +36,7 @@ class Root:
     def __init__(self) -> None:
         self.size = 0
         self._peaks: list[bytes] = []
-        self._leaf = hashlib.sha256(b"\0")
+        self._leaf = _LEAF.copy()
         # bytes of the last leaf that are not hashed yet: most appends close none, and then nobody asks
         self._behind = bytearray()
 
@@ -90,8 +93,9 @@ class Root:
 
     def _digest(self) -> bytes:
         """The last leaf's hash."""
-        self._leaf.update(self._behind)
-        self._behind.clear()
+        if self._behind:
+            self._leaf.update(self._behind)
+            self._behind.clear()
         return self._leaf.digest()
 
     def _close_leaf(self) -> None:
@@ -101,7 +105,7 @@ class Root:
         subtrees = self._peaks[len(self._peaks) - merging :]
         del self._peaks[len(self._peaks) - merging :]
         self._peaks.append(_joined([*subtrees, self._digest()]))
-        self._leaf = hashlib.sha256(b"\0")
+        self._leaf = _LEAF.copy()
 
 
 def _joined(subtrees: Sequence[bytes]) -> bytes:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from typing import Any
 from sessionsync.errors import CopyError, CopyMismatch, NoSuchCheckpoint
 from sessionsync.hands import Hands, ahead
 from sessionsync.model import Ref
-from sessionsync.vault.batch import Batch, lines, pack_number
-from sessionsync.vault.folder import Folder, translated
+from sessionsync.vault.batch import Batch, Pending, lines, pack_number
+from sessionsync.vault.folder import Folder, open_regular, translated
 from sessionsync.vault.frames import Frames
 from sessionsync.vault.journal import (
     Description,
@@ -34,6 +33,8 @@ from sessionsync.vault.root import Root
 
 # So many segments are unpacked before they are asked for, where there are other hands: each is in memory.
 AHEAD = 2
+# To hand on what is unpacked in a millisecond takes longer than that.
+LEAST_SHARED_BYTES = FRAME_BYTES
 # How often a reader looks again because the writer has just flushed.
 _LOOKS = 100
 
@@ -131,7 +132,7 @@ class SessionVault:
         return self._batch.pending(self._folder) is None and not self._is_begun()
 
     def _is_begun(self) -> bool:
-        return os.path.lexists(self._folder / "journal")
+        return os.path.lexists(f"{self._folder}/journal")  # a Path takes longer to make than to look at
 
     def first_seen(self) -> float | None:
         """When this session was first seen (Unix seconds); None where the vault does not say."""
@@ -183,12 +184,10 @@ class SessionVault:
             CopyMismatch: what is stored is not what was; the message names session, file and offset.
         """
         position, whole = start, Root()
-        with self.frames() as (fold, frames), ExitStack() as held:
+        with self.frames() as (fold, frames):
             life, line, root = fold.as_stated(name, generation, length, root)
             pieces = list(_pieces(life, length, line, start))
-            hands = self._hands if len(pieces) > 1 else map
-            unpacked = held.enter_context(closing(ahead(hands, partial(_unpacked, frames), pieces, AHEAD)))
-            for (end, segment), raw in zip(pieces, unpacked, strict=True):
+            for end, segment, raw in self._unpacked(frames.unpack, pieces):
                 while position < end:
                     if segment is not None and raw is not None:
                         data = raw[position - segment.offset : end - segment.offset]
@@ -200,6 +199,40 @@ class SessionVault:
                     yield data
         if root and not start and whole.hexdigest() != root:
             raise self._mismatch(name, 0, f"up to {length} are not those of the checkpoint")
+
+    def unproven(self, name: str, generation: int, length: int, *, root: str) -> Iterator[bytes]:
+        """The first `length` bytes of a generation, as they were when a snapshot stated that `root` of them.
+
+        No segment is compared with its hash: what proves all of them, in one pass, is their root, which who
+        takes them has to compute and compare before anything of it counts.  Where it is another one, `read`
+        says what is damaged, and takes that from where it was stored again.
+
+        Raises:
+            CopyMismatch: some are not there, or a frame is damaged.
+        """
+        position = 0
+        with self.frames() as (fold, frames):
+            life, line, _ = fold.as_stated(name, generation, length, root)
+            pieces = list(_pieces(life, length, line, 0))
+            for end, segment, raw in self._unpacked(frames.unproven, pieces):
+                if segment is None or raw is None:
+                    raise self._mismatch(name, position, "are damaged" if segment else "are not there")
+                yield raw[position - segment.offset : end - segment.offset]
+                position = end
+
+    def _unpacked(
+        self, unpack: Callable[[Segment], bytes | None], pieces: Sequence[tuple[int, Segment | None]]
+    ) -> Iterator[tuple[int, Segment | None, bytes | None]]:
+        """Each piece with its segment's bytes; of many, with other hands, some are unpacked ahead."""
+
+        def step(piece: tuple[int, Segment | None]) -> bytes | None:
+            return None if piece[1] is None else unpack(piece[1])
+
+        size = sum(segment.length for _, segment in pieces if segment is not None)
+        hands = self._hands if len(pieces) > 1 and size >= LEAST_SHARED_BYTES else map
+        with closing(ahead(hands, step, pieces, AHEAD)) as unpacked:
+            for (end, segment), raw in zip(pieces, unpacked, strict=True):
+                yield end, segment, raw
 
     def _instead(self, frames: Frames, name: str, life: Generation | None, position: int, end: int) -> bytes:
         """Verified bytes from `position` on, of any segment that holds them."""
@@ -217,34 +250,8 @@ class SessionVault:
 
     def fold(self) -> Fold:
         """What the journal says, read again only when it has changed."""
-        if self._is_writer:
-            self._batch.settle(self._folder)
-        for _ in range(_LOOKS):
-            pending = self._batch.pending(self._folder)
-            held = [] if pending is None else pending.lines[:]
-            with ExitStack() as files, translated(self._folder):
-                journal = self._open(files, "journal") if self._is_begun() else None
-                state = (pending, len(held), None if journal is None else _identity(journal))
-                if self._known is not None and self._known[0] == state:
-                    return self._known[1]
-                written = [] if journal is None else list(lines(journal))
-                number = 0 if journal is None else pack_number(self._tree, self._folder, journal)
-                is_packed = journal is not None or (pending is not None and pending.pack is not None)
-                pack = (
-                    self._open(files, pack_name(number)) if is_packed else None
-                )  # after the journal: what that names is in it
-                if pack is None and journal is not None and not self._is_current(journal):
-                    continue  # both were written anew meanwhile
-                fold = Fold(0 if pack is None else os.fstat(pack).st_size, pack=number)
-            # While it is being flushed a batch is here and, wholly or not, in the journal: read twice it says
-            # the same.  If it is gone by now, more of the journal may have to be read before the next one.
-            if self._batch.pending(self._folder) is pending:
-                fold.feed(chain(written, (line[:-1] for line in held)))
-                self._known = state, fold
-                return fold
-        raise CopyError(
-            f"The vault of session {self.ref} changes while it is read.", hint="It is tried again."
-        )
+        with ExitStack() as held:
+            return self._look(held)[0]
 
     @contextmanager
     def frames(self) -> Iterator[tuple[Fold, Frames]]:
@@ -254,24 +261,70 @@ class SessionVault:
             CopyError: it cannot be read.
         """
         with ExitStack() as held:
-            for _ in range(_LOOKS):
-                fold = self.fold()
-                with translated(self._folder):
-                    pack = self._open(held, pack_name(fold.pack))
-                if pack is not None or self.fold() is fold:  # else a merge came between
-                    break
+            fold, pack = self._look(held)
             yield fold, Frames(pack, self._unpacker)
 
-    def _is_current(self, journal: int) -> bool:
-        with ExitStack() as held:
-            now = self._open(held, "journal")
-            return now is not None and os.fstat(now).st_ino == os.fstat(journal).st_ino
+    def _look(self, held: ExitStack) -> tuple[Fold, int | None]:
+        """What the journal says, and the pack that it speaks of: open as long as `held` is."""
+        if self._is_writer:
+            self._batch.settle(self._folder)
+        for _ in range(_LOOKS):
+            held.close()  # what was looked at before
+            pending = self._batch.pending(self._folder)
+            waiting = [] if pending is None else pending.lines[:]
+            with translated(self._folder):
+                folder = self._enter(held, pending)
+                journal = self._open(held, folder, "journal")
+                state = (pending, len(waiting), None if journal is None else _identity(journal))
+                fold = self._known[1] if self._known is not None and self._known[0] == state else None
+                written: list[bytes] = []
+                number = 0 if fold is None else fold.pack
+                if fold is None and journal is not None:
+                    written = list(lines(journal))
+                    number = pack_number(self._tree, self._folder, journal)
+                # after the journal: what that names is in it
+                pack = self._open(held, folder, pack_name(number))
+                if pack is None and journal is not None and not self._is_current(folder, journal):
+                    continue  # both were written anew meanwhile
+                size = 0 if pack is None else os.fstat(pack).st_size
+            if fold is not None:
+                return fold, pack
+            # While it is being flushed a batch is here and, wholly or not, in the journal: read twice it says
+            # the same.  If it is gone by now, more of the journal may have to be read before the next one.
+            if self._batch.pending(self._folder) is pending:
+                fold = Fold(size, pack=number)
+                fold.feed(chain(written, (line[:-1] for line in waiting)))
+                self._known = state, fold
+                return fold, pack
+        raise CopyError(
+            f"The vault of session {self.ref} changes while it is read.", hint="It is tried again."
+        )
 
-    def _open(self, files: ExitStack, name: str) -> int | None:
+    def _enter(self, held: ExitStack, pending: Pending | None) -> int | None:
+        """The session's folder, open as long as `held` is; None where nothing is stored of it."""
+        if pending is None and not self._is_begun():
+            return None
         try:
-            return files.enter_context(self._tree.reading(self._folder / name))
+            return held.enter_context(self._tree.directory(self._folder))
         except FileNotFoundError:
             return None
+
+    def _open(self, held: ExitStack, folder: int | None, name: str) -> int | None:
+        """A file in the session's open folder, likewise; None where it is not there."""
+        if folder is None:
+            return None
+        try:
+            descriptor = open_regular(f"{self._folder}/{name}", folder, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        held.callback(os.close, descriptor)
+        return descriptor
+
+    def _is_current(self, folder: int | None, journal: int) -> bool:
+        """Whether the open journal is the one that lies there."""
+        with ExitStack() as held:
+            now = self._open(held, folder, "journal")
+            return now is not None and os.fstat(now).st_ino == os.fstat(journal).st_ino
 
 
 def _parts(data: bytes) -> list[bytes]:
@@ -299,12 +352,6 @@ def _pieces(
         position = extent.end
     if position < length:
         yield length, None
-
-
-def _unpacked(frames: Frames, piece: tuple[int, Segment | None]) -> bytes | None:
-    """The bytes of the segment that should hold a piece; None where it does not."""
-    _, segment = piece
-    return None if segment is None else frames.unpack(segment)
 
 
 def _identity(descriptor: int) -> tuple[int, int, int]:

@@ -382,11 +382,13 @@ class Vault:
         """Whose vault a folder is: as it says itself, else by its name; None where it is none."""
         with self._tree.reading(folder / "journal") as descriptor:
             beginning = read_at(descriptor, 0, BLOCK_BYTES)
-        entries = [entry for line in beginning.split(b"\n") if (entry := journal.decode(line)) is not None]
-        for entry in entries:
+        is_one = False
+        for line in beginning.split(b"\n"):  # nearly always the first one says it
+            entry = journal.decode(line)
+            is_one = is_one or entry is not None
             if isinstance(entry, Description):
                 ref = Ref(entry.source, entry.session_id)
                 stayed = self._folder_of(entry.project, ref) == folder
                 return entry.project if stayed else folder.parent.name, ref
         source, _, session_id = folder.name.partition(".")
-        return (folder.parent.name, Ref(source, session_id)) if entries and session_id else None
+        return (folder.parent.name, Ref(source, session_id)) if is_one and session_id else None
