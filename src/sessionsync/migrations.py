@@ -378,6 +378,11 @@ MIGRATIONS: tuple[str, ...] = (
     """
     ALTER TABLE digests ADD COLUMN sha256 TEXT NOT NULL DEFAULT '';
     """,
+    """
+    ALTER TABLE digests RENAME COLUMN clean_to TO length;
+    ALTER TABLE digests ADD COLUMN redactions INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE digests ADD COLUMN state BLOB NOT NULL DEFAULT x'';
+    """,
 )
 
 

@@ -4,7 +4,7 @@ One connection, shared by the threads under one lock; `migrations` has its schem
 `synchronous=EXTRA`: a commit costs about a millisecond and survives a power cut, and WAL with two
 connections could corrupt in SQLite before 3.51.3.  Who owns which tables: `catalog` (sessions,
 files, checkpoints, merges), `queue` (items), `remote.placements` (issues, comments, records, creations),
-`digests` (how far a file is known to hold no secret), `elsewhere` (versions), `conflict` (conflicts,
+`digests` (how far the hash of a file is), `elsewhere` (versions), `conflict` (conflicts,
 amendments), `forget` (forgettings), `reliability.ledger` (spans, tallies, incidents, recoveries,
 ledger_totals).
 """

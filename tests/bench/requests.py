@@ -57,7 +57,7 @@ def measure(*, quick: bool) -> Iterator[Figure]:
 
 
 def _after_restart(size: int, rounds: int) -> Iterator[Figure]:
-    """The first comment about a long transcript after a start: its hash is in the record, and is not kept."""
+    """The first comment about a long transcript after a start: its hash is in the record."""
     with ExitStack() as ends:
         github = ends.enter_context(place.github(REPO))
         home = ends.enter_context(place.daemon(**place.online(github, REPO), CI="true"))

@@ -4,7 +4,7 @@ The tree is that of RFC 6962, section 2.1, over leaves of 64 KiB: a leaf hashes 
 `SHA-256(00 | bytes)`, a node to `SHA-256(01 | left | right)`, the left subtree is the largest full
 one, and the root of nothing is `SHA-256("")`.  Only the last leaf may be shorter.
 
-A running SHA-256 cannot be stored and continued; this can.  The state is the size and the roots of
+Python's running SHA-256 cannot be stored and continued; this can.  The state is the size and the roots of
 the full subtrees, the *peaks*, one for each bit set in the number of whole leaves:
 
                     o  peak of 4 leaves
