@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Place = str | PathLike[str]
 
 ANSWER_S = 30.0
+# Where there is another way to know: a daemon that is busy or frozen keeps nobody from it.
+ASK_S = 5.0
 END_S, LOOK_S = 20.0, 0.1
 BLOCK_BYTES = 64 * 1024
 UNRESERVED = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"

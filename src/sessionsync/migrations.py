@@ -425,7 +425,7 @@ def check(connection: sqlite3.Connection, file: Path) -> None:
         version = version_of(connection)
         raise StoreError(
             f"The state file {file} has version {version}; this sessiond reads {len(MIGRATIONS)}.",
-            hint="Start the daemon of this version: it brings the file up to date.",
+            hint="`sessiond run` brings the file up to date, and without a daemon `sessiond sync --once`.",
         )
 
 

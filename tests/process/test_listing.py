@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import uuid
 from pathlib import Path
 
@@ -70,6 +72,23 @@ def test_what_only_a_copy_tells_of_is_listed_beside_what_the_state_knows(tmp_pat
         poll(lambda: json.loads(other.type("list", "--json").stdout)["sessions"], 30)
         (found,) = json.loads(other.type("list", "--json").stdout)["sessions"]
         assert (found["id"], found["copies"]) == (known.stem, ["archive"])
+
+
+def test_a_frozen_daemon_keeps_nobody_from_listing_and_searching(tmp_path: Path) -> None:
+    user = User(tmp_path / "one")
+    said = user.say("a quokka, frozen")
+    with user:
+        user.start()
+        poll(lambda: json.loads(user.type("search", "quokka", "--json").stdout)["hits"])
+        os.kill(user.pid, signal.SIGSTOP)
+        try:
+            listed = user.type("list", "--json")
+            assert (listed.returncode, listed.stderr) == (0, "")
+            assert [each["id"] for each in json.loads(listed.stdout)["sessions"]] == [said.stem]
+            (hit,) = json.loads(user.type("search", "quokka", "--json").stdout)["hits"]
+            assert hit["session"] == said.stem
+        finally:
+            os.kill(user.pid, signal.SIGCONT)
 
 
 def test_sessions_of_a_folder_that_is_gone_are_listed_and_found_by_it(tmp_path: Path) -> None:

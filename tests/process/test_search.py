@@ -187,7 +187,7 @@ def test_a_rebuild_right_after_an_upgrade_brings_the_state_up_to_date(user: User
     index_of(user).write_bytes(b"no index" * 1000)
     user.program = (sys.executable, "-c", NEWER)
     code, said, hint = user.fails("search", "quokka")
-    assert (code, f"has version {len(MIGRATIONS)}" in said, "Start the daemon" in hint) == (1, True, True)
+    assert (code, f"has version {len(MIGRATIONS)}" in said, "sync --once" in hint) == (1, True, True)
     assert copies_of(user.state) == []  # who only reads changes nothing
     done = user.type("search", "--rebuild", "quokka")
     assert (done.returncode, "1 sessions indexed" in done.stderr) == (0, True), done.stderr

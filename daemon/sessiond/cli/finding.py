@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sessiond import client
 from sessiond.cli import hits
 from sessiond.cli.look import ask, tell
 from sessionsync.errors import ConfigError, DaemonError, NotAllowed, QueryInvalid
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
 
     from sessiond.cli.look import Json
 
-# A daemon that is busy or frozen keeps nobody from searching.
-ASK_S = 5.0
 LIMIT = 20
 
 
@@ -28,7 +27,7 @@ def show(query: str, *, as_json: bool, limit: int = LIMIT, **filters: Any) -> No
 
 def _found(query: str, asked: dict[str, Any]) -> Json:
     try:
-        return ask("search", query=query, timeout_s=ASK_S, **asked)
+        return ask("search", query=query, timeout_s=client.ASK_S, **asked)
     except (DaemonError, NotAllowed, ConfigError) as error:  # the last two: not the daemon, but others listen
         if error.code == QueryInvalid.code:
             raise

@@ -7,7 +7,7 @@ import os
 from sessiond import client
 from sessiond.cli.look import tell
 from sessiond.cli.sessions import listed
-from sessionsync.errors import DaemonNotRunning
+from sessionsync.errors import DaemonNotRunning, DaemonSilent
 from sessionsync.places import socket_of
 
 TYPE_CHECKING = False
@@ -27,8 +27,8 @@ def sessions(project: str | None) -> Json:
     """What `list --json` prints: the sessions of one project's folder, or all."""
     asked = {"project": project, "everywhere": True}
     try:
-        return client.request(socket_of(os.environ), "sessions", asked)
-    except DaemonNotRunning:
+        return client.request(socket_of(os.environ), "sessions", asked, timeout_s=client.ASK_S)
+    except (DaemonNotRunning, DaemonSilent):
         from sessionsync.paths import paths  # noqa: PLC0415 - the daemon knows
 
         where = paths(os.environ)
