@@ -142,11 +142,15 @@ def _debug(arguments: list[str]) -> tuple[list[str], bool]:
 
 def _daemon(*, debug: bool) -> int:
     """Run the daemon, which has no use for click."""
+    import gc  # noqa: PLC0415 - as in `_any`
+
     from sessiond import memory  # noqa: PLC0415 - only for the daemon
 
     memory.share_one_heap()
+    gc.disable()
     from sessiond import app  # noqa: PLC0415 - heavy, and only for the daemon
 
+    gc.enable()
     return app.run(os.environ, debug=debug)
 
 
