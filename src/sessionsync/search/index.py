@@ -21,7 +21,7 @@ import msgspec
 
 from sessionsync.errors import IndexBroken, QueryInvalid
 from sessionsync.model import unix_seconds
-from sessionsync.search.words import QUERY_HINT, expression, words
+from sessionsync.search.words import QUERY_HINT, beside_prefixes, expression, words
 from sessionsync.sources.passages import Passage
 
 VERSION = 2
@@ -477,12 +477,15 @@ class Index:
             QueryInvalid: the query holds no word.
             IndexBroken: the index cannot be read.
         """
-        match = expression(query)
+        match, beside = expression(query), beside_prefixes(query)
         found: list[tuple[int, int, Hit]] = []
         try:
             self._connection.execute("BEGIN")  # shards and rows as of one moment
             try:
                 for shard in self._shards(sessions, since):
+                    # what a prefix stands for is gathered from all of a shard before its first match
+                    if beside and not self._has(shard[0], beside):
+                        continue
                     found += self._in_shard(shard, match, sessions, role, since, limit)
                     if len(found) >= limit:
                         break
@@ -507,6 +510,10 @@ class Index:
             " GROUP BY s.id ORDER BY s.id DESC",
             (int(since), _encode(list(sessions)).decode()),
         )
+
+    def _has(self, shard: int, match: str) -> bool:
+        table = f"passages_{shard}"
+        return bool(self._rows(f"SELECT 1 FROM {table} WHERE {table} MATCH ? LIMIT 1", (match,)))
 
     def _in_shard(
         self,
@@ -534,7 +541,7 @@ class Index:
             f" CROSS JOIN files f ON f.id = p.file WHERE {table} MATCH ?{conditions}"
         )
         # FTS5 reads forward for less, so a shard is read backward only where it has more than is asked for;
-        # what a prefix stands for is gathered before the first match, which would be done twice
+        # what a prefix stands for would be gathered twice
         found = (
             self._rows(f"{matching} LIMIT {limit + 1}", tuple(parameters)) if _PREFIX not in match else None
         )

@@ -149,6 +149,30 @@ def expression(query: str) -> str:
     return told[0] if len(told) == 1 else " OR ".join(f"({each})" for each in told)
 
 
+def beside_prefixes(query: str) -> str:
+    """What each match of a query with prefixes has beside them, in FTS5's language; '' where that is nothing.
+
+    Raises as `parse` does.
+
+    >>> beside_prefixes('deploy kube* OR "blue gre"* NOT now')
+    '("deploy") OR ("blue")'
+    """
+    groups = parse(query)
+    if not any(map(_begins, (term for group in groups for term in (*group.wanted, *group.unwanted)))):
+        return ""
+    whole = [" AND ".join(map(_term, _whole(group))) for group in groups]
+    return " OR ".join(f"({each})" for each in whole) if all(whole) else ""
+
+
+def _whole(group: Group) -> Iterator[Term]:
+    """What is wanted, but for the words of which only the beginning is known."""
+    for term in group.wanted:
+        if not _begins(term):
+            yield term
+        elif any(map(str.isalnum, before := term.text.rpartition(" ")[0])):
+            yield Term(before, is_phrase=True)
+
+
 def _group(group: Group) -> str:
     wanted = " AND ".join(map(_term, group.wanted))
     if not group.unwanted:
@@ -161,11 +185,15 @@ def _group(group: Group) -> str:
 
 def _term(term: Term) -> str:
     spellings = dict.fromkeys([_cut(term.text)] if term.is_phrase else [_cut(term.text), *humps(term.text)])
-    last = term.text[-1:]
-    is_alone = not term.is_phrase and len(term.text) == 1 and _CJK.fullmatch(last) is not None
-    star = " *" if term.is_prefix or is_alone else ""
+    star = " *" if _begins(term) else ""
     told = [f'"{spelling}"{star}' for spelling in spellings]
     return told[0] if len(told) == 1 else f"({' OR '.join(told)})"
+
+
+def _begins(term: Term) -> bool:
+    """Whether its last word may go on; a character of Chinese by itself begins a pair."""
+    is_alone = not term.is_phrase and len(term.text) == 1 and _CJK.fullmatch(term.text) is not None
+    return term.is_prefix or is_alone
 
 
 def humps(word: str) -> Iterator[str]:
