@@ -58,7 +58,8 @@ def search(
             shown.setdefault(*found)
         if len(shown) == limit:
             break
-    missing = set(unindexed(index, catalog)) - catalog.rotated(time.time())
+    if missing := set(unindexed(index, catalog)):
+        missing -= catalog.rotated(time.time())
     return {"hits": list(shown.values()), "behind": len(missing)}
 
 

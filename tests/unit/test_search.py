@@ -113,6 +113,24 @@ def say(rig: Rig, *texts: str, path: Path | None = None) -> Path:
     return path
 
 
+def test_where_nothing_is_new_no_session_is_compared_with_the_index(rig: Rig, searching: Searching) -> None:
+    for number in range(3):
+        say(rig, f"quokka {number}")
+    assert len(searching.find("quokka")) == 3
+    asked: list[str] = []
+    rig.store._connection.set_trace_callback(asked.append)
+    assert searching.indexer.behind() == []
+    rig.store._connection.set_trace_callback(None)
+    assert [each for each in asked if "ORDER BY" in each] == []
+    first, _, third = (each.id for each in rig.catalog.sessions())
+    seen = searching.index.seen()
+    searching.index.mark(first, seen[first] + 1)  # as many captured bytes as there are, of others
+    searching.index.mark(third, seen[third] - 1)
+    assert sorted(searching.indexer.behind()) == sorted((first, third))
+    searching.index.mark(third, seen[third])
+    assert searching.indexer.behind() == [first]
+
+
 def test_words_phrases_and_prefixes_are_found_newest_first(rig: Rig, searching: Searching) -> None:
     say(rig, "the blue kubernetes cluster", "a green cluster", "blue sky")
     assert searching.find("cluster") == ["a green cluster", "the blue kubernetes cluster"]

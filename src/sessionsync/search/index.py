@@ -237,6 +237,11 @@ class Index:
         """How many captured bytes of each session are in the index."""
         return dict(self._rows("SELECT session, captured_bytes FROM seen"))
 
+    def sums(self) -> tuple[Any, ...]:
+        """As `Catalog.sums`, of what is in the index."""
+        statement = "SELECT count(*), sum(captured_bytes), sum(captured_bytes * session) FROM seen"
+        return self._rows(statement)[0]
+
     def has_seen(self, session: int, captured_bytes: int) -> bool:
         """Whether so many captured bytes of a session are in the index."""
         return bool(

@@ -192,6 +192,8 @@ class Indexer:
 
 def behind(index: Index, catalog: Catalog, since: float = 0.0) -> list[int]:
     """Sessions of which captured bytes are not in the index yet, the newest first."""
+    if not since and index.sums() == catalog.sums():
+        return []  # as nearly always, and to compare thousands costs more than a search
     rows = catalog.store.rows(
         "SELECT id, captured_bytes FROM sessions WHERE modified_at >= ? ORDER BY modified_at DESC", (since,)
     )
