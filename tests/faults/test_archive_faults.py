@@ -478,6 +478,38 @@ def test_a_look_at_the_archive_that_is_asked_for_during_a_look_is_taken(
         assert refs_of(repo) == there
 
 
+@pytest.mark.parametrize("hurt", [0, 1, 2])
+def test_a_session_that_cannot_be_read_keeps_none_of_the_same_push_from_the_archive(
+    rig: Rig, shipper: Shipper, repo: Path, tmp_path: Path, hurt: int
+) -> None:
+    sessions = [f"3f0c9f8a-0000-4000-8000-00000000000{n}" for n in range(3)]
+    data = {session: grow(rig, "hello", session) for session in sessions}
+    (pack,) = rig.home.vault.glob(f"*/claude.{sessions[hurt]}/pack")
+    sound = pack.read_bytes()
+    pack.write_bytes(b"")
+    shipper.step()
+    kept = {session for session in sessions if any(session in ref for ref in refs_of(repo))}
+    assert kept == {*sessions} - {sessions[hurt]}
+    assert not rig.events.named("archive_buried")
+    pack.write_bytes(sound)
+    shipper.drain()
+    assert not waiting(rig)
+    for session in sessions:
+        assert newest(tmp_path, rig, session)[-1] == {f"{session}.jsonl": data[session]}
+
+
+def test_what_the_gate_cannot_judge_keeps_no_other_session_of_the_same_push_from_the_archive(
+    rig: Rig, shipper: Shipper, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_nothing_search(monkeypatch, b"nested")
+    other = "3f0c9f8a-0000-4000-8000-000000000002"
+    grow(rig, "hello")
+    grow(rig, "nested", other)
+    shipper.step()
+    assert [SID in ref for ref in refs_of(repo)] == [True]
+    assert [each["session"] for each in rig.events.named("archive_buried")] == [f"claude:{other}"]
+
+
 def test_a_vault_that_is_removed_while_it_is_archived_is_archived_when_it_is_back(
     rig: Rig, shipper: Shipper, repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

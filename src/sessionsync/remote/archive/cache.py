@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sessionsync.errors import GitFailed
+from sessionsync.errors import CopyError, GitFailed, NoSuchCheckpoint, RedactionFailed
 from sessionsync.remote.archive.git import Git
 from sessionsync.remote.archive.refs import OBJECT
 from sessionsync.remote.archive.tree import MANIFEST
@@ -130,18 +130,28 @@ class Cache:
 
     @contextmanager
     def writing(self) -> Iterator[Writer]:
-        """Write through the held process; after an error it is ended, and nothing of it is published."""
+        """Write through the held process; after an error it is ended, and nothing of it is published.
+
+        But where something could not be read to be written, or not judged: what others have committed stays.
+        """
         if self._writer is None or not self.is_there:
             self.close()
             self.make()
             self._writer = Writer(self.git, self.folder)
         try:
             yield self._writer
+        except (CopyError, NoSuchCheckpoint, RedactionFailed):  # what was written of it nobody names
+            self._count()
+            raise
         except BaseException:
             self._writer.close(in_peace=False)
             self._writer = None
             raise
         else:
+            self._count()
+
+    def _count(self) -> None:
+        if self._writer is not None:
             self.written += self._writer.written
             self._writer.written = 0
 
