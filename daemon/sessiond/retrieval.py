@@ -156,6 +156,7 @@ class Restoring:
         hands: Hands = map,
     ) -> None:
         self._returned = returned
+        self._hands = hands
         backup = config.backup
         vault, mirror = Vault(backup.vault_dir, hands=hands), Mirror(backup.mirror_dir)
         plain = MirrorShelf(mirror, vault, self._seen)
@@ -456,6 +457,7 @@ class Restoring:
             alive=is_alive,
             force=wish.force,
             progress=wish.progress,
+            hands=self._hands,
         )
         if self._returned is not None and wish.out is None:
             returns.note(self._returned, session.name, time.time())

@@ -308,10 +308,19 @@ class VaultCopy:
 
     def read(self, file: CopyFile) -> Iterator[bytes]:
         """Its bytes, each segment checked by its hash, and all of them by the checkpoint's root."""
-        stored = file.stored
-        if stored is None:
-            raise ValueError(f"{file.name} is of another copy")
+        stored = _stored(file)
         return self.vault.read(file.name, stored.generation, stored.length, root=stored.root)
+
+    def unproven(self, file: CopyFile) -> Iterator[bytes]:
+        """Its bytes, for somebody who computes their root and compares it with that in `file.stored`."""
+        stored = _stored(file)
+        return self.vault.unproven(file.name, stored.generation, stored.length, root=stored.root)
+
+
+def _stored(file: CopyFile) -> StoredFile:
+    if file.stored is None:
+        raise ValueError(f"{file.name} is of another copy")
+    return file.stored
 
 
 class VaultShelf:

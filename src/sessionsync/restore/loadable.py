@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ _NO_RECORD = b"\0"
 _ASIDE = "progress"
 
 
-class Block(msgspec.Struct):
+class Block(msgspec.Struct, gc=False):
     """A part of a message."""
 
     type: str = ""
@@ -27,7 +26,7 @@ class Block(msgspec.Struct):
     tool_use_id: str = ""
 
 
-class Message(msgspec.Struct):
+class Message(msgspec.Struct, gc=False):
     """What was said."""
 
     id: str = ""
@@ -45,7 +44,7 @@ class Message(msgspec.Struct):
         return self.content if isinstance(self.content, list) else []
 
 
-class Row(msgspec.Struct):
+class Row(msgspec.Struct, gc=False):
     """What the agent goes by in a line."""
 
     type: str = ""
@@ -62,34 +61,30 @@ class Row(msgspec.Struct):
         return bool(self.parent) and self.type != _ASIDE
 
 
-def loadable(path: Path, sha256: str = "") -> list[str]:
+def loadable(path: Path, name: str = "") -> list[str]:
     """What keeps the agent from resuming the transcript at `path`, or from its whole history; none is best.
 
-    Looked at: that it is named by its session's id, that every line is JSON, that the first is none of a
-    subagent's, that there is a message, that each line's parent is there and none is its own ancestor, that
-    each tool call has its result and each result its call (only the last answer may still wait for some),
-    and, where `sha256` is given, that its bytes are those.
+    Looked at: that it is named by its session's id (`name`, without its ending, where it does not lie there
+    yet), that every line is JSON, that the first is none of a subagent's, that there is a message, that each
+    line's parent is there and none is its own ancestor, that each tool call has its result and each result
+    its call (only the last answer may still wait for some).
 
     Raises:
         OSError: it cannot be read.
     """
-    digest = hashlib.sha256()
     reader, reading = Reader(Row), _Reading()
     before = 0
-    for lines in _whole_lines(path, digest):
+    for lines in _whole_lines(path):
         rows, ends, bad = reader.read_all(lines, 0)
-        pieces = lines.removesuffix(b"\n").split(b"\n")
-        if not bad and len(rows) == len(set(ends)) == len(pieces):  # each line is one object
+        size = lines.count(b"\n") + (not lines.endswith(b"\n"))
+        if not bad and len(rows) == len(set(ends)) == size:  # each line is one object
             for number, row in enumerate(rows, before + 1):
                 reading.hear(number, row)
         else:
-            for number, line in enumerate(pieces, before + 1):
+            for number, line in enumerate(lines.removesuffix(b"\n").split(b"\n"), before + 1):
                 _hear_any(reader, reading, number, line)
-        before += len(pieces)
-    problems = reading.problems(path.stem) if before else ["it is empty"]
-    if sha256 and digest.hexdigest() != sha256:
-        problems.append("its bytes are not those of the copy")
-    return problems
+        before += size
+    return reading.problems(name or path.stem) if before else ["it is empty"]
 
 
 def _hear_any(reader: Reader[Row], reading: _Reading, number: int, line: bytes) -> None:
@@ -101,12 +96,11 @@ def _hear_any(reader: Reader[Row], reading: _Reading, number: int, line: bytes) 
             reading.hear(number, row)
 
 
-def _whole_lines(path: Path, digest: hashlib._Hash) -> Iterator[bytes]:
+def _whole_lines(path: Path) -> Iterator[bytes]:
     """What is in the file in blocks of whole lines; of a line that is too long for a record only a sign."""
     cut, is_too_long = Linewise(), False
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
-            digest.update(block)
             whole = cut.feed(block)
             if is_too_long and whole:
                 whole, is_too_long = _NO_RECORD + whole[whole.index(b"\n") :], False
@@ -146,7 +140,7 @@ class _Reading:
 
     def _place(self, number: int, row: Row, uuid: str) -> None:
         self.parents.setdefault(uuid, row.parent)
-        if row.needs_parent and row.parent:
+        if row.parent and row.needs_parent:
             self.children.append((number, row.parent))
         if row.type in {"user", "assistant"} and not row.is_sidechain:
             self.leaf = uuid
@@ -154,10 +148,12 @@ class _Reading:
     def _pair(self, number: int, kind: str, message: Message) -> None:
         if kind == "assistant":
             self.answer = message.id
-        for call in message.calls():
-            self.calls.setdefault(call, (number, message.id))
-        for call in message.results():
-            self.results.setdefault(call, number)
+        if isinstance(message.content, list):
+            for block in message.content:
+                if block.type == "tool_use" and block.id:
+                    self.calls.setdefault(block.id, (number, message.id))
+                elif block.type == "tool_result" and block.tool_use_id:
+                    self.results.setdefault(block.tool_use_id, number)
 
     def problems(self, name: str) -> list[str]:
         found = []

@@ -1,6 +1,6 @@
 """Writing a session into its place: all of it or nothing, and nothing that was there is lost.
 
-stage     every file whole in a hidden folder of the same file system, synced, read back, compared
+stage     every file whole in a hidden folder of the same file system, synced, read back, proven by its root
 compare   with what lies in the places: what is there must be the beginning of what comes
 keep      what is replaced gets a second name in the backup
 move      each file into its place in one step, the main file last; any failure takes all back
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -23,10 +22,12 @@ from pathlib import Path
 from typing import Self
 
 from sessionsync.errors import CopyIncomplete, CopyMismatch, RestoreError, SessionLive
+from sessionsync.hands import Hands, ahead
 from sessionsync.model import Role, SessionFile
-from sessionsync.restore.copies import Copy
+from sessionsync.restore.copies import Copy, VaultCopy
 from sessionsync.restore.names import grows_by_lines, steps
 from sessionsync.restore.target import Put
+from sessionsync.vault import Root
 from sessionsync.vault.folder import FULL, sync, sync_folder
 
 BLOCK_BYTES = 1024 * 1024
@@ -35,21 +36,42 @@ STAGE = ".sessiond-restore-"
 STALE_S = 86_400.0
 # Nobody has a file open that did not change for so long, and no agent deletes what is younger.
 OLD_S = 86_400.0
+# So many files are made durable and read back while the next are written, where there are other hands.
+AHEAD = 8
 
 Progress = Callable[[int], object]
 """Is told how many bytes more are written."""
+Look = Callable[[Put, Path], object]
+"""Looks at a file that is written, where it lies before it is in its place."""
 
 
 @dataclass(slots=True)
 class _Staged:
-    """A file ready to be moved; `there` is what stat says of its place, None where that is free."""
+    """A file that is written and, once it is proven, ready to be moved.
+
+    `there` is what stat says of its place, None where that is free.  `root` is that of the copy's bytes,
+    behind which a newline `ended` the last line: what is read back and has it proves copy and disk.
+    """
 
     put: Put
     draft: Path
-    sha256: str
-    ended: bool
-    there: os.stat_result | None = None
+    there: os.stat_result | None
+    root: str = ""
+    ended: bool = False
     same: bool = False
+
+    def is_on_disk(self) -> bool:
+        """Make it durable, read it back, and return whether it is what it should be.  Any thread."""
+        root, size = Root(), self.put.file.size
+        descriptor = os.open(self.draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            sync(descriptor)
+            while block := os.read(descriptor, min(BLOCK_BYTES, size - root.size)):
+                root.update(block)
+            rest = os.read(descriptor, 2)
+        finally:
+            os.close(descriptor)
+        return root.hexdigest() == self.root and rest == (b"\n" if self.ended else b"")
 
 
 @dataclass(slots=True)
@@ -60,6 +82,8 @@ class Placing:
     """Where what is replaced goes; made when something is."""
     now: float
     progress: Progress
+    hands: Hands = map
+    """Those that make files durable, and read them back."""
     missing: list[str] = field(default_factory=list)
     """Companions that could not be read."""
     kept: list[Path] = field(default_factory=list)
@@ -79,8 +103,8 @@ class Placing:
 
     # --- stage
 
-    def stage(self, copy: Copy, puts: Sequence[Put]) -> None:
-        """Write every file of a copy, or none.
+    def stage(self, copy: Copy, puts: Sequence[Put], look: Look = lambda _put, _draft: None) -> None:
+        """Write every file of a copy, or none.  Each is shown to `look` meanwhile, in this thread.
 
         Raises:
             CopyIncomplete: the copy is damaged; another may be tried.
@@ -91,38 +115,78 @@ class Placing:
         try:
             with _translated(puts[0].base if puts else self.kept_in):
                 _check_room(puts)
-                for put in puts:
-                    self._stage_one(copy, put)
+
+                written = self._written(copy, puts, look)
+                with contextlib.closing(ahead(self.hands, _proof, written, AHEAD)) as proofs:
+                    for staged, proven in proofs:
+                        if proven or self._is_written_again(copy, staged, look):
+                            self._staged.append(staged)
         except BaseException:
             self._clear()
             raise
 
-    def _stage_one(self, copy: Copy, put: Put) -> None:
-        there = _look(put)
-        draft = self._stage_in(put.base) / str(len(self._staged))
+    def _written(self, copy: Copy, puts: Sequence[Put], look: Look) -> Iterator[_Staged]:
+        """Each file, to be proven by other hands while this thread looks at it and writes the next."""
+        for number, put in enumerate(puts):
+            staged = _Staged(put, self._stage_in(put.base) / str(number), _look(put))
+            if self._is_written(copy, staged):
+                yield staged
+                look(put, staged.draft)
+
+    def _is_written(self, copy: Copy, staged: _Staged) -> bool:
+        """Write a file in the quickest way; False for a companion that cannot be read."""
+        file = staged.put.file
+        if isinstance(copy, VaultCopy) and file.stored is not None and file.stored.root:
+            with contextlib.suppress(CopyMismatch):  # then what is damaged is told, or taken from elsewhere
+                self._write(staged, copy.unproven(file), file.stored.root)
+                return True
+        return self._is_read(copy, staged)
+
+    def _is_written_again(self, copy: Copy, staged: _Staged, look: Look) -> bool:
+        """Write a file again that is not proven, with what is checked piece by piece; False as above.
+
+        Raises:
+            CopyIncomplete: that is the copy's fault.
+            RestoreError: it is the disk's.
+        """
+        if not self._is_read(copy, staged):
+            return False
+        look(staged.put, staged.draft)
+        if not staged.is_on_disk():
+            raise RestoreError(
+                f"What was written to {staged.draft.parent} is not what is there.",
+                hint="The disk fails: see its log.",
+            )
+        return True
+
+    def _is_read(self, copy: Copy, staged: _Staged) -> bool:
+        """Write what the copy has checked already; False for a companion that cannot be read."""
+        file = staged.put.file
         try:
-            sha256, ended = self._write(draft, copy, put)
+            self._write(staged, copy.read(file))
         except CopyMismatch as error:
-            draft.unlink(missing_ok=True)
-            if put.file.role is not Role.COMPANION:
+            staged.draft.unlink(missing_ok=True)
+            if file.role is not Role.COMPANION:
                 raise CopyIncomplete(
                     f"The copy in {copy.origin} is damaged: {error}",
                     hint="`sessiond restore ID --list` shows which copies are complete.",
                 ) from error
-            self.missing.append(put.file.name)
-            return
-        self._staged.append(_Staged(put, draft, sha256, ended, there))
+            self.missing.append(file.name)
+            return False
+        return True
 
-    def _write(self, draft: Path, copy: Copy, put: Put) -> tuple[str, bool]:
-        """Write a file, durably, and compare what is there; whether a newline was added to it."""
-        digest, last, size = hashlib.sha256(), b"", 0
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(draft, flags, 0o600)
+    def _write(self, staged: _Staged, blocks: Iterator[bytes], stated: str = "") -> None:
+        """Write a file's blocks, with the newline that it lacks; their root is `stated`, or computed."""
+        put, root, last, size = staged.put, Root(), b"", 0
+        staged.draft.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(staged.draft, flags, 0o600)
         try:
             os.fchmod(descriptor, 0o600)
-            for block in copy.read(put.file):
+            for block in blocks:
                 _write_all(descriptor, block)
-                digest.update(block)
+                if not stated:
+                    root.update(block)
                 size += len(block)
                 last = block[-1:] or last
                 self.progress(len(block))
@@ -131,20 +195,12 @@ class Placing:
                     f"{put.file.name} has {size} of {put.file.size} bytes.",
                     hint="Take another copy (--from), or another checkpoint (--at).",
                 )
-            ended = put.ends_line and last not in {b"", b"\n"}
-            if ended:
+            staged.root = stated or root.hexdigest()
+            staged.ended = put.ends_line and last not in {b"", b"\n"}
+            if staged.ended:
                 _write_all(descriptor, b"\n")
-                digest.update(b"\n")
-            sync(descriptor)
-            written = _digest(descriptor)
         finally:
             os.close(descriptor)
-        if written != digest.hexdigest():
-            raise RestoreError(
-                f"What was written to {draft.parent} is not what is there.",
-                hint="The disk fails: see its log.",
-            )
-        return written, ended
 
     def _stage_in(self, base: Path) -> Path:
         if base not in self._stages:
@@ -284,11 +340,6 @@ class Placing:
         """How many files were given the newline at their end that they lacked."""
         return sum(staged.ended for staged in self._staged)
 
-    @property
-    def digests(self) -> dict[Path, str]:
-        """SHA-256 of each file as it was put, by its place."""
-        return {staged.put.path: staged.sha256 for staged in self._staged}
-
     def _clear(self) -> None:
         for stage in self._stages.values():
             shutil.rmtree(stage, ignore_errors=True)
@@ -398,12 +449,8 @@ def _write_all(descriptor: int, data: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _digest(descriptor: int) -> str:
-    digest = hashlib.sha256()
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    while block := os.read(descriptor, BLOCK_BYTES):
-        digest.update(block)
-    return digest.hexdigest()
+def _proof(staged: _Staged) -> tuple[_Staged, bool]:
+    return staged, staged.is_on_disk()
 
 
 def _name(draft: Path, path: Path) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sessionsync.errors import CopyError, CopyIncomplete, NoSuchCopy, RecordError, RemoteError, SessionLive
+from sessionsync.hands import Hands
 from sessionsync.model import SessionFile
 from sessionsync.restore import choice
 from sessionsync.restore.archived import ArchiveShelf
@@ -140,11 +141,13 @@ def put_back(
     alive: Alive,
     force: bool,
     progress: Callable[[int, int], object],
+    hands: Hands = map,
 ) -> Restored:
     """Put the first of these copies that is whole into its place.
 
     `target` says where a copy goes; `settle` is told before it goes there; `progress` is told (bytes
-    written, bytes in all); what is replaced is kept below `keep_in`, the folder of the plain copies.
+    written, bytes in all); what is replaced is kept below `keep_in`, the folder of the plain copies;
+    `hands` make what is written durable, and read it back.
 
     Raises:
         CopyIncomplete: none is whole.
@@ -173,9 +176,10 @@ def put_back(
             done += more
             progress(done, total)
 
-        with Placing(kept_in, now, tell) as placing:
+        problems = _Problems(session, copy)
+        with Placing(kept_in, now, tell, hands) as placing:
             try:
-                placing.stage(copy, puts)
+                placing.stage(copy, puts, problems.look)
             except CopyIncomplete as error:
                 failed = failed or error
                 notes.append(f"{_called(copy)} is passed over: {error}")
@@ -202,7 +206,7 @@ def put_back(
                 kept=kept_in if placing.kept else None,
                 missing=list(placing.missing),
                 notes=notes,
-                problems=_problems(session, copy, puts, placing),
+                problems=problems.found,
             )
     raise failed or CopyIncomplete(
         f"There is no copy of session {session.name} that is whole.", hint="See --list."
@@ -239,17 +243,17 @@ def _judge(
     return [*rivals, *extras]
 
 
-def _problems(session: Known, copy: Copy, puts: Sequence[Put], placing: Placing) -> list[str]:
-    """What the agent will stumble over in the transcript that was put."""
-    main = main_of(copy)
-    if session.ref.source != "claude":
-        return []
-    if main is None:
-        return ["its transcript was never captured: only subagents are there"]
-    path = next((put.path for put in puts if put.file is main or put.file.name == main.name), None)
-    if path is None or not path.exists():
-        return []
-    return loadable(path, placing.digests.get(path, ""))
+class _Problems:
+    """What the agent will stumble over in the transcript that is put; `found` once it was looked at."""
+
+    def __init__(self, session: Known, copy: Copy) -> None:
+        self._main = main_of(copy) if session.ref.source == "claude" else None
+        is_headless = session.ref.source == "claude" and self._main is None
+        self.found = ["its transcript was never captured: only subagents are there"] if is_headless else []
+
+    def look(self, put: Put, draft: Path) -> None:
+        if self._main is not None and put.file.name == self._main.name:
+            self.found = loadable(draft, put.path.stem)
 
 
 def _called(copy: Copy) -> str:
