@@ -135,9 +135,9 @@ class Bookkeeping:
     def left_open(self) -> list[tuple[str, str, float]]:
         """What was wrong at the end of the last life: code, session, and since when (Unix seconds)."""
         with self._lock:
-            ago = self.ledger.age_of_open(self._pulse.clocks())
-        now = self._pulse.clocks().wall
-        return [(code, session, now - seconds) for (code, session), seconds in ago.items()]
+            clocks = self._pulse.clocks()
+            ago = self.ledger.age_of_open(clocks)
+        return [(code, session, clocks.wall - seconds) for (code, session), seconds in ago.items()]
 
     def follow(self, found: Iterable[Finding], ended: Iterable[Ended] = ()) -> None:
         """Keep the lives of findings as incidents, and tell of those that begin and end.

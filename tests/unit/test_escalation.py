@@ -13,6 +13,7 @@ import pytest
 from sessiond.escalation import Escalation
 from sessionsync.privacy.gate import Gate
 from sessionsync.reliability.findings import CRITICAL
+from tests.conftest import PATIENCE_S
 from tests.living import Living
 from tests.planted import ALNUM
 from tests.rig import Events
@@ -91,20 +92,18 @@ def test_it_is_told_what_is_wrong_and_no_token(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("command", "said", "limit_s"),
     [
-        ("/nowhere/at/all", "No such file"),
-        ("an 'unclosed quote", "No closing quotation"),
-        ("false", "ended with 1"),
-        ("sleep 600", "timed out"),
+        ("/nowhere/at/all", "No such file", PATIENCE_S),
+        ("an 'unclosed quote", "No closing quotation", PATIENCE_S),
+        ("false", "ended with 1", PATIENCE_S),
+        ("sleep 600", "timed out", 0.2),
     ],
 )
-def test_one_that_fails_or_hangs_is_told_of_and_ended(command: str, said: str) -> None:
-    began = time.monotonic()
-    ((name, told),) = called(command, {"PATH": "/usr/bin:/bin"}, 0.2).all
+def test_one_that_fails_or_hangs_is_told_of_and_ended(command: str, said: str, limit_s: float) -> None:
+    ((name, told),) = called(command, {"PATH": "/usr/bin:/bin"}, limit_s).all  # when it has ended
     assert name == "escalation_failed"
     assert said in told["reason"]
-    assert time.monotonic() - began < 10
 
 
 def test_a_person_is_called_once_for_what_is_new_and_critical(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from sessiond.bookkeeping import Bookkeeping
 from sessiond.cli.status import headline
 from sessionsync.model import unix_seconds
 from sessionsync.reliability.findings import CRITICAL, WARNING
+from tests.conftest import PATIENCE_S
 from tests.keeper import flip
 from tests.living import Living
 
@@ -55,9 +56,9 @@ def test_nobody_is_answered_before_and_after_the_books_are_open(
     known: dict[str, bool] = {}
     living = Living(tmp_path)
 
-    def is_answered() -> bool:
+    def is_answered(within_s: float = 0.3) -> bool:
         with socket.socket(socket.AF_UNIX) as there, suppress(OSError):
-            there.settimeout(0.3)
+            there.settimeout(within_s)
             there.connect(str(living.app.paths.socket))
             there.sendall(b"GET /v1/health HTTP/1.0\r\n\r\n")
             return there.recv(1) != b""
@@ -76,7 +77,7 @@ def test_nobody_is_answered_before_and_after_the_books_are_open(
     monkeypatch.setattr(Bookkeeping, "begin", begins)
     monkeypatch.setattr(Bookkeeping, "end", ends)
     with living:
-        assert is_answered()
+        assert is_answered(PATIENCE_S)
     assert known == {"before": False, "after": False}
 
 
