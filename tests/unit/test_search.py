@@ -490,7 +490,7 @@ def test_only_a_shard_with_more_than_is_asked_for_is_read_backward(
 def test_a_prefix_is_gathered_only_where_the_rest_of_the_query_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, query: str, gathered: int, found: int
 ) -> None:
-    """FTS5 gathers what it stands for from all of a shard, however rare the rest is (measured: `t*`, 35 ms)."""
+    """FTS5 gathers what it stands for from all of a shard, however rare the rest is (measured: `t*`, 17 ms)."""
     monkeypatch.setattr("sessionsync.search.index.SHARD_ROWS", 20)
     index = Index(tmp_path / "index.db", "x")
     for number, text in enumerate(["green apple", *["apple, and a red one"] * 99]):
