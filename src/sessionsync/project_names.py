@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -89,10 +89,24 @@ class Names:
         """
         if (name := self.known().get(key)) is not None:
             return name
-        with self._changing(f"The name of project {key}") as known:
-            if key not in known.names:
-                known.names[key] = _free_name(key, hint, known.names.values())
+        self.name_all({key: hint})
         return self._known.names[key]
+
+    def name_all(self, hints: Mapping[str, str]) -> None:
+        """Give all of these projects, hints by key, their names, and write them down at once.
+
+        Raises:
+            DiskFull: new names could not be written down for want of space.
+            CopyError: nor for another reason.
+        """
+        if not (new := hints.keys() - self.known().keys()):
+            return
+        with self._changing(f"The name of project {min(new)}") as known:
+            used = set(map(_folded, known.names.values()))
+            for key, hint in hints.items():
+                if key not in known.names:
+                    known.names[key] = _free_name(key, hint, used)
+                    used.add(_folded(known.names[key]))
 
     def promised(self, key: str, hint: str) -> str:
         """The name that a project will have, where it cannot be written down yet; `keep` does that later.
@@ -100,7 +114,7 @@ class Names:
         Nobody else here is promised the same meanwhile.
         """
         taken = {**self._promised, **self.known()}
-        self._promised[key] = taken.get(key) or _free_name(key, hint, taken.values())
+        self._promised[key] = taken.get(key) or _free_name(key, hint, set(map(_folded, taken.values())))
         return self._promised[key]
 
     def known(self) -> dict[str, str]:
@@ -241,8 +255,8 @@ def _home(said: object) -> ProjectIdentity | None:
     return ProjectIdentity(*texts)
 
 
-def _free_name(key: str, hint: str, taken: Iterable[str]) -> str:
-    used = {_folded(name) for name in taken}
+def _free_name(key: str, hint: str, used: Container[str]) -> str:
+    """The project's name; others have those that are `used`, folded."""
     name = folder_name(hint)
     if _folded(name) not in used:
         return name

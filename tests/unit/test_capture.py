@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sessionsync.capture.capture import MANY_NEW
 from sessionsync.errors import CopyError, NoSuchSession
 from sessionsync.model import Ref, Tier
 from sessionsync.vault import Root
@@ -145,6 +146,36 @@ def test_a_compaction_is_a_checkpoint_that_ends_right_behind_its_line(home: Home
     rig.wait(200)
     assert [c.trigger for c in rig.catalog.checkpoints(rig.session().id)] == ["compaction", "quiet"]
     assert rig.restored(rig.session()) == {path.name: path.read_bytes()}
+
+
+def test_the_projects_of_very_many_new_sessions_get_their_names_at_once(
+    home: Home, rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(MANY_NEW):
+        append(home.transcript(), line("user", "hello", home.project / str(n)))
+    flushed: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", flushed.append)
+        rig.capture.survey()
+    assert len(flushed) == 2  # the one list of names, and its own
+    written = (rig.mirror.folder / ".projects.json").stat()
+    rig.scan()
+    assert (rig.mirror.folder / ".projects.json").stat() == written
+    assert len({session.project for session in rig.catalog.sessions()}) == MANY_NEW
+
+
+def test_what_follows_a_compaction_is_packed_with_what_is_before_it(home: Home, rig: Rig) -> None:
+    path = home.transcript()
+    said = line("user", "hello", home.project)
+    append(path, said, boundary(home.project), said, boundary(home.project), said)
+    touch(path, START - 1000)
+    rig.scan()
+    session = rig.session()
+    triggers = [checkpoint.trigger for checkpoint in rig.catalog.checkpoints(session.id)]
+    assert triggers == ["compaction", "compaction", "quiet"]
+    stored = rig.vault.open(session.project or "", session.stored_as).fold().stored
+    assert [(segment.offset, segment.end) for segment, _ in stored] == [(0, path.stat().st_size)]
+    assert rig.restored(session) == {path.name: path.read_bytes()}
 
 
 def test_a_session_that_never_rests_gets_a_checkpoint_of_whole_lines_after_ten_minutes(

@@ -34,6 +34,8 @@ from sessionsync.sources.folders import can_enter, folders_in, is_hidden, readab
 from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Mirror, Vault
 
+# So many new sessions are a first backup, or an agent's that was just moved here.
+MANY_NEW = 50
 # Of so many sessions it is remembered that their vault is in step with the state; which costs others a line.
 IN_STEP = 500
 
@@ -94,10 +96,12 @@ class Capture:
     def survey(self) -> list[Ref]:
         """Compare every session on disk with what was captured; those that differ, newest first.
 
-        This is the truth that watcher events only hint at.  It reads no file.
+        This is the truth that watcher events only hint at.  It reads no file, but, where very many are new,
+        what their lines begin with, to give all their projects their names.
         """
         known = self._catalog.fingerprints()
         differing: list[tuple[float, Ref]] = []
+        new: list[tuple[Source, Found]] = []
         self.strangers = {}
         for source in self._sources.values():
             for found in source.find():
@@ -105,10 +109,14 @@ class Capture:
                 if was == fingerprint(found) or self._is_forgotten(found.ref):
                     continue
                 differing.append((found.mtime, found.ref))
-                if was is None and not found.ref.scope:
-                    size = sum(file.size for file in found.files)
-                    if size <= TURN_BYTES:
-                        self.strangers[found.ref] = size
+                if was is not None:
+                    continue
+                new.append((source, found))
+                size = sum(file.size for file in found.files)
+                if size <= TURN_BYTES and not found.ref.scope:
+                    self.strangers[found.ref] = size
+        if len(new) >= MANY_NEW:
+            self._homes.expect(new)
         nothing = fingerprint(None)
         gone = [ref for ref, was in known.items() if was != nothing and ref.source in self._sources]
         return [ref for _, ref in sorted(differing, key=lambda pair: -pair[0])] + gone

@@ -79,7 +79,7 @@ class Files:
             edges = Edges()
             if file is None:
                 file = work.files[seen.name] = File(seen.name, seen.role)
-                self._meet(work, file, copy, descriptor, now)
+                self._meet(work, file, descriptor)
                 work.touch(now)
             elif (known_by := self._continues(work, file, descriptor, status)) is not None:
                 edges = known_by
@@ -104,11 +104,11 @@ class Files:
         finally:
             os.close(descriptor)
 
-    def _meet(self, work: Work, file: File, copy: Path, descriptor: int, now: float) -> None:
-        """First sight of a file: keep what lies at its copy's place, go on from what the vault holds."""
-        if self._mirror.size(copy):
-            self._set_aside(work, file, copy, self._mirror.common_prefix(copy, descriptor), now)
+    def _meet(self, work: Work, file: File, descriptor: int) -> None:
+        """First sight of a file: go on from what the vault holds."""
         vault = self._stored.vault_of(work)
+        if work.is_first:
+            return
         generation, stored = file.generation, file.stored = vault.stored(file.name)
         shared = _common_with_vault(vault, file.name, generation, stored, descriptor) if stored else 0
         if shared < stored:
@@ -351,8 +351,8 @@ class Files:
         view, known = memoryview(block), file.stored
         if file.is_rewritten:
             self._stored.store(work, file, offset)  # what was captured before there was no room
-        if file.role is Role.MAIN and marks:
-            self._stored.store(work, file, marks[-1].offset)
+        if file.role is Role.MAIN and marks and marks[-1].offset > known:
+            self._stored.store(work, file, file.read_to)  # not to the mark alone: one frame instead of two
         for mark in marks:
             root.update(view[root.size - offset : mark.offset - offset])
             if file.role is Role.MAIN and mark.offset > known:

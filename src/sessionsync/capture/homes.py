@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from sessionsync import projects
 from sessionsync.capture.stored import Stored
 from sessionsync.capture.work import Work
 from sessionsync.catalog import REWRITTEN, Catalog, Checkpoint, Session
-from sessionsync.errors import DiskFull
+from sessionsync.errors import CopyError, DiskFull
 from sessionsync.model import Found, Ref, Summary
 from sessionsync.peek import PEEK_BYTES, UNKNOWN
 from sessionsync.project_names import Names, ProjectIdentity
@@ -46,6 +47,15 @@ class Homes:
         """Ask again what folders are: it may change."""
         self._identities.clear()
 
+    def expect(self, new: Iterable[tuple[Source, Found]]) -> None:
+        """Write down the names of the projects of these new sessions, all at once: one each takes long.
+
+        What cannot be written down is said where the first of its sessions is captured.
+        """
+        known = (self._identity(source, found) for source, found in new)
+        with suppress(CopyError):
+            self._names.name_all({each.key: each.name_hint for each in known if each is not None})
+
     def begin(self, source: Source, found: Found, now: float) -> Work:
         """A session that the state does not know, with what the vault knows of it.
 
@@ -71,7 +81,8 @@ class Homes:
     def _recall(self, work: Work) -> None:
         """Take over the checkpoints that the vault holds although the state does not."""
         work.checkpoints.clear()
-        for snapshot in self._stored.vault_of(work).snapshots():
+        vault = self._stored.vault_of(work)
+        for snapshot in () if work.is_first else vault.snapshots():
             size = int(snapshot.meta.get("size", 0))
             work.checkpoints.append(
                 Checkpoint(snapshot.id, snapshot.at, snapshot.trigger, size, snapshot.alias)
@@ -85,10 +96,9 @@ class Homes:
         or a provisional one: its plain copies there stay, its vault moves along.
         """
         session = work.session
-        cwd = source.peek_cwd(found, PEEK_BYTES)
-        if cwd:
+        identity = self._identity(source, found)
+        if identity is not None:
             self._leave(work)
-            identity = self._names.home(found.known_as, cwd) or self._identify(cwd)
             session.project_key, session.project_root = identity.key, identity.root
             self._enter(session, found, self._name_for(work, identity.key, identity.name_hint))
             self.found += 1
@@ -165,6 +175,11 @@ class Homes:
     def _key(self, ref: Ref, name: str = "", *, is_free: bool = True) -> str:
         taken = self._taken()
         return self._catalog.key_for(ref, taken if is_free else {*taken, name}, name)
+
+    def _identity(self, source: Source, found: Found) -> ProjectIdentity | None:
+        """The project that a session's lines name; None until they do."""
+        cwd = source.peek_cwd(found, PEEK_BYTES)
+        return (self._names.home(found.known_as, cwd) or self._identify(cwd)) if cwd else None
 
     def _identify(self, cwd: str) -> ProjectIdentity:
         if cwd not in self._identities:

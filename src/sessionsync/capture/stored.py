@@ -121,7 +121,8 @@ class Stored:
         if work.vault is None:
             session = work.session
             work.vault = self._vault.open(session.project or "unknown", session.stored_as)
-            if work.vault.is_new() and not self._follow(session):
+            work.is_first = work.vault.is_new() and not self._follow(session)
+            if work.is_first:
                 work.vault.describe(
                     first_seen=session.changed_at,
                     project_key=session.project_key or "",

@@ -81,6 +81,8 @@ class Work:
     captured_bytes: int = 0
     """Since the last commit, as the news are."""
     vault: SessionVault | None = None
+    is_first: bool = False
+    """Whether its vault was begun just now: there is nothing in it to be asked for."""
     fresh: tuple[str, int, bytes] | None = None
     """The block that was read last: of which file, from where on; so that nobody reads it again."""
     end: tuple[str, bytes] | None = None

@@ -250,7 +250,7 @@ class Batch:
 
     def _pack_of(self, folder: Path) -> Path:
         with translated(folder):
-            if not os.path.lexists(folder / "journal"):  # as of every session that is new
+            if not os.path.lexists(f"{folder}/journal"):  # as of every session that is new
                 return folder / journal.pack_name(0)
             try:
                 with self._tree.reading(folder / "journal") as descriptor:

@@ -288,7 +288,7 @@ def open_regular(path: str | Path, parent: int, flags: int) -> int:
     try:
         descriptor = os.open(os.path.basename(path), flags | _FILE_FLAGS, 0o600, dir_fd=parent)  # noqa: PTH119
     except OSError as problem:
-        if problem.errno == errno.ENXIO:  # a socket, or a FIFO without a reader
+        if problem.errno in {errno.ENXIO, errno.EISDIR}:  # a socket, a FIFO without a reader; a folder
             raise _special(path) from problem
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
