@@ -96,6 +96,8 @@ class HealthLoop(Loop):
         self._back_at: dict[str, float] = {}
         self._vain_at = float("-inf")
         self._called: set[tuple[str, str]] = set()
+        # what has ended since the last turn: it is new when it is there again
+        self._gone: set[tuple[str, str]] = set()
         self.settled_at = 0.0
         """When the indicators were read last (Unix seconds); for any thread."""
         app.findings.changed = self.bell.ring
@@ -169,6 +171,7 @@ class HealthLoop(Loop):
             told = {(each.code, each.session) for each, _ in ended}
             gone = [self._over(before[key], now) for key in before.keys() - self._found.keys() - told]
             self._ended += [*ended, *gone]
+            self._gone |= {(each.code, each.session) for each, _ in (*ended, *gone)}
             open_now = {(each.code, each.session, each.severity) for each in found}
             has_changed = self.is_checked and (bool(self._ended) or open_now != self._followed)
             is_due = beat or has_changed
@@ -267,6 +270,8 @@ class HealthLoop(Loop):
         """Call the command that is set, where something critical is new."""
         told = [each for each in shown(found, now) if each.severity is CRITICAL]
         keys = {(each.code, each.session) for each in told}
+        with self._keeping:
+            self._called, self._gone = self._called - self._gone, set()
         command = self._app.engine.config.health.on_critical
         if not command or not keys - self._called:
             self._called &= keys

@@ -69,7 +69,7 @@ class Uplink:
         self.pause: Pause | None = None
         self.reach = Reach()
         self.reached_at: float | None = None
-        # what an order does not lift that has come since what is asked now was begun; None: none has come
+        # what the last order does not lift, while what it found under way may not have ended; else None
         self._ordered: tuple[type[SessiondError], ...] | None = None
         self._queue = queue
         self._lane = lane
@@ -89,8 +89,10 @@ class Uplink:
         return pause is not None and pause.code == self._code(kind)
 
     def begin(self) -> None:
-        """What is asked from now on is asked after every order there was: it counts, whatever it comes to."""
-        self._ordered = None
+        """What was under way has ended: an order that came meanwhile lifts also the pause that this has made."""
+        kept, self._ordered = self._ordered, None
+        if kept is not None and not any(map(self.paused_by, kept)):
+            self.pause = None
 
     def resume(self, now: float) -> bool:
         """Lift a pause whose time is over; whether there was one.  A clock set back does not prolong it."""
@@ -118,8 +120,7 @@ class Uplink:
         """Ask again at the next occasion, whatever the schedule says.
 
         Lifts a pause whose cause may be mended.  A limit ends when the other end says; and a refused token is
-        shown again only where a person insists, as GitHub locks out who does that often.  What is refused by
-        then, and was asked before, pauses nothing: it is asked again.
+        shown again only where a person insists, as GitHub locks out who does that often.
         """
         if self.reach.probe_at is not None:
             self.reach.probe_at = 0.0
@@ -159,8 +160,6 @@ class Uplink:
             case Limited():
                 self.limit(Pause(code, text, error.hint, now, error.retry_at), kind=error.kind)
             case TokenRefused() | RepositoryMissing() | NotPermitted():
-                if self._ordered is not None and not isinstance(error, self._ordered):
-                    return  # what it says is older than the order
                 # a refused token is not shown again: that makes GitHub refuse valid ones too
                 is_final = isinstance(error, TokenRefused) and not without_token
                 self.pause = Pause(code, text, error.hint, now, None if is_final else now + RECHECK_S)

@@ -79,7 +79,7 @@ def test_each_refusal_says_what_to_do_and_ends_with_its_cause(tmp_path: Path, gh
         (tmp_path / "token").write_text(gh.token("T2", login="me"))
         mended()
         # its limit: the one thing for which there is nothing to do
-        gh.rate_limit("me", remaining=0, reset_in_s=3)
+        gh.rate_limit("me", remaining=0, reset_in_s=15)  # until then it is looked at
         more()
         assert user.until_found("github_rate_limited")["severity"] == "warning"
         first, advice, *_ = user.screen()
