@@ -89,7 +89,7 @@ class Uplink:
         return pause is not None and pause.code == self._code(kind)
 
     def begin(self) -> None:
-        """What was under way has ended: an order that came meanwhile lifts also the pause that this has made."""
+        """What was under way has ended: an order that came meanwhile lifts also the pause that came of it."""
         kept, self._ordered = self._ordered, None
         if kept is not None and not any(map(self.paused_by, kept)):
             self.pause = None
