@@ -21,6 +21,8 @@ class Linewise:
         if not end:
             self._wait(block)
             return b""
+        if end == len(block) and not self._pieces:
+            return block  # which is how files are mostly read
         whole = b"".join([*self._pieces, memoryview(block)[:end]])
         self._pieces, self.size = [], 0
         self._wait(block[end:])

@@ -4,13 +4,16 @@ import itertools
 import json
 from collections import Counter
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionsync.model import Mark, Summary
+from sessionsync.sources import lines
 from sessionsync.sources.claude import Claude
 from tests.conftest import samples
 from tests.fakes.agent import SESSION, Agent
@@ -52,6 +55,7 @@ words = st.sampled_from(
         "<command-message>x</command-message><command-name>/x</command-name>",
         "[Request interrupted by user]",
         "\x1b[31m ünïcödé \u202e\U0001f600",
+        '{"type":"system","subtype":"compact_boundary"}\n{"type":"user","message":{"content":"no prompt"}}\r\n',
         "",
     ]
 )
@@ -75,6 +79,7 @@ steps = st.lists(
         st.tuples(st.just("prompt"), words),
         st.tuples(st.just("say"), words),
         st.tuples(st.just("text"), words),
+        st.tuples(st.just("work"), words),
         st.tuples(st.just("todos"), todo_lists),
         st.tuples(st.just("create"), words),
         st.tuples(st.just("update"), states),
@@ -103,6 +108,8 @@ def session(plan: list[tuple[str, Any]], *, modern: bool) -> bytes:
                 agent.say(value)
             case "text":
                 agent.assistant({"type": "text", "text": value})
+            case "work":
+                agent.use("Bash", {"command": value}, {"stdout": value}, text=value[:-1])
             case "todos":
                 agent.use("TodoWrite", {"todos": value})
             case "create":
@@ -144,6 +151,44 @@ def test_any_cut_at_line_ends_gives_the_same_summary_and_marks(
     whole = at_once(data)
     assert in_pieces(data, cuts, restart=restart) == whole
     assert in_pieces(data, list(range(data.count(b"\n"))), restart=restart) == whole
+
+
+@given(plan=steps, modern=st.booleans(), chance=st.randoms(use_true_random=False))
+def test_how_json_is_written_makes_no_difference(
+    plan: list[tuple[str, Any]], modern: bool, chance: Random
+) -> None:
+    data = session(plan, modern=modern)
+    other = b"".join(respelled(line, chance) for line in data.splitlines(keepends=True))
+    assert reached(other) == reached(data)
+
+
+def reached(data: bytes) -> tuple[Summary, list[int]]:
+    """The summary, and behind how many lines the marks are."""
+    summary, marks = at_once(data)
+    assert all(data[mark.offset - 1] == 0x0A or mark.offset == len(data) for mark in marks)
+    return summary, [data.count(b"\n", 0, mark.offset) for mark in marks]
+
+
+def respelled(line: bytes, chance: Random) -> bytes:
+    """What a line says as another program would write it; a line that is no JSON stays."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return line
+    if isinstance(row, dict):
+        row = dict(chance.sample(list(row.items()), len(row)))
+    return b" " + json.dumps(row, separators=(" , ", " : ")).encode() + b"\t\r\n"
+
+
+@given(plan=steps, modern=st.booleans(), piece_bytes=st.integers(1, 5000))
+def test_how_much_is_decoded_at_once_makes_no_difference(
+    plan: list[tuple[str, Any]], modern: bool, piece_bytes: int
+) -> None:
+    data = session(plan, modern=modern)
+    whole = at_once(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines, "PIECE_BYTES", piece_bytes)
+        assert at_once(data) == whole
 
 
 @given(plan=steps, cuts=st.lists(st.integers(0, 1000), max_size=10))

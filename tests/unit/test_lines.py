@@ -120,6 +120,7 @@ def test_no_document(data: bytes) -> None:
         document(data)
 
 
+@pytest.mark.parametrize("piece_bytes", [1, 30, 10_000])
 @pytest.mark.parametrize(
     "data",
     [
@@ -129,14 +130,27 @@ def test_no_document(data: bytes) -> None:
         b'{"type":"a"}\n{"type":"b"}',
         b'{"type":"a"}\n\n{"type":"b"}\n',
         b'{"type":"a"}{"type":"b"}\nno\n{"type":"c"}\n \n',
-        b'{"type":\n"a"}\n{"type":"b"}\n',
-        b'{"type":\n"a"}{"type":"b"}\n',
-        b'{"type":"a"}{"type":"b","x":[{}\n,\n{}]}\n{"type":"c"}\n',
+        b'{"type":"a","x":"\n"}\n{"type":"b"}\n',
+        b'{"type":"a\n{"type":"b"}{"type":"c"}\n\0\0{"type":"d"}\n',
         b'{"type":"a"}\r\n{"type":"b"}\r\n',
     ],
 )
-def test_many_lines_at_once_are_what_they_are_one_by_one(data: bytes) -> None:
-    rows, ends, bad = reader.read_all(data, 100)
-    each = [(row, end) for line, end in lines(data, 100) for row in reader.read(line)[0]]
-    assert list(zip(rows, ends, strict=True)) == each
-    assert bad == sum(reader.read(line)[1] for line, _ in lines(data, 100))
+def test_many_lines_at_once_are_what_they_are_one_by_one(
+    data: bytes, piece_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PIECE_BYTES", piece_bytes)
+    pieces = list(reader.pieces(data))
+    each = [reader.read(line) for line, _ in lines(data, 0)]
+    assert [row for piece in pieces for row in piece.rows] == [row for rows, _ in each for row in rows]
+    assert sum(piece.bad for piece in pieces) == sum(is_bad for _, is_bad in each)
+    assert [piece.begin for piece in pieces] == [0, *(piece.end for piece in pieces)][: len(pieces)]
+    assert all(data[: piece.end].endswith(b"\n") or piece.end == len(data) for piece in pieces)
+    if pieces:
+        assert pieces[-1].end == len(data)
+
+
+def test_an_object_over_several_lines_is_taken_where_its_piece_can_be_read() -> None:
+    spread = b'{"type":"a",\n"n":1}\n'
+    assert [(row.n, piece.bad) for piece in reader.pieces(spread) for row in piece.rows] == [(1, 0)]
+    (piece,) = reader.pieces(spread + b'{"n":2}\nno\n')
+    assert ([row.n for row in piece.rows], piece.bad) == ([2], 3)

@@ -417,9 +417,12 @@ def test_the_first_cwd_stays_and_the_newest_branch_counts() -> None:
     summary = written(
         lambda a: a.prompt("one", cwd="/first", gitBranch="main", version="1"),
         lambda a: a.prompt("two", cwd="/second", gitBranch="topic", version="2"),
-        lambda a: a.prompt("three", gitBranch="", cwd=None),
+        lambda a: a.prompt("three", cwd=None, gitBranch=None),
+        lambda a: a.prompt("a subagent", gitBranch="other", isSidechain=True, version="3"),
+        lambda a: a.label("mode", mode="normal"),
     )
-    assert (summary.cwd, summary.branch, summary.agent_version) == ("/first", "topic", "2.1.217")
+    assert (summary.cwd, summary.branch, summary.agent_version) == ("/first", "topic", "3")
+    assert written(lambda a: a.prompt("one"), lambda a: a.prompt("two", gitBranch="")).branch == ""
 
 
 @pytest.mark.parametrize(
@@ -697,6 +700,33 @@ def test_compactions_are_marks_behind_their_line() -> None:
     marks = Claude([], lambda event, **fields: None).follow(summary, MAIN, agent.data, 1000)
     assert [(mark.offset, mark.trigger) for mark in marks] == [(1000 + end, "compaction")]
     assert [entry.trigger for entry in summary.critical.checkpoints] == ["turn", "compaction", "turn"]
+
+
+def test_two_compactions_on_one_line_and_one_in_escaped_letters_are_marks_as_well(claude: Claude) -> None:
+    agent = Agent()
+    agent.compact()
+    agent.compact()
+    agent.lines[0] = agent.lines[0].rstrip(b"\n")
+    agent.compact()
+    agent.lines[2] = agent.lines[2].replace(b"compact_boundary", rb"compact\u005fboundary")
+    marks = claude.follow(Summary(), MAIN, agent.data, 7)
+    line = len(agent.data) - len(agent.lines[2])
+    assert [mark.offset for mark in marks] == [7 + line, 7 + line, 7 + len(agent.data)]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_end_that_is_taken_back_costs_a_full_list_no_entry(claude: Claude, at_once: bool) -> None:
+    agent = Agent(modern=False)
+    for number in range(60):
+        agent.turn(f"Question number {number}")
+    agent.prompt("One more, please")
+    agent.assistant({"type": "text", "text": "I look."})
+    middle = len(agent.data)
+    agent.use("Bash", {"command": "make"})
+    summary = Summary()
+    for begin, end in [(0, len(agent.data))] if at_once else [(0, middle), (middle, len(agent.data))]:
+        claude.follow(summary, MAIN, agent.data[begin:end], begin)
+    assert (summary.turns, len(summary.critical.checkpoints)) == (60, 50)
 
 
 def test_two_checkpoints_in_one_second_have_two_ids() -> None:

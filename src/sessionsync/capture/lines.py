@@ -29,7 +29,9 @@ class Lines:
         A last line without its newline waits, also where it looks whole: another may be glued to it, and
         a checkpoint behind it must not depend on where the bytes were split.
         """
-        whole, self._before = self._before + self._cut.feed(block), b""
+        whole = self._cut.feed(block)
+        if self._before:
+            whole, self._before = self._before + whole, b""
         if self._cut.size > LINE_BYTES:
             whole += self._cut.rest()
         if not whole:

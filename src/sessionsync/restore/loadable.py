@@ -74,17 +74,22 @@ def loadable(path: Path, name: str = "") -> list[str]:
     """
     reader, reading = Reader(Row), _Reading()
     before = 0
-    for lines in _whole_lines(path):
-        rows, ends, bad = reader.read_all(lines, 0)
-        size = lines.count(b"\n") + (not lines.endswith(b"\n"))
-        if not bad and len(rows) == len(set(ends)) == size:  # each line is one object
-            for number, row in enumerate(rows, before + 1):
-                reading.hear(number, row)
-        else:
-            for number, line in enumerate(lines.removesuffix(b"\n").split(b"\n"), before + 1):
-                _hear_any(reader, reading, number, line)
-        before += size
+    for block in _whole_lines(path):
+        for piece in reader.pieces(block):
+            lines = block[piece.begin : piece.end].removesuffix(b"\n").split(b"\n")
+            if not piece.bad and len(piece.rows) == len(lines) and all(map(_is_braced, lines)):
+                for number, row in enumerate(piece.rows, before + 1):  # each line is one object
+                    reading.hear(number, row)
+            else:
+                for number, line in enumerate(lines, before + 1):
+                    _hear_any(reader, reading, number, line)
+            before += len(lines)
     return reading.problems(name or path.stem) if before else ["it is empty"]
+
+
+def _is_braced(line: bytes) -> bool:
+    """Whether a line begins and ends as an object: where all lines do, none lies in the middle of one."""
+    return line[:1] == b"{" and line[-1:] == b"}"
 
 
 def _hear_any(reader: Reader[Row], reading: _Reading, number: int, line: bytes) -> None:

@@ -56,7 +56,10 @@ def command(text: str) -> str:
 
 def unwrapped(text: str) -> str:
     """Return what the user typed, without what programs put around it."""
-    text = _without_reminders(text[: prose.SEARCHED_CHARS])
+    text = text[: prose.SEARCHED_CHARS]
+    if "<" not in text:
+        return text.strip()
+    text = _without_reminders(text)
     for _ in range(_WRAPPERS):
         if (match := _WRAPPER.match(text)) is None:
             break

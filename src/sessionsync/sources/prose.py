@@ -7,7 +7,7 @@ of the issue trusts this list.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 TEXT_CHARS = 500  # the record's limit for one string
@@ -30,6 +30,7 @@ _HEADING = re.compile(
     """,
     re.VERBOSE,
 )
+_ENDS = frozenset(":* \t")  # of a heading without hashes
 _PLAN = re.compile(r"^#*\s*(?:(?:implementation\s+)?plan\s*[:—-]\s*)?", re.IGNORECASE)
 _NUMBER = re.compile(r"^(?:(?:step|phase)\s+)?\d{1,2}[.):]?\s+", re.IGNORECASE)
 _ITEM = re.compile(r"(?P<indent>\s*)(?:[-*•+]|\d{1,3}[.)])\s+(?P<text>\S.*)$")
@@ -60,6 +61,8 @@ def clip(text: str, chars: int = TEXT_CHARS) -> str:
     >>> clip("two\n  lines")
     'two lines'
     """
+    if len(text) <= chars and "  " not in text and text.isprintable():
+        return text.strip()
     if len(text) > 8 * chars:
         text = text[: 8 * chars]
     clean = text if text.isprintable() else _CONTROL.sub(" ", text)
@@ -70,7 +73,8 @@ def clip(text: str, chars: int = TEXT_CHARS) -> str:
 def plain(text: str, chars: int = TEXT_CHARS) -> str:
     """Return a line of Markdown without the marks around it, clipped."""
     line = clip(text, 4 * chars).strip()
-    line = re.sub(r"\*\*(.+?)\*\*", r"\1", line)
+    if "**" in line:
+        line = re.sub(r"\*\*(.+?)\*\*", r"\1", line)
     return clip(line.strip("*_ ").removesuffix(":"), chars)
 
 
@@ -107,35 +111,39 @@ class Section(NamedTuple):
 
 def sections(text: str) -> Iterator[Section]:
     """Cut a Markdown text, or a numbered summary, at its headings; what precedes the first has title ''."""
-    current = Section("", [])
-    for line in _unfenced(text[:SEARCHED_CHARS]):
-        heading = _HEADING.match(line) if _may_be_heading(line) else None
-        if heading is None:
-            current.lines.append(line)
-            continue
-        yield current
-        title = next(group for group in heading.groups() if group is not None)
-        current = Section(plain(title, TITLE_CHARS), [])
-    yield current
-
-
-def _may_be_heading(line: str) -> bool:
-    """Whether a line begins or ends as one: of most a look at that is enough."""
-    return len(line) <= LINE_CHARS and (line.rstrip()[-1:] in {":", "*"} or "#" in line[:4])
+    title, begin, lines = "", 0, _unfenced(text[:SEARCHED_CHARS])
+    # a heading begins or ends as one: of most lines a look at that is enough
+    for number in [n for n, line in enumerate(lines) if line[-1:] in _ENDS or "#" in line[:4]]:
+        line = lines[number]
+        if len(line) <= LINE_CHARS and (heading := _HEADING.match(line)):
+            yield Section(title, lines[begin:number])
+            title = plain(next(group for group in heading.groups() if group is not None), TITLE_CHARS)
+            begin = number + 1
+    yield Section(title, lines[begin:])
 
 
 def decisions(text: str) -> list[str]:
     """Return what `text` itself calls a decision: `Decision: …` lines, and lists below `Decisions`."""
-    found: list[str] = []
-    for section in sections(text):
+    return decided(sections(text)) if may_decide(text) else []
+
+
+def may_decide(text: str) -> bool:
+    """Whether something in `text` may be called a decision: of most a look at its letters is enough."""
+    return "ecision" in text or "ecided" in text
+
+
+def decided(found: Iterable[Section]) -> list[str]:
+    """Return what is called a decision in the sections of a text."""
+    entries: list[str] = []
+    for section in found:
         if _is_decisions(section.title):
-            found += section.items()
-        for line in section.lines:
+            entries += section.items()
+        for line in [line for line in section.lines if "deci" in line.lower()]:
             if match := _DECISION.match(line):
-                found.append(match["text"][:ITEM_CHARS])
+                entries.append(match["text"][:ITEM_CHARS])
         if match := _DECISION.match(section.title):
-            found.append(match["text"])
-    return [text for text in (plain(item) for item in found) if text and not text.endswith("?")]
+            entries.append(match["text"])
+    return [text for text in (plain(entry) for entry in entries) if text and not text.endswith("?")]
 
 
 def _is_decisions(title: str) -> bool:
@@ -173,17 +181,20 @@ def plan_steps(plan: str) -> list[str]:
     return []
 
 
-def _unfenced(text: str) -> Iterator[str]:
-    fence = ""
-    for line in text.splitlines():
+def _unfenced(text: str) -> list[str]:
+    lines = text.splitlines()
+    if "```" not in text and "~~~" not in text:
+        return lines
+    kept, fence = [], ""
+    for line in lines:
         if ("```" in line or "~~~" in line) and (mark := _FENCE.match(line)):
             if not fence:
                 fence = mark[1]
             elif mark[1] == fence:
                 fence = ""
-            continue
-        if not fence:
-            yield line
+        elif not fence:
+            kept.append(line)
+    return kept
 
 
 def _indent(line: str) -> int:

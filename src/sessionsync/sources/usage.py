@@ -115,6 +115,7 @@ class _Progress(msgspec.Struct, gc=False):
 
 
 class _Row(Entry, rename="camel", gc=False):
+    cwd: str | None = None
     request_id: str | None = None
     forked_from: msgspec.Raw = ABSENT
     message: msgspec.Raw = ABSENT

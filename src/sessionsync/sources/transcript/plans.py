@@ -8,15 +8,15 @@ from sessionsync.model import Summary
 from sessionsync.sources import prose
 from sessionsync.sources.transcript.rows import Block, Row, field, text_of, value
 from sessionsync.sources.transcript.state import State
+from sessionsync.sources.transcript.turns import ENTRIES
 
-ENTRIES = 50
-"""The record's limit for a list."""
 ID_CHARS = 64
 """Of a call, a line or a version."""
 _WAITING = 32
 _ANSWER = re.compile(r'"([^"]+)"="([^"]*)"')
 _TASK = re.compile(r"Task #(\S+) created")
-_HEEDED = frozenset({"TodoWrite", "TaskUpdate", "TaskCreate", "ExitPlanMode", "AskUserQuestion"})
+HEEDED = frozenset({"TodoWrite", "TaskUpdate", "TaskCreate", "ExitPlanMode", "AskUserQuestion"})
+"""The tools whose calls say something of that."""
 
 
 class Plans:
@@ -34,7 +34,7 @@ class Plans:
 
     def call(self, call: Block) -> None:
         """Take in a call of a tool, as far as that says anything."""
-        if call.name not in _HEEDED:
+        if call.name not in HEEDED:
             return
         state, subject = self._state, ""
         match call.name:
@@ -89,7 +89,8 @@ class Plans:
     def go_on(self, text: str) -> None:
         """Take in the summary that the agent goes on with: what it was doing, and what is next."""
         state = self._state
-        found = {section.title.lower(): section for section in prose.sections(text)}
+        sections = list(prose.sections(text))
+        found = {section.title.lower(): section for section in sections}
         if work := found.get("current work"):
             state.phase = prose.clip(work.first_paragraph()) or state.phase
         steps = prose.steps(found["pending tasks"].items()) if "pending tasks" in found else []
@@ -98,14 +99,13 @@ class Plans:
                 paragraph = found[title].first_paragraph()
                 steps += prose.steps(found[title].items() if title == "next steps" else [paragraph])
         state.steps = steps
-        for decision in prose.decisions(text):
+        for decision in prose.decided(sections):
             self._decide(decision)
 
     def words(self, text: str) -> None:
         """Take in the decisions in what the agent says."""
-        if "ecision" in text or "ecided" in text:
-            for decision in prose.decisions(text):
-                self._decide(decision)
+        for decision in prose.decisions(text):
+            self._decide(decision)
 
     def _decide(self, decision: str) -> None:
         decided = self._summary.critical.decisions

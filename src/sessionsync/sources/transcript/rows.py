@@ -69,7 +69,6 @@ class Entry(msgspec.Struct, rename="camel", gc=False):
     subtype: str | None = None
     uuid: str | None = None
     timestamp: str | None = None
-    cwd: str | None = None
     is_sidechain: bool | None = None
     is_meta: bool | None = None
     is_compact_summary: bool | None = None
@@ -82,8 +81,6 @@ class Entry(msgspec.Struct, rename="camel", gc=False):
 class Row(Entry, rename="camel", gc=False):
     """A line with what is read of it for the summary."""
 
-    git_branch: str | None = None
-    version: str | None = None
     message: Message | None = None
     attachment: msgspec.Raw = ABSENT
     todos: msgspec.Raw = ABSENT
@@ -95,6 +92,14 @@ class Row(Entry, rename="camel", gc=False):
     last_prompt: str | None = None
     pr_number: int | None = None
     pr_repository: str | None = None
+
+
+class Place(msgspec.Struct, rename="camel", gc=False):
+    """What a line says of where it was written; nearly all of them repeat the line before."""
+
+    is_sidechain: bool | None = None
+    version: str | None = None
+    git_branch: str | None = None
 
 
 class Attachment(msgspec.Struct, rename="camel", gc=False):

@@ -9,36 +9,48 @@ remembered for that, and of a longer replay the rest is counted twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from operator import itemgetter
 from typing import Final
 
 import msgspec
 
-from sessionsync.model import CheckpointEntry, Mark, Summary, checkpoint_id, rfc3339, unix_seconds
+from sessionsync.model import Mark, Summary, rfc3339, unix_seconds
+from sessionsync.peek import first_cwd
 from sessionsync.sources import prompts, prose
-from sessionsync.sources.lines import Reader
-from sessionsync.sources.transcript.plans import ENTRIES, ID_CHARS, Plans
-from sessionsync.sources.transcript.rows import ABSENT, Row, attachment, text_of, value
+from sessionsync.sources.lines import Piece, Reader
+from sessionsync.sources.transcript.plans import HEEDED, ID_CHARS, Plans
+from sessionsync.sources.transcript.rows import (
+    ABSENT,
+    Block,
+    Place,
+    Row,
+    attachment,
+    text_of,
+    value,
+)
 from sessionsync.sources.transcript.state import load, store
+from sessionsync.sources.transcript.turns import Turns
 
 _KNOWN = 256
 _LEAVES = 4
 _BRANCH_CHARS = 200
-_PATH_CHARS = 4096
 
 _rows: Final = Reader(Row)
+_places: Final = Reader(Place)
 
 # Titles, the best first: what the user named it, then the agent, then what stands for a name.
 _TITLES = ("custom", "ai", "summary", "prompt", "command", "last")
 _TITLE_ROWS = {"custom-title": "custom", "ai-title": "ai", "last-prompt": "last"}
 
 _PLAN_PREFIX = "Implement the following plan:"
-_LAST: Final = itemgetter(-1)
+_CHARS = 24  # of a time as the agent writes it
 _LEAST_PROMPT_CHARS = 12  # "yes", "go on" say nothing about what is being done
 _WORKING = frozenset({"tool_use", "pause_turn"})
 _SPEAKERS = frozenset({"user", "assistant"})
+_SILENT = frozenset({"progress", "file-history-snapshot", "queue-operation", None})
+_SYNTHETIC = "<synthetic>"
 
 
 class Transcript:
@@ -48,47 +60,69 @@ class Transcript:
         self._summary = summary
         self._state = load(summary)
         self._plans = Plans(summary, self._state)
-        # of the lines being read: all of them, where we are, and how far `_note` has come
+        self._turns = Turns(summary, self._state)
+        # of the lines being read: a piece of them, where we are, and how far `_note` has come
         self._rows: Sequence[Row] = ()
         self._at = self._noted = 0
+        self._last_word: int | None = None
 
     def read_main(self, data: bytes, offset: int) -> list[Mark]:
         """Read lines of the main file; returns the places just behind compactions."""
-        rows, ends, bad = _rows.read_all(data, offset)
-        self._summary.bad_lines += bad
-        self._rows, self._noted = rows, 0
-        marks = []
-        for number, row in enumerate(rows):
-            self._at = number
+        marks: list[Mark] = []
+        for piece in _rows.pieces(data):
+            boundaries = self._read_piece(piece)
+            marks += [Mark(offset + end, "compaction") for end in _ends(boundaries, data, piece)]
+        self._note_place(data)
+        self._find_cwd(data)
+        return marks
+
+    def _read_piece(self, piece: Piece[Row]) -> list[Row]:
+        """Read some of the lines; returns those at which the conversation was compacted."""
+        self._summary.bad_lines += piece.bad
+        self._rows, self._noted = piece.rows, 0
+        state, boundaries = self._state, []
+        for number, row in enumerate(piece.rows):
             if row.is_sidechain:
                 continue
-            match row.type:
-                case "assistant":
-                    self._take_assistant(row)
-                case "user":
-                    if row.tool_use_result is ABSENT or self._state.waiting:
-                        self._take_user(row)
-                case "system":
-                    if self._take_system(row):
-                        marks.append(Mark(ends[number], "compaction"))
-                case "attachment":
-                    self._take_attachment(row)
-                case "progress" | "file-history-snapshot" | "queue-operation" | None:
-                    pass
-                case _:
-                    self._take_label(row)
-        self._note(len(rows))
-        self._rows = []
-        return marks
+            kind = row.type
+            if kind == "assistant":
+                if state.turn == "working" and not state.replay and self._goes_on(number, row):
+                    continue
+            elif kind in _SILENT or (
+                kind == "user" and row.tool_use_result is not ABSENT and not state.waiting
+            ):
+                continue
+            self._take_last_word()
+            self._at = number
+            if self._take(row):
+                boundaries.append(row)
+        self._take_last_word()
+        self._note(len(piece.rows))
+        self._rows = ()
+        return boundaries
+
+    def _take(self, row: Row) -> bool:
+        """Take in what a line says; returns whether the conversation was compacted at it."""
+        match row.type:
+            case "assistant":
+                self._take_assistant(row)
+            case "user":
+                self._take_user(row)
+            case "system":
+                return self._take_system(row)
+            case "attachment":
+                self._take_attachment(row)
+            case _:
+                self._take_label(row)
+        return False
 
     def read_part(self, data: bytes) -> None:
         """Read lines of a subagent: when it worked and, should nothing else say so, where."""
-        state = self._state
-        rows, _, bad = _rows.read_all(data, 0)
-        self._summary.bad_lines += bad
-        self._note_times(rows)
-        if not state.cwd_of_part:
-            state.cwd_of_part = next(filter(None, map(_path, rows)), "")
+        for piece in _rows.pieces(data):
+            self._summary.bad_lines += piece.bad
+            self._note_times(piece.rows)
+        if not self._state.cwd_of_part:
+            self._state.cwd_of_part = first_cwd(data, whole=True)
 
     def replace_tasks(self, tasks: list[object]) -> None:
         """Take over the agent's own task files, which are newer than the lines about them."""
@@ -108,39 +142,55 @@ class Transcript:
         summary.started_at = _seconds(state.oldest)
         summary.last_at = _seconds(state.newest)
         self._plans.store()
+        self._turns.store()
         if summary.branch != summary.context.branch:
             summary.context = msgspec.structs.replace(summary.context, branch=summary.branch)
         store(summary, state)
 
     # --- lines
 
+    def _find_cwd(self, data: bytes) -> None:
+        """Take in where the session was started: the first line that says so counts, for ever."""
+        if not self._summary.cwd:
+            self._summary.cwd = first_cwd(data, whole=True)
+
+    def _note_place(self, data: bytes) -> None:
+        """Take in what the newest lines say of where they were written: mostly the last one is enough."""
+        version, branch, end = "", None, len(data)
+        while end and not (version and branch is not None):
+            begin = data.rfind(b"\n", 0, end - 1) + 1
+            for place in reversed(_places.read(data[begin:end])[0]):
+                version = version or place.version or ""
+                if branch is None and not place.is_sidechain:
+                    branch = place.git_branch
+            end = begin
+        if version:
+            self._summary.agent_version = version[:ID_CHARS]
+        if branch is not None:
+            self._summary.branch = branch[:_BRANCH_CHARS]
+
     def _note(self, upto: int) -> None:
-        """Take in what every line before `upto` says, for many at once: most repeat the line before."""
-        summary, state = self._summary, self._state
+        """Take in what every line of the piece before `upto` says, for many at once."""
+        state = self._state
         rows, self._noted = self._rows[self._noted : upto], upto
         self._note_times(rows)
-        if not summary.cwd:
-            summary.cwd = next(filter(None, map(_path, rows)), "")
-        version = branch = ""
         leaves: list[str] = []
         for row in reversed(rows):
-            version = version or row.version or ""
-            if not row.is_sidechain:
-                branch = branch or row.git_branch or ""
-                if row.uuid and row.type in _SPEAKERS and len(leaves) < _LEAVES:
-                    leaves.insert(0, row.uuid[:ID_CHARS])
-            if version and branch and len(leaves) == _LEAVES:
-                break
-        summary.agent_version = version[:ID_CHARS] or summary.agent_version
-        summary.branch = branch[:_BRANCH_CHARS] or summary.branch
+            if row.uuid and row.type in _SPEAKERS and not row.is_sidechain:
+                leaves.insert(0, row.uuid[:ID_CHARS])
+                if len(leaves) == _LEAVES:
+                    break
         state.leaves = [*state.leaves, *leaves][-_LEAVES:]
 
     def _note_times(self, rows: Sequence[Row]) -> None:
         """Take in when the first and the last of these lines were said."""
         state = self._state
         times = [row.timestamp for row in rows if row.timestamp]
-        # then they sort as text like the times
-        if set(map(len, times)) == {24} and set(map(_LAST, times)) == {"Z"}:
+        if not times:
+            return
+        # as the agent writes them they sort as text like the times
+        joined = "".join(times)
+        if len(joined) == _CHARS * len(times) and joined[_CHARS - 1 :: _CHARS].strip("Z") == "":
             ends = [min(times), max(times)]
             times = ends if all(map(_moment, ends)) else times
         for time in times:
@@ -184,9 +234,8 @@ class Transcript:
             if state.turn in {"working", "maybe"}:
                 self._finish(row, sure=True)
         elif row.subtype == "compact_boundary" and not self._is_known(row):
-            self._list_checkpoint(row, "compaction")
-            if state.turn == "maybe":
-                state.turn = "done"
+            self._turns.confirm()
+            self._turns.list_checkpoint(_moment(row.timestamp or "") or self._newest(), "compaction")
             return True
         return False
 
@@ -217,10 +266,9 @@ class Transcript:
                 self._plans.result(row, result)
             return
         text = message.text()
-        if self._state.turn == "maybe":
-            if text.startswith(prompts.INTERRUPTED):
-                self._take_back()
-            self._state.turn = "done"
+        if text.startswith(prompts.INTERRUPTED):
+            self._turns.take_back()
+        self._turns.confirm()
         if row.is_compact_summary or text.startswith(prompts.CONTINUED):
             if not self._is_known(row):
                 self._plans.go_on(text)
@@ -245,7 +293,8 @@ class Transcript:
             return
         state.replay = False
         self._summary.prompts += 1
-        if state.turn in {"maybe", "done"}:
+        self._turns.confirm()
+        if state.turn == "done":
             state.steps = []
         state.turn = "asked"
         plan = row.plan_content or words.removeprefix(_PLAN_PREFIX).strip()
@@ -260,6 +309,35 @@ class Transcript:
 
     # --- the agent's lines
 
+    def _goes_on(self, number: int, row: Row) -> bool:
+        """Whether an agent at work goes on with it by this line, and nothing else follows from it: mostly.
+
+        A text may be its last word, as the lines behind it will tell; it is taken in where they do not go on.
+        """
+        answer = row.message
+        if answer is None or len(answer.content) != 1 or (block := answer.content[0]).__class__ is not Block:
+            return False
+        kind, stop = block.type, answer.stop_reason
+        if kind == "tool_use":
+            goes_on = block.name not in HEEDED
+        elif kind == "thinking":
+            goes_on = stop is None or stop in _WORKING
+        elif kind == "text" and not prose.may_decide(block.text or ""):
+            if stop is None and not row.is_api_error_message and answer.model != _SYNTHETIC:
+                self._last_word = number if self._last_word is None else self._last_word
+                return True
+            goes_on = stop in _WORKING
+        else:
+            return False
+        if goes_on:
+            self._last_word = None
+        return goes_on
+
+    def _take_last_word(self) -> None:
+        if self._last_word is not None:
+            self._at, self._last_word = self._last_word, None
+            self._take_assistant(self._rows[self._at])
+
     def _take_assistant(self, row: Row) -> None:
         state, answer = self._state, row.message
         if state.replay and self._is_older(row):
@@ -267,7 +345,7 @@ class Transcript:
         state.replay = False
         if state.turn == "done" and (row.timestamp or "~") <= state.ended:
             return  # a line of the finished turn, written again
-        if answer is None or row.is_api_error_message or answer.model == "<synthetic>":
+        if answer is None or row.is_api_error_message or answer.model == _SYNTHETIC:
             return
         said, calls = answer.said_and_called()
         for call in calls:
@@ -275,41 +353,19 @@ class Transcript:
         for text in said:
             self._plans.words(text)
         if calls or answer.stop_reason in _WORKING or not (answer.stop_reason or said):
-            if state.turn == "maybe":
-                self._take_back()
-            state.turn = "working"  # more of the answer must follow this line
+            self._turns.go_on()  # more of the answer must follow this line
         else:
             self._finish(row, sure=bool(answer.stop_reason))
 
     def _finish(self, row: Row, *, sure: bool) -> None:
         """The agent's answer is at its end, or looks so."""
-        state = self._state
-        if state.turn not in {"maybe", "done"}:
-            self._summary.turns += 1
-            self._list_checkpoint(row, "turn")
-            state.ended = row.timestamp or self._newest()
-        state.turn = "done" if sure or state.turn == "done" else "maybe"
-
-    def _take_back(self) -> None:
-        """What looked like the end of a turn was not."""
-        self._summary.turns -= 1
-        listed = self._summary.critical.checkpoints
-        if listed and listed[-1].trigger == "turn":
-            listed.pop()
+        if not self._turns.is_over:
+            self._turns.end(_moment(row.timestamp or "") or self._newest())
+            self._state.ended = row.timestamp or self._newest()
+        if sure:
+            self._turns.confirm()
 
     # --- what is kept of it
-
-    def _list_checkpoint(self, row: Row, trigger: str) -> None:
-        time = _moment(row.timestamp or "") or self._newest()
-        if not time:
-            return
-        at, listed = _seconds(time), self._summary.critical.checkpoints
-        name = at.replace("-", "").replace(":", "")
-        taken = {entry.id for entry in listed}
-        if name in taken:
-            name = checkpoint_id(unix_seconds(time), taken)
-        listed.append(CheckpointEntry(name, at, trigger))
-        del listed[:-ENTRIES]
 
     def _is_known(self, row: Row) -> bool:
         """Whether this prompt or boundary was counted before; it is from now on."""
@@ -322,8 +378,17 @@ class Transcript:
         return False
 
 
-def _path(row: Row) -> str:
-    return row.cwd if row.cwd and len(row.cwd) <= _PATH_CHARS else ""
+def _ends(boundaries: Sequence[Row], data: bytes, piece: Piece[Row]) -> Iterator[int]:
+    """Where the lines of these rows end, which were read, in this order, in a piece of data."""
+    left, end = deque(boundaries), piece.begin
+    while left and (at := data.find(b"compact_boundary", end, piece.end)) >= 0:
+        begin = data.rfind(b"\n", end, at) + 1 or end
+        end = data.find(b"\n", at, piece.end) + 1 or piece.end
+        for row in _rows.read(data[begin:end])[0]:
+            if left and row == left[0]:
+                left.popleft()
+                yield end
+    yield from (piece.end for _ in left)  # where letters of it are escaped, or it is spread over lines
 
 
 def _first_line(text: str) -> str:
@@ -333,7 +398,7 @@ def _first_line(text: str) -> str:
 def _moment(text: str) -> str:
     """Return a time as `2026-01-02T03:04:05.678Z`, which sorts as text; '' if it is none."""
     try:
-        if len(text) == 24 and text[5] in "01" and text[-1] == "Z":  # how the agent writes it
+        if len(text) == _CHARS and text[5] in "01" and text[-1] == "Z":  # how the agent writes it
             datetime.fromisoformat(text)
             return text
         at = unix_seconds(text)
