@@ -1,6 +1,8 @@
 """The metrics, as a scrape sees them."""
 
+import os
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from sessiond.metrics import Metrics, catalogue
 from sessiond.metrics.readings import of_queue
 from sessionsync.config import Archive, Config, Github
-from sessionsync.errors import StoreError
+from sessionsync.errors import OutputFailed, StoreError
 from sessionsync.events import EVENTS
 from sessionsync.queue import Queue
 from sessionsync.store import Store
@@ -343,8 +345,20 @@ def test_the_queue_is_read(metrics: Metrics, clock: Clock, tmp_path: Path) -> No
     assert "sessiond_sync_lag_seconds" not in scrape(metrics)
 
 
-def test_a_textfile_is_whole_or_not_there(metrics: Metrics, tmp_path: Path) -> None:
+def test_a_textfile_is_whole_or_not_there_and_node_exporter_may_read_it(
+    metrics: Metrics, tmp_path: Path
+) -> None:
     file = tmp_path / "sessiond.prom"
-    metrics.write(file)
+    before = os.umask(0o077)  # as commands and daemon have it
+    try:
+        metrics.write(file)
+    finally:
+        os.umask(before)
     assert file.read_text() == scrape(metrics)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    in_the_way = tmp_path / "folder.prom"
+    in_the_way.mkdir()
+    with pytest.raises(OutputFailed):
+        metrics.write(in_the_way)
+    in_the_way.rmdir()
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["sessiond.prom"]

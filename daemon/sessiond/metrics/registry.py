@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,14 +131,19 @@ class Metrics(Collector):
         return "".join([*kept, *map(text.of, self._read()), text.end()]).encode(), content_type
 
     def write(self, file: Path) -> None:
-        """Write everything to a file, atomically, for the textfile collector of node_exporter.
+        """Write everything to a file, atomically, for the textfile collector of node_exporter: another user.
 
         Raises:
             OutputFailed: it cannot be written; what was there before still is.
         """
+        draft = file.with_name(f"{file.name}.draft.{os.getpid()}.{threading.get_ident()}")
         try:
-            write_to_textfile(str(file), self)
+            write_to_textfile(str(draft), self)
+            draft.chmod(0o644)
+            draft.replace(file)
         except OSError as problem:
+            with suppress(OSError):
+                draft.unlink()
             raise OutputFailed(
                 f"Everything is backed up, but the metrics cannot be written to {file}: {problem.strerror}.",
                 hint="Name a file in a folder that this user can write to: --textfile FILE.",
