@@ -123,6 +123,8 @@ class HealthLoop(Loop):
                 self._app.findings.raised(
                     ArchiveTooNew.code, kind.severity, said, kind.remedy, time.time(), session
                 )
+            case "rescan_completed" if not self.settled_at:
+                self.bell.ring()
             case "version_kept":
                 self._app.findings.cleared(ArchiveTooNew.code, session)
         if event in BACK.values():  # what came back before anybody saw that it was away ends nothing later
@@ -198,7 +200,8 @@ class HealthLoop(Loop):
             if not self._has_recalled:
                 self._recall()
             reads = BEAT_S
-            if self._wanted or any(each.code in BY_CODE for each in self._app.findings.open()):
+            is_wanted = self._wanted or any(each.code in BY_CODE for each in self._app.findings.open())
+            if is_wanted and self._may_read():
                 reads = self._read()  # what is wrong is looked at again at each turn, to see it end
             now = time.time()
             self._traffic.take(self._app.engine.push, now)
@@ -212,6 +215,10 @@ class HealthLoop(Loop):
     def _progress(self) -> None:
         """A walk through all copies at a slow disk takes longer than a loop may stand still."""
         self.progressed_at = time.monotonic()
+
+    def _may_read(self) -> bool:
+        """After a start the first scan goes first, which who waits for the daemon waits for; for a minute."""
+        return self._app.capture.scanned.is_set() or time.monotonic() >= self._beat_at
 
     def _is_passing(self) -> bool:
         return any(each.code in PASSING for each in self._app.findings.open())

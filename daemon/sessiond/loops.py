@@ -427,9 +427,9 @@ class CaptureLoop(Loop):
         self._watcher.refresh()
         found = self._await(self._survey())
         self._backlog = deque(dict.fromkeys((*self._troubled, *self._backlog)))
+        self.scanned.set()
         self._emit("rescan_completed", reason=self._rescan_reason, differing=found)
         self._rescan_reason = "timer"
-        self.scanned.set()
 
     def _survey(self) -> list[Ref]:
         self._settle()  # else what they have is named again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from sessiond.bookkeeping import Bookkeeping
 from sessiond.cli.status import headline
-from sessionsync.model import unix_seconds
+from sessionsync.capture import Capture
+from sessionsync.model import Ref, unix_seconds
 from sessionsync.reliability.findings import CRITICAL, WARNING
 from tests.conftest import PATIENCE_S
 from tests.keeper import flip
@@ -31,6 +33,33 @@ def test_it_tells_how_reliable_it_was_over_each_window(tmp_path: Path) -> None:
         assert day["counts"]["captured_bytes"] > 0
         assert day["score"] == 1.0
         assert living.ctl("status")["reliability_score"] == 1.0
+
+
+def test_nothing_is_read_before_the_first_scan_is_done_and_all_right_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for the daemon waits for the scan, and a walk through all copies takes nearly as long."""
+    may_go_on = threading.Event()
+    survey = Capture.survey
+
+    def held(capture: Capture) -> list[Ref]:
+        may_go_on.wait(PATIENCE_S)
+        return survey(capture)
+
+    monkeypatch.setattr(Capture, "survey", held)
+    living = Living(tmp_path)
+    try:
+        living.start(scanned=False)
+        health = living.app.health
+        health.want()
+        living.until(lambda: health.waits_until > time.monotonic() + 1)  # it has turned, and waits
+        assert (health.settled_at, health.areas) == (0.0, {})
+        may_go_on.set()
+        living.until(lambda: health.is_checked)
+        assert health.areas
+    finally:
+        may_go_on.set()
+        living.stop()
 
 
 def test_a_finding_is_an_incident_from_when_it_comes_until_it_goes(tmp_path: Path) -> None:
