@@ -59,6 +59,7 @@ def test_github_away_lets_local_go_on_and_is_caught_up_with(tmp_path: Path, gh: 
         here.until(
             lambda: here.ctl("sync", acts=True) and (push.uplink.reach.failed_at or 0.0) > failed_at + 0.2
         )
+        here.until(lambda: "github_unreachable" in {each.code for each in ledger.incidents(still_open=True)})
         here.until(lambda: here.app.push.waits_until > time.monotonic())  # no try is under way
         last_s, accepted_s = (push.uplink.reach.failed_at or 0.0) - since, time.time() - since
         gh.accept()

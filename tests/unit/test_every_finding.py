@@ -190,13 +190,13 @@ def expiring(stage: Stage) -> Case:
     stage.look()
 
 
-def skewed(stage: Stage) -> Case:
-    stage.gh.advance(300)
+def skewed(by_s: float, stage: Stage) -> Case:
+    stage.gh.advance(by_s)
     stage.push()
     stage.living.until(stage.gh.all_comments)
     stage.look()
     yield
-    stage.gh.advance(-300)
+    stage.gh.advance(-by_s)
     stage.push()
     stage.living.until(lambda: len(stage.gh.all_comments()) == 2)
     stage.look()
@@ -536,8 +536,12 @@ def index_broken(stage: Stage) -> Case:
     app.index.turn()
     yield
     index.rmdir()
-    for _ in range(3):
+
+    def is_mended() -> bool:
         app.index.turn()
+        return "index_broken" not in stage.living.codes()
+
+    stage.living.until(is_mended)
 
 
 def config(stage: Stage) -> Case:
@@ -650,7 +654,7 @@ CASES: dict[str, Callable[[Stage], Case]] = {
     "github_errors_high": failing,
     "github_limit_low": little_left,
     "token_expiring": expiring,
-    "clock_skewed": skewed,
+    "clock_skewed": partial(skewed, 300.0),
     "archive_token_refused": archive_refused,
     "archive_not_permitted": partial(archive_answers, 403, "archive_not_permitted"),
     "archive_rate_limited": partial(archive_answers, 429, "archive_rate_limited"),
@@ -718,6 +722,14 @@ def test_it_comes_by_its_cause_and_goes_by_its_cure(code: str, stage: Stage) -> 
     stage.living.until(lambda: code in stage.living.codes())
     next(case, None)
     stage.living.until(lambda: code not in stage.living.codes())
+
+
+def test_a_clock_that_is_ahead_of_githubs_is_skewed_as_well(stage: Stage) -> None:
+    case = skewed(-300.0, stage)
+    next(case)
+    stage.living.until(lambda: "clock_skewed" in stage.living.codes())
+    next(case, None)
+    stage.living.until(lambda: "clock_skewed" not in stage.living.codes())
 
 
 def test_what_waited_through_an_outage_is_not_late_at_its_end(stage: Stage) -> None:

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from sessiond import readings
+from sessionsync.remote.comments import PARTS
 from tests.living import Living
+from tests.rig import append, line
 
 
 @pytest.fixture
@@ -116,6 +118,39 @@ def test_who_has_not_come_back_for_a_day_is_not_told_of_it_for_ever(tmp_path: Pa
             living.app.engine.store.execute("UPDATE sessions SET modified_at = ?", (time.time() - age_s,))
             found = readings.Instruments(living.app).read({}, time.time())["agent_silent"]
             assert len(found or ()) == silent
+
+
+def test_an_agent_whose_turn_has_ended_waits_for_its_user_and_is_not_silent(tmp_path: Path) -> None:
+    with Living(tmp_path) as living:
+        path = living.transcript("a question")
+        file = living.home.agent / "sessions" / f"{os.getpid()}.json"
+        file.parent.mkdir()
+        file.write_text(json.dumps({"pid": os.getpid(), "sessionId": path.stem}))
+
+        def silent() -> int:
+            living.ctl("checkpoint", acts=True, session=path.stem)
+            now = time.time()
+            living.app.engine.store.execute("UPDATE sessions SET modified_at = ?", (now - 2000.0,))
+            return len(readings.Instruments(living.app).read({}, now)["agent_silent"] or ())
+
+        assert silent() == 1
+        append(path, line("assistant", "an answer", living.home.project, session=path.stem))
+        assert silent() == 0
+
+
+def test_an_issue_is_near_its_limit_until_it_is_full_and_has_a_successor(tmp_path: Path) -> None:
+    with Living(tmp_path) as living:
+        living.app.engine.store.execute(
+            "INSERT INTO issues (repository, project_key, volume, number, ours) VALUES (1, 'k', 1, 7, 1)"
+        )
+
+        def near(total: int) -> list[str]:
+            living.app.engine.store.execute("UPDATE issues SET total = ?", (total,))
+            found = readings.Instruments(living.app).read({}, time.time())["near_limit"]
+            return [each.of for each in found or ()]
+
+        assert near(PARTS - 1) == ["Issue 7"]
+        assert near(PARTS // 2) == near(PARTS) == []
 
 
 def test_a_long_walk_through_a_slow_disk_is_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

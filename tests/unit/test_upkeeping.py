@@ -13,6 +13,7 @@ import pytest
 
 from sessiond import upkeeping
 from sessiond.engine import Engine
+from sessiond.judging import Judging
 from sessiond.loops import TICK_S
 from sessiond.upkeeping import UpkeepLoop
 from sessionsync.budget import Budget
@@ -193,3 +194,19 @@ def test_what_was_lost_and_is_found_again_is_no_longer_lost(rig: Rig, loop: Upke
     loop.judge("claude:a", Healing(left=[other]))
     assert {each.code for each in loop._findings.open()} == {"copy_damaged"}
     assert [each["bytes"] for each in rig.events.named("bytes_lost")] == [10]
+
+
+def test_the_same_bytes_are_lost_once(rig: Rig) -> None:
+    judging = Judging(Findings(), rig.store, rig.events)
+
+    def lost(*ends: int) -> list[int]:
+        rig.events.all.clear()
+        for end in ends:
+            judging.mourn(
+                "claude:s", [Bad("vault", "s.jsonl", 0, 0, end, "mismatch", "is damaged")] if end else []
+            )
+        return [each["bytes"] for each in rig.events.named("bytes_lost")]
+
+    assert lost(10, 10, 10) == [10]
+    assert lost(4, 4, 12) == [8]  # some of it was found, and then it and more was lost again
+    assert lost(0, 0, 3) == [3]
