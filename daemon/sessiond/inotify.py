@@ -1,4 +1,4 @@
-"""watchdog on Linux: one thread reads what the kernel tells of every folder, and hands it on at once."""
+"""watchdog on Linux: one thread reads what the kernel tells of every folder, and tells it at once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from watchdog.events import FileSystemEvent
 from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
 from watchdog.observers.inotify_c import (
     CallbackId,
@@ -73,7 +74,15 @@ class Reader(InotifyFD):
 
 
 class Emitter(InotifyEmitter):
-    """Has no thread of its own, where watchdog's has one a folder: the reader tells it what happens."""
+    """Tells what happens in the reader's thread.
+
+    watchdog's has a thread a folder, and puts events into a queue from which another thread takes them.
+    """
+
+    def __init__(self, *arguments: Any, tell: Callable[[FileSystemEvent], None], **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._tell = tell
+        self._told = tuple(self._event_filter or (FileSystemEvent,))
 
     def start(self) -> None:
         """Begin to watch."""
@@ -88,6 +97,11 @@ class Emitter(InotifyEmitter):
     def is_alive(self) -> bool:
         """Whether it watches."""
         return self._inotify is not None and self.should_keep_running()
+
+    def queue_event(self, event: FileSystemEvent) -> None:
+        """Tell of it, if it is one of those that are watched for."""
+        if isinstance(event, self._told):
+            self._tell(event)
 
     def join(self, timeout: float | None = None) -> None:
         """There is nothing to wait for."""

@@ -12,15 +12,21 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 
 Events = list[type[FileSystemEvent]]
+Tell = Callable[[FileSystemEvent], None]
 
 
 class Observer:
-    """The platform's observer.  `lost()` and `starved(path)` are called in its threads, once a loss."""
+    """The platform's observer.  What it is given is called in its threads.
 
-    def __init__(self, lost: Callable[[], None], starved: Callable[[str], None]) -> None:
+    `tell` is told of each event, `lost` of a loss and `starved` of a path that could not be watched, once a
+    loss.
+    """
+
+    def __init__(self, tell: Tell, lost: Callable[[], None], starved: Callable[[str], None]) -> None:
         emitter: type[EventEmitter]
-        emitter, arguments, self._reader = _platform(lost, starved)
+        emitter, arguments, self._reader = _platform(tell, lost, starved)
         self._observer = BaseObserver(emitter, **arguments)
+        self._tell = tell
 
     def start(self) -> None:
         """Start every thread."""
@@ -34,11 +40,9 @@ class Observer:
             self._reader.stop()
             self._reader.join()
 
-    def schedule(
-        self, folder: Path, events: Events, tell: Callable[[FileSystemEvent], None], *, recursive: bool
-    ) -> ObservedWatch:
+    def schedule(self, folder: Path, events: Events, *, recursive: bool) -> ObservedWatch:
         """Watch a folder; OSError where that is not possible."""
-        return self._observer.schedule(_Handler(tell), folder, recursive=recursive, event_filter=events)
+        return self._observer.schedule(_Handler(self._tell), folder, recursive=recursive, event_filter=events)
 
     def forget(self, watch: ObservedWatch) -> None:
         """Watch a folder no longer."""
@@ -69,7 +73,7 @@ class Observer:
 class _Handler(FileSystemEventHandler):
     """One a watch: watchdog drops a handler from all its watches with the first of them."""
 
-    def __init__(self, tell: Callable[[FileSystemEvent], None]) -> None:
+    def __init__(self, tell: Tell) -> None:
         self._tell = tell
 
     def dispatch(self, event: FileSystemEvent) -> None:
@@ -85,7 +89,7 @@ def watches_limit() -> float:
 
 
 def _platform(
-    lost: Callable[[], None], starved: Callable[[str], None]
+    tell: Tell, lost: Callable[[], None], starved: Callable[[str], None]
 ) -> tuple[type[EventEmitter], dict[str, Any], Any]:
     """The class of emitters, what they are made with, and on Linux the thread that reads for all of them."""
     if sys.platform == "darwin":
@@ -103,4 +107,4 @@ def _platform(
 
     reader = Reader(lost, starved)
     reader.start()
-    return Emitter, {"inotify_fd": reader}, reader
+    return Emitter, {"inotify_fd": reader, "tell": tell}, reader

@@ -1,10 +1,10 @@
 """Hints that files changed.  Never the truth: a hint can be lost, so each loss asks for a rescan.
 
-    kernel ─▶ reader ─▶ dispatcher ─▶ a bounded set of paths ─▶ take
+    kernel ─▶ reader ─▶ a bounded set of paths ─▶ take
 
-Neither of these threads wakes while nothing happens.  On macOS each root has a reader.  Whoever is told to
-rescan first calls `refresh`: the watch is registered before the scan, or what happens between the two is
-seen by neither.
+The reader's thread does not wake while nothing happens.  On macOS each root has one, and watchdog's queue and
+dispatcher are behind it.  Whoever is told to rescan first calls `refresh`: the watch is registered before the
+scan, or what happens between the two is seen by neither.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ class Watcher:
         if self._observer is None:
             self._refused.clear()
             self._starving = False
-            self._observer = Observer(self._overflowed, self._starved)
+            self._observer = Observer(self._happened, self._overflowed, self._starved)
             self._observer.start()
             self._refresh()
 
@@ -284,7 +284,7 @@ class Watcher:
     def _schedule(self, folder: Path, events: Events, *, recursive: bool) -> ObservedWatch | None:
         assert self._observer is not None  # noqa: S101 - for the type checker
         try:
-            return self._observer.schedule(folder, events, self._happened, recursive=recursive)
+            return self._observer.schedule(folder, events, recursive=recursive)
         except OSError as error:
             self._starving |= error.errno == errno.ENOSPC  # inotify's word for no more watches
             if str(folder) not in self._refused:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from watchdog.events import FileSystemEvent
 from watchdog.utils import BaseThread
 
 from sessiond.watcher import HEARD_S, LONGEST_SETTLE_S, SETTLE_S, Watcher
@@ -96,6 +98,24 @@ def test_a_change_is_hinted_at_once_it_has_settled(
     assert began + SETTLE_S <= hints.next_at <= time.monotonic() + LONGEST_SETTLE_S
     assert file in watched.watcher.take(hints.next_at).paths
     assert watched.watcher.take(time.monotonic() + 9).next_at is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there each root has a reader")
+def test_what_happens_wakes_one_thread(
+    root: Path, watch: Callable[..., Watched], wait_until: Wait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told_by = set()
+    happened = Watcher._happened
+
+    def told(watcher: Watcher, event: FileSystemEvent) -> None:
+        told_by.add(threading.current_thread())
+        happened(watcher, event)
+
+    monkeypatch.setattr(Watcher, "_happened", told)
+    watched = watch(root)
+    (root / "a.jsonl").write_bytes(b"{}\n")
+    wait_until(lambda: watched.saw(root / "a.jsonl"))
+    assert told_by == {watched.watcher._observer._reader}  # type: ignore[union-attr]
 
 
 def test_a_steady_writer_cannot_hold_its_hint_back(
