@@ -15,16 +15,18 @@ from pathlib import Path
 
 import pytest
 
+from sessionsync.capture.work import Hashed
 from tests.bench.corpus import session_bytes
 from tests.rig import Home, Rig, append, line
 
 KB = 1024
 MB = KB * KB
 APPENDED = 3 * KB
-# Looked at again: the first 4 KB and the last 64 KB of both, and less than one leaf of the root.
-AGAIN = 320 * KB
-# The first 4 KB and the last 64 KB, as they were and as they are, and nodes of the root.
-HASHED = 137 * KB
+# Looked at again: the first 4 KB and the last 64 KB, which also go on with the last leaf of the root.
+HEAD, TAIL = 4 * KB, 64 * KB
+AGAIN = HEAD + TAIL
+# The first 4 KB as they were and as they are, the last 64 KB as they are, and nodes of the root.
+HASHED = 2 * HEAD + TAIL + KB
 
 
 @contextmanager
@@ -113,7 +115,7 @@ def test_an_append_costs_what_was_appended(
     counts = appended(rig, path, more, monkeypatch)
     assert counts["written"] == len(more)
     assert counts["read"] <= 2 * len(more) + AGAIN
-    assert counts["hashed"] <= HASHED
+    assert counts["hashed"] <= HASHED + TAIL * is_new_process  # else they are remembered
     assert counts["opened"] <= 9
     assert counts["flushed"] == 1
     assert counts["statements"] <= 6
@@ -126,6 +128,7 @@ def test_an_append_before_the_vault_has_the_last_one_looks_at_the_copy_once(
     rig, path, more = grown(Home(tmp_path / "h"), 2 * MB)
     first, second = (appended(rig, path, more, monkeypatch) for _ in range(2))
     assert second["opened"] == first["opened"] + 3  # the copy, which is believed no further than it is whole
+    assert second["read"] == first["read"] + TAIL
     assert max(first["hashed"], second["hashed"]) <= HASHED
     rig.close()
 
@@ -175,3 +178,16 @@ def test_the_checkpoints_of_all_are_committed_at_once(tmp_path: Path) -> None:
     assert heard.count("COMMIT") == 1
     assert all(session.checkpoint for session in rig.catalog.sessions())
     rig.close()
+
+
+def test_what_was_hashed_last_is_compared_and_of_no_more_than_so_many_it_is_remembered() -> None:
+    hashed = Hashed(2)
+    digests = [hashed.sha256(piece) for piece in (b"one", b"two", b"three")]
+    assert digests == [hashlib.sha256(piece).hexdigest() for piece in (b"one", b"two", b"three")]
+    assert len(hashed._pieces) == 2
+    for piece, digest in ((b"one", digests[0]), (b"three", digests[2])):
+        assert hashed.holds(piece, digest)
+        assert not hashed.holds(b"other", digest)
+    hashed.let_go()
+    assert hashed.holds(b"two", digests[1])
+    assert not hashed.holds(b"two", digests[0])

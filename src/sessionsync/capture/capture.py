@@ -99,6 +99,7 @@ class Capture:
         This is the truth that watcher events only hint at.  It reads no file, but, where very many are new,
         what their lines begin with, to give all their projects their names.
         """
+        self._stored.tails.let_go()  # those of sessions that rest by now
         known = self._catalog.fingerprints()
         differing: list[tuple[float, Ref]] = []
         new: list[tuple[Source, Found]] = []
@@ -194,7 +195,7 @@ class Capture:
             raise
         finally:
             if ref in self._work:
-                self._work[ref].fresh = self._work[ref].end = None
+                self._work[ref].fresh = None
 
     def checkpoint(self, ref: Ref, trigger: str, now: float) -> Checkpoint:
         """Capture what is on disk and make a checkpoint of it, committed when this returns.
@@ -486,7 +487,7 @@ class Capture:
         return None if session is None else Work(session, self._catalog.files(session.id))
 
     def _advance(self, source: Source, work: Work, found: Found, now: float, at_most: int | None) -> None:
-        session = work.session
+        session, mtime = work.session, found.mtime
         seen = fingerprint(found)
         if seen == session.fingerprint:
             return
@@ -499,15 +500,15 @@ class Capture:
         is_clear = self._drop_missing(source, work, {file.name for file in found.files}, now)
         source.conclude(session.summary, found, lambda name: self._stored.captured(work, name))
         session.root, session.location = found.root, found.location
-        session.modified_at = found.mtime
+        session.modified_at = mtime
         session.size = found.size
         self._promote(work)
         if is_clear and session.ref not in self._unread and session.ref not in self._unfinished:
             session.fingerprint = seen  # else the next survey names it again
-        if self._everything_new or found.mtime >= self._first_seen:
+        if self._everything_new or mtime >= self._first_seen:
             session.commented = True
         if session.dirty_since is not None and session.changed_at >= now:
-            session.changed_at = min(found.mtime, now)
+            session.changed_at = min(mtime, now)
 
     def _capture_files(
         self, source: Source, work: Work, found: Found, now: float, at_most: int | None

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Container, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Container
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -27,7 +27,6 @@ from sessionsync.capture.work import (
     Edges,
     Read,
     Work,
-    sha256,
 )
 from sessionsync.catalog import REWRITTEN, File
 from sessionsync.errors import CopyError, CopyMismatch, DiskFull
@@ -81,7 +80,7 @@ class Files:
                 file = work.files[seen.name] = File(seen.name, seen.role)
                 self._meet(work, file, descriptor)
                 work.touch(now)
-            elif (known_by := self._continues(work, file, descriptor, status)) is not None:
+            elif (known_by := self._continues(file, descriptor, status)) is not None:
                 edges = known_by
             else:
                 self._replaced(source, work, file, copy, descriptor, now)
@@ -157,13 +156,7 @@ class Files:
         end = self._stored.end_of_copy(work, file)
         if len(end) < min(TAIL_BYTES, file.length):
             return True
-        if not is_there or file.is_rewritten:
-            return False
-        if sha256(end) != file.tail:
-            return True
-        if work.end is None:
-            work.end = file.name, end
-        return False
+        return is_there and not file.is_rewritten and not self._stored.tails.holds(end, file.tail)
 
     def fill(self, work: Work, now: float) -> None:
         """Make the plain copies whole that had no room while their files were there: the vault has them."""
@@ -194,13 +187,12 @@ class Files:
             self._mirror.write(copy, begin, os.pread(descriptor, min(BLOCK_BYTES, upto - begin), begin))
         return aside
 
-    @staticmethod
-    def _continues(work: Work, file: File, descriptor: int, status: os.stat_result) -> Edges | None:
+    def _continues(self, file: File, descriptor: int, status: os.stat_result) -> Edges | None:
         """The edges of what was read before, if it is still there, by them, inode and size; else None."""
         if file.is_rewritten or status.st_size < file.length or status.st_ino != file.inode:
             return None
         edges = Edges.of(lambda begin, end: os.pread(descriptor, end - begin, begin), file.length)
-        return edges if edges.are_of(file, work.end) else None
+        return edges if edges.are_of(file, self._stored.tails) else None
 
     def _replaced(
         self, source: Source, work: Work, file: File, copy: Path, descriptor: int, now: float
@@ -277,20 +269,15 @@ class Files:
                 return
             self._read_on(source, work, file, plain, descriptor, edges, size, now)
             file.peaks = work.roots[file.name].peaks
-            edges.keep(file)
+            edges.keep(file, self._stored.tails)
         file.changed_at = now
         work.captured_bytes += file.length - begin
         work.session.captured_bytes += file.length - begin
 
-    @contextmanager
-    def _opened(self, work: Work, file: File, copy: Path) -> Iterator[Copy | None]:
+    def _opened(self, work: Work, file: File, copy: Path) -> AbstractContextManager[Copy | None]:
         """The plain copy to be written; None where it is believed no more, or has no room."""
-        with ExitStack() as held:
-            yield (
-                None
-                if file.is_rewritten
-                else self._where_room(work, file, lambda: held.enter_context(self._mirror.open(copy)))
-            )
+        plain = None if file.is_rewritten else self._where_room(work, file, partial(self._mirror.open, copy))
+        return nullcontext() if plain is None else plain
 
     def _reader(self, work: Work, file: File, plain: Copy | None) -> Read:
         return partial(self._stored.read, work, file) if plain is None or file.is_rewritten else plain.read
@@ -308,7 +295,7 @@ class Files:
     ) -> None:
         """Each block is written to the plain copy, hashed and read, in this order."""
         begin = file.length
-        root = self._stored.root(work, file, descriptor)
+        root = self._stored.root(work, file, edges.tail)
         lines = Lines(source, work.session.summary, file) if source.append_only(file.name) else None
         if lines is not None and file.read_to < begin:
             lines.begin(self._reader(work, file, plain)(file.read_to, begin))
@@ -383,7 +370,7 @@ class Files:
         for start in range(0, file.length, BLOCK_BYTES):
             root.update(read(start, min(start + BLOCK_BYTES, file.length)))
         work.roots[file.name], file.peaks = root, root.peaks
-        Edges.of(read, file.length).keep(file)
+        Edges.of(read, file.length).keep(file, self._stored.tails)
 
     def _read_again(self, source: Source, work: Work) -> None:
         """Read the whole session anew for its summary; the folder it was started in stays."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from sessionsync.capture.work import BLOCK_BYTES, TAIL_BYTES, Work, sha256
+from sessionsync.capture.work import BLOCK_BYTES, TAIL_BYTES, TAILS, Hashed, Work
 from sessionsync.catalog import Catalog, Checkpoint, File, Session
 from sessionsync.errors import CopyMismatch
 from sessionsync.model import Ref, Role, Summary, checkpoint_id, rfc3339
@@ -23,7 +22,7 @@ class Stored:
     """The copies of every session, as the one who captures uses them.
 
     `in_step` are the sessions whose newest snapshot in the vault is the state's as well: the next one need
-    not name every file.
+    not name every file.  `tails` are the ends of what was captured last.
     """
 
     def __init__(
@@ -35,6 +34,7 @@ class Stored:
         sources: Mapping[str, Source],
     ) -> None:
         self.in_step: set[Ref] = set()
+        self.tails = Hashed(TAILS)
         self._catalog = catalog
         self._mirror = mirror
         self._vault = vault
@@ -70,15 +70,18 @@ class Stored:
                 start, file.read_to = file.read_to, file.length
                 source.follow(work.session.summary, file.name, tail, start)
 
-    def root(self, work: Work, file: File, descriptor: int | None = None) -> Root:
-        """The file's root at its position, continued from the peaks and the bytes behind the last leaf."""
+    def root(self, work: Work, file: File, tail: bytes | None = None) -> Root:
+        """The file's root at its position, continued from the peaks and the bytes behind the last leaf.
+
+        Those are at the end of its `tail`, the 64 KB before the position, for those who have it.
+        """
         root = work.roots.get(file.name)
         if root is None or root.size != file.length:
-            start = file.length - file.length % Root.LEAF_BYTES
+            behind = file.length % Root.LEAF_BYTES
             partial = (
-                self._end(work, file, start, file.length)
-                if descriptor is None
-                else os.pread(descriptor, file.length - start, start)
+                self._end(work, file, file.length - behind, file.length)
+                if tail is None
+                else tail[len(tail) - behind :]
             )
             root = work.roots[file.name] = Root.resume(file.length, file.peaks, partial)
         return root
@@ -93,7 +96,7 @@ class Stored:
         if (
             file.stored < file.length
             or file.is_rewritten
-            or sha256(self.end_of_copy(work, file)) == file.tail
+            or self.tails.holds(self.end_of_copy(work, file), file.tail)
         ):
             return self.read(work, file, start, end)
         return b"".join(self.vault_of(work).read(file.name, file.generation, end, start))

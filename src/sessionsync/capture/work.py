@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -15,6 +16,8 @@ from sessionsync.vault import Root, SessionVault
 # What is compared at each capture to see whether what was read before is still there.
 HEAD_BYTES = 4 * 1024
 TAIL_BYTES = 64 * 1024
+# Of so many files, those captured last, the last 64 KB are remembered: 2 MB.
+TAILS = 32
 # What is held in memory of a file at once.
 BLOCK_BYTES = 4 * 1024 * 1024
 # The vault takes a segment at a checkpoint, at this many bytes or at this age.
@@ -58,14 +61,39 @@ class Edges:
         last = block[-TAIL_BYTES:]
         self.tail = last if len(last) == TAIL_BYTES else (self.tail + last)[-TAIL_BYTES:]
 
-    def are_of(self, file: File, end: tuple[str, bytes] | None = None) -> bool:
-        """Whether the file's are these; `end` as in `Work`."""
-        is_known = end == (file.name, self.tail)
-        return sha256(self.head) == file.head and (is_known or sha256(self.tail) == file.tail)
+    def are_of(self, file: File, hashed: Hashed) -> bool:
+        """Whether the file's are these."""
+        return sha256(self.head) == file.head and hashed.holds(self.tail, file.tail)
 
-    def keep(self, file: File) -> None:
+    def keep(self, file: File, hashed: Hashed) -> None:
         """Let the file's be these."""
-        file.head, file.tail = sha256(self.head), sha256(self.tail)
+        file.head, file.tail = sha256(self.head), hashed.sha256(self.tail)
+
+
+class Hashed:
+    """What was hashed last, so many pieces of it: to compare the same again costs a twentieth of its hash."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._pieces: OrderedDict[str, bytes] = OrderedDict()
+
+    def sha256(self, data: bytes) -> str:
+        """In hex; the piece is remembered."""
+        found = sha256(data)
+        self._pieces[found] = data
+        self._pieces.move_to_end(found)
+        if len(self._pieces) > self._most:
+            self._pieces.popitem(last=False)
+        return found
+
+    def holds(self, data: bytes, digest: str) -> bool:
+        """Whether this is the hash of these bytes."""
+        known = self._pieces.get(digest)
+        return self.sha256(data) == digest if known is None else known == data
+
+    def let_go(self) -> None:
+        """Remember nothing."""
+        self._pieces.clear()
 
 
 @dataclass(slots=True)
@@ -85,16 +113,13 @@ class Work:
     """Whether its vault was begun just now: there is nothing in it to be asked for."""
     fresh: tuple[str, int, bytes] | None = None
     """The block that was read last: of which file, from where on; so that nobody reads it again."""
-    end: tuple[str, bytes] | None = None
-    """The last 64 KB of a plain copy that were just found to be what was captured: of which file, and those
-    bytes; so that what is the same need not be hashed again."""
     full: DiskFull | None = None
     """Why a plain copy was left behind at the last look: the vault has what it lacks."""
 
     def let_go(self) -> None:
         """Hold nothing but the rows and what is to be told: the rest can be had again."""
         self.roots.clear()
-        self.vault = self.fresh = self.end = None
+        self.vault = self.fresh = None
 
     def tell(self, event: str, **fields: Any) -> None:
         """Tell this once it is committed: on a full disk it is found out again and again."""

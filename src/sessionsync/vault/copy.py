@@ -14,10 +14,10 @@ from sessionsync.vault.folder import (
     component,
     holds,
     open_regular,
+    reached,
     read_at,
     restrict,
     translated,
-    walked,
     write_at,
 )
 
@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from typing import Protocol
+    from typing import Protocol, Self
 
     class Session(Protocol):
         """What a copy is called after: a `Ref`, or as much of one as a hook knows."""
@@ -85,8 +85,11 @@ def opened(folder: str, names: tuple[str, ...]) -> int:
         OSError: anything else, also for a link, and for a copy that has another name, which must not change.
         CopyError: it is no regular file.
     """
-    with walked(folder, names[:-1]) as parent:
+    parent = reached(folder, names[:-1])
+    try:
         descriptor = open_regular(names[-1], parent, os.O_RDWR)
+    finally:
+        os.close(parent)
     if os.fstat(descriptor).st_nlink > 1:
         os.close(descriptor)
         raise FileExistsError(names[-1])
@@ -97,13 +100,20 @@ def opened(folder: str, names: tuple[str, ...]) -> int:
 class Copy:
     """A plain copy that is open, as `path` and `descriptor`; `will_change` is told before it is written.
 
-    Made by `Mirror.open`, or of what `opened` hands back.  What it raises is what `Mirror` raises.
+    Made by `Mirror.open`, or of what `opened` hands back; `with` closes it.  What it raises is what `Mirror`
+    raises.
     """
 
     def __init__(self, path: str | Path, descriptor: int, will_change: Callable[[], object]) -> None:
         self._path = path
         self._descriptor = descriptor
         self._will_change = will_change
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
 
     def size(self) -> int:
         """How many bytes it has."""

@@ -60,13 +60,16 @@ class Folder:
             FileNotFoundError: it is not there.
             OSError: anything else, also for a link (ELOOP or ENOTDIR).
         """
-        if not create:
-            with walked(self.path, self.names(path)) as descriptor:
-                yield descriptor
-            return
+        descriptor = self._made(path) if create else reached(self.path, self.names(path))
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _made(self, path: Path) -> int:
+        names = self.names(path)
         descriptor = self._open_root()
         try:
-            names = self.names(path)
             for depth, name in enumerate(names):
                 try:
                     below = _below(descriptor, name)
@@ -76,9 +79,10 @@ class Folder:
                 os.close(descriptor)
                 descriptor = below
                 restrict(descriptor, 0o700)
-            yield descriptor
-        finally:
+        except BaseException:
             os.close(descriptor)
+            raise
+        return descriptor
 
     @contextmanager
     def reading(self, path: Path) -> Iterator[int]:
@@ -89,8 +93,11 @@ class Folder:
             OSError: anything else.
             CopyError: it is not a regular file.
         """
-        with self.directory(path.parent) as parent:
+        parent = reached(self.path, self.names(path)[:-1])
+        try:
             descriptor = open_regular(path, parent, os.O_RDONLY)
+        finally:
+            os.close(parent)
         try:
             yield descriptor
         finally:
@@ -255,23 +262,21 @@ class Folder:
         self.changed(place)
 
 
-@contextmanager
-def walked(folder: str | Path, names: Sequence[str]) -> Iterator[int]:
-    """What `names` lead to from `folder`, each a real folder in the one before, as a descriptor.
+def reached(folder: str | Path, names: Sequence[str]) -> int:
+    """What `names` lead to from `folder`, each a real folder in the one before; the caller closes it.
 
     Raises:
         FileNotFoundError: it is not there.
         OSError: anything else, also for a link (ELOOP or ENOTDIR).
     """
     descriptor = os.open(folder, _FOLDER_FLAGS)
-    try:
-        for name in names:
+    for name in names:
+        try:
             below = _below(descriptor, name)
+        finally:
             os.close(descriptor)
-            descriptor = below
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        descriptor = below
+    return descriptor
 
 
 def _below(parent: int, name: str) -> int:
@@ -317,27 +322,41 @@ def restrict(descriptor: int, mode: int) -> None:
             os.fchmod(descriptor, mode)
 
 
-@contextmanager
-def translated(path: str | Path) -> Iterator[None]:
+class _Translated:
+    """`translated`: entered several times an append, so no generator."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing to begin."""
+
+    def __exit__(self, _kind: object, problem: BaseException | None, _trace: object) -> None:
+        if isinstance(problem, OSError):
+            raise _ours(self._path, problem) from problem
+
+
+def translated(path: str | Path) -> contextlib.AbstractContextManager[None]:
     """Turn what the system says of `path` into our errors."""
-    try:
-        yield
-    except OSError as problem:
-        said = f"The backup cannot use {path}: {problem.strerror or problem}."
-        if problem.errno in FULL:
-            first = "Make that disk writable" if problem.errno == errno.EROFS else "Free space on that disk"
-            raise DiskFull(
-                said, hint=f"{first}, or move the folder (backup.mirror_dir, backup.vault_dir)."
-            ) from problem
-        if problem.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
-            hint = "Something else lies where a copy belongs: move it away."
-        elif problem.errno in {errno.EACCES, errno.EPERM}:
-            hint = "The folder and what is in it must belong to this user."
-        elif problem.errno == errno.EIO:
-            hint = "The disk fails: look at the system's log, and move the backup to another disk."
-        else:
-            hint = "It is tried again; `sessiond doctor` checks the folder."
-        raise CopyError(said, hint=hint) from problem
+    return _Translated(path)
+
+
+def _ours(path: str | Path, problem: OSError) -> CopyError:
+    said = f"The backup cannot use {path}: {problem.strerror or problem}."
+    if problem.errno in FULL:
+        first = "Make that disk writable" if problem.errno == errno.EROFS else "Free space on that disk"
+        return DiskFull(said, hint=f"{first}, or move the folder (backup.mirror_dir, backup.vault_dir).")
+    if problem.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
+        hint = "Something else lies where a copy belongs: move it away."
+    elif problem.errno in {errno.EACCES, errno.EPERM}:
+        hint = "The folder and what is in it must belong to this user."
+    elif problem.errno == errno.EIO:
+        hint = "The disk fails: look at the system's log, and move the backup to another disk."
+    else:
+        hint = "It is tried again; `sessiond doctor` checks the folder."
+    return CopyError(said, hint=hint)
 
 
 def component(text: str, *, ending: str = "") -> str:

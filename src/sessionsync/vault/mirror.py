@@ -137,11 +137,9 @@ class Mirror:
             except FileNotFoundError:
                 return
 
-    @contextmanager
-    def open(self, path: Path) -> Iterator[Copy]:
-        """The copy held open for reading and writing, made where it is missing."""
-        with closing(self._opened(path)) as descriptor:
-            yield Copy(path, descriptor, partial(self._unsynced.setdefault, path))
+    def open(self, path: Path) -> Copy:
+        """The copy held open for reading and writing, made where it is missing; `with` closes it."""
+        return Copy(path, self._opened(path), partial(self._unsynced.setdefault, path))
 
     def write(self, path: Path, offset: int, data: bytes) -> None:
         """Put `data` at `offset`, read it back and compare.  What is there already must be the same.
