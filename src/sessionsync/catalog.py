@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -145,6 +145,16 @@ _CAPTURED = [name for name in _SESSION if not name.startswith("pushed_")]
 _SESSION_COLUMNS = ", ".join(["id", "source", "session_id", "scope", *_SESSION])
 _FILE = [f.name for f in fields(File)]
 _FILE_COLUMNS = ", ".join(_FILE)
+_UPDATE_SESSION = f"UPDATE sessions SET {', '.join(f'{name} = ?' for name in _CAPTURED)} WHERE id = ?"
+_INSERT_SESSION = (
+    f"INSERT INTO sessions ({_SESSION_COLUMNS}) SELECT 1 + max("
+    " coalesce((SELECT max(id) FROM sessions), 0),"
+    f" coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = '{LAST}'), 0)),"
+    f" {', '.join('?' * (len(_SESSION) + 3))}"
+)
+_SAVE_FILE = (
+    f"INSERT OR REPLACE INTO files (session, {_FILE_COLUMNS}) VALUES ({', '.join('?' * (len(_FILE) + 1))})"
+)
 # What is never of the future, and where time is counted from.
 _STAMPS = (
     ("sessions", "changed_at"),
@@ -153,8 +163,6 @@ _STAMPS = (
     ("files", "unstored_since"),
 )
 _encode = msgspec.json.Encoder().encode
-_decode_summary = msgspec.json.Decoder(Summary).decode
-_decode_peaks = msgspec.json.Decoder(list[str]).decode
 _ENCODED: dict[str, Callable[[Any], Any]] = {
     "summary": _encode,
     "peaks": lambda peaks: _encode(peaks).decode(),
@@ -164,25 +172,51 @@ _ENCODED: dict[str, Callable[[Any], Any]] = {
     "role": attrgetter("value"),
     "tier": lambda tier: tier and tier.value,
 }
-_root = lru_cache(maxsize=64)(Path)  # the agents' few folders, named by every session
+_DECODED: dict[str, Callable[[Any], Any]] = {
+    "summary": msgspec.json.Decoder(Summary).decode,
+    "peaks": msgspec.json.Decoder(list[str]).decode,
+    "root": lru_cache(maxsize=64)(Path),  # the agents' few folders, named by every session
+    "location": Path,
+    "commented": bool,
+    "role": Role,
+    "tier": lambda tier: Tier(tier) if tier else None,
+}
 
 
-def _values(row: Session | File, columns: Iterable[str]) -> list[Any]:
-    """What the columns have of a row: most of its values as they are."""
-    return [
-        getattr(row, column) if (encode := _ENCODED.get(column)) is None else encode(getattr(row, column))
-        for column in columns
-    ]
+def _writer(columns: Sequence[str]) -> Callable[[Any], list[Any]]:
+    """What makes of a row what these columns hold of it: most of its values as they are."""
+    values = attrgetter(*columns)
+    encoded = [(at, _ENCODED[name]) for at, name in enumerate(columns) if name in _ENCODED]
+
+    def written(row: Session | File) -> list[Any]:
+        found = list(values(row))
+        for at, encode in encoded:
+            found[at] = encode(found[at])
+        return found
+
+    return written
+
+
+def _reader(columns: Sequence[str]) -> Callable[[Sequence[Any]], list[Any]]:
+    """What makes of what these columns hold the values of a row."""
+    decoded = [(at, _DECODED[name]) for at, name in enumerate(columns) if name in _DECODED]
+
+    def read(row: Sequence[Any]) -> list[Any]:
+        found = list(row)
+        for at, decode in decoded:
+            found[at] = decode(found[at])
+        return found
+
+    return read
+
+
+_session_values, _captured_values, _file_values = map(_writer, (_SESSION, _CAPTURED, _FILE))
+_read_session, _read_file = map(_reader, (_SESSION, _FILE))
 
 
 def _session(row: tuple[Any, ...]) -> Session:
     number, source, session_id, scope, *rest = row
-    values = dict(zip(_SESSION, rest, strict=True))
-    values["root"], values["location"] = _root(values["root"]), Path(values["location"])
-    values["summary"] = _decode_summary(values["summary"])
-    values["tier"] = Tier(values["tier"]) if values["tier"] else None
-    values["commented"] = bool(values["commented"])
-    return Session(id=number, ref=Ref(source, session_id, scope), **values)
+    return Session(number, Ref(source, session_id, scope), *_read_session(rest))
 
 
 class Catalog:
@@ -352,23 +386,11 @@ class Catalog:
     def save(self, session: Session) -> None:
         """Insert or update the row; gives a new session its number."""
         if session.id:
-            assignments = ", ".join(f"{name} = ?" for name in _CAPTURED)
-            self.store.execute(
-                f"UPDATE sessions SET {assignments} WHERE id = ?", (*_values(session, _CAPTURED), session.id)
-            )
+            self.store.execute(_UPDATE_SESSION, (*_captured_values(session), session.id))
         else:
-            marks = ", ".join("?" * (len(_SESSION) + 3))
-            columns = f"id, source, session_id, scope, {', '.join(_SESSION)}"
+            ref = session.ref
             session.id = self.store.insert(
-                f"INSERT INTO sessions ({columns}) SELECT 1 + max("
-                " coalesce((SELECT max(id) FROM sessions), 0),"
-                f" coalesce((SELECT CAST(value AS INTEGER) FROM meta WHERE key = '{LAST}'), 0)), {marks}",
-                (
-                    session.ref.source,
-                    session.ref.session_id,
-                    session.ref.scope,
-                    *_values(session, _SESSION),
-                ),
+                _INSERT_SESSION, (ref.source, ref.session_id, ref.scope, *_session_values(session))
             )
 
     def forget(self, session: Session) -> None:
@@ -435,23 +457,14 @@ class Catalog:
 
     def files(self, session: int) -> dict[str, File]:
         """Every file ever seen in the session, by name."""
-        found = {}
-        for row in self.store.rows(
+        rows = self.store.rows(
             f"SELECT {_FILE_COLUMNS} FROM files WHERE session = ? ORDER BY name", (session,)
-        ):
-            values = dict(zip(_FILE, row, strict=True))
-            values["role"] = Role(values["role"])
-            values["peaks"] = _decode_peaks(values["peaks"])
-            found[values["name"]] = File(**values)
-        return found
+        )
+        return {file.name: file for file in (File(*_read_file(row)) for row in rows)}
 
     def save_file(self, session: int, file: File) -> None:
         """Insert or update a file's row."""
-        marks = ", ".join("?" * (len(_FILE) + 1))
-        self.store.execute(
-            f"INSERT OR REPLACE INTO files (session, {_FILE_COLUMNS}) VALUES ({marks})",
-            (session, *_values(file, _FILE)),
-        )
+        self.store.execute(_SAVE_FILE, (session, *_file_values(file)))
 
     # --- checkpoints
 
@@ -477,7 +490,9 @@ class Catalog:
     def checkpoints(self, session: int) -> list[Checkpoint]:
         """The session's checkpoints, oldest first."""
         return [
-            Checkpoint(number, at, trigger, size, alias, _decode_summary(summary) if summary else None, since)
+            Checkpoint(
+                number, at, trigger, size, alias, _DECODED["summary"](summary) if summary else None, since
+            )
             for number, at, trigger, size, alias, summary, since in self.store.rows(
                 "SELECT id, at, trigger, size, alias, summary, since FROM checkpoints WHERE session = ?"
                 " ORDER BY at, length(id), id",

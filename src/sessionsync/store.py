@@ -17,7 +17,7 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,32 +231,47 @@ def open_or_set_aside(file: Path, stamp: str) -> tuple[Store, Path | None]:
 _FULL = ("full", "readonly", "unable to open")
 
 
-@contextmanager
-def translated(file: Path) -> Iterator[None]:
+class _Translated:
+    """`translated`: entered at every statement, so no generator."""
+
+    __slots__ = ("_file",)
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __enter__(self) -> None:
+        """Nothing to begin."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, sqlite3.Error | OSError) and (ours := _ours(self._file, error)) is not None:
+            raise ours from error
+
+
+def translated(file: Path) -> AbstractContextManager[None]:
     """The one place where sqlite3's exceptions become ours."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        text = str(error)
-        if isinstance(error, sqlite3.OperationalError) and any(word in text for word in _FULL):
-            raise StoreFull(
-                f"The state file {file} cannot be written: {text}.",
-                hint=f"Free space on the disk of {file.parent}, and see that it is yours and writable.",
-            ) from error
-        if isinstance(error, sqlite3.OperationalError) and "disk I/O error" in text:
-            raise StoreError(
-                f"The state file {file} cannot be read or written: {text}.", hint="Check the disk."
-            ) from error
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(
-            error, sqlite3.OperationalError | sqlite3.ProgrammingError | sqlite3.IntegrityError
-        ):
-            raise StoreCorrupt(
-                f"The state file {file} is damaged: {text}.",
-                hint="Restart sessiond: the file is set aside and rebuilt.",
-            ) from error
-        raise
-    except OSError as error:
-        raise StoreFull(
+    return _Translated(file)
+
+
+def _ours(file: Path, error: sqlite3.Error | OSError) -> StoreError | None:
+    """Our name for what went wrong; None for a mistake of ours."""
+    if isinstance(error, OSError):
+        return StoreFull(
             f"The state file {file} cannot be opened: {error.strerror}.",
             hint=f"See that {file.parent} exists, is yours and is on a writable disk with space.",
-        ) from error
+        )
+    text = str(error)
+    if isinstance(error, sqlite3.OperationalError) and any(word in text for word in _FULL):
+        return StoreFull(
+            f"The state file {file} cannot be written: {text}.",
+            hint=f"Free space on the disk of {file.parent}, and see that it is yours and writable.",
+        )
+    if isinstance(error, sqlite3.OperationalError) and "disk I/O error" in text:
+        return StoreError(f"The state file {file} cannot be read or written: {text}.", hint="Check the disk.")
+    if isinstance(error, sqlite3.DatabaseError) and not isinstance(
+        error, sqlite3.OperationalError | sqlite3.ProgrammingError | sqlite3.IntegrityError
+    ):
+        return StoreCorrupt(
+            f"The state file {file} is damaged: {text}.",
+            hint="Restart sessiond: the file is set aside and rebuilt.",
+        )
+    return None

@@ -17,4 +17,4 @@ def tier_of(size: int, was: Tier | None, *, github_only_bytes: int, hybrid_bytes
         tier = Tier.HYBRID
     else:
         tier = Tier.LOCAL_PRIMARY
-    return tier if was is None else max(tier, was, key=lambda t: t.rank)
+    return tier if was is None or was is tier else max(tier, was, key=lambda t: t.rank)

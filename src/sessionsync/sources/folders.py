@@ -184,7 +184,7 @@ def _stat(status: os.stat_result) -> Stat | None:
     return Stat(status.st_size, status.st_mtime_ns, status.st_ino) if is_file else None
 
 
-def below(path: Path, folder: Path) -> tuple[str, ...]:
+def below(path: Path, folder: Path | str) -> tuple[str, ...]:
     """The parts of `path` below `folder`, which may itself be a link; () where it is not below."""
     inside, above = str(path), f"{folder}/"
     if not inside.startswith(above):

@@ -137,7 +137,7 @@ class Layout:
         """The session by the path alone; a subagent of the old layout is opened for it."""
         for root in self._roots():
             for kind in ("projects", *SIDE_FOLDERS):
-                if parts := below(path, root / kind):
+                if parts := below(path, f"{root}/{kind}"):
                     session = self._session_of(root, kind, parts)
                     return Ref(self._source, session) if session else None
         return None
@@ -285,20 +285,20 @@ class Layout:
 
     def _session_of(self, root: Path, kind: str, parts: Sequence[str]) -> str:
         """The session of a path below `projects` or a side folder; '' for nobody's."""
-        name, place = parts[0], root / kind
+        name, place = parts[0], f"{root}/{kind}"
         if kind != "projects":
             session = name[:ID_CHARS]
             if not is_session_id(session) or (kind != "todos" and name != session):
                 return ""
             if kind == "todos":
-                self._note(session, _Known(todos=frozenset({str(place / name)})))
+                self._note(session, _Known(todos=frozenset({f"{place}/{name}"})))
             return session
         if len(parts) == 1:
             return ""
         name = parts[1]
         session = name.removesuffix(".jsonl") if len(parts) == 2 else name
         if not is_session_id(session):
-            path = str(place / parts[0] / name)
+            path = f"{place}/{parts[0]}/{name}"
             if len(parts) > 2 or not (name.startswith("agent-") and name.endswith(".jsonl")):
                 return ""
             session = self._session_of_agent(path, regular(path))
