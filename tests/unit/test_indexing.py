@@ -116,6 +116,7 @@ def test_what_is_new_in_many_sessions_is_one_transaction(rig: Rig, loop: IndexLo
     loop.turn()
     connection.set_trace_callback(None)
     assert told.count("COMMIT") == 1
+    assert sum("FROM seen" in statement for statement in told) == 1
     assert len(index_of(loop).search("goes")) == 5
 
 

@@ -235,22 +235,21 @@ class Index:
                     run("ROLLBACK")
             raise self._broken(error) from error
 
-    def seen(self) -> dict[int, int]:
-        """How many captured bytes of each session are in the index."""
-        return dict(self._rows("SELECT session, captured_bytes FROM seen"))
+    def seen(self, sessions: Collection[int] | None = None) -> dict[int, int]:
+        """How many captured bytes of each session are in the index, or of each of these."""
+        if sessions is None:
+            return dict(self._rows("SELECT session, captured_bytes FROM seen"))
+        return dict(
+            self._rows(
+                "SELECT session, captured_bytes FROM seen WHERE session IN (SELECT value FROM json_each(?))",
+                (_encode(list(sessions)).decode(),),
+            )
+        )
 
     def sums(self) -> tuple[Any, ...]:
         """As `Catalog.sums`, of what is in the index."""
         statement = "SELECT count(*), sum(captured_bytes), sum(captured_bytes * session) FROM seen"
         return self._rows(statement)[0]
-
-    def has_seen(self, session: int, captured_bytes: int) -> bool:
-        """Whether so many captured bytes of a session are in the index."""
-        return bool(
-            self._rows(
-                "SELECT 1 FROM seen WHERE session = ? AND captured_bytes = ?", (session, captured_bytes)
-            )
-        )
 
     def upto(self, session: int, name: str, generation: int) -> int | None:
         """How far a file's generation is indexed; None where nothing of it is."""

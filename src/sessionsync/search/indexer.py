@@ -197,9 +197,7 @@ def behind(index: Index, catalog: Catalog, since: float = 0.0) -> list[int]:
     rows = catalog.store.rows(
         "SELECT id, captured_bytes FROM sessions WHERE modified_at >= ? ORDER BY modified_at DESC", (since,)
     )
-    if since:  # few, of what may be many
-        return [number for number, captured in rows if not index.has_seen(number, captured)]
-    seen = index.seen()
+    seen = index.seen([number for number, _ in rows] if since else None)  # few, of what may be many
     return [number for number, captured in rows if seen.get(number) != captured]
 
 
