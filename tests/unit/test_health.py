@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -151,6 +152,24 @@ def test_what_follows_from_something_else_is_not_told_as_well(tmp_path: Path) ->
         for verb in ("status", "health"):
             assert [each["code"] for each in living.ctl(verb)["findings"]] == ["backup_disk_full"]
         assert living.codes() == {"backup_disk_full", "copy_failed"}
+
+
+def test_a_consequence_is_treated_when_its_cause_is_gone_and_not_before(tmp_path: Path) -> None:
+    with Living(tmp_path) as living:
+
+        def treated() -> set[str]:
+            return {json.loads(line)["code"] for line in living.lines("recovery_started")}
+
+        living.app.findings.raised("backup_disk_full", CRITICAL, "Full.", "Make room.", time.time())
+        living.app.findings.raised("copy_failed", CRITICAL, "No copy.", "See.", time.time(), "claude:s")
+        living.until(treated)
+        for _ in range(2):
+            looked = living.told("health_checked")
+            living.app.health.want()
+            living.until(lambda: living.told("health_checked") > looked)  # noqa: B023
+        assert treated() == {"backup_disk_full"}
+        living.app.findings.cleared("backup_disk_full")
+        living.until(lambda: "copy_failed" in treated())
 
 
 def test_what_was_damaged_is_said_again_after_a_restart_since_when_it_was(tmp_path: Path) -> None:
