@@ -173,7 +173,7 @@ def journals() -> Sequence[bytes]:
     made = (
         Description(source="claude", session_id="x", project="p", project_key="k", first_seen=1.0),
         Pack(number=1),
-        Segment("a.jsonl", 0, 0, 3, HEX, 0, 9),
+        Segment("a.jsonl", 0, 0, 3, 0, 9, root=HEX),
         Fork("a.jsonl", 1, 0, 3),
         Removal("a.jsonl", 1.0),
         Snapshot(id="c", at=1.0, trigger="quiet", files=[StoredFile("a.jsonl", 0, 3, HEX)]),

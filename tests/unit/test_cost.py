@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from sessionsync.capture.work import Hashed
+from sessionsync.vault import Root
 from tests.bench.corpus import session_bytes
-from tests.rig import Home, Rig, append, line
+from tests.rig import START, Home, Rig, append, line
 
 KB = 1024
 MB = KB * KB
@@ -119,6 +120,29 @@ def test_an_append_costs_what_was_appended(
     assert counts["opened"] <= 9
     assert counts["flushed"] == 1
     assert counts["statements"] <= 6
+    rig.close()
+
+
+def test_each_byte_of_a_new_session_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Home(tmp_path / "h")
+    path = home.transcript()
+    path.write_bytes(session_bytes(1, MB, session_id=path.stem, cwd=str(home.project)))
+    os.utime(path, (START - 1000, START - 1000))
+    rig, hashed = Rig(home), 0
+    update = Root.update
+
+    def counted_update(root: Root, data: bytes | bytearray | memoryview) -> None:
+        nonlocal hashed
+        hashed += len(data)
+        update(root, data)
+
+    monkeypatch.setattr(Root, "update", counted_update)
+    rig.scan()
+    session = rig.session()
+    assert hashed == path.stat().st_size, "what is stored of it has the root that it has itself"
+    triggers = {checkpoint.trigger for checkpoint in rig.catalog.checkpoints(session.id)}
+    assert triggers == {"compaction", "quiet"}
+    assert rig.restored(session) == {path.name: path.read_bytes()}
     rig.close()
 
 

@@ -10,15 +10,15 @@ import zlib
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 import zstandard
 
 from sessionsync.errors import AlreadyRunning, CopyError, CopyMismatch, NoSuchCheckpoint, NotAllowed
 from sessionsync.model import Ref
-from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault, frames, verify
+from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault, verify
 from sessionsync.vault import journal as journal_module
 from sessionsync.vault.journal import Segment
 from sessionsync.vault.pack import ALONE_BYTES, DICTIONARY, LEVEL, Packer, dictionary
@@ -485,16 +485,46 @@ def test_a_person_can_read_the_journal(vault: Vault, session: SessionVault, plac
     vault.flush()
     for line in (place / "journal").read_bytes().splitlines():
         assert line[:9] == b"%08x " % zlib.crc32(line[9:])
-    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     packed = (place / "pack").stat().st_size
     assert lines_of(place) == [
         {"do": "session", "source": "claude", "session_id": REF.session_id, "project": "app", "project_key": "k", "first_seen": 1.5},
-        {"do": "segment", "file": "a", "generation": 0, "offset": 0, "length": 3, "sha256": sha256, "at": 0, "packed": packed},
+        {"do": "segment", "file": "a", "generation": 0, "offset": 0, "length": 3, "at": 0, "packed": packed, "root": root_of(b"abc")},
         {"do": "fork", "file": "a", "generation": 1, "parent": 0, "shared": 2},
         {"do": "remove", "file": "b", "at": 2.5},
         {"do": "snapshot", "id": "1", "at": 3.5, "trigger": "quiet", "alias": "first", "files": [
             {"name": "a", "generation": 0, "length": 3, "root": root_of(b"abc")}], "meta": {"n": 1}},
     ]  # fmt: skip
+
+
+def test_what_was_written_in_format_1_is_read_proven_and_merged(
+    vault: Vault, session: SessionVault, place: Path
+) -> None:
+    pieces = [session_bytes(n, 20_000) for n in (1, 2)]
+    data = b"".join(pieces)
+    for n, piece in enumerate(pieces):
+        session.append("a", 0, sum(map(len, pieces[:n])), piece)
+    snap(session, "1", stated(data, "a"))
+    vault.flush()
+    entries = [journal_module.decode(line) for line in (place / "journal").read_bytes().splitlines()]
+    hashes = iter(hashlib.sha256(piece).hexdigest() for piece in pieces)
+    old = [
+        msgspec.structs.replace(entry, root="", sha256=next(hashes)) if isinstance(entry, Segment) else entry
+        for entry in entries
+        if entry is not None
+    ]
+    (place / "journal").write_bytes(b"".join(map(journal_module.encode, old)))
+    assert all("root" not in line for line in lines_of(place) if line["do"] == "segment")
+    assert read(vault.open("app", REF), stated(data, "a")) == data
+    merge = vault.merge("app", REF, {}, force=True)
+    for _ in merge.prepare():
+        pass
+    assert vault.commit(merge)
+    assert read(vault.open("app", REF), stated(data, "a")) == data
+    with (place / "journal").open("ab") as journal:
+        wrong = Segment("b", 0, 0, 3, 0, 9, sha256=hashlib.sha256(b"abc").hexdigest())
+        journal.write(journal_module.encode(wrong))
+    with pytest.raises(CopyMismatch, match="are damaged"):
+        read(vault.open("app", REF), stated(b"abc", "b"))
 
 
 def test_a_pack_reads_without_the_program(
@@ -543,9 +573,9 @@ def test_a_dictionary_of_another_version_is_found_in_the_vault(
     at = (place / "pack").stat().st_size
     with (place / "pack").open("ab") as pack:
         pack.write(frame)
-    digest = hashlib.sha256(data).hexdigest()
+    segment = Segment("b", 0, 0, len(data), at, len(frame), root=root_of(data))
     with (place / "journal").open("ab") as journal:
-        journal.write(journal_module.encode(Segment("b", 0, 0, len(data), digest, at, len(frame))))
+        journal.write(journal_module.encode(segment))
     with pytest.raises(CopyMismatch, match="are damaged"):
         read(vault.open("app", REF), stated(data, "b"))
     (folder / ".sessiond" / "dictionary-77777").write_bytes(other.as_bytes())
@@ -604,11 +634,11 @@ def test_each_byte_is_hashed_once_to_prove_them_all(
     vault.flush()
     hashed: list[int] = []
 
-    def sha256(data: bytes = b"") -> Any:
+    def root_of_segment(data: bytes) -> str:
         hashed.append(len(data))
-        return hashlib.sha256(data)
+        return root_of(data)
 
-    monkeypatch.setattr(frames, "hashlib", SimpleNamespace(sha256=sha256))
+    monkeypatch.setattr(journal_module, "root_of", root_of_segment)
     checked = list(verify.roots(session, Mirror(Path("none")), []))
     assert sum(each.size for each in checked) == len(data)
     assert not [each for each in checked if each.bad]

@@ -338,12 +338,16 @@ class Files:
         view, known = memoryview(block), file.stored
         if file.is_rewritten:
             self._stored.store(work, file, offset)  # what was captured before there was no room
-        if file.role is Role.MAIN and marks and marks[-1].offset > known:
-            self._stored.store(work, file, file.read_to)  # not to the mark alone: one frame instead of two
+        reached: list[tuple[Mark, str]] = []
         for mark in marks:
             root.update(view[root.size - offset : mark.offset - offset])
             if file.role is Role.MAIN and mark.offset > known:
-                self._stored.checkpoint(work, mark.trigger, now, main=(mark.offset, root.hexdigest()))
+                reached.append((mark, root.hexdigest()))
+        if reached:  # not to the last mark alone: one frame instead of two
+            root.update(view[root.size - offset : file.read_to - offset])
+            self._stored.store(work, file, file.read_to)
+        for mark, state in reached:
+            self._stored.checkpoint(work, mark.trigger, now, main=(mark.offset, state))
         root.update(view[root.size - offset :])
         if not is_last or file.is_rewritten:
             self._stored.store(work, file, file.length)

@@ -164,26 +164,32 @@ class Stored:
         work.changed.add(file.name)
         while file.stored < upto:
             end = min(file.stored + BLOCK_BYTES, upto)
-            data = self._fresh(work, file, end) or self._mirror.read(copy, file.stored, end)
+            data, root = self._fresh(work, file, end)
+            data = data or self._mirror.read(copy, file.stored, end)
             if len(data) < end - file.stored:
                 raise CopyMismatch(
                     f"The plain copy {copy} has {file.stored + len(data)} of {file.length} bytes.",
                     hint="Something else cut it; it is made again from the session's file.",
                 )
             if end < upto and (newline := data.rfind(b"\n")) >= 0:
-                data = data[: newline + 1]
-            vault.append(file.name, file.generation, file.stored, data)
+                data, root = data[: newline + 1], ""
+            vault.append(file.name, file.generation, file.stored, data, root=root)
             file.stored += len(data)
         if file.stored >= file.length:
             file.unstored_since = None
 
     @staticmethod
-    def _fresh(work: Work, file: File, end: int) -> bytes:
-        """The bytes that are to be stored next, where they were just read; none where they were not."""
+    def _fresh(work: Work, file: File, end: int) -> tuple[bytes, str]:
+        """The bytes that are to be stored next, where they were just read; none where they were not.
+
+        With their root where it is the file's: of all that was hashed of it up to here.
+        """
         name, offset, block = work.fresh or ("", 0, b"")
         if name != file.name or not offset <= file.stored < end <= offset + len(block):
-            return b""
-        return block[file.stored - offset : end - offset]
+            return b"", ""
+        root = work.roots.get(name) if not file.stored else None
+        known = root.hexdigest() if root is not None and root.size == end else ""
+        return block[file.stored - offset : end - offset], known
 
     # --- checkpoints
 

@@ -12,7 +12,7 @@ is `<CRC-32, 8 hex digits> <JSON>`:
 
     {"do":"pack","number":1}
     {"do":"session","source":…,"session_id":…,"project":…,"project_key":…,"first_seen":…,"meta":{}}
-    {"do":"segment","file":…,"generation":0,"offset":0,"length":10,"sha256":…,"at":0,"packed":9}
+    {"do":"segment","file":…,"generation":0,"offset":0,"length":10,"at":0,"packed":9,"root":…}
     {"do":"snapshot","id":…,"at":…,"trigger":…,"alias":…,"meta":{},
                      "files":[{"name":…,"generation":0,"length":10,"root":…,"deleted_at":…}]}
     {"do":"fork","file":…,"generation":1,"parent":0,"shared":4}
@@ -42,8 +42,9 @@ plain copies, are what was stored; `repair` heals one from the other, and `mend`
 What was damaged is kept in files named `damaged-…`, or `….damaged` beside a plain copy; only a journal that
 was mended altogether goes after a day.
 
-What protects what: CRC-32 each line, SHA-256 each segment (of the unpacked bytes), the root each file
-in a snapshot, zstd's own checksum each frame.  A damaged line or frame costs what it said, nothing else.
+What protects what: CRC-32 each line, the root each segment (of the unpacked bytes; in the format 1 their
+SHA-256) and each file in a snapshot, zstd's own checksum each frame.  A damaged line or frame costs what it
+said, nothing else.
 """
 
 from __future__ import annotations

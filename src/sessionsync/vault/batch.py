@@ -10,7 +10,6 @@ the next line is written.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from sessionsync.vault.folder import MANY, Folder, closing, open_regular, read_a
 from sessionsync.vault.journal import Entry, Segment
 from sessionsync.vault.mend import corrected
 from sessionsync.vault.pack import Damaged, Dictionaries, Packer, Unpacker
+from sessionsync.vault.root import root_of
 
 # How much of a journal is read at a time.
 BLOCK_BYTES = 64 * 1024
@@ -41,10 +41,10 @@ HEAD_BYTES = 128
 
 
 class Framed(NamedTuple):
-    """A frame, and the SHA-256 of what is in it."""
+    """A frame, and the root of what is in it."""
 
     frame: bytes
-    sha256: str
+    root: str
 
 
 @dataclass(slots=True, eq=False)
@@ -97,9 +97,18 @@ class Batch:
         (pending.behind or pending.lines).append(journal.encode(entry))
 
     def pack(
-        self, folder: Path, session: str, file: str, generation: int, offset: int, parts: Sequence[bytes]
+        self,
+        folder: Path,
+        session: str,
+        file: str,
+        generation: int,
+        offset: int,
+        parts: Sequence[bytes],
+        root: str = "",
     ) -> None:
         """Have the `parts` of a file's generation from `offset` on stored, a segment each.
+
+        Of a single one the caller may know the `root` already.
 
         What is worth it other hands do, meanwhile: no more than so much at a time, what was begun first is
         then waited for.
@@ -113,7 +122,8 @@ class Batch:
             raise pending.failed
         lengths = [len(part) for part in parts]
         hands = map if sum(lengths) < LEAST_SHARED_BYTES else self._hands
-        framed = iter(hands(partial(self._framed, folder), parts))
+        step = partial(self._framed, folder, root=root if len(parts) == 1 else "")
+        framed = iter(hands(step, parts))
         packing = Packing(file, generation, offset, lengths, framed)
         if hands is map:
             self.settle(folder)
@@ -237,12 +247,12 @@ class Batch:
         if not self.locked and self.refusal is not None:
             raise self.refusal
 
-    def _framed(self, folder: Path, data: bytes) -> Framed:
-        """`data` as a frame that unpacks to it again, and its SHA-256.  Any thread."""
+    def _framed(self, folder: Path, data: bytes, *, root: str) -> Framed:
+        """`data` as a frame that unpacks to it again, and its root.  Any thread."""
         frame = self._packer.pack(data)
         with contextlib.suppress(Damaged):
             if self._unpacker.unpack(frame, len(data)) == data:
-                return Framed(frame, hashlib.sha256(data).hexdigest())
+                return Framed(frame, root or root_of(data))
         raise CopyMismatch(
             f"What was packed for {folder} does not unpack to the same bytes.",
             hint="It is tried again; if it stays, test this machine's memory.",
@@ -298,8 +308,8 @@ class Batch:
 def _segments(packing: Packing, at: int, framed: Iterator[Framed]) -> Iterator[Segment]:
     """The lines that say where the frames of `packing` lie, which begin at `at` of the pack."""
     offset = packing.offset
-    for length, (frame, sha256) in zip(packing.lengths, framed, strict=False):
-        yield Segment(packing.file, packing.generation, offset, length, sha256, at, len(frame))
+    for length, (frame, root) in zip(packing.lengths, framed, strict=False):
+        yield Segment(packing.file, packing.generation, offset, length, at, len(frame), root=root)
         offset += length
         at += len(frame)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from sessionsync.vault.folder import read_at
 from sessionsync.vault.journal import Segment
 from sessionsync.vault.pack import Damaged, Unpacker
@@ -49,4 +47,4 @@ class Frames:
             data = self._unpacker.unpack(frame, segment.length)
         except Damaged:
             return None
-        return data if hashlib.sha256(data).hexdigest() == segment.sha256 else None
+        return data if segment.is_of(data) else None

@@ -9,6 +9,7 @@ class here.  A line that is not what was written is counted and skipped, never b
 from __future__ import annotations
 
 import bisect
+import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -18,8 +19,9 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from sessionsync.vault.pack import LEVEL
+from sessionsync.vault.root import root_of
 
-FORMAT = 1
+FORMAT = 2
 
 Natural = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -49,6 +51,7 @@ class Pack(_Entry, frozen=True, tag="pack"):
 class Segment(_Entry, frozen=True, tag="segment"):
     """Bytes [offset, offset + length) of a generation: a frame of `packed` bytes at `at` of the pack.
 
+    `root` is theirs, as if they were a file; lines of the format 1 have their `sha256` instead.
     `level` is how hard zstd tried: a merge does not try the same again.
     """
 
@@ -56,10 +59,11 @@ class Segment(_Entry, frozen=True, tag="segment"):
     generation: Natural
     offset: Natural
     length: Natural
-    sha256: str
     at: Natural
     packed: Natural
     level: int = LEVEL
+    root: str = ""
+    sha256: str = ""
 
     @property
     def end(self) -> int:
@@ -70,6 +74,12 @@ class Segment(_Entry, frozen=True, tag="segment"):
     def packed_end(self) -> int:
         """The offset just behind it in the pack."""
         return self.at + self.packed
+
+    def is_of(self, data: bytes) -> bool:
+        """Whether these are its bytes."""
+        if self.root:
+            return root_of(data) == self.root
+        return hashlib.sha256(data).hexdigest() == self.sha256
 
 
 class Fork(_Entry, frozen=True, tag="fork"):

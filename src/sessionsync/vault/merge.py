@@ -13,13 +13,14 @@ unless their very bytes lie elsewhere in the pack; then they are set aside in fi
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from sessionsync.errors import CopyMismatch
 from sessionsync.vault import journal
@@ -30,6 +31,7 @@ from sessionsync.vault.journal import Entry, Segment, pack_name
 from sessionsync.vault.mend import is_sound, mended
 from sessionsync.vault.pack import Dictionaries, Packer, Unpacker
 from sessionsync.vault.plan import Block, History, Plan, make
+from sessionsync.vault.root import root_of
 
 JOURNAL = "journal"
 DRAFT = "journal.part"
@@ -214,20 +216,20 @@ class _Writer:
                 offset = piece.segment.offset
                 data += raw[piece.start - offset : piece.end - offset]
         if block.is_copy():
-            old = block.pieces[0].segment
-            return self._put(packed[0], block, old.length, old.sha256, old.level)
+            return self._put(packed[0], block, block.pieces[0].segment)
         if not sound:
             return None
-        frame = self._packed(bytes(data), block.level)
-        return self._put(frame, block, len(data), hashlib.sha256(data).hexdigest(), block.level)
+        frame, root = self._packed(bytes(data), block.level), root_of(data)
+        made = Segment(block.file, block.generation, block.start, len(data), 0, 0, block.level, root)
+        return self._put(frame, block, made)
 
-    def _put(self, frame: bytes, block: Block, length: int, sha256: str, level: int) -> Segment:
+    def _put(self, frame: bytes, block: Block, like: Segment) -> Segment:
+        """Write a frame that holds the same bytes as this segment, wherever they lie."""
         write_at(self._pack, self.at, frame)
-        segment = Segment(
-            block.file, block.generation, block.start, length, sha256, self.at, len(frame), level
-        )
+        place = {"file": block.file, "generation": block.generation, "offset": block.start}
+        segment = msgspec.structs.replace(like, **place, at=self.at, packed=len(frame))
         self.at += len(frame)
-        self.raw_bytes += length
+        self.raw_bytes += segment.length
         self.moved_bytes += len(frame)
         return segment
 

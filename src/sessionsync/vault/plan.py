@@ -209,7 +209,7 @@ class Plan:
         for entry in self.entries:
             if isinstance(entry, Block):
                 size = entry.end - entry.start
-                segment = Segment(entry.file, entry.generation, entry.start, size, "", at, 1)
+                segment = Segment(entry.file, entry.generation, entry.start, size, at, 1)
                 made[at] = entry
                 at += 1
                 new.take(segment)
@@ -370,7 +370,7 @@ class _Needs:
 
 
 def _key(segment: Segment) -> tuple[str, int, int, int, str]:
-    return segment.file, segment.generation, segment.offset, segment.length, segment.sha256
+    return segment.file, segment.generation, segment.offset, segment.length, segment.root or segment.sha256
 
 
 def _crowded(needed: Iterable[Piece]) -> set[int]:

@@ -80,7 +80,7 @@ class Repair:
             segment = bad.segment
             for source, read in self._copies(bad.name):
                 data = _read(read, bad.name, segment.offset, segment.end)
-                if len(data) == segment.length and hashlib.sha256(data).hexdigest() == segment.sha256:
+                if len(data) == segment.length and segment.is_of(data):
                     yield Cure(VAULT, bad.name, bad.generation, segment.offset, data, source)
                     return
         else:

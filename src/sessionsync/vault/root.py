@@ -61,7 +61,7 @@ class Root:
         """The roots of the full subtrees, largest first, in hex: what to store beside `size`."""
         return [peak.hex() for peak in self._peaks]
 
-    def update(self, data: bytes | memoryview) -> None:
+    def update(self, data: bytes | bytearray | memoryview) -> None:
         """Take in the next bytes."""
         view = memoryview(data)
         while view:
@@ -106,6 +106,13 @@ class Root:
         del self._peaks[len(self._peaks) - merging :]
         self._peaks.append(_joined([*subtrees, self._digest()]))
         self._leaf = _LEAF.copy()
+
+
+def root_of(data: bytes | bytearray) -> str:
+    """The root of all these bytes."""
+    root = Root()
+    root.update(data)
+    return root.hexdigest()
 
 
 def _joined(subtrees: Sequence[bytes]) -> bytes:

@@ -82,9 +82,10 @@ class SessionVault:
             )
         )
 
-    def append(self, name: str, generation: int, offset: int, data: bytes) -> None:
+    def append(self, name: str, generation: int, offset: int, data: bytes, *, root: str = "") -> None:
         """Store `data`, the bytes of a file's generation from `offset` on, as one segment.
 
+        Who knows the `root` of `data` gives it, so that nothing is hashed twice.
         More than `FRAME_BYTES` become several, cut behind a line where there is one.  The cost is that of
         `data`, whatever is stored already; what is stored already may be stored again.
 
@@ -95,7 +96,7 @@ class SessionVault:
         """
         self._is_writer = True
         if data:
-            self._batch.pack(self._folder, str(self.ref), name, generation, offset, _parts(data))
+            self._batch.pack(self._folder, str(self.ref), name, generation, offset, _parts(data), root)
 
     def fork(self, name: str, generation: int, parent: int, shared: int) -> None:
         """Begin a generation of a file: its first `shared` bytes are those of the generation `parent`."""

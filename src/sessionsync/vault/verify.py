@@ -316,7 +316,7 @@ def _segment(
             begin = extent.start - segment.offset
             same = copy == data[begin : begin + len(copy)]
         elif len(copy) == segment.length:
-            same = hashlib.sha256(copy).hexdigest() == segment.sha256
+            same = segment.is_of(copy)
         span = file.name, file.generation, extent.start, extent.end
         yield Checked(
             MIRROR, len(copy), None if same else Bad(MIRROR, *span, "mismatch", "is not what was stored")
@@ -326,9 +326,9 @@ def _segment(
 def _twin(frames: Frames, segment: Segment, life: Generation) -> bytes | None:
     """A damaged segment's bytes from where they were stored again."""
     for other, _ in life.covering(segment.offset):
-        if (other.offset, other.length, other.sha256) == (segment.offset, segment.length, segment.sha256):
-            data = frames.unpack(other) if other is not segment else None
-            if data is not None:
+        if other is not segment and (other.offset, other.length) == (segment.offset, segment.length):
+            data = frames.unpack(other)
+            if data is not None and segment.is_of(data):
                 return data
     return None
 
