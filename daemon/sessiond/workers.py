@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from sessiond.worker import Captured
     from sessionsync.events import Emit
 
-# More would wait for the disk, and for the one that commits.
+# One a core, though whoever has begun them captures as well: each waits for the disk, a sixth of its time.
+# More would wait for the one that commits.
 MOST = 3
 # A list is made durable as one: fewer cost more than they save (`vault.folder.MANY`).  And to begin a worker
 # costs as much CPU time as to capture so many small sessions, 0.14 s (measured).
@@ -56,7 +57,7 @@ class Workers:
     def __init__(self, engine: Engine, emit: Emit, most: int | None = None) -> None:
         self._engine = engine
         self._emit = emit
-        self._most = min(MOST, _cores() - 1) if most is None else most
+        self._most = min(MOST, _cores()) if most is None else most
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
