@@ -154,6 +154,32 @@ def test_what_follows_from_something_else_is_not_told_as_well(tmp_path: Path) ->
         assert living.codes() == {"backup_disk_full", "copy_failed"}
 
 
+def test_a_session_is_looked_at_with_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    with Living(tmp_path) as living:
+        monkeypatch.setattr(living.app.upkeep, "look", looked.append)
+        first, second = living.transcript(), living.transcript()
+        numbers = {living.app.engine.catalog.resolve(path.stem).id for path in (first, second)}
+        living.until(lambda: {*looked} == numbers)
+        assert len(looked) == 2  # and then no more often than the interval
+
+
+def test_the_copies_of_a_session_that_is_active_are_looked_at_every_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Living(tmp_path, SESSIOND_HEALTH_INTERVAL_SECONDS="1") as living:
+        monkeypatch.setattr(
+            living.app.copies, "next_scan", lambda: time.time() + 3600.0
+        )  # else that finds it
+        monkeypatch.setattr(living.app.upkeep.drill, "next_at", lambda: time.time() + 3600.0)
+        path = living.transcript("words " * 200)
+        copy = living.copy_of(path)
+        for times in (1, 2):
+            flip(copy, 60)
+            living.until(lambda: living.told("damage_healed") >= times)  # noqa: B023
+            assert living.is_copied(path)
+
+
 def test_a_consequence_is_treated_when_its_cause_is_gone_and_not_before(tmp_path: Path) -> None:
     with Living(tmp_path) as living:
 
