@@ -39,7 +39,6 @@ class Description(_Entry, frozen=True, tag="session", kw_only=True):
     project_key: str
     first_seen: float
     meta: dict[str, Any] = {}
-    format: int = FORMAT
 
 
 class Pack(_Entry, frozen=True, tag="pack"):
