@@ -46,7 +46,8 @@ from sessionsync.events import EVENTS
 from sessionsync.privacy.gate import Gate
 from sessionsync.privacy.rules import KINDS
 from sessionsync.reliability.findings import FINDINGS, Findings, Severity
-from sessionsync.restore import RecordShelf, Shelf
+from sessionsync.restore import Shelf
+from sessionsync.restore.records import RecordShelf
 from sessionsync.sources.folders import can_read, is_real_folder
 
 # The rescan that is the truth, whatever the watcher says.

@@ -16,7 +16,8 @@ from pathlib import Path
 from sessionsync.catalog import Catalog, Session
 from sessionsync.errors import CopyError, RemoteError, SessiondError
 from sessionsync.events import Emit
-from sessionsync.restore import ArchiveCopy, Copy, Known, Shelf, of_session
+from sessionsync.restore import Copy, Known, Shelf, of_session
+from sessionsync.restore.archived import ArchiveCopy
 
 # A repair asks for many pieces one after the other.
 KEPT_S = 60.0

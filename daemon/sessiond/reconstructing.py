@@ -16,9 +16,10 @@ from sessionsync.config import paths
 from sessionsync.errors import ArchiveUnreadable, CopyError, IndexBroken, NoSuchCopy, RemoteError
 from sessionsync.events import silent
 from sessionsync.model import Ref, SessionFile, rfc3339
-from sessionsync.restore import Copy, Filed, Known, loadable
+from sessionsync.restore import Copy, Known, loadable
 from sessionsync.restore.place import lay_out
 from sessionsync.restore.reconstruct import session as made_of
+from sessionsync.restore.records import Filed
 from sessionsync.restore.remains import Remains, gather
 from sessionsync.restore.restore import free
 from sessionsync.search import Index

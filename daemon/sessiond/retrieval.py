@@ -14,8 +14,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sessiond import memory
-from sessiond.token import find_token
 from sessionsync import __version__, projects
 from sessionsync.catalog import Catalog, Session
 from sessionsync.config import Config, Paths, load, paths
@@ -38,32 +36,25 @@ from sessionsync.paths import claude_root
 from sessionsync.peek import PEEK_BYTES, first_cwd, is_session_id
 from sessionsync.project_names import Names
 from sessionsync.remote.archive.address import address_of
-from sessionsync.remote.archive.refs import Place, encode
-from sessionsync.remote.archive.tree import Manifest
-from sessionsync.remote.comments import project_hash
+from sessionsync.remote.archive.refs import encode
 from sessionsync.restore import (
     PAPERS,
     AgentTarget,
-    ArchiveShelf,
     Choice,
     Copy,
     Cupboard,
-    Examiner,
-    Filed,
     FileTarget,
     KeptShelf,
     Known,
     MirrorShelf,
     OutTarget,
     ProjectTarget,
-    RecordShelf,
     Restored,
     Shelf,
     Shelves,
     Target,
     VaultShelf,
     beside_agent,
-    discussed,
     head_of,
     home_of,
     in_project,
@@ -77,7 +68,6 @@ from sessionsync.restore import (
 )
 from sessionsync.restore.copies import main_of
 from sessionsync.restore.target import Allowed, project_folder
-from sessionsync.stats import returns
 from sessionsync.store import Store
 from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Mirror, Vault
@@ -85,7 +75,11 @@ from sessionsync.vault import Mirror, Vault
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from sessionsync.remote.archive.refs import Place
+    from sessionsync.remote.archive.tree import Manifest
     from sessionsync.remote.github import GitHub
+    from sessionsync.restore.archived import ArchiveShelf
+    from sessionsync.restore.records import Filed, RecordShelf
 
 Json = dict[str, Any]
 Ask = Callable[[str], bool]
@@ -312,6 +306,8 @@ class Restoring:
             described = (self._cupboard.described(each) for each in self._cupboard.sessions())
             known = [each for each in described if is_of(each, self._key)]
         if not known and not filed:
+            from sessionsync.remote.comments import project_hash  # noqa: PLC0415 - as above
+
             sought = project_hash(self._key)
             known = self._archived(lambda said: said.project_hash == sought)
         return known, filed
@@ -416,6 +412,8 @@ class Restoring:
 
     def listing(self, session: Known, origin: str) -> Json:
         """`restore ID --list`."""
+        from sessionsync.restore.examine import Examiner  # noqa: PLC0415 - as above
+
         copies = self.shelves.copies(session, origin)
         listed = [
             {
@@ -460,6 +458,8 @@ class Restoring:
             hands=self._hands,
         )
         if self._returned is not None and wish.out is None:
+            from sessionsync.stats import returns  # noqa: PLC0415 - as above
+
             returns.note(self._returned, session.name, time.time())
         return done
 
@@ -468,6 +468,8 @@ class Restoring:
         records = self.records
         if records is None:
             return
+        from sessionsync.restore.discussion import discussed  # noqa: PLC0415 - only where GitHub is asked
+
         try:
             said = records.said(issue)
         except RemoteError as error:
@@ -605,6 +607,8 @@ def opened() -> Iterator[Restoring]:
             ends.callback(github.close)
         records = None
         if github is not None:
+            from sessionsync.restore.records import RecordShelf  # noqa: PLC0415 - only where it is asked
+
             records = RecordShelf(github, authors=config.github.authors, issue=config.github.issue)
         archive = open_archive(config, where, ends)
         restoring = Restoring(config, catalog, records, archive, where.returns, _hands(ends))
@@ -631,13 +635,16 @@ def open_archive(config: Config, where: Paths, ends: ExitStack) -> ArchiveShelf 
     address = address_of(config)
     if address is None:
         return None
-    from sessionsync.archiving import CACHE, COLD  # noqa: PLC0415 - only where there is one
+    from sessiond import memory  # noqa: PLC0415 - only where there is one
+    from sessiond.token import find_token  # noqa: PLC0415
+    from sessionsync.archiving import CACHE, COLD  # noqa: PLC0415
     from sessionsync.privacy.seal import Unseal  # noqa: PLC0415
     from sessionsync.remote.archive.cache import Cache  # noqa: PLC0415
     from sessionsync.remote.archive.fold import Cold  # noqa: PLC0415
     from sessionsync.remote.archive.git import Git  # noqa: PLC0415
     from sessionsync.remote.archive.host import Host  # noqa: PLC0415
     from sessionsync.remote.archive.reader import Reader  # noqa: PLC0415
+    from sessionsync.restore.archived import ArchiveShelf  # noqa: PLC0415
 
     memory.keep()  # an identity, and what it opens, is nobody else's to read
     token = find_token(os.environ, config.github.api_url) if address.repo or address.is_loopback else None
@@ -657,10 +664,13 @@ def open_archive(config: Config, where: Paths, ends: ExitStack) -> ArchiveShelf 
 def github_of(config: Config) -> GitHub | None:
     """A client for the repository in the settings, which the caller closes; None without one or a token."""
     settings = config.github
-    token = find_token(os.environ, settings.api_url) if settings.repo else None
-    if token is None:
+    if not settings.repo:
         return None
-    from sessionsync.remote.github import GitHub  # noqa: PLC0415 - as above
+    from sessiond.token import find_token  # noqa: PLC0415 - as above
+
+    if (token := find_token(os.environ, settings.api_url)) is None:
+        return None
+    from sessionsync.remote.github import GitHub  # noqa: PLC0415
 
     return GitHub(
         repo=settings.repo,

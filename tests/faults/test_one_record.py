@@ -13,7 +13,8 @@ import pytest
 from sessionsync.model import Context, Ref
 from sessionsync.pull import Pull
 from sessionsync.remote import comments
-from sessionsync.restore import Known, RecordShelf
+from sessionsync.restore import Known
+from sessionsync.restore.records import RecordShelf
 from tests.fakes.faults import accept_then_drop
 from tests.fakes.github import FakeGitHub
 from tests.rig import START, Home, Line, Rig, append, line, write

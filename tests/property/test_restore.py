@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionsync.errors import RestoreError
-from sessionsync.restore import Examiner, Known, MirrorShelf, Shelves, VaultShelf
+from sessionsync.restore import Known, MirrorShelf, Shelves, VaultShelf
+from sessionsync.restore.examine import Examiner
 from sessionsync.restore.names import in_agent
 from sessionsync.restore.target import folder_name
 from tests.fakes.agent import SESSION

@@ -30,16 +30,8 @@ from sessionsync.remote.archive.cache import Cache, tidy
 from sessionsync.remote.archive.git import Git
 from sessionsync.remote.archive.ledger import CURRENT
 from sessionsync.remote.archive.tree import Line, Segments, name_of, unpack
-from sessionsync.restore import (
-    ArchiveShelf,
-    KeptShelf,
-    Known,
-    MirrorShelf,
-    OutTarget,
-    Shelf,
-    Shelves,
-    VaultShelf,
-)
+from sessionsync.restore import KeptShelf, Known, MirrorShelf, OutTarget, Shelf, Shelves, VaultShelf
+from sessionsync.restore.archived import ArchiveShelf
 from sessionsync.upkeep import Upkeep
 from sessionsync.vault.pack import Packer
 from tests.archive import (

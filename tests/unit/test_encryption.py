@@ -27,7 +27,8 @@ from sessionsync.remote.archive.host import Host
 from sessionsync.remote.archive.ledger import Ledger
 from sessionsync.remote.archive.pushed import Pushed
 from sessionsync.remote.archive.tree import BLOB_BYTES, Line, Segments, name_of, opened, unpack
-from sessionsync.restore import ArchiveShelf, Known, Shelves
+from sessionsync.restore import Known, Shelves
+from sessionsync.restore.archived import ArchiveShelf
 from tests.archive import (
     SID,
     Elsewhere,

@@ -27,7 +27,7 @@ from sessionsync.privacy.seal import make_identity
 from sessionsync.remote.archive.reader import Reader
 from sessionsync.remote.archive.reader import Version as InArchive
 from sessionsync.report import sessions
-from sessionsync.restore import ArchiveShelf
+from sessionsync.restore.archived import ArchiveShelf
 from sessionsync.retry import ROUND_S
 from sessionsync.vault.verify import Part
 from tests.archive import Elsewhere, Shipper, refs_of, run_git, sha, with_archive

@@ -26,12 +26,10 @@ from sessionsync.errors import CopyIncomplete, RestoreError, SessionLive, StoreE
 from sessionsync.model import Ref, Role, rfc3339
 from sessionsync.remote import comments
 from sessionsync.restore import (
-    Examiner,
     FileTarget,
     Known,
     MirrorShelf,
     OutTarget,
-    RecordShelf,
     Restored,
     VaultShelf,
     loadable,
@@ -39,8 +37,10 @@ from sessionsync.restore import (
 )
 from sessionsync.restore.choice import Choice, newest
 from sessionsync.restore.copies import CopyFile, main_of
+from sessionsync.restore.examine import Examiner
 from sessionsync.restore.names import beside_agent, in_agent, in_project
 from sessionsync.restore.place import Placing
+from sessionsync.restore.records import RecordShelf
 from sessionsync.restore.target import AgentTarget, ProjectTarget, Put, folder_name, project_folder
 from sessionsync.sources.roles import role_of
 from sessionsync.store import Store

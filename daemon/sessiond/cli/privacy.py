@@ -29,8 +29,8 @@ from sessionsync.remote.archive.host import Host
 from sessionsync.remote.archive.ledger import Ledger
 from sessionsync.remote.archive.pushed import Pushed
 from sessionsync.remote.archive.reader import Reader
-from sessionsync.restore import RecordShelf
 from sessionsync.restore.known import of_session
+from sessionsync.restore.records import RecordShelf
 
 Json = dict[str, Any]
 LINES = 20

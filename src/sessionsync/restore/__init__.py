@@ -8,18 +8,17 @@ A transcript that went on in two places is `united`; what other machines had in 
 copy is whole, `reconstruct` makes the best of the `remains`: whole lines from `pieces`, and what can be
 inferred, marked as such.  Needs no daemon, and no state: with that lost the vault, the plain copies and
 GitHub's comments say by themselves what they hold.
+
+What is needed where GitHub or the archive is asked, or copies are listed, is imported from its module then:
+`records`, `archived`, `discussion`, `examine`.
 """
 
-from sessionsync.restore.archived import ArchiveCopy, ArchiveShelf
 from sessionsync.restore.choice import Choice
 from sessionsync.restore.copies import Copy, MirrorShelf, Shelf, VaultShelf, head_of
-from sessionsync.restore.discussion import discussed
-from sessionsync.restore.examine import Examiner
 from sessionsync.restore.kept import KeptCopy, KeptShelf
 from sessionsync.restore.known import Cupboard, Known, of_session, resolve, unknown
 from sessionsync.restore.loadable import loadable
 from sessionsync.restore.names import beside_agent, in_project, is_own
-from sessionsync.restore.records import Filed, RecordShelf
 from sessionsync.restore.restore import Restored, Shelves, put_back
 from sessionsync.restore.target import (
     AgentTarget,
@@ -36,28 +35,22 @@ from sessionsync.sources.roles import PAPERS
 __all__ = [
     "PAPERS",
     "AgentTarget",
-    "ArchiveCopy",
-    "ArchiveShelf",
     "Choice",
     "Copy",
     "Cupboard",
-    "Examiner",
     "FileTarget",
-    "Filed",
     "KeptCopy",
     "KeptShelf",
     "Known",
     "MirrorShelf",
     "OutTarget",
     "ProjectTarget",
-    "RecordShelf",
     "Restored",
     "Shelf",
     "Shelves",
     "Target",
     "VaultShelf",
     "beside_agent",
-    "discussed",
     "head_of",
     "home_of",
     "in_project",

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sessionsync.errors import NoSuchCheckpoint, NoSuchCopy
 from sessionsync.model import rfc3339, unix_seconds
-from sessionsync.remote.archive.reader import Unread
-from sessionsync.restore.archived import ArchiveCopy
 from sessionsync.restore.copies import Copy
 from sessionsync.restore.examine import is_continued, is_same, redactions
 from sessionsync.restore.known import Known
 from sessionsync.restore.names import grows_by_lines
-from sessionsync.restore.united import united
+
+if TYPE_CHECKING:
+    from sessionsync.remote.archive.reader import Unread
 
 # The places on this disk; all others hold what another machine may have gone on with.
 HERE = ("mirror", "vault")
@@ -84,18 +85,20 @@ def newest(session: Known, copies: Sequence[Copy]) -> Choice:
             f"There is no copy of session {session.name} that could be restored.",
             hint=f"`sessiond restore {session.name} --list` shows what there is.",
         )
-    for place in dict.fromkeys(_place(copy) for copy in reversed(copies)):
-        if place[0] not in HERE:
-            notes: list[str] = []
-            best, older = _best([copy for copy in copies if _place(copy) == place], notes)
-            _weigh(choice, best, session, stored)
-            choice.notes += notes if choice.copies[0] is best else []
-            choice.copies += older
+    elsewhere = [copy for copy in copies if copy.origin not in HERE]
+    for place in dict.fromkeys(_place(copy) for copy in reversed(elsewhere)):
+        notes: list[str] = []
+        best, older = _best([copy for copy in elsewhere if _place(copy) == place], notes)
+        _weigh(choice, best, session, stored)
+        choice.notes += notes if choice.copies[0] is best else []
+        choice.copies += older
     return choice
 
 
 def _place(copy: Copy) -> tuple[str, str]:
     """Where a copy lies: in the archive each machine has a place of its own."""
+    from sessionsync.restore.archived import ArchiveCopy  # noqa: PLC0415 - mostly all lies here
+
     return copy.origin, copy.machine if isinstance(copy, ArchiveCopy) else ""
 
 
@@ -158,6 +161,8 @@ def _weigh(choice: Choice, copy: Copy, session: Known, stored: Sequence[Copy]) -
 
 def _unite(choice: Choice, best: Copy, copy: Copy, where: str) -> None:
     """Put what holds both before them, where a transcript went on here and elsewhere."""
+    from sessionsync.restore.united import united  # noqa: PLC0415 - as above
+
     union = united(best, copy)
     if union is None:
         return

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from sessionsync.elsewhere import Elsewhere, Kept
-from sessionsync.remote.comments import Record
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known
 from sessionsync.sources.roles import role_of
 from sessionsync.vault import StoredFile
+
+if TYPE_CHECKING:  # nobody waits for it who asks for none of them
+    from sessionsync.elsewhere import Kept
 
 
 class KeptCopy:
@@ -56,7 +58,7 @@ class KeptShelf:
     name = "github"
 
     def __init__(self, vault_dir: Path) -> None:
-        self._elsewhere = Elsewhere(vault_dir)
+        self._vault_dir = vault_dir
 
     def copies(self, session: Known) -> list[KeptCopy]:
         """Every version of which there are bytes, the oldest first.
@@ -64,11 +66,15 @@ class KeptShelf:
         Raises:
             CopyError: they cannot be read.
         """
-        found = (KeptCopy(session, kept) for kept in self._elsewhere.of(session.ref))
+        from sessionsync.elsewhere import Elsewhere  # noqa: PLC0415 - as above
+
+        found = (KeptCopy(session, kept) for kept in Elsewhere(self._vault_dir).of(session.ref))
         return [copy for copy in found if copy.files()]
 
 
 def _is_exact(record: object) -> bool:
+    from sessionsync.remote.comments import Record  # noqa: PLC0415 - as above
+
     try:
         files = msgspec.convert(record, Record).files
     except msgspec.ValidationError:

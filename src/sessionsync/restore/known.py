@@ -5,7 +5,6 @@ With the state lost, or on a machine that never had one, the copies themselves s
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -261,8 +260,10 @@ def unknown(text: str, ids: Sequence[str], *, asked: str, hint: str) -> NoSuchSe
 
     `hint` says what to do where none comes near.
     """
+    from difflib import get_close_matches  # noqa: PLC0415 - only for errors
+
     word = text.rpartition(":")[2].lower()
-    near = difflib.get_close_matches(word, sorted(set(ids)), n=NEAR, cutoff=0.6)
+    near = get_close_matches(word, sorted(set(ids)), n=NEAR, cutoff=0.6)
     for length in range(len(word) - 1, 3, -1):  # a UUID mistyped at its end has the same beginning
         if near:
             break

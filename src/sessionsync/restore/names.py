@@ -7,7 +7,7 @@ the session's own files and nothing else: never settings, hooks or commands, nev
 from __future__ import annotations
 
 from sessionsync.errors import RestoreError
-from sessionsync.sources.papers import AGENT_FOLDERS
+from sessionsync.sources.places import AGENT_FOLDERS
 from sessionsync.sources.roles import CONTEXT
 
 _METRICS = "metrics.json"

@@ -11,7 +11,6 @@ from sessionsync.errors import CopyError, CopyIncomplete, NoSuchCopy, RecordErro
 from sessionsync.hands import Hands
 from sessionsync.model import SessionFile
 from sessionsync.restore import choice
-from sessionsync.restore.archived import ArchiveShelf
 from sessionsync.restore.choice import Choice
 from sessionsync.restore.copies import Copy, Shelf, main_of
 from sessionsync.restore.kept import KeptCopy, KeptShelf
@@ -116,6 +115,8 @@ class Shelves:
         """
         copies = self.copies(session, origin)
         if at:
+            from sessionsync.restore.archived import ArchiveShelf  # noqa: PLC0415 - mostly it is not asked
+
             archives = [shelf for shelf in self._shelves if isinstance(shelf, ArchiveShelf)]
             return choice.named(session, copies, at, [each for shelf in archives for each in shelf.unread])
         if not copies and self._silent is not None:

@@ -24,14 +24,11 @@ from sessionsync.events import silent
 from sessionsync.model import Found, Ref, Role, SessionFile
 from sessionsync.peek import first_cwd, is_session_id
 from sessionsync.project_names import ProjectIdentity
-from sessionsync.remote.comments import project_hash
 from sessionsync.restore.copies import CopyFile
 from sessionsync.restore.known import Known
 from sessionsync.restore.names import grows_by_lines, in_agent, steps
-from sessionsync.sources.claude import Claude
 from sessionsync.sources.folders import head, regular, session_file
 from sessionsync.sources.roles import PAPERS
-from sessionsync.sources.structured import Structured
 
 PREFIX_CHARS = 200
 """How much of a long path the agent keeps in a folder's name, before a hash that its runtimes differ in."""
@@ -196,6 +193,8 @@ class AgentTarget:
 
     def present(self) -> list[SessionFile]:
         """Everything the agent has of the session, in all its projects."""
+        from sessionsync.sources.claude import Claude  # noqa: PLC0415 - only where it is put back there
+
         found = Claude([self.root], silent).look(Ref("claude", self._session_id))
         return [] if found is None else list(found.files)
 
@@ -278,6 +277,8 @@ class ProjectTarget:
 
     def present(self) -> list[SessionFile]:
         """What lies in the folder."""
+        from sessionsync.sources.structured import Structured  # noqa: PLC0415 - as above
+
         ref = Ref("structured", self._session_id, str(self.home))
         found: Found | None = Structured(lambda: [self.home], silent).look(ref)
         return [] if found is None else list(found.files)
@@ -452,8 +453,11 @@ def project_of(session: Known, cwd: str, home: Path) -> ProjectIdentity | None:
 
 def is_of(session: Known, key: str) -> bool:
     """Whether a session is of the project with this key."""
-    if session.project_hash and session.project_hash == project_hash(key):
-        return True
+    if session.project_hash:
+        from sessionsync.remote.comments import project_hash  # noqa: PLC0415 - only issues say it so
+
+        if session.project_hash == project_hash(key):
+            return True
     return bool(session.project_key) and session.project_key == key
 
 

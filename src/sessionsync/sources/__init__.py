@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary
-from sessionsync.sources.passages import Passage
-from sessionsync.sources.usage import Usage
+if TYPE_CHECKING:  # a format's parts are imported by those who want them
+    from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary
+    from sessionsync.sources.passages import Passage
+    from sessionsync.sources.usage import Usage
 
 Read = Callable[[str], bytes | None]
 """Gives the captured bytes of a file of the session by its name; None where it is gone or too large."""

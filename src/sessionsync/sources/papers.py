@@ -16,11 +16,9 @@ from typing import NamedTuple
 from sessionsync.events import Emit
 from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary
 from sessionsync.sources.folders import Folders, Stat, is_folder, is_real_folder, real, regular, session_file
-from sessionsync.sources.places import SESSIONS, Places
+from sessionsync.sources.places import AGENT_FOLDERS, SESSIONS, Places
 from sessionsync.sources.usage import Usage
 
-AGENT_FOLDERS = ("session-data", "sessions")
-"""Where hooks keep notes beside the agent's own files; `sessions` is the older of them."""
 NESTED = 12
 """How deep a title with `/` in it may lead."""
 FILES = 10_000

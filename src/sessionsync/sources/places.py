@@ -1,4 +1,4 @@
-"""Where projects keep sessions: the folder `.claude/sessions` of each."""
+"""Where projects keep sessions, the folder `.claude/sessions` of each; where notes lie beside the agent."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from sessionsync.sources.folders import Folders, readable, real
 
 SESSIONS = (".claude", "sessions")
+AGENT_FOLDERS = ("session-data", "sessions")
+"""Where hooks keep notes beside the agent's own files; `sessions` is the older of them."""
 
 
 class Places:
