@@ -193,9 +193,9 @@ def _drain(engine: Engine, until: float) -> dict[str, Any]:
     modes = Modes(engine, silent, lambda: None)
     lane = None if engine.config.github.repo else Lane.ARCHIVE
     due = len(queue.items(lane=lane))
-    # what an earlier run left for later is tried now: there may be no later
-    queue.make_due(time.time())
-    if modes.may_push():
+    if _leads_anywhere(engine.config) and modes.may_push():
+        # what an earlier run left for later is tried now: there may be no later
+        queue.make_due(time.time())
         _send(engine, until)
     buried = len(queue.items(buried=True))
     left = len(queue.items(lane=lane))

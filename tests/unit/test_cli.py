@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib import metadata
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ from sessionsync.errors import NoSuchSession
 from sessionsync.model import Ref, Summary, rfc3339
 from sessionsync.store import Store
 from tests.archive import run_git
+from tests.fakes.agent import Agent
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_800_000_000.0
@@ -1288,3 +1290,33 @@ def test_a_backup_of_what_changed_waits_for_nothing_that_it_does_without(home: P
     assert not found & {"click", "asyncio", "ssl", "secrets", "random", "multiprocessing"}
     assert not found & {f"sessionsync.vault.{name}" for name in ("merge", "plan", "repair", "verify")}
     assert "sessionsync.capture" in found
+
+
+def test_a_backup_that_goes_nowhere_commits_once(home: Path) -> None:
+    """What was captured; nothing is made due, as there is nowhere to send it."""
+    agent = Agent(cwd=str(home))
+    live = home / ".claude" / "projects" / "-work" / f"{agent.session}.jsonl"
+    live.parent.mkdir(parents=True)
+    counted = []
+    for text in ("hello", "more", "and more"):
+        agent.turn(text)
+        live.write_bytes(agent.data)
+        imported("sync", "--once")
+        header = (Path(os.environ["SESSIOND_HOME"]) / "state" / "state.db").read_bytes()[:100]
+        counted.append(int.from_bytes(header[24:28], "big"))  # SQLite's "file change counter"
+    assert [after - before for before, after in pairwise(counted)] == [1, 1]
+
+
+def test_a_restore_from_this_disk_waits_for_nothing_of_other_places(home: Path, tmp_path: Path) -> None:
+    agent = Agent(cwd=str(home))
+    agent.turn("hello")
+    live = home / ".claude" / "projects" / "-work" / f"{agent.session}.jsonl"
+    live.parent.mkdir(parents=True)
+    live.write_bytes(agent.data)
+    imported("sync", "--once")
+    out = tmp_path / "out"
+    found = imported("restore", agent.session, "--from", "vault", "--out", str(out))
+    assert (out / live.name).read_bytes() == agent.data
+    elsewhere = {"remote.github", "remote.comments", "remote.archive.reader", "elsewhere", "divergence"}
+    assert not found & {f"sessionsync.{name}" for name in elsewhere}
+    assert not found & {"sessiond.token", "sessionsync.sources.transcript", "subprocess", "httpx"}

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sessionsync.events import Emit
 from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary
 from sessionsync.peek import first_cwd
-from sessionsync.sources import Read, usage
+from sessionsync.sources import Read
 from sessionsync.sources.folders import head
 from sessionsync.sources.layout import Layout
 from sessionsync.sources.lines import document
 from sessionsync.sources.passages import Passage, of_transcript
 from sessionsync.sources.transcript import Transcript
-from sessionsync.sources.usage import Usage
+
+if TYPE_CHECKING:
+    from sessionsync.sources.usage import Usage
 
 # Nearly every transcript names its folder within its first lines.
 GLANCE_BYTES = 16 * 1024
@@ -86,6 +89,8 @@ class Claude:
 
     def usage(self, role: Role, data: bytes, memory: str, restored: Sequence[int]) -> Usage:
         """Tokens and failures of all its lines, turns and starts of the main file's."""
+        from sessionsync.sources import usage  # noqa: PLC0415 - who captures does not ask
+
         return usage.of_transcript(data, memory, is_main=role is Role.MAIN, restored=restored)
 
     def follow(self, summary: Summary, name: str, data: bytes, offset: int) -> list[Mark]:

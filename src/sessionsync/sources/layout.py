@@ -52,14 +52,10 @@ class _Seat(NamedTuple):
     """A project folder in which something of a session lies: main file, own folder, old subagents."""
 
     root: Path
-    folder: str
+    place: Path
     main: Stat | None
     own: bool
     agents: Sequence[_Beside]
-
-    @property
-    def place(self) -> str:
-        return f"{self.root}/projects/{self.folder}"
 
 
 class _Known(NamedTuple):
@@ -201,7 +197,8 @@ class Layout:
         main: dict[str, Stat] = {}
         own: set[str] = set()
         agents: dict[str, list[_Beside]] = {}
-        for entry in self._folders.entries(root / "projects" / folder):
+        place = root / "projects" / folder  # one for all: to make it takes longer than to look
+        for entry in self._folders.entries(place):
             name = entry.name
             if name.endswith(".jsonl"):
                 is_session = is_session_id(name[:-6])
@@ -218,23 +215,23 @@ class Layout:
             elif is_session_id(name) and is_folder(entry):
                 own.add(name)
         for session in {**main, **dict.fromkeys(own), **agents}:
-            yield session, _Seat(root, folder, main.get(session), session in own, agents.get(session, ()))
+            yield session, _Seat(root, place, main.get(session), session in own, agents.get(session, ()))
 
     def _seat(self, root: Path, folder: str, session: str, agents: Iterable[str]) -> _Seat:
         """What of one session lies in one project folder now."""
-        place = f"{root}/projects/{folder}"
+        place = root / "projects" / folder
         there = [
-            (path[len(place) + 1 :], path, status)
+            (path[len(str(place)) + 1 :], path, status)
             for path in agents
             if path.startswith(f"{place}/") and (status := regular(path)) is not None
         ]
         return _Seat(
-            root, folder, regular(f"{place}/{session}.jsonl"), is_real_folder(f"{place}/{session}"), there
+            root, place, regular(f"{place}/{session}.jsonl"), is_real_folder(f"{place}/{session}"), there
         )
 
     def _found(self, session: str, seats: list[_Seat], beside: Iterable[SessionFile]) -> Found | None:
         home = max(seats, key=_newest)
-        location = Path(f"{home.place}/{session}.jsonl")
+        location = home.place / f"{session}.jsonl"
         files: dict[str, SessionFile] = {}
         for seat in sorted(seats, key=lambda seat: (seat is not home, seat.place)):
             for file in self._files(session, seat, location if seat is home else None):
@@ -249,7 +246,7 @@ class Layout:
 
     def _files(self, session: str, seat: _Seat, location: Path | None) -> Iterator[SessionFile]:
         """The files of one seat; `location` is the main file where this is the session's home."""
-        prefix = f"projects/{seat.folder}/" if location is None else ""
+        prefix = f"projects/{seat.place.name}/" if location is None else ""
         if seat.main is not None:
             role = Role.COMPANION if location is None else Role.MAIN
             path = location or f"{seat.place}/{session}.jsonl"
@@ -326,5 +323,5 @@ class Layout:
         return session
 
 
-def _newest(seat: _Seat) -> tuple[bool, int, str]:
+def _newest(seat: _Seat) -> tuple[bool, int, Path]:
     return seat.main is not None, seat.main.mtime_ns if seat.main else 0, seat.place

@@ -11,13 +11,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sessionsync.events import Emit
 from sessionsync.model import Found, Mark, Ref, Role, SessionFile, Summary
 from sessionsync.sources.folders import Folders, Stat, is_folder, is_real_folder, real, regular, session_file
 from sessionsync.sources.places import AGENT_FOLDERS, SESSIONS, Places
-from sessionsync.sources.usage import Usage
+
+if TYPE_CHECKING:
+    from sessionsync.sources.usage import Usage
 
 NESTED = 12
 """How deep a title with `/` in it may lead."""
@@ -130,6 +132,8 @@ class Papers:
 
     def usage(self, role: Role, data: bytes, memory: str, restored: Sequence[int]) -> Usage:
         """Nothing: a file that is written anew each time tells nothing of cost and time."""
+        from sessionsync.sources.usage import Usage  # noqa: PLC0415 - who captures does not ask
+
         del role, data, memory, restored
         return Usage("")
 
