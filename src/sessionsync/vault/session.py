@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -188,16 +188,17 @@ class SessionVault:
         with self.frames() as (fold, frames):
             life, line, root = fold.as_stated(name, generation, length, root)
             pieces = list(_pieces(life, length, line, start))
-            for end, segment, raw in self._unpacked(frames.unpack, pieces):
-                while position < end:
-                    if segment is not None and raw is not None:
-                        data = raw[position - segment.offset : end - segment.offset]
-                    else:
-                        data = self._instead(frames, name, life, position, end)
-                    position += len(data)
-                    if not start:
-                        whole.update(data)
-                    yield data
+            with closing(self._unpacked(frames.unpack, pieces)) as unpacked:
+                for end, segment, raw in unpacked:
+                    while position < end:
+                        if segment is not None and raw is not None:
+                            data = raw[position - segment.offset : end - segment.offset]
+                        else:
+                            data = self._instead(frames, name, life, position, end)
+                        position += len(data)
+                        if not start:
+                            whole.update(data)
+                        yield data
         if root and not start and whole.hexdigest() != root:
             raise self._mismatch(name, 0, f"up to {length} are not those of the checkpoint")
 
@@ -215,15 +216,16 @@ class SessionVault:
         with self.frames() as (fold, frames):
             life, line, _ = fold.as_stated(name, generation, length, root)
             pieces = list(_pieces(life, length, line, 0))
-            for end, segment, raw in self._unpacked(frames.unproven, pieces):
-                if segment is None or raw is None:
-                    raise self._mismatch(name, position, "are damaged" if segment else "are not there")
-                yield raw[position - segment.offset : end - segment.offset]
-                position = end
+            with closing(self._unpacked(frames.unproven, pieces)) as unpacked:
+                for end, segment, raw in unpacked:
+                    if segment is None or raw is None:
+                        raise self._mismatch(name, position, "are damaged" if segment else "are not there")
+                    yield raw[position - segment.offset : end - segment.offset]
+                    position = end
 
     def _unpacked(
         self, unpack: Callable[[Segment], bytes | None], pieces: Sequence[tuple[int, Segment | None]]
-    ) -> Iterator[tuple[int, Segment | None, bytes | None]]:
+    ) -> Generator[tuple[int, Segment | None, bytes | None], None, None]:
         """Each piece with its segment's bytes; of many, with other hands, some are unpacked ahead."""
 
         def step(piece: tuple[int, Segment | None]) -> bytes | None:
