@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,6 @@ from sessionsync.project_names import Names
 from sessionsync.queue import Queue
 from sessionsync.remote.archive.address import address_of
 from sessionsync.remote.archive.ledger import CURRENT
-from sessionsync.remote.placements import Placements
 from sessionsync.sources import Source
 from sessionsync.sources.claude import Claude
 from sessionsync.sources.contexts import Contexts
@@ -48,6 +46,7 @@ if TYPE_CHECKING:  # what sends is imported where there is something to send to:
     from sessionsync.push import Push
     from sessionsync.remote.archive.reader import Reader
     from sessionsync.remote.github import GitHub
+    from sessionsync.remote.placements import Placements
 
 # Threads that wait for the disk, or compress, beside the one that captures; they start when first needed.
 HANDS = 3
@@ -77,7 +76,6 @@ class Engine:
             emit("state_migrated", copy=str(self.store.put_aside))
         self.catalog = Catalog(self.store)
         self.queue = Queue(self.store)
-        self.placements = Placements(self.store)
         self.machine = self.store.meta("machine", lambda: _made_up(4))
         self.state_id = self.store.meta("state", lambda: _made_up(8))
         self._ends = ExitStack()
@@ -127,6 +125,13 @@ class Engine:
         self._offline: Push | None = None
         self.connect()
         self.connect_archive()
+
+    @cached_property
+    def placements(self) -> Placements:
+        """What is known of the records on GitHub."""
+        from sessionsync.remote.placements import Placements  # noqa: PLC0415 - as above
+
+        return Placements(self.store)
 
     @cached_property
     def forget(self) -> Forget:
@@ -287,7 +292,7 @@ class Engine:
             github=github,
             gate=gate,
             config=self.config,
-            host=socket.gethostname(),
+            host=os.uname().nodename,
             machine=lambda: self.machine,
             context=ci_context(self.environ),
             chance=SystemRandom(),
@@ -332,7 +337,7 @@ class Engine:
             gate=self._gate(),
             config=config,
             github=self.client,
-            host=socket.gethostname(),
+            host=os.uname().nodename,
             machine=lambda: self.machine,
             rename=rename,
             context=ci_context(self.environ),

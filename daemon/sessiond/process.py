@@ -9,18 +9,19 @@ import errno
 import fcntl
 import gc
 import os
-import socket
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sessiond import memory
-from sessiond.listener import Listener
 from sessionsync.errors import AlreadyRunning, ConfigError, NotAllowed, StoreFull
+
+if TYPE_CHECKING:
+    from sessiond.listener import Listener
 
 AGENT = "io.sessiond.daemon"
 """What launchd calls the daemon."""
@@ -170,6 +171,8 @@ def bound(path: Path) -> Iterator[Listener]:
         NotAllowed: the folder belongs to another user.
         ConfigError: something that is no socket is in the way, or nothing can be bound there.
     """
+    from sessiond.listener import Listener  # noqa: PLC0415 - most commands listen to nobody
+
     own(path.parent)
     _clear(path)
     with Listener() as listener:
@@ -207,6 +210,8 @@ def _clear(path: Path) -> None:
 
 def answers(path: Path) -> bool:
     """Whether somebody listens there; a process that is frozen still does."""
+    import socket  # noqa: PLC0415 - as above
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(PROBE_S)
         try:
@@ -224,6 +229,8 @@ def under_launchd(environ: Mapping[str, str]) -> bool:
 def boot_id() -> str:
     """What names this run of the machine, '' where the system does not say: a new one means it was off."""
     if sys.platform == "darwin":
+        import subprocess  # noqa: PLC0415 - only here
+
         command = ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"]
         try:
             answer = subprocess.run(command, env={}, capture_output=True, check=True, timeout=5, text=True)

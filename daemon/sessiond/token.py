@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sessiond import memory
 from sessionsync.errors import ConfigError
+
+if TYPE_CHECKING:
+    from subprocess import CompletedProcess
 
 CREDENTIAL = "github_token"
 SERVICE = "sessiond"
@@ -52,15 +53,15 @@ def without_tokens(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name not in VARIABLES}
 
 
-def run(
-    command: Sequence[str], environ: Mapping[str, str], *, timeout_s: float
-) -> subprocess.CompletedProcess[str]:
+def run(command: Sequence[str], environ: Mapping[str, str], *, timeout_s: float) -> CompletedProcess[str]:
     """Run a program that gets no token and has nobody to ask; what it says, also where it fails.
 
     Raises:
         OSError: it cannot be started.
         subprocess.TimeoutExpired: it takes longer than `timeout_s` seconds.
     """
+    import subprocess  # noqa: PLC0415 - where no token is looked for nobody waits for it
+
     return subprocess.run(
         command,
         env=without_tokens(environ),
@@ -99,9 +100,12 @@ def _places(environ: Mapping[str, str], host: str) -> Iterator[tuple[str, str]]:
     yield "credential", _credential(environ.get("CREDENTIALS_DIRECTORY", ""))
     for name in VARIABLES:
         yield name, environ.get(name, "")
-    if gh := shutil.which("gh", path=environ.get("PATH")):
+    from importlib.util import find_spec  # noqa: PLC0415 - as above
+    from shutil import which  # noqa: PLC0415
+
+    if gh := which("gh", path=environ.get("PATH")):
         yield "gh", _said_by([gh, "auth", "token", "--hostname", host], environ)
-    if importlib.util.find_spec("keyring"):
+    if find_spec("keyring"):
         yield "keyring", _said_by([sys.executable, "-m", "keyring", "get", SERVICE, host], environ)
 
 
@@ -123,6 +127,8 @@ def _credential(folder: str) -> str:
 
 def _said_by(command: list[str], environ: Mapping[str, str]) -> str:
     """What a program prints; nothing when it fails or takes too long."""
+    import subprocess  # noqa: PLC0415 - as above
+
     try:
         done = run(command, environ, timeout_s=ASK_S)
     except (OSError, subprocess.TimeoutExpired):

@@ -13,9 +13,6 @@ what they hand back it takes in with its next commit.
 from __future__ import annotations
 
 import os
-import select
-import socket
-import subprocess
 import sys
 import time
 from collections import deque
@@ -136,6 +133,8 @@ class Workers:
         """Take in what is done; for the next of it `wait_s`, or as long as they may take, is waited."""
         if not self._workers:
             return
+        import select  # noqa: PLC0415 - only where there are some
+
         poll = select.poll()
         for worker in self._workers:
             poll.register(worker.line.fileno(), select.POLLIN)
@@ -180,7 +179,10 @@ class _Worker:
     """
 
     def __init__(self, engine: Engine, lock: int) -> None:
-        from sessiond.worker import Line  # noqa: PLC0415 - only where there are some
+        import socket  # noqa: PLC0415 - only where there are some
+        import subprocess  # noqa: PLC0415
+
+        from sessiond.worker import Line  # noqa: PLC0415
 
         ours, theirs = socket.socketpair()
         ours.settimeout(SILENT_S)  # also where it stops in the middle of an answer
@@ -237,11 +239,13 @@ class _Worker:
 
         None where a disk that does not answer keeps it: then it ends with what that does for it just now.
         """
+        from subprocess import TimeoutExpired  # noqa: PLC0415 - as above
+
         self.line.close()
         for _ in range(2):
             try:
                 return self._process.wait(ENDS_S)
-            except subprocess.TimeoutExpired:
+            except TimeoutExpired:
                 self._process.kill()
         return None
 

@@ -7,7 +7,6 @@ A file of an older version is brought up to date in one transaction, behind a co
 from __future__ import annotations
 
 import os
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -473,6 +472,8 @@ def check_room(file: Path) -> None:
     Raises:
         StoreFull: it has not.
     """
+    import shutil  # noqa: PLC0415 - rarely a state is of an older version
+
     needed, free = 2 * file.stat().st_size, shutil.disk_usage(file.parent).free
     if free < needed:
         raise StoreFull(
