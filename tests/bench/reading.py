@@ -28,7 +28,7 @@ def main(vault: Path, out: Path | None = None) -> None:
 def _session(vault: Vault, out: Path | None, known: tuple[str, Ref]) -> int:
     """Prove a session's files, or write and prove them below `out`; returns their bytes."""
     session = vault.open(*known)
-    return _proven(session) if out is None else _written(session, out / known[0] / known[1].session_id)
+    return _proven(session) if out is None else _written(session, out / known[0])
 
 
 def _proven(session: SessionVault) -> int:
@@ -43,9 +43,9 @@ def _proven(session: SessionVault) -> int:
 def _written(session: SessionVault, out: Path) -> int:
     size = 0
     for file in session.files().values():
-        place, root = out / file.name, Root()
+        place, root = out / file.name, Root()  # which begins with the session's id, as in the agent's folder
         place.parent.mkdir(parents=True, exist_ok=True)
-        with place.open("wb") as written:
+        with place.open("xb", buffering=0) as written:
             for part in session.unproven(file.name, file.generation, file.length, root=file.root):
                 written.write(part)
                 root.update(part)
