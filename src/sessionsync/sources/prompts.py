@@ -46,6 +46,8 @@ def command(text: str) -> str:
 
     Those that only the program itself answers (`/exit`, `/model`) are written with the name first.
     """
+    if "<" not in text:
+        return ""
     text = text[:_COMMAND_CHARS]
     match = _COMMAND.match(text)
     if match is None:

@@ -138,7 +138,7 @@ def decided(found: Iterable[Section]) -> list[str]:
     for section in found:
         if _is_decisions(section.title):
             entries += section.items()
-        for line in [line for line in section.lines if "deci" in line.lower()]:
+        for line in section.lines:
             if match := _DECISION.match(line):
                 entries.append(match["text"][:ITEM_CHARS])
         if match := _DECISION.match(section.title):

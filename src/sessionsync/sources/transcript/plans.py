@@ -99,8 +99,9 @@ class Plans:
                 paragraph = found[title].first_paragraph()
                 steps += prose.steps(found[title].items() if title == "next steps" else [paragraph])
         state.steps = steps
-        for decision in prose.decided(sections):
-            self._decide(decision)
+        if prose.may_decide(text.lower()):
+            for decision in prose.decided(sections):
+                self._decide(decision)
 
     def words(self, text: str) -> None:
         """Take in the decisions in what the agent says."""

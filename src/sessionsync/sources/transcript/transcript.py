@@ -88,9 +88,10 @@ class Transcript:
             if kind == "assistant":
                 if state.turn == "working" and not state.replay and self._goes_on(number, row):
                     continue
-            elif kind in _SILENT or (
-                kind == "user" and row.tool_use_result is not ABSENT and not state.waiting
-            ):
+            elif kind == "user":
+                if row.tool_use_result is not ABSENT and not state.waiting:
+                    continue
+            elif kind in _SILENT:
                 continue
             self._take_last_word()
             self._at = number
