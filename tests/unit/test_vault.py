@@ -520,11 +520,13 @@ def test_what_was_written_in_format_1_is_read_proven_and_merged(
         pass
     assert vault.commit(merge)
     assert read(vault.open("app", REF), stated(data, "a")) == data
-    with (place / "journal").open("ab") as journal:
-        wrong = Segment("b", 0, 0, 3, 0, 9, sha256=hashlib.sha256(b"abc").hexdigest())
-        journal.write(journal_module.encode(wrong))
+    merged = map(journal_module.decode, (place / "journal").read_bytes().splitlines())
+    whole = next(entry for entry in merged if isinstance(entry, Segment))
+    with (place / "journal").open("ab") as journal:  # a sound frame, and not of what was stored
+        other = hashlib.sha256(data[::-1]).hexdigest()
+        journal.write(journal_module.encode(msgspec.structs.replace(whole, file="b", root="", sha256=other)))
     with pytest.raises(CopyMismatch, match="are damaged"):
-        read(vault.open("app", REF), stated(b"abc", "b"))
+        read(vault.open("app", REF), stated(data[: whole.length], "b"))
 
 
 def test_a_pack_reads_without_the_program(
