@@ -1783,6 +1783,14 @@ def test_a_call_that_still_waits_is_no_problem_and_a_wrong_name_is(tmp_path: Pat
     assert loadable(other) == ["its name is no session's id"]
 
 
+@pytest.mark.parametrize("before", [b"", b"\n\n", b"{}\n", b'{"type":\n"user"}\n'])
+def test_a_line_that_is_none_is_counted_where_it_lies(tmp_path: Path, before: bytes) -> None:
+    path = tmp_path / f"{SESSION}.jsonl"
+    path.write_bytes(before + b"no JSON\n")
+    (flaw,) = (flaw for flaw in loadable(path) if "it is no JSON" in flaw)
+    assert flaw.endswith((f"line {before.count(10) + 1}", f", {before.count(10) + 1}"))
+
+
 def test_a_copy_without_the_transcript_says_so(machine: Machine) -> None:
     agent = machine.agent()
     live = machine.home.transcript(agent.session)

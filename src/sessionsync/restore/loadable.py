@@ -11,7 +11,8 @@ from sessionsync.linewise import Linewise
 from sessionsync.peek import is_session_id
 from sessionsync.sources.lines import LINE_BYTES, Reader
 
-BLOCK_BYTES = 4 * 1024 * 1024
+# What is read at once: it stays in the processor's cache until it is heard.
+BLOCK_BYTES = 512 * 1024
 SHOWN = 3  # lines that a problem names
 _NO_RECORD = b"\0"
 # Notes beside the conversation; the agent does not miss one's parent.
@@ -76,20 +77,32 @@ def loadable(path: Path, name: str = "") -> list[str]:
     before = 0
     for block in _whole_lines(path):
         for piece in reader.pieces(block):
-            lines = block[piece.begin : piece.end].removesuffix(b"\n").split(b"\n")
-            if not piece.bad and len(piece.rows) == len(lines) and all(map(_is_braced, lines)):
+            size = 0 if piece.bad else _braced(block, piece.begin, piece.end)
+            if size and size == len(piece.rows):
                 for number, row in enumerate(piece.rows, before + 1):  # each line is one object
                     reading.hear(number, row)
             else:
+                lines = block[piece.begin : piece.end].removesuffix(b"\n").split(b"\n")
                 for number, line in enumerate(lines, before + 1):
                     _hear_any(reader, reading, number, line)
-            before += len(lines)
+                size = len(lines)
+            before += size
     return reading.problems(name or path.stem) if before else ["it is empty"]
 
 
-def _is_braced(line: bytes) -> bool:
-    """Whether a line begins and ends as an object: where all lines do, none lies in the middle of one."""
-    return line[:1] == b"{" and line[-1:] == b"}"
+def _braced(block: bytes, begin: int, end: int) -> int:
+    """How many lines there are, where each begins and ends as an object; else 0.
+
+    Where all of them do, none lies in the middle of one.
+    """
+    size = 0
+    while begin < end:
+        behind = block.find(b"\n", begin, end)
+        behind = behind if behind >= 0 else end
+        if not (block.startswith(b"{", begin) and block.endswith(b"}", begin, behind)):
+            return 0
+        size, begin = size + 1, behind + 1
+    return size
 
 
 def _hear_any(reader: Reader[Row], reading: _Reading, number: int, line: bytes) -> None:
@@ -144,9 +157,10 @@ class _Reading:
             self._pair(number, row.type, row.message)
 
     def _place(self, number: int, row: Row, uuid: str) -> None:
-        self.parents.setdefault(uuid, row.parent)
-        if row.parent and row.needs_parent:
-            self.children.append((number, row.parent))
+        parent, parents = row.parent, self.parents
+        parents.setdefault(uuid, parent)
+        if parent and parent not in parents and row.needs_parent:  # nearly always it comes before
+            self.children.append((number, parent))
         if row.type in {"user", "assistant"} and not row.is_sidechain:
             self.leaf = uuid
 
