@@ -150,6 +150,7 @@ def _daemon(*, debug: bool) -> int:
     gc.disable()
     from sessiond import app  # noqa: PLC0415 - heavy, and only for the daemon
 
+    gc.freeze()  # nor is it looked through later
     gc.enable()
     return app.run(os.environ, debug=debug)
 
