@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from sessiond.worker import Captured
     from sessionsync.events import Emit
 
-# One a core, though whoever has begun them captures as well: each waits for the disk, a sixth of its time.
-# More would wait for the one that commits.
+# More would wait for the disk, and for the one that commits.
 MOST = 3
+# All wait for the disk now and then, a worker a sixth of its time: where so many sessions are left, one more
+# than there are cores to spare is worth its beginning.
+LONG_SESSIONS = 500
 # A list is made durable as one: fewer cost more than they save (`vault.folder.MANY`).  And to begin a worker
 # costs as much CPU time as to capture so many small sessions, 0.14 s (measured).
 LIST_SESSIONS = 25
@@ -54,7 +56,7 @@ class Workers:
     def __init__(self, engine: Engine, emit: Emit, most: int | None = None) -> None:
         self._engine = engine
         self._emit = emit
-        self._most = min(MOST, _cores()) if most is None else most
+        self._most = min(MOST, _cores() - 1) if most is None else most
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
@@ -109,7 +111,8 @@ class Workers:
             while len(worker.lists) < LISTS and (refs := _some(backlog, strangers)):
                 if not self._hand(worker, refs, backlog):
                     break
-        while len(self._workers) < self._most and (refs := _some(backlog, strangers)):
+        most = self._most + (len(backlog) >= LONG_SESSIONS) if self._most else 0
+        while len(self._workers) < min(MOST, most) and (refs := _some(backlog, strangers)):
             try:
                 worker = _Worker(self._engine, lock)
             except OSError as error:  # as where this user may have no more processes
