@@ -97,6 +97,7 @@ class Row(Entry, rename="camel", gc=False):
 class Place(msgspec.Struct, rename="camel", gc=False):
     """What a line says of where it was written; nearly all of them repeat the line before."""
 
+    cwd: str | None = None
     is_sidechain: bool | None = None
     version: str | None = None
     git_branch: str | None = None

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from sessionsync.model import Mark, Summary, rfc3339, unix_seconds
-from sessionsync.peek import first_cwd
+from sessionsync.peek import PATH_CHARS
 from sessionsync.sources import prompts, prose
 from sessionsync.sources.lines import Piece, Reader
 from sessionsync.sources.transcript.plans import HEEDED, ID_CHARS, Plans
@@ -72,8 +72,7 @@ class Transcript:
         for piece in _rows.pieces(data):
             boundaries = self._read_piece(piece)
             marks += [Mark(offset + end, "compaction") for end in _ends(boundaries, data, piece)]
-        self._note_place(data)
-        self._find_cwd(data)
+        self._note_places(data)
         return marks
 
     def _read_piece(self, piece: Piece[Row]) -> list[Row]:
@@ -123,7 +122,7 @@ class Transcript:
             self._summary.bad_lines += piece.bad
             self._note_times(piece.rows)
         if not self._state.cwd_of_part:
-            self._state.cwd_of_part = first_cwd(data, whole=True)
+            self._state.cwd_of_part = _first_cwd(data)
 
     def replace_tasks(self, tasks: list[object]) -> None:
         """Take over the agent's own task files, which are newer than the lines about them."""
@@ -150,25 +149,18 @@ class Transcript:
 
     # --- lines
 
-    def _find_cwd(self, data: bytes) -> None:
-        """Take in where the session was started: the first line that says so counts, for ever."""
-        if not self._summary.cwd:
-            self._summary.cwd = first_cwd(data, whole=True)
+    def _note_places(self, data: bytes) -> None:
+        """Take in where lines were written: the first folder, for ever, and the newest version and branch.
 
-    def _note_place(self, data: bytes) -> None:
-        """Take in what the newest lines say of where they were written: mostly the last one is enough."""
-        version, branch, end = "", None, len(data)
-        while end and not (version and branch is not None):
-            begin = data.rfind(b"\n", 0, end - 1) + 1
-            for place in reversed(_places.read(data[begin:end])[0]):
-                version = version or place.version or ""
-                if branch is None and not place.is_sidechain:
-                    branch = place.git_branch
-            end = begin
-        if version:
-            self._summary.agent_version = version[:ID_CHARS]
-        if branch is not None:
-            self._summary.branch = branch[:_BRANCH_CHARS]
+        Nearly always the first and the last line are enough.
+        """
+        summary, newest = self._summary, _newest_places
+        summary.cwd = summary.cwd or _first_cwd(data)
+        version = next((place.version for place in newest(data, b'"version"') if place.version), "")
+        summary.agent_version = version[:ID_CHARS] or summary.agent_version
+        of_session = (place for place in newest(data, b'"gitBranch"') if not place.is_sidechain)
+        branch = next((place.git_branch for place in of_session if place.git_branch is not None), None)
+        summary.branch = summary.branch if branch is None else branch[:_BRANCH_CHARS]
 
     def _note(self, upto: int) -> None:
         """Take in what every line of the piece before `upto` says, for many at once."""
@@ -377,6 +369,25 @@ class Transcript:
             return True
         state.known = (state.known + mark)[-_KNOWN * 9 :]
         return False
+
+
+def _first_cwd(data: bytes) -> str:
+    """The first folder that a line names, '' where none does."""
+    at = 0
+    while (at := data.find(b'"cwd"', at)) >= 0:
+        begin, at = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at) + 1 or len(data)
+        for place in _places.read(data[begin:at])[0]:
+            if place.cwd and len(place.cwd) <= PATH_CHARS:
+                return place.cwd
+    return ""
+
+
+def _newest_places(data: bytes, key: bytes) -> Iterator[Place]:
+    """What lines that have a key say, the newest first."""
+    begin = len(data)
+    while (at := data.rfind(key, 0, begin)) >= 0:
+        begin, end = data.rfind(b"\n", 0, at) + 1, data.find(b"\n", at) + 1 or len(data)
+        yield from reversed(_places.read(data[begin:end])[0])
 
 
 def _ends(boundaries: Sequence[Row], data: bytes, piece: Piece[Row]) -> Iterator[int]:
