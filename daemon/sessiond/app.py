@@ -58,6 +58,8 @@ SUPERVISE_S = 15.0
 REFRESH_S = 60.0
 # What a burst of work needed of memory goes back to the system.
 TRIM_S = 60.0
+# Less of the CPU than this makes no burst; a minute at rest takes a tenth of it.
+BURST_S = 0.05
 # What hooks left while nobody answered is looked for.
 SPOOL_S = 60.0
 # A loop that shows no progress for so long does not turn any more: /healthz fails.
@@ -113,6 +115,7 @@ class App:
         self._reading = threading.Lock()
         self._speaking = threading.Lock()
         self._clean = False
+        self._trimmed_s = 0.0
         self.metrics = Metrics(
             catalogue(
                 loops=("capture", "push", "archive", "index", "upkeep", "health"),
@@ -351,7 +354,11 @@ class App:
     # --- supervision
 
     def supervise(self) -> None:
-        """Replace a dead watcher; look again at what could not be read; see whether this program still is."""
+        """Replace a dead watcher; look again at what could not be read; see whether this program still is.
+
+        With it goes a sign of life, as the loops give none while nothing happens.
+        """
+        self.books.show()
         regained = [path for path in self.engine.capture.unreadable() if can_read(path)]
         if not self.watcher.alive():
             self.emit("watcher_restarted")
@@ -463,11 +470,15 @@ class App:
             self.capture.soon(self.saves.take_in)
 
     def trim(self) -> None:
-        """Give back what the last burst of work needed of memory."""
+        """Give back what the last burst of work needed of memory; without one nothing is to be had."""
+        spent_s = time.process_time()
+        if spent_s - self._trimmed_s < BURST_S:
+            return
         with suppress(StoreError):
             self.engine.store.shrink()
         self.index.trim()
         memory.trim()
+        self._trimmed_s = spent_s
 
     def _loop_failed(self, name: str, error: BaseException) -> None:
         """A loop has ended by an error: the process ends too, and its service starts it anew."""
@@ -486,7 +497,7 @@ class App:
         return checks
 
     def stuck(self) -> dict[str, str]:
-        """Of each loop why it does not turn, '' where it does; one that waits turns every `TICK_S`."""
+        """Of each loop why it does not turn, '' where it does; one that waits turns when it said."""
         said = {}
         for loop in self.loops():
             stuck = loop.failed or not loop.is_alive() or loop.progress_age_s > STUCK_S

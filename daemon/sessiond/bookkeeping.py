@@ -64,10 +64,14 @@ class Bookkeeping:
         self._pulse.show()
 
     def beat(self, found: Iterable[Finding]) -> None:
-        """Add the time since the last beat, as up, or as degraded where something is wrong."""
+        """Add the time since the last beat, as up, or as degraded where something is wrong.
+
+        Where nobody asks for the figures, time alone is written down now and then.
+        """
         with self._lock:
             with suppress(StoreError):
-                self.ledger.beat(self._pulse.clocks(), DEGRADED if list(found) else UP)
+                state = DEGRADED if list(found) else UP
+                self.ledger.beat(self._pulse.clocks(), state, at_leisure=not self._asked)
                 self._jotter.forget(self.ledger.beats)
             # a month of tallies takes 35 ms to add up: here, where nobody waits, if anybody wants it at all
             self._sums = self._written() if self._asked else {}
@@ -79,6 +83,10 @@ class Bookkeeping:
         with self._lock, suppress(StoreError):
             stop(self._pulse.clocks(), UP)
         self._pulse.close()
+
+    def show(self) -> None:
+        """Leave a sign of life, which outlives a kill."""
+        self._pulse.show()
 
     # --- what happens
 

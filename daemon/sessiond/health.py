@@ -43,7 +43,7 @@ from sessionsync.reliability.findings import (
 )
 from sessionsync.reliability.indicators import BY_CODE, GROUPS, settle
 
-# The ledger is written this often; in between, the pulse says how long the process was there.
+# The ledger is kept up this often; in between, the pulse says how long the process was there.
 BEAT_S = 60.0
 # Checkpoints that come together are looked at together.
 BREATH_S = 1.0
@@ -176,11 +176,10 @@ class HealthLoop(Loop):
             self._gone |= {(each.code, each.session) for each, _ in (*ended, *gone)}
             open_now = {(each.code, each.session, each.severity) for each in found}
             has_changed = self.is_checked and (bool(self._ended) or open_now != self._followed)
-            is_due = beat or has_changed
-            if self.is_checked and is_due:
+            if has_changed or (beat and found and self.is_checked):
                 books.follow(found, self._ended)
                 self._followed, self._ended = open_now, []
-            if is_due:  # the figures are worked out with it
+            if beat or has_changed:  # the figures are worked out with it
                 self._beat_at = time.monotonic() + BEAT_S
                 books.beat(found)
         return list(self._found.values())
@@ -195,6 +194,7 @@ class HealthLoop(Loop):
     def turn(self) -> float:
         """Whatever of it is due."""
         self.now()
+        self._app.capture.notice()
         pause = TICK_S
         with suppress(StoreError):  # a full disk is said where it hurts; the next turn goes on
             if not self._has_recalled:

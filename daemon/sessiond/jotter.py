@@ -1,8 +1,8 @@
 """What was counted since the last beat, which outlives a process that is killed.
 
-The ledger is written once a minute; until then each count is a line in a file beside the pulse, with the
-number of the beat that will write it.  Two files take turns, so that one can go when its beat is written
-while the other one already grows.
+It is written into the ledger within a minute; until then each count is a line in a file beside the pulse,
+with the number of the beat that will write it.  Two files take turns, so that one can go when its beat is
+written while the other one already grows.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The two loops that do the work: one captures, one pushes.  Each beats a heart that counts progress.
 
 Time is read here and handed down.  A loop sleeps on its own `Bell`, so that whoever brings work can
-wake it and a stop is prompt.  Those that watch clocks and state turn every `TICK_S`; the others wait for the
-time that they have named, and who looks whether a loop lives knows until when it does.
+wake it and a stop is prompt.  Those that send turn every `TICK_S`; the others wait for the time that they
+have named, and who looks whether a loop lives knows until when it does.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from sessionsync.reliability.findings import Findings, Severity
 from sessionsync.reliability.ledger import SET_S, Clocks
 from sessionsync.sources.folders import LINK
 
-# How long a loop waits at most that watches what nobody tells of, as the clocks (design: at most 20 s).
+# How long a loop waits at most that watches what nobody tells of, as another machine (design: at most 20 s).
 TICK_S = 20.0
 # How long one waits that is rung for whatever it has to do.
 LOOK_S = 300.0
@@ -166,6 +166,12 @@ class Loop(threading.Thread):
         return max(0.0, time.monotonic() - max(self.progressed_at, self.waits_until))
 
 
+def _has_jumped(before: Clocks, now: Clocks) -> float:
+    """By how many seconds the wall clock went on alone; 0 where it only drifted."""
+    jump = (now.wall - before.wall) - (now.awake_s - before.awake_s)
+    return jump if abs(jump) >= SET_S else 0.0
+
+
 def rest_s(engine: Engine) -> float:
     """How long a loop that sends waits where nothing is due: long, where nothing is ever sent."""
     config = engine.config
@@ -218,7 +224,7 @@ class CaptureLoop(Loop):
         self._in_trouble = False
         # of whom something could not be kept: while there is one, capturing has not resumed
         self._troubled: set[Ref] = set()
-        self._is_unreadable = False
+        self._is_unreadable = self._passes_over = False
         self._projects_found = 0
         self.scanning = threading.Event()
         """Set when the first rescan has begun."""
@@ -389,7 +395,7 @@ class CaptureLoop(Loop):
             is_missing = self._failing or self._troubled or self._is_unreadable
             self._has_all = self._flush_at is None and self._rescan_at > beat and not is_missing
         # a moment longer than asked, so that the turn that was waited for finds it due
-        return min(TICK_S, max(0.001, min(waits) + 0.001))
+        return max(0.001, min(waits) + 0.001)
 
     def clock_set(self, now: float, by_s: float) -> None:
         """Have what waits for a time looked at anew, and claim no more to be copied than before."""
@@ -401,11 +407,19 @@ class CaptureLoop(Loop):
         if self._captured_until is not None:  # the same moment, by the clock of now
             self._captured_until += by_s
 
+    def notice(self) -> None:
+        """Take note of how far all is copied, and turn where nobody else rings.
+
+        That is where the clock was set, the machine has slept, or something cannot be read, which may be gone
+        by now.  For a thread that is awake in any case, so that this one sleeps while nothing happens.
+        """
+        self._see_how_far()
+        if self._passes_over or _has_jumped(self._clocks, read_clocks()):
+            self.bell.ring()
+
     def _see_jump(self, before: Clocks) -> None:
         """Compare everything where the clock was set, or the machine has slept: nobody saw those events."""
-        now = self._clocks
-        jump = (now.wall - before.wall) - (now.awake_s - before.awake_s)
-        if abs(jump) >= SET_S:
+        if jump := _has_jumped(before, self._clocks):
             self._emit("clock_jumped", seconds=round(jump, 1))
             self.want_rescan("clock")
 
@@ -511,6 +525,7 @@ class CaptureLoop(Loop):
         unreadable = self._engine.capture.unreadable()
         self._is_unreadable = bool(unreadable)
         unreadable = unreadable or self._engine.capture.passed_over()
+        self._passes_over = bool(unreadable)
         if not unreadable:
             self._findings.cleared("source_unreadable")
             return

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver, EventEmitter, ObservedWatch
 
-Events = list[type[FileSystemEvent]]
+Events = frozenset[type[FileSystemEvent]]
+"""Which events are told of; all watches have one between them, where of a list each would keep its own."""
 Tell = Callable[[FileSystemEvent], None]
 
 
@@ -42,7 +43,8 @@ class Observer:
 
     def schedule(self, folder: Path, events: Events, *, recursive: bool) -> ObservedWatch:
         """Watch a folder; OSError where that is not possible."""
-        return self._observer.schedule(_Handler(self._tell), folder, recursive=recursive, event_filter=events)
+        wanted = cast("list[type[FileSystemEvent]]", events)
+        return self._observer.schedule(_Handler(self._tell), folder, recursive=recursive, event_filter=wanted)
 
     def forget(self, watch: ObservedWatch) -> None:
         """Watch a folder no longer."""

@@ -1,7 +1,7 @@
 """The clocks of this machine, and the last sign of life, which outlives a process that is killed.
 
-The ledger is written once a minute; between two beats a few bytes in the folder of the socket, which is in
-memory where the system offers that, say how long the process was there.
+The ledger is written every one to five minutes; in between a few bytes in the folder of the socket, which
+is in memory where the system offers that, say how long the process was there.
 """
 
 from __future__ import annotations

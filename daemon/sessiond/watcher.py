@@ -43,16 +43,18 @@ HEARD_S = 1.0
 MOST_PATHS = 10_000
 
 # No open and close events: our own reading would fill the kernel's queue, and other programs' would wake us.
-CHANGES: Events = [
-    FileCreatedEvent,
-    FileModifiedEvent,
-    FileMovedEvent,
-    FileDeletedEvent,
-    DirCreatedEvent,
-    DirMovedEvent,
-    DirDeletedEvent,
-]
-ARRIVALS: Events = [DirCreatedEvent, DirMovedEvent, DirDeletedEvent]
+CHANGES: Events = frozenset(
+    {
+        FileCreatedEvent,
+        FileModifiedEvent,
+        FileMovedEvent,
+        FileDeletedEvent,
+        DirCreatedEvent,
+        DirMovedEvent,
+        DirDeletedEvent,
+    }
+)
+ARRIVALS: Events = frozenset({DirCreatedEvent, DirMovedEvent, DirDeletedEvent})
 
 LIMITED = "Changes there are only found by the rescan; raise fs.inotify.max_user_watches to see them at once."
 
@@ -104,7 +106,7 @@ class Watcher:
         self._last_at = 0.0
         self._rescan = False
         self._lost = False
-        self._doors: frozenset[Path] = frozenset()
+        self._doors: frozenset[str] = frozenset()
         self._refused: set[str] = set()
         self._starving = False
         self._counts: Counter[str] = Counter()
@@ -269,9 +271,8 @@ class Watcher:
         assert self._observer is not None  # noqa: S101 - for the type checker
         self._missing = frozenset(missing)
         with self._happening:
-            self._doors = (
-                frozenset(self._roots) | missing | {above for root in missing for above in root.parents}
-            )
+            above = {str(folder) for root in missing for folder in root.parents}
+            self._doors = frozenset({*map(str, self._roots), *map(str, missing), *above})
         anchors = set(map(_nearest, missing))
         for anchor in self._anchors.keys() - anchors:
             self._observer.forget(self._anchors.pop(anchor))
@@ -297,7 +298,7 @@ class Watcher:
     # --- in watchdog's threads
 
     def _happened(self, event: FileSystemEvent) -> None:
-        paths = [Path(os.fsdecode(path)) for path in (event.src_path, event.dest_path) if path]
+        paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path]
         full = news = False
         with self._happening:
             self._counts[event.event_type] += 1
@@ -308,7 +309,7 @@ class Watcher:
                 self._last_at = time.monotonic()
                 if not self._paths:
                     news, self._first_at = True, self._last_at
-                self._paths.update(paths)
+                self._paths.update(map(Path, paths))
             else:
                 full, self._rescan = not self._rescan, True
         if full:

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from sessiond import memory
+from sessiond.app import BURST_S
 from sessiond.indexing import REST_S
 from sessiond.loops import LOOK_S, TICK_S, Bell, Loop
+from sessiond.watcher import Watcher
 from sessionsync.events import silent
 from sessionsync.sources.layout import Layout
 from tests.living import Living
@@ -24,6 +26,8 @@ Wait = Callable[..., None]
 
 SESSIONS = 400
 SESSION_BYTES = 512
+PROJECTS = 100
+PROJECT_BYTES = 5 * 1024
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def living(tmp_path: Path) -> Iterator[Living]:
 
 def test_who_waits_for_nothing_is_not_woken(living: Living) -> None:
     app = living.app
-    loops = (app.push, app.archive, app.index, app.upkeep, app.health)
+    loops = app.loops()
     living.until(
         lambda: (
             all(loop.waits_until - time.monotonic() > TICK_S for loop in loops)
@@ -43,6 +47,72 @@ def test_who_waits_for_nothing_is_not_woken(living: Living) -> None:
         )
     )
     assert not any(app.stuck().values())
+
+
+def test_jobs_by_the_clock_take_four_moments_a_minute(living: Living) -> None:
+    jobs = living.app.schedule._scheduler.get_jobs()
+    every_s = {job.id: int(job.trigger.interval.total_seconds()) for job in jobs}
+    five_minutes = {at for pause in every_s.values() for at in range(pause, 301, pause)}
+    assert len(five_minutes) <= 20, every_s
+
+
+@pytest.mark.parametrize("by_s", [-3600.0, 3600.0])
+def test_who_is_awake_has_capturing_turn_where_the_clock_was_set(
+    living: Living, monkeypatch: pytest.MonkeyPatch, by_s: float
+) -> None:
+    living.until(lambda: living.app.capture.waits_until - time.monotonic() > TICK_S)
+    wall, rescans = time.time, living.told("rescan_completed")
+    monkeypatch.setattr(time, "time", lambda: wall() + by_s)
+    living.app.health.bell.ring()
+    living.until(lambda: living.told("rescan_completed") > rescans)
+    assert living.told("clock_jumped") == 1
+
+
+def test_while_nothing_happens_the_ledger_is_not_written(living: Living) -> None:
+    app = living.app
+    asked: list[str] = []
+    living.until(lambda: all(loop.waits_until - time.monotonic() > TICK_S for loop in app.loops()))
+    app.engine.store.write_events()
+    app.health.keep_books(beat=True)
+    app.engine.store._connection.set_trace_callback(asked.append)
+    app.health.keep_books(beat=True)
+    app.engine.store._connection.set_trace_callback(None)
+    assert "COMMIT" not in asked
+
+
+def test_where_there_was_no_burst_of_work_no_memory_is_asked_back(
+    living: Living, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trimmed: list[float] = []
+    spent = time.process_time()
+    monkeypatch.setattr(memory, "trim", lambda: trimmed.append(spent))
+    monkeypatch.setattr(time, "process_time", lambda: spent)
+    living.app.trim()
+    assert trimmed == [spent]
+    spent += BURST_S / 2
+    living.app.trim()
+    assert len(trimmed) == 1
+    spent += BURST_S
+    living.app.trim()
+    assert len(trimmed) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify")
+def test_a_project_that_is_waited_for_takes_little(tmp_path: Path) -> None:
+    projects = [tmp_path / f"project-{number}" for number in range(PROJECTS)]
+    for project in projects:
+        project.mkdir()
+    watcher = Watcher(lambda: [project / ".claude" / "sessions" for project in projects], silent)
+    watcher.start()  # what is imported for it is no project's
+    watcher.stop()
+    tracemalloc.start()
+    try:
+        watcher.start()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        watcher.stop()
+    assert held < PROJECTS * PROJECT_BYTES
 
 
 def test_looking_after_it_asks_the_state_nothing(living: Living) -> None:

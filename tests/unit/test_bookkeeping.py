@@ -190,6 +190,7 @@ def test_what_is_counted_while_a_beat_is_written_is_counted_once(
         books.told("bytes_lost", session="claude:a", bytes=1)
 
     def beat() -> None:
+        books.all_figures()  # who asks for them has it written
         books.beat([])
 
     if counts_first:

@@ -11,7 +11,7 @@ from sessionsync import migrations, store
 from sessionsync.errors import StoreFull
 from sessionsync.reliability.findings import CRITICAL, WARNING, Ended, Finding
 from sessionsync.reliability.ledger import KEPT_S, LATE_S
-from sessionsync.reliability.score import WINDOWS, figures
+from sessionsync.reliability.score import WINDOWS, Sums, figures
 from tests.lives import DAY_S, Machine
 
 
@@ -115,6 +115,44 @@ def test_a_clock_that_jumps_changes_nothing(machine: Machine, jump: float) -> No
     assert machine.spent() == {"up": 1260, "down": 50}
     assert machine.spent(3600) == {"up": 1260, "down": 50}
     assert machine.ledger.sums(3600).of("sync_success") == 1
+
+
+def test_at_leisure_time_alone_is_written_every_five_minutes(machine: Machine) -> None:
+    machine.runs(60)
+    asked: list[str] = []
+    machine.store._connection.set_trace_callback(asked.append)
+    for _ in range(4):
+        machine.passes(60)
+        machine.ledger.beat(machine.clocks(), "up", at_leisure=True)
+    assert asked == []
+    assert machine.ledger.unwritten(machine.clocks(), "up").seconds == {"up": 240, "suspended": 0}
+    machine.passes(60)
+    machine.ledger.beat(machine.clocks(), "up", at_leisure=True)
+    assert asked.count("COMMIT") == 1
+    assert machine.spent() == {"up": 360}
+
+
+@pytest.mark.parametrize("what", ["count", "state", "sleep", "freeze"])
+def test_but_whatever_else_there_is_at_once(machine: Machine, what: str) -> None:
+    machine.runs(60)
+    if what == "count":
+        machine.ledger.count("sync_success", "claude")
+    if what == "sleep":
+        machine.sleeps(30)
+    machine.passes(LATE_S + 1 if what == "freeze" else 60)
+    machine.ledger.beat(machine.clocks(), "degraded" if what == "state" else "up", at_leisure=True)
+    assert machine.ledger.unwritten(machine.clocks(), "up") == Sums({"up": 0, "suspended": 0}, {})
+
+
+def test_what_was_not_written_is_no_downtime_after_a_kill_that_left_a_sign(machine: Machine) -> None:
+    machine.runs(60)
+    for _ in range(3):
+        machine.passes(60)
+        machine.ledger.beat(machine.clocks(), "up", at_leisure=True)
+    seen = machine.clocks()
+    machine.passes(10)
+    machine.starts(seen)
+    assert machine.spent() == {"up": 240, "down": 10}
 
 
 def test_a_frozen_process_was_down(machine: Machine) -> None:

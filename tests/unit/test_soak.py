@@ -26,14 +26,36 @@ def memory(an_hour: float) -> list[tuple[float, float]]:
 def test_a_slope_is_that_of_what_is_held_for_good(an_hour: float) -> None:
     points = floors(memory(an_hour))
     assert len(points) == MINUTES
-    assert slope(points) == pytest.approx(an_hour, abs=0.3)
+    found = slope(points)
+    assert found.an_hour == pytest.approx(an_hour, abs=0.3)
+    assert found.least < an_hour < found.most
+    assert found.most - found.least < 1.5
+
+
+def test_how_sure_a_slope_is_depends_on_how_long_it_was_looked_at() -> None:
+    points = floors(memory(0.0))
+    widths = [found.most - found.least for found in (slope(points[:n]) for n in (4, 8, 16, 30))]
+    assert widths == sorted(widths, reverse=True)
+    assert slope(points[:2]).least == slope(points[:2]).most
+    exact = slope([(60.0 * n, 50 + n) for n in range(10)])
+    assert exact == pytest.approx((60, 60, 60))
+
+
+def test_it_lies_where_it_is_said_to_lie_nineteen_times_of_twenty() -> None:
+    chance = random.Random(7)
+    told = [
+        slope([(60.0 * minute, 1.5 * minute / 60 + chance.gauss(0, 0.3)) for minute in range(20)])
+        for _ in range(400)
+    ]
+    missed = sum(1 for each in told if not each.least <= 1.5 <= each.most)
+    assert 5 <= missed <= 40
 
 
 def test_a_burst_is_no_slope() -> None:
     samples = memory(0.0)
-    calm = slope(floors(samples))
+    calm = slope(floors(samples)).an_hour
     burst = [*samples[:-60], *((at, mib + 90) for at, mib in samples[-60:])]
-    assert slope(floors(burst)) == pytest.approx(calm, abs=1)
+    assert slope(floors(burst)).an_hour == pytest.approx(calm, abs=1)
 
 
 def test_a_minute_that_is_not_over_does_not_count() -> None:

@@ -23,6 +23,8 @@ KEPT_S = max(WINDOWS.values()) + 86_400.0
 LATE_S = 120.0
 # Between two readings the wall clock may drift from the others by less than this; else somebody has set it.
 SET_S = 5.0
+# Time in which nothing else happened is written this often; should the machine die before, it counts as off.
+QUIET_S = 300.0
 _CLOCKS, _TIME, _WOKEN, _BEATS = "ledger_clocks", "ledger_time", "ledger_woken", "ledger_beats"
 # How the life before a start has ended: there was none, as it should, in the middle, or with the machine.
 FIRST, STOPPED, DIED, SWITCHED_OFF = ENDINGS = ("first", "stopped", "died", "switched_off")
@@ -93,6 +95,7 @@ class Ledger:
         self._store = store
         self._counting = counting
         self._last: Clocks | None = None
+        self._written: tuple[float, str] | None = None  # when (`awake_s`), and in which state
         self._time = 0.0
         self._heard: list[tuple[str, str, float]] = []
         self._counts: dict[tuple[str, str], float] = {}
@@ -140,8 +143,10 @@ class Ledger:
         self._write(clocks, state="up", clean=False)
         return gap
 
-    def beat(self, clocks: Clocks, state: str) -> None:
+    def beat(self, clocks: Clocks, state: str, *, at_leisure: bool = False) -> None:
         """Add the time since the last beat to `state`, and write down what was counted.
+
+        `at_leisure` nothing is written where there is only time, of the same state, and not much of it.
 
         Raises:
             StoreError: it cannot be written; the next beat writes it.
@@ -149,7 +154,13 @@ class Ledger:
         for each, seconds in self._passed(clocks, state).items():
             self._spend(each, seconds)
         self._last = clocks
-        self._write(clocks, state=state, clean=False)
+        if not (at_leisure and self._can_wait(clocks, state)):
+            self._write(clocks, state=state, clean=False)
+
+    def _can_wait(self, clocks: Clocks, state: str) -> bool:
+        written_at, was = self._written or (float("-inf"), "")
+        is_only_time = was == state and self._seconds.keys() <= {state} and not (self._heard or self._counts)
+        return is_only_time and clocks.awake_s - written_at < QUIET_S
 
     def woke(self, clocks: Clocks) -> None:
         """What could not be sent until now has its time from now on, also should the process end.
@@ -212,7 +223,7 @@ class Ledger:
             self._store.set_meta(_TIME, repr(time))
             self._store.set_meta(_BEATS, str(self.beats))
             self._forget(time)
-        self._time = time
+        self._time, self._written = time, (clocks.awake_s, state)
         self._seconds, self._counts, self._ending = {}, {}, ""
 
     def _extend(self, state: str, began: float, ended: float) -> None:
@@ -253,7 +264,7 @@ class Ledger:
         """Keep what became of one automatic recovery."""
         self._store.execute(
             "INSERT INTO recoveries (at, component, success, seconds) VALUES (?, ?, ?, ?)",
-            (self._time, component, success, seconds),
+            (self._time + sum(self._seconds.values()), component, success, seconds),
         )
 
     # --- incidents

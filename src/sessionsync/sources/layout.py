@@ -127,7 +127,7 @@ class Layout:
         if known is None:
             return None
         seats = [self._seat(root, folder, session, known.agents) for root, folder in known.seats]
-        return self._found(session, seats, self._beside_one(session, known.todos))
+        return self._found(session, seats, list(self._beside_one(session, known.todos)))
 
     def locate(self, path: Path) -> Ref | None:
         """The session by the path alone; a subagent of the old layout is opened for it."""
@@ -229,9 +229,13 @@ class Layout:
             root, place, regular(f"{place}/{session}.jsonl"), is_real_folder(f"{place}/{session}"), there
         )
 
-    def _found(self, session: str, seats: list[_Seat], beside: Iterable[SessionFile]) -> Found | None:
-        home = max(seats, key=_newest)
-        location = home.place / f"{session}.jsonl"
+    def _found(self, session: str, seats: list[_Seat], beside: Sequence[SessionFile]) -> Found | None:
+        home = max(seats, key=_newest) if len(seats) > 1 else seats[0]
+        name = f"{session}.jsonl"
+        location = home.place / name
+        if home.main and not (len(seats) > 1 or home.own or home.agents or beside):  # as nearly all are
+            alone = session_file(name, location, Role.MAIN, home.main)
+            return Found(Ref(self._source, session), home.root, location, (alone,))
         files: dict[str, SessionFile] = {}
         for seat in sorted(seats, key=lambda seat: (seat is not home, seat.place)):
             for file in self._files(session, seat, location if seat is home else None):
@@ -249,8 +253,8 @@ class Layout:
         prefix = f"projects/{seat.place.name}/" if location is None else ""
         if seat.main is not None:
             role = Role.COMPANION if location is None else Role.MAIN
-            path = location or f"{seat.place}/{session}.jsonl"
-            yield session_file(f"{prefix}{session}.jsonl", path, role, seat.main)
+            main = location or seat.place / f"{session}.jsonl"
+            yield session_file(f"{prefix}{session}.jsonl", main, role, seat.main)
         for name, path, status in seat.agents:
             yield session_file(prefix + readable(name), path, Role.PART, status)
         if seat.own:

@@ -31,11 +31,10 @@ class Places:
         """Each project with its folder, where that is there."""
         known: dict[Path, Path] = {}
         for given in self._projects():
-            project = real(given)
-            named = project.joinpath(*SESSIONS)
+            named = given.joinpath(*SESSIONS)
             if not _is_there(named):
                 continue  # most projects have none, and to look for links costs more
-            sessions = real(named)
+            project, sessions = real(given), real(named)
             if sessions in known or readable(str(sessions)) != str(sessions):
                 continue
             if sessions.is_relative_to(project):
@@ -47,8 +46,8 @@ class Places:
         return dict(self._folder_of)
 
     def awaited(self) -> list[Path]:
-        """The folders that the projects do not have yet."""
-        places = (real(project).joinpath(*SESSIONS) for project in self._projects())
+        """The folders that the projects do not have yet, by the names that the projects were given."""
+        places = (project.joinpath(*SESSIONS) for project in self._projects())
         return [place for place in dict.fromkeys(places) if not _is_there(place)]
 
     def of(self, project: Path) -> Path | None:
