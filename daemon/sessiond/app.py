@@ -608,8 +608,11 @@ class App:
 
     # --- the main thread
 
-    def wait(self) -> None:
+    def wait(self) -> bool:
         """Wait for a signal: SIGTERM and SIGINT end the daemon, SIGHUP reloads its settings.
+
+        Returns whether the program that was installed in its place takes over; not where it was told to end
+        before that.
 
         The signals are blocked in every thread and taken here, one after the other: no handler runs
         in the middle of anything.  SIGUSR1 is `give_way`'s.
@@ -617,15 +620,16 @@ class App:
         while not self._ending:
             match signal.sigwait(SIGNALS):
                 case signal.SIGTERM | signal.SIGINT:
-                    return
+                    return False
                 case signal.SIGUSR1 if self.gives_way:
-                    return
+                    return True
                 case signal.SIGUSR1:
                     continue
             try:
                 self.reload()
             except ConfigError:
                 continue  # said already; the old settings stay
+        return False
 
     def end(self, exit_code: int = 0) -> None:
         """End the daemon from any thread."""
@@ -723,11 +727,12 @@ def _run(environ: Mapping[str, str], where: Paths, notify: Notify, *, debug: boo
         try:
             app = App(environ, config, where, log, notify)
             app.start()
+            is_replaced = False
             try:
                 app.tell_ready()
-                app.wait()
+                is_replaced = app.wait()
             finally:
                 app.stop()
-            return None if app.gives_way else app.exit_code
+            return None if is_replaced else app.exit_code
         finally:
             log.close()

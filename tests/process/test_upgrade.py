@@ -7,15 +7,18 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from sessiond import process
+from sessiond.app import SIGNALS, App
 from sessionsync import __version__
 from sessionsync.errors import DaemonNotRunning
 from sessionsync.paths import paths
+from sessionsync.vault.journal import FORMAT
 from tests import arrived
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
@@ -131,6 +134,18 @@ def test_a_version_that_does_not_start_is_not_given_way_to_and_one_that_does_is(
     user.check_kept(path)
 
 
+def test_a_stop_that_comes_before_it_gives_way_is_obeyed() -> None:
+    app = App.__new__(App)
+    app._ending, app.gives_way = False, True  # which another thread has just decided
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        for told, takes_over in ((signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGUSR1, True)):
+            signal.pthread_kill(threading.get_ident(), told)
+            assert app.wait() is takes_over
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 @pytest.mark.parametrize("environment", ["pipx"], indirect=True)
 def test_a_stop_that_comes_as_another_version_takes_over_is_obeyed(
     user: User, environment: Environment | Tool, wheels: dict[str, Path], wait_until: Wait
@@ -162,9 +177,9 @@ def test_a_check_says_what_would_keep_it_from_starting(tmp_path: Path) -> None:
     assert "github.repo" in user.fails("run", "--check", SESSIOND_GITHUB_REPO="7")[1]
     said = user.vault / ".sessiond" / "format"
     said.parent.mkdir(parents=True)
-    said.write_text("2\n")
+    said.write_text(f"{FORMAT + 1}\n")
     code, what, todo = user.fails("run", "--check")
-    assert (code, "has format 2" in what, "newer sessiond" in todo) == (78, True, True)
+    assert (code, f"has format {FORMAT + 1}" in what, "newer sessiond" in todo) == (78, True, True)
     assert json.loads(user.type("doctor", "--json").stdout)["checks"]
 
 

@@ -19,6 +19,7 @@ from sessionsync.migrations import MIGRATIONS, copies_of, copy_of
 from sessionsync.paths import paths
 from sessionsync.store import Store
 from sessionsync.vault import Vault
+from sessionsync.vault.journal import FORMAT
 from tests import arrived
 from tests.crowd import fill
 from tests.fakes.github import FakeGitHub
@@ -247,12 +248,14 @@ def test_a_newer_backup_is_not_written_to(tmp_path: Path) -> None:
     with vault.lock():
         pass
     said = tmp_path / "vault" / ".sessiond" / "format"
-    assert said.read_bytes() == b"1\n"
-    said.write_bytes(b"2\n")
-    with pytest.raises(VaultTooNew, match="has format 2; this sessiond writes 1") as refused, vault.lock():
+    assert said.read_bytes() == b"%d\n" % FORMAT
+    newer = b"%d\n" % (FORMAT + 1)
+    said.write_bytes(newer)
+    told = f"has format {FORMAT + 1}; this sessiond writes {FORMAT}"
+    with pytest.raises(VaultTooNew, match=told) as refused, vault.lock():
         pass
     assert refused.value.exit_code == 78
-    assert said.read_bytes() == b"2\n"
+    assert said.read_bytes() == newer
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"0\n"])
@@ -261,4 +264,4 @@ def test_a_format_that_cannot_be_read_is_said_anew(tmp_path: Path, content: byte
     said.parent.mkdir(parents=True)
     said.write_bytes(content)
     with Vault(tmp_path / "vault").lock():
-        assert said.read_bytes() == b"1\n"
+        assert said.read_bytes() == b"%d\n" % FORMAT
