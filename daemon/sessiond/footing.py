@@ -31,7 +31,8 @@ class Footing:
     """
 
     def __init__(self, roots: Iterable[Path]) -> None:
-        self._known: dict[Path, dict[Path, Identity]] = {root: {} for root in roots}
+        # by its name in the root, '' for the root itself
+        self._known: dict[Path, dict[str, Identity]] = {root: {} for root in roots}
         self._listed: dict[Path, tuple[int, ...]] = {}
         self.lost()
 
@@ -44,11 +45,11 @@ class Footing:
         for root, known in self._known.items():
             there = self._there(root, known)
             if there is not known:
-                lost |= dict.fromkeys(path for path, was in known.items() if there.get(path) != was)
+                lost |= dict.fromkeys(root / name for name, was in known.items() if there.get(name) != was)
                 self._known[root] = there
         return list(lost)
 
-    def _there(self, root: Path, known: dict[Path, Identity]) -> dict[Path, Identity]:
+    def _there(self, root: Path, known: dict[str, Identity]) -> dict[str, Identity]:
         """A root and the folders in it; what was `known` where nobody can tell that it has changed."""
         try:
             status = root.stat()
@@ -65,15 +66,15 @@ class Footing:
         return there
 
 
-def _look(root: Path, status: os.stat_result) -> dict[Path, Identity]:
+def _look(root: Path, status: os.stat_result) -> dict[str, Identity]:
     """A folder, and each folder in it that is no link."""
-    found = {root: _identity(status)}
+    found = {"": _identity(status)}
     with os.scandir(root) as entries:
         for entry in entries:
             with suppress(FileNotFoundError):
                 status = entry.stat(follow_symlinks=False)
                 if stat.S_ISDIR(status.st_mode):
-                    found[root / entry.name] = _identity(status)
+                    found[entry.name] = _identity(status)
     return found
 
 
