@@ -137,8 +137,6 @@ class App:
             books.on_event(event, fields)
         if (health := getattr(self, "health", None)) is not None:
             health.on_event(event, fields)
-        if event == "clock_jumped" and (schedule := getattr(self, "schedule", None)) is not None:
-            schedule.count_anew()
         if event == "capture_resumed" and (upkeep := getattr(self, "upkeep", None)) is not None:
             upkeep.go_on()
         engine = getattr(self, "engine", None)

@@ -2,7 +2,7 @@
 
 A job that came late still runs, once: by default APScheduler drops a run that is a second late,
 which on a laptop is every wake-up.  All count from one moment, so that those which fall together take one
-wake-up.
+wake-up.  It is a moment of the wall clock, and moves along where that is set back.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from apscheduler.executors.debug import DebugExecutor
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
+
+from sessiond.pulse import read_clocks
 
 # Jobs take turns in one thread, so that those of one moment wake one; what must not wait runs in the clock's.
 IN_TURN, AT_ONCE = "default", "clock"
@@ -39,7 +41,8 @@ class Schedule:
     def __init__(self, jobs: list[Job], observe: Callable[[str, float, bool], None]) -> None:
         self._observe = observe
         self._running: set[str] = set()
-        self._scheduler = BackgroundScheduler(
+        self._scheduler = _Scheduler(
+            self._set_back,
             job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1},
             executors={IN_TURN: ThreadPoolExecutor(1), AT_ONCE: DebugExecutor()},
             timezone="UTC",
@@ -55,12 +58,6 @@ class Schedule:
         if job is not None and job.trigger.interval.total_seconds() != every_s:
             job.reschedule(self._every(every_s))
 
-    def count_anew(self) -> None:
-        """Count every job's time from now: a clock that was set back comes to what was planned much later."""
-        self._began = datetime.now(UTC)
-        for job in self._scheduler.get_jobs():
-            job.reschedule(self._every(job.trigger.interval.total_seconds()))
-
     def start(self) -> None:
         """Begin to count."""
         self._scheduler.start()
@@ -74,6 +71,11 @@ class Schedule:
         """Stop; a job that is running is not waited for."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
+
+    def _set_back(self, by: timedelta) -> None:
+        self._began -= by
+        for job in self._scheduler.get_jobs():
+            job.modify(next_run_time=job.next_run_time - by)
 
     def _every(self, seconds: float) -> IntervalTrigger:
         return IntervalTrigger(
@@ -90,3 +92,23 @@ class Schedule:
         finally:
             self._running.discard(job.name)
             self._observe(job.name, time.monotonic() - started, success)
+
+
+class _Scheduler(BackgroundScheduler):  # type: ignore[misc]
+    """Tells by how much the clock was set back, as it would wait so much longer for everything.
+
+    It plans by the wall clock and waits by one that nobody sets, so it looks in time for what is due next.
+    """
+
+    def __init__(self, set_back: Callable[[timedelta], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._told = set_back
+        self._clocks = read_clocks()
+
+    def _process_jobs(self) -> float | None:
+        wait_s: float | None = super()._process_jobs()
+        before, self._clocks = self._clocks, read_clocks()  # behind it: what it has planned by may be neither
+        if (by_s := self._clocks.set_since(before)) < 0:
+            with self._jobstores_lock:
+                self._told(timedelta(seconds=-by_s))  # which wakes it
+        return wait_s
