@@ -128,13 +128,19 @@ class Loop(threading.Thread):
 
     def now(self) -> float:
         """Unix seconds; whoever is handed them has been told before where the clock was set."""
-        before, self._clocks = self._clocks, read_clocks()
-        self._set_s += self._clocks.set_since(before)
+        clocks = read_clocks()
+        self._set_s += clocks.set_since(self._clocks)
         if self._set_s:
             with suppress(StoreError):  # a full disk is said where it hurts
-                self.clock_set(self._clocks.wall, self._set_s)
+                self.clock_set(clocks.wall, self._set_s)
                 self._set_s = 0.0
-        return self._clocks.wall
+        self._clocks = clocks
+        return clocks.wall
+
+    @property
+    def _has_yet_to_be_told(self) -> bool:
+        """Whether the clock was set since `now` was asked last, or could not be told of; for any thread."""
+        return bool(self._set_s or read_clocks().set_since(self._clocks))
 
     def run(self) -> None:
         """Turn until stopped.  An error of any kind ends the loop, and the process decides what then."""
@@ -248,6 +254,8 @@ class CaptureLoop(Loop):
     def _see_how_far(self) -> None:
         now, beat = time.time(), time.monotonic()
         heard_until = self._watcher.heard_until(beat)
+        if self._has_yet_to_be_told:  # by the clock of now already, it would be moved along once more
+            return
         if self._has_all and heard_until is not None:  # in this order: what is taken meanwhile takes it back
             self._captured_until = now - (beat - heard_until)
 

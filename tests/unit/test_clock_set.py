@@ -236,6 +236,21 @@ def test_what_it_calls_copied_is_so_by_the_clock_of_now(tmp_path: Path, wall: Wa
         assert until == pytest.approx(stands + by_s, abs=SET_S)
 
 
+def test_what_was_asked_before_the_clock_is_heard_of_is_no_claim_of_the_future(
+    tmp_path: Path, wall: Wall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Living(tmp_path) as living:
+        capture = living.app.capture
+        living.transcript()
+        living.until(lambda: capture.captured_until and capture.waits_until - time.monotonic() > SET_S)
+        wall.ahead_s = 3600.0
+        assert capture.captured_until
+        monkeypatch.setattr(living.app.watcher, "heard_until", lambda _now: None)  # an event is on its way
+        capture.notice()
+        living.until(lambda: living.told("clock_jumped"))
+        assert (capture.captured_until or 0.0) <= wall()
+
+
 @pytest.mark.parametrize("by_s", [-3600.0, 3600.0])
 def test_what_is_wrong_is_as_old_as_it_was_and_so_is_the_daemon(
     tmp_path: Path, wall: Wall, by_s: float
