@@ -215,3 +215,15 @@ def test_what_was_hashed_last_is_compared_and_of_no_more_than_so_many_it_is_reme
     hashed.let_go()
     assert hashed.holds(b"two", digests[1])
     assert not hashed.holds(b"two", digests[0])
+
+
+def test_of_a_file_that_grows_one_end_is_remembered(tmp_path: Path) -> None:
+    home = Home(tmp_path / "h")
+    rig, paths = Rig(home), [home.transcript() for _ in range(2)]
+    for _ in range(3):
+        for path in paths:
+            append(path, line("user", "hello", home.project, session=path.stem))
+        rig.scan()
+    ends = set(rig.capture._stored.tails._pieces.values())
+    assert ends == {path.read_bytes() for path in paths}
+    rig.close()

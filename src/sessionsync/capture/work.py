@@ -67,7 +67,7 @@ class Edges:
 
     def keep(self, file: File, hashed: Hashed) -> None:
         """Let the file's be these."""
-        file.head, file.tail = sha256(self.head), hashed.sha256(self.tail)
+        file.head, file.tail = sha256(self.head), hashed.sha256(self.tail, instead_of=file.tail)
 
 
 class Hashed:
@@ -77,8 +77,9 @@ class Hashed:
         self._most = most
         self._pieces: OrderedDict[str, bytes] = OrderedDict()
 
-    def sha256(self, data: bytes) -> str:
-        """In hex; the piece is remembered."""
+    def sha256(self, data: bytes, *, instead_of: str = "") -> str:
+        """In hex; the piece is remembered, and that of another hash, whose place it takes, no more."""
+        self._pieces.pop(instead_of, None)
         found = sha256(data)
         self._pieces[found] = data
         self._pieces.move_to_end(found)
