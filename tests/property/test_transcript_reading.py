@@ -72,6 +72,8 @@ junk = st.sampled_from(
         b"{}\n",
         b"\xff\n",
         b"  \r\n",
+        b'{"type":"user","message":\n{"content":"Please spread it over lines"}}\n',
+        b'{"type":"system","subtype":"compact\\u005fboundary","uuid":"x","compactMetadata":{"n":1}}\n',
     ]
 )
 steps = st.lists(

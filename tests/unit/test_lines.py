@@ -133,6 +133,7 @@ def test_no_document(data: bytes) -> None:
         b'{"type":"a","x":"\n"}\n{"type":"b"}\n',
         b'{"type":"a\n{"type":"b"}{"type":"c"}\n\0\0{"type":"d"}\n',
         b'{"type":"a"}\r\n{"type":"b"}\r\n',
+        b'{"type":"a",\n"n":1}\n{"type":"b"}\n',  # spread over lines
     ],
 )
 def test_many_lines_at_once_are_what_they_are_one_by_one(
@@ -147,10 +148,3 @@ def test_many_lines_at_once_are_what_they_are_one_by_one(
     assert all(data[: piece.end].endswith(b"\n") or piece.end == len(data) for piece in pieces)
     if pieces:
         assert pieces[-1].end == len(data)
-
-
-def test_an_object_over_several_lines_is_taken_where_its_piece_can_be_read() -> None:
-    spread = b'{"type":"a",\n"n":1}\n'
-    assert [(row.n, piece.bad) for piece in reader.pieces(spread) for row in piece.rows] == [(1, 0)]
-    (piece,) = reader.pieces(spread + b'{"n":2}\nno\n')
-    assert ([row.n for row in piece.rows], piece.bad) == ([2], 3)

@@ -53,6 +53,15 @@ def _ends(cut: Sequence[bytes], offset: int) -> list[int]:
     return [*ends[1:-1], ends[-1] - 1]
 
 
+def _count(data: bytes, begin: int, end: int) -> int:
+    """How many lines lie there; `bytes.count` takes longer, as it looks at each byte."""
+    size = 0
+    while begin < end:
+        begin = data.find(b"\n", begin, end) + 1 or end
+        size += 1
+    return size
+
+
 def _is_blank(line: bytes) -> bool:
     return not line or line.isspace()
 
@@ -89,7 +98,7 @@ class Reader(Generic[T]):
     def pieces(self, data: bytes) -> Iterator[Piece[T]]:
         """Read whole lines, piece by piece, each of which ends with a line.
 
-        An object that somebody spread over lines is taken as well, where all of its piece can be read.
+        How the lines are spread over pieces makes no difference to what is read of them.
         """
         view, begin, size = memoryview(data), 0, len(data)
         while begin < size:
@@ -97,21 +106,28 @@ class Reader(Generic[T]):
             if size - begin > PIECE_BYTES:
                 upto = begin + PIECE_BYTES
                 end = data.rfind(b"\n", begin, upto) + 1 or data.find(b"\n", upto) + 1 or size
-            yield Piece(*self._read_lines(view[begin:end]), begin, end)
+            rows, bad = self._read_at_once(view[begin:end]), 0
+            if rows is None or len(rows) < _count(data, begin, end):  # or somebody spread one over lines
+                rows, bad = self._read_each(data[begin:end])
+            yield Piece(rows, bad, begin, end)
             begin = end
 
-    def _read_lines(self, data: memoryview) -> tuple[list[T], int]:
-        """The objects of all lines, and how many lines are bad."""
+    def _read_at_once(self, data: memoryview) -> list[T] | None:
+        """The objects of all lines; None where some are not whole."""
         try:
-            return self._decode_lines(data), 0
+            return self._decode_lines(data)
         except UNREADABLE:
-            rows: list[T] = []
-            bad = 0
-            for line, _ in lines(bytes(data), 0):
-                found, is_bad = self.read(line)
-                rows += found
-                bad += is_bad
-            return rows, bad
+            return None
+
+    def _read_each(self, data: bytes) -> tuple[list[T], int]:
+        """The objects of all lines, one by one, and how many lines are bad."""
+        rows: list[T] = []
+        bad = 0
+        for line, _ in lines(data, 0):
+            found, is_bad = self.read(line)
+            rows += found
+            bad += is_bad
+        return rows, bad
 
     def read(self, line: bytes) -> tuple[Sequence[T], bool]:
         """Return the objects of one line, and whether some of it could not be read.

@@ -19,7 +19,7 @@ import msgspec
 from sessionsync.model import Mark, Summary, rfc3339, unix_seconds
 from sessionsync.peek import PATH_CHARS
 from sessionsync.sources import prompts, prose
-from sessionsync.sources.lines import Piece, Reader
+from sessionsync.sources.lines import Piece, Reader, lines
 from sessionsync.sources.transcript.plans import HEEDED, ID_CHARS, Plans
 from sessionsync.sources.transcript.rows import (
     ABSENT,
@@ -392,15 +392,12 @@ def _newest_places(data: bytes, key: bytes) -> Iterator[Place]:
 
 def _ends(boundaries: Sequence[Row], data: bytes, piece: Piece[Row]) -> Iterator[int]:
     """Where the lines of these rows end, which were read, in this order, in a piece of data."""
-    left, end = deque(boundaries), piece.begin
-    while left and (at := data.find(b"compact_boundary", end, piece.end)) >= 0:
-        begin = data.rfind(b"\n", end, at) + 1 or end
-        end = data.find(b"\n", at, piece.end) + 1 or piece.end
-        for row in _rows.read(data[begin:end])[0]:
+    left = deque(boundaries)
+    for line, end in lines(data[piece.begin : piece.end], piece.begin) if left else ():
+        for row in _rows.read(line)[0]:
             if left and row == left[0]:
                 left.popleft()
                 yield end
-    yield from (piece.end for _ in left)  # where letters of it are escaped, or it is spread over lines
 
 
 def _first_line(text: str) -> str:
