@@ -3,7 +3,7 @@
 OpenSSL, which is behind `hashlib`, hides nothing in its older functions: the state of a hash is the 112 bytes
 of a `SHA256_CTX` (openssl/sha.h), the same since 0.9.7.  They are found through Python's own module, in the
 library that it is linked to.  A Python that has OpenSSL built in may not show them, and another library may
-not have them: a hash is `hashlib`'s then, and cannot be put down.
+not have them, or keep more in a state: a hash is `hashlib`'s then, and cannot be put down.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from ctypes import CDLL
 
 _CONTEXT_BYTES = 112
+# What a library is given to write to: should its state be larger it must not reach the memory behind.
+_ROOM_BYTES = 256
 _DIGEST_BYTES = 32
+# Longer than a block, and no multiple of one: then all of a state is in use.
+_TRIAL = b"\xa5" * 100
 
 
 class Sha256(Protocol):
@@ -65,13 +69,13 @@ class _Open:
         from ctypes import create_string_buffer  # noqa: PLC0415 - it is there by now
 
         self._library = library
-        self._context = create_string_buffer(state, _CONTEXT_BYTES)
+        self._context = create_string_buffer(state, _ROOM_BYTES)
         if not state:
             library.SHA256_Init(self._context)
 
     @property
     def state(self) -> bytes:
-        return self._context.raw
+        return self._context.raw[:_CONTEXT_BYTES]
 
     def update(self, data: bytes, /) -> None:
         self._library.SHA256_Update(self._context, data, len(data))
@@ -83,7 +87,7 @@ class _Open:
         from ctypes import create_string_buffer  # noqa: PLC0415
 
         digest = create_string_buffer(_DIGEST_BYTES)
-        self._library.SHA256_Final(digest, create_string_buffer(self.state, _CONTEXT_BYTES))
+        self._library.SHA256_Final(digest, create_string_buffer(self.state, _ROOM_BYTES))
         return digest.raw.hex()
 
 
@@ -104,4 +108,13 @@ def _library() -> CDLL | None:
         MemoryError,
     ):  # as where a service is hardened
         return None
-    return library
+    return library if _is_openssl(library) else None
+
+
+def _is_openssl(library: CDLL) -> bool:
+    """Whether a hash goes on from these bytes of its state, so that it has no more."""
+    running = _Open(library)
+    running.update(_TRIAL)
+    other = running.copy()
+    other.update(_TRIAL)
+    return other.hexdigest() == hashlib.sha256(2 * _TRIAL).hexdigest()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -63,3 +65,27 @@ def test_without_that_library_it_is_the_hash_all_the_same(monkeypatch: pytest.Mo
     assert running.hexdigest() == hashlib.sha256(b"one").hexdigest()
     assert sha256.put_down(running) == b""
     assert sha256.taken_up(state, running.hexdigest()) is None
+
+
+class Larger:
+    """A library whose states are of 208 bytes, the last of which say which hash it is."""
+
+    def __init__(self) -> None:
+        self._hashes = [hashlib.sha256()]
+
+    def SHA256_Init(self, context: Any) -> None:
+        context[200:208] = len(self._hashes).to_bytes(8, "little")
+        self._hashes.append(hashlib.sha256())
+
+    def SHA256_Update(self, context: Any, data: bytes, size: int) -> None:
+        self._of(context).update(data[:size])
+
+    def SHA256_Final(self, digest: Any, context: Any) -> None:
+        digest[:32] = self._of(context).digest()
+
+    def _of(self, context: Any) -> Any:
+        return self._hashes[int.from_bytes(context[200:208], "little")]
+
+
+def test_a_library_that_keeps_more_in_a_state_is_not_used_and_overruns_nothing() -> None:
+    assert not sha256._is_openssl(cast("ctypes.CDLL", Larger()))
