@@ -484,6 +484,7 @@ def test_only_a_shard_with_more_than_is_asked_for_is_read_backward(
         ("green app* OR blue r*", 1, 1),
         ("green NOT re*", 1, 1),
         ('"green appl"*', 1, 1),
+        ('"green appl - "*', 1, 1),  # what is behind its last word is none
         ("緑 appl*", 5, 0),  # a character by itself begins a pair: a prefix as well
     ],
 )

@@ -169,8 +169,8 @@ def _whole(group: Group) -> Iterator[Term]:
     for term in group.wanted:
         if not _begins(term):
             yield term
-        elif any(map(str.isalnum, before := term.text.rpartition(" ")[0])):
-            yield Term(before, is_phrase=True)
+        elif before := [each for each in term.text.split() if any(map(str.isalnum, each))][:-1]:
+            yield Term(" ".join(before), is_phrase=True)
 
 
 def _group(group: Group) -> str:
