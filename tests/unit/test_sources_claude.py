@@ -1124,6 +1124,7 @@ def test_answers_to_the_agents_questions_are_decisions() -> None:
         ("## Decisions\n\n- one\n  more of it\n  - detail\n- two\n\nText.\n", ["one more of it", "two"]),
         ("**Decisions made:**\n1. one\n2. two\n\n## Files\n- no", ["one", "two"]),
         ("Key decisions:\n* one", ["one"]),
+        ("Key decisions:\xa0\n* one", ["one"]),
         ("I decided: no such thing as a heading", []),
         ("The decision is up to you.", []),
         ("**Decision needed:** which one?", []),

@@ -30,7 +30,7 @@ _HEADING = re.compile(
     """,
     re.VERBOSE,
 )
-_ENDS = frozenset(":* \t")  # of a heading without hashes
+_ENDS = frozenset(":* \t\xa0\u3000")  # of a heading without hashes, and of any with a blank behind it
 _PLAN = re.compile(r"^#*\s*(?:(?:implementation\s+)?plan\s*[:—-]\s*)?", re.IGNORECASE)
 _NUMBER = re.compile(r"^(?:(?:step|phase)\s+)?\d{1,2}[.):]?\s+", re.IGNORECASE)
 _ITEM = re.compile(r"(?P<indent>\s*)(?:[-*•+]|\d{1,3}[.)])\s+(?P<text>\S.*)$")
