@@ -107,7 +107,7 @@ def test_each_refusal_says_what_to_do_and_ends_with_its_cause(tmp_path: Path, gh
         gh.forget_requests()
         more()
         refused("github_repository_public", "public", "github.allow_public = true")
-        assert gh.requests(writes=True) == []
+        assert [request for request in gh.requests(writes=True) if request.effect] == []
         (tmp_path / "s" / "config.toml").write_text("[github]\nallow_public = true\n")
         assert user.type("ctl", "reload").stdout == "The settings are read; changed: github.allow_public.\n"
         mended()
