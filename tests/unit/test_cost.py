@@ -82,13 +82,15 @@ def counted(rig: Rig, patch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 def grown(home: Home, size: int) -> tuple[Rig, Path, bytes]:
     """A session of so many bytes that is captured, and what comes next in it."""
     path = home.transcript()
-    data = session_bytes(1, size + 4 * APPENDED, session_id=path.stem, cwd=str(home.project))
+    data = session_bytes(1, size + 8 * APPENDED, session_id=path.stem, cwd=str(home.project))
     cut = data.rfind(b"\n", 0, size) + 1
+    # how long the lines are depends on the folder's path, and a compaction is stored at once
+    while b"compact_boundary" in (more := data[cut : data.find(b"\n", cut + APPENDED) + 1]):
+        cut += len(more)
     path.write_bytes(data[:cut])
     rig = Rig(home)
     rig.scan()
     rig.wait(300)
-    more = data[cut : data.find(b"\n", cut + APPENDED) + 1]
     return rig, path, more
 
 
