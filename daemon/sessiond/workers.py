@@ -57,6 +57,7 @@ class Workers:
         self._engine = engine
         self._emit = emit
         self._most = min(MOST, _cores() - 1) if most is None else most
+        self._more_of_many = 1
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
@@ -111,12 +112,12 @@ class Workers:
             while len(worker.lists) < LISTS and (refs := _some(backlog, strangers)):
                 if not self._hand(worker, refs, backlog):
                     break
-        most = self._most + (len(backlog) >= LONG_SESSIONS) if self._most else 0
-        while len(self._workers) < min(MOST, most) and (refs := _some(backlog, strangers)):
+        more = self._more_of_many if self._most and len(backlog) >= LONG_SESSIONS else 0
+        while len(self._workers) < min(MOST, self._most + more) and (refs := _some(backlog, strangers)):
             try:
                 worker = _Worker(self._engine, lock)
             except OSError as error:  # as where this user may have no more processes
-                self._most = len(self._workers)
+                self._most, self._more_of_many = len(self._workers), 0
                 self._emit("worker_lost", sessions=0, reason=f"it cannot begin: {error.strerror}")
                 backlog.extend(refs)
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -220,6 +221,25 @@ def test_where_no_worker_can_begin_all_is_captured_here(
     (lost,) = place.events.named("worker_lost")
     assert lost["reason"] == "it cannot begin: No such file or directory"
     assert place.alone == SESSIONS
+    place.check(transcripts)
+
+
+def test_where_only_some_can_begin_no_more_are_tried(
+    tmp_path: Path, agent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, transcripts = Place(tmp_path, agent), converse(agent, 2 * SESSIONS)
+    begin = workers._Worker.__init__
+
+    def one_alone(worker: workers._Worker, engine: Engine, lock: int) -> None:
+        if children(os.getpid()):
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        begin(worker, engine, lock)
+
+    monkeypatch.setattr(workers, "LONG_SESSIONS", 1)  # of many, one more would begin
+    monkeypatch.setattr(workers._Worker, "__init__", one_alone)
+    with place.engine() as engine, Workers(engine, place.events, 1) as others:
+        assert not place.back_up(engine, others)
+    assert len(place.events.named("worker_lost")) == 1
     place.check(transcripts)
 
 
