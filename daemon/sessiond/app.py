@@ -685,20 +685,20 @@ def _stamp(file: Path) -> tuple[int, int, int] | None:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _hold(held: ExitStack, where: Paths, notify: Notify, *, is_served: bool) -> bool:
+def _hold(held: ExitStack, where: Paths, notify: Notify, *, waits: bool) -> bool:
     """Hold the lock on this state; False where the process is to end before it has it.
 
-    A command that holds it, as `sync --once`, ends by itself: who was started by a service manager, which
-    would not do so again, waits for that.
+    A command that holds it, as `sync --once`, ends by itself: who `waits` for that was started by a service
+    manager, which would not do so again.
 
     Raises:
         AlreadyRunning: another daemon has it.
     """
     while True:
         try:
-            held.enter_context(process.hold(where.lock, wait_s=HELD_LOOK_S if is_served else 0.0))
+            held.enter_context(process.hold(where.lock, wait_s=HELD_LOOK_S if waits else 0.0))
         except AlreadyRunning as error:
-            if not is_served or process.answers(where.socket):
+            if not waits or process.answers(where.socket):
                 raise
             notify.status(f"Starts when that has ended: {error}")
         else:
@@ -712,7 +712,7 @@ def _run(environ: Mapping[str, str], where: Paths, notify: Notify, *, debug: boo
     config = load(environ, where.config_file)
     process.own(where.state_dir)
     with ExitStack() as held:
-        if not _hold(held, where, notify, is_served=notify.is_heard or process.under_launchd(environ)):
+        if not _hold(held, where, notify, waits=notify.is_heard or process.under_launchd(environ)):
             return 0
         log = Log(
             environ,

@@ -65,7 +65,7 @@ def of_upkeep(app: App) -> Readings:
 
 
 def of_books(books: Bookkeeping) -> Readings:
-    """What is kept across restarts: totals up to the last beat, scores up to now."""
+    """What is kept across restarts: totals as far as they are written, scores up to now."""
     totals = books.ledger.totals()
     return {
         "state_seconds": totals.seconds,

@@ -177,7 +177,7 @@ class Ledger:
         self._write(clocks, state=state, clean=True)
 
     def totals(self) -> Totals:
-        """All there was since the ledger was begun, up to the last beat: never less than it was before."""
+        """All there was since the ledger was begun, as far as it is written: never less than before."""
         kept: dict[str, float] = dict(self._store.rows("SELECT name, value FROM ledger_totals"))
         return Totals(
             {state: kept.get(f"state:{state}", 0.0) for state in STATES},
@@ -373,7 +373,7 @@ class Ledger:
     # --- sums
 
     def sums(self, window_s: float) -> Sums:
-        """What happened in the newest `window_s` seconds of the ledger, up to the last beat."""
+        """What happened in the newest `window_s` seconds of the ledger, as far as it is written."""
         store, since = self._store, self._time - window_s
         seconds = dict.fromkeys(STATES, 0.0)
         for state, began, ended in store.rows(
@@ -395,7 +395,7 @@ class Ledger:
         return Sums(seconds, tallies, ended_incidents, recovery_s, int(recovered), int(unrecovered))
 
     def unwritten(self, clocks: Clocks, state: str) -> Sums:
-        """What the next beat would add to the sums, were it now; read from memory alone."""
+        """What a beat that is written now would add to the sums; read from memory alone."""
         seconds = dict(self._seconds)
         for each, passed in self._passed(clocks, state).items():
             seconds[each] = seconds.get(each, 0.0) + passed
