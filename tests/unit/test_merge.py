@@ -13,7 +13,7 @@ from sessionsync.vault import Vault
 from sessionsync.vault.merge import Merge
 from tests.bench.corpus import session_bytes
 from tests.keeper import done, flip
-from tests.unit.test_vault import REF, at_snapshot, lines_of, snap, stated
+from tests.unit.test_vault import REF, at_snapshot, in_format_1, lines_of, snap, stated
 
 NAME = f"{REF.session_id}.jsonl"
 
@@ -161,13 +161,16 @@ def test_it_reads_without_this_program(vault: Vault, folder: Path, place: Path) 
     assert reader.decompress((place / "pack-1").read_bytes()) == b"one two"
 
 
-def test_a_damaged_frame_stays_as_it_is_and_is_told(vault: Vault, place: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_damaged_frame_stays_as_it_is_and_is_told(vault: Vault, place: Path, version: int) -> None:
     session = vault.open("app", REF)
     parts = [session_bytes(seed, 5000) for seed in range(4)]
     for n, part in enumerate(parts):
         session.append("a", 0, sum(map(len, parts[:n])), part)
     snap(session, "1", stated(b"".join(parts), "a"))
     vault.flush()
+    if version == 1:
+        in_format_1(place, parts)
     hurt = session.fold().stored[1][0]
     flip(place / "pack", hurt.at + hurt.packed // 2)
     frame = (place / "pack").read_bytes()[hurt.at : hurt.packed_end]

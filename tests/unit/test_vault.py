@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -496,6 +496,18 @@ def test_a_person_can_read_the_journal(vault: Vault, session: SessionVault, plac
     ]  # fmt: skip
 
 
+def in_format_1(place: Path, pieces: Sequence[bytes]) -> None:
+    """Write the journal as that format has it, in which segments, of these bytes, have their SHA-256."""
+    entries = [journal_module.decode(line) for line in (place / "journal").read_bytes().splitlines()]
+    hashes = iter(hashlib.sha256(piece).hexdigest() for piece in pieces)
+    old = [
+        msgspec.structs.replace(entry, root="", sha256=next(hashes)) if isinstance(entry, Segment) else entry
+        for entry in entries
+        if entry is not None
+    ]
+    (place / "journal").write_bytes(b"".join(map(journal_module.encode, old)))
+
+
 def test_what_was_written_in_format_1_is_read_proven_and_merged(
     vault: Vault, session: SessionVault, place: Path
 ) -> None:
@@ -505,14 +517,7 @@ def test_what_was_written_in_format_1_is_read_proven_and_merged(
         session.append("a", 0, sum(map(len, pieces[:n])), piece)
     snap(session, "1", stated(data, "a"))
     vault.flush()
-    entries = [journal_module.decode(line) for line in (place / "journal").read_bytes().splitlines()]
-    hashes = iter(hashlib.sha256(piece).hexdigest() for piece in pieces)
-    old = [
-        msgspec.structs.replace(entry, root="", sha256=next(hashes)) if isinstance(entry, Segment) else entry
-        for entry in entries
-        if entry is not None
-    ]
-    (place / "journal").write_bytes(b"".join(map(journal_module.encode, old)))
+    in_format_1(place, pieces)
     assert all("root" not in line for line in lines_of(place) if line["do"] == "segment")
     assert read(vault.open("app", REF), stated(data, "a")) == data
     merge = vault.merge("app", REF, {}, force=True)

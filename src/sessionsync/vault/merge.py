@@ -15,9 +15,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -63,7 +64,8 @@ class Merge:
     """How many there were, and are."""
     packed_bytes: tuple[int, int] = (0, 0)
     raw_bytes: int = 0
-    damaged: tuple[Segment, ...] = ()
+    damaged: dict[Segment, Segment | None] = field(default_factory=dict)
+    """Segments, each with another that holds its bytes, where there is one."""
     _identity: tuple[int, ...] = ()
     _old: int = 0
 
@@ -140,12 +142,12 @@ class Merge:
                     if segment is not None:
                         entries.append(segment)
                     yield writer.moved_bytes
-                new = set(hurt) - set(self.damaged)
+                new = set(hurt) - self.damaged.keys()
                 if not new:
                     sync(pack)
                     self._finish(plan, writer, entries, frames)
                     return
-                self.damaged += tuple(new)
+                self.damaged |= _twins(frames, new, (segment for segment, _ in history.fold.stored))
         self.why = "too much of it is damaged"
         self._discard()
 
@@ -242,6 +244,29 @@ class _Writer:
                 hint="It is tried again; if it stays, test this machine's memory.",
             )
         return frame
+
+
+def _twins(
+    frames: Frames, damaged: Collection[Segment], stored: Iterable[Segment]
+) -> dict[Segment, Segment | None]:
+    """Of each damaged segment a sound one that lies where it does in its file, and holds its bytes."""
+    there: dict[tuple[str, int, int, int], list[Segment]] = defaultdict(list)
+    for other in stored:
+        if other not in damaged:
+            there[_place(other)].append(other)
+
+    def holds(other: Segment, segment: Segment) -> bool:
+        data = frames.unpack(other)
+        return data is not None and segment.is_of(data)
+
+    return {
+        segment: next((other for other in there[_place(segment)] if holds(other, segment)), None)
+        for segment in damaged
+    }
+
+
+def _place(segment: Segment) -> tuple[str, int, int, int]:
+    return segment.file, segment.generation, segment.offset, segment.length
 
 
 def _identity(descriptor: int) -> tuple[int, ...]:

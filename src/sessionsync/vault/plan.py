@@ -14,7 +14,7 @@ read from the same bytes as in the old one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -180,6 +180,7 @@ class Plan:
     needed_bytes: int = 0
     cold: bool = False
     wanted: list[Statement] = field(default_factory=list)
+    damaged: Mapping[Segment, Segment | None] = field(default_factory=dict)
 
     @property
     def blocks(self) -> list[Block]:
@@ -223,8 +224,29 @@ class Plan:
             and new.newest.items() >= old.newest.items()
         )
         return same_story and all(
-            _origins(answer(old, asked)[1]) == _origins(answer(new, asked)[1], made) for asked in self.wanted
+            self._origins(answer(old, asked)[1]) == self._origins(answer(new, asked)[1], made)
+            for asked in self.wanted
         )
+
+    def _origins(self, extents: list[Extent], made: Mapping[int, Block] | None = None) -> list[list[object]]:
+        """Which bytes of which old segments are read, in order; of a damaged one, those of its twin."""
+        found: list[list[object]] = []
+        for extent in extents:
+            pieces = (
+                [Piece(extent.segment, extent.start, extent.end)]
+                if made is None
+                else made[extent.segment.at].pieces
+            )
+            for piece in pieces:
+                start, end = max(piece.start, extent.start), min(piece.end, extent.end)
+                if start >= end:
+                    continue
+                key = _key(self.damaged.get(piece.segment) or piece.segment)
+                if found and found[-1][0] == key and found[-1][2] == start:
+                    found[-1][2] = end
+                else:
+                    found.append([key, start, end])
+        return found
 
 
 def make(
@@ -233,13 +255,13 @@ def make(
     pack: int,
     besides: Mapping[str, int],
     cold: bool = False,
-    damaged: Collection[Segment] = (),
+    damaged: Mapping[Segment, Segment | None],
 ) -> Plan:
     """Plan a journal for the pack of this number.
 
     `cold` sessions are compressed as far as it pays; of others only what lies in generations that are
-    no longer the newest.  `damaged` segments are left as they are, with all that
-    holds the same bytes; where those are provably the same, they take the damaged one's place.
+    no longer the newest.  `damaged` segments are left as they are, with all that may hold the same bytes;
+    where one is known that does, which each of them names, it takes the damaged one's place.
     """
     fold = history.fold
     wanted = statements(fold, besides)
@@ -255,6 +277,7 @@ def make(
         history,
         cold=cold,
         wanted=wanted,
+        damaged=damaged,
         dropped=[segment for number, segment in needs.hurt.items() if number not in needs.pieces],
         needed_bytes=sum(piece.segment.packed for piece in needs.pieces.values()),
     )
@@ -328,15 +351,13 @@ class _Blocks:
 class _Needs:
     """Which part of which segment somebody may ask for; `fixed` ones must stay as they are."""
 
-    def __init__(self, fold: Fold, damaged: Collection[Segment]) -> None:
+    def __init__(self, fold: Fold, damaged: Mapping[Segment, Segment | None]) -> None:
         self.pieces: dict[int, Piece] = {}
         self.fixed: set[int] = set()
         self.lives: set[int] = set()
         self.hurt: dict[int, Segment] = {}
-        self._damaged = set(damaged)
+        self._damaged = damaged
         self._owner = {id(segment): life for segment, life in fold.stored}
-        sound = (segment for segment, _ in fold.stored if segment not in self._damaged)
-        self._twins = {_key(segment): segment for segment in sound}
 
     def life(self, life: Generation, extents: Iterable[Extent]) -> None:
         """Everything that is read of a life."""
@@ -351,7 +372,7 @@ class _Needs:
         """What may be read where a frame is damaged: the same bytes elsewhere, or all that may be tried."""
         segment = extent.segment
         self.hurt[id(segment)] = segment
-        if (twin := self._twins.get(_key(segment))) is not None:
+        if (twin := self._damaged[segment]) is not None:
             self._fix(twin)
             return
         self._fix(segment)
@@ -403,23 +424,3 @@ def _relinked(
 
 def _bare(snapshot: Snapshot) -> Snapshot:
     return msgspec.structs.replace(snapshot, files=[])
-
-
-def _origins(extents: list[Extent], made: Mapping[int, Block] | None = None) -> list[list[object]]:
-    """Which bytes of which old segments are read, in order."""
-    found: list[list[object]] = []
-    for extent in extents:
-        pieces = (
-            [Piece(extent.segment, extent.start, extent.end)]
-            if made is None
-            else made[extent.segment.at].pieces
-        )
-        for piece in pieces:
-            start, end = max(piece.start, extent.start), min(piece.end, extent.end)
-            if start >= end:
-                continue
-            if found and found[-1][0] == _key(piece.segment) and found[-1][2] == start:
-                found[-1][2] = end
-            else:
-                found.append([_key(piece.segment), start, end])
-    return found
