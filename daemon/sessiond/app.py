@@ -255,9 +255,10 @@ class App:
 
     def stop(self) -> None:
         """Take everything down in reverse; what is captured is committed."""
-        self._ending = True
-        if not self.gives_way:
-            self.notify.stopping()
+        with self._speaking:  # nobody says behind it how all is
+            self._ending = True
+            if not self.gives_way:
+                self.notify.stopping()
         self._clean = self.exit_code == 0  # what ends by an error is down until it runs again
         self.emit("daemon_stopped", seconds=round(time.time() - self.started_at, 1))
         self._ends.close()
@@ -426,7 +427,8 @@ class App:
         if not stuck:
             self.notify.alive()
             with self._speaking:
-                self.notify.status(self.saying())
+                if not self._ending:
+                    self.notify.status(self.saying())
             return
         name, why = next(iter(stuck.items()))
         self.notify.status(f"The {name} loop is stuck: {why}.")

@@ -6,9 +6,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,26 @@ def test_what_a_manager_hears_from_start_to_end(tmp_path: Path, ear: socket.sock
             except BlockingIOError:
                 break
         assert [word for word in rest if word != "WATCHDOG=1"][-1] == "STOPPING=1"
+
+
+def test_nobody_says_how_all_is_behind_the_end(ear: socket.socket, tmp_path: Path) -> None:
+    class Ends(Notify):
+        def alive(self) -> None:
+            app.stop()  # which another thread does, as it is told to in the middle of a beat
+
+    app = App.__new__(App)
+    app.notify = Ends({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    app._ending, app._speaking, app._ends = False, threading.Lock(), ExitStack()
+    app.gives_way, app.exit_code, app.started_at = False, 0, time.time()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(App, "stuck", lambda _: {})
+        patch.setattr(App, "saying", lambda _: "All is well.")
+        patch.setattr(App, "emit", lambda *_, **__: None)
+        app.beat()
+    assert ear.recv(4096).startswith(b"STOPPING=1")
+    ear.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        ear.recv(4096)
 
 
 def test_what_is_pushed_is_said_to_be_on_github_before_the_issue_lists_it(
