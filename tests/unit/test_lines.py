@@ -134,6 +134,7 @@ def test_no_document(data: bytes) -> None:
         b'{"type":"a\n{"type":"b"}{"type":"c"}\n\0\0{"type":"d"}\n',
         b'{"type":"a"}\r\n{"type":"b"}\r\n',
         b'{"type":"a",\n"n":1}\n{"type":"b"}\n',  # spread over lines
+        b'{"type":"a"}{"type":"b"}\n{"type":"c",\n"n":1}\n',
     ],
 )
 def test_many_lines_at_once_are_what_they_are_one_by_one(
@@ -144,6 +145,11 @@ def test_many_lines_at_once_are_what_they_are_one_by_one(
     each = [reader.read(line) for line, _ in lines(data, 0)]
     assert [row for piece in pieces for row in piece.rows] == [row for rows, _ in each for row in rows]
     assert sum(piece.bad for piece in pieces) == sum(is_bad for _, is_bad in each)
+    for piece in pieces:
+        cut = data[piece.begin : piece.end].removesuffix(b"\n").split(b"\n")
+        assert not piece.is_even or [reader.read(line) for line in cut] == [
+            ((row,), False) for row in piece.rows
+        ]
     assert [piece.begin for piece in pieces] == [0, *(piece.end for piece in pieces)][: len(pieces)]
     assert all(data[: piece.end].endswith(b"\n") or piece.end == len(data) for piece in pieces)
     if pieces:

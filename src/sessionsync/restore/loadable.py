@@ -77,9 +77,9 @@ def loadable(path: Path, name: str = "") -> list[str]:
     before = 0
     for block in _whole_lines(path):
         for piece in reader.pieces(block):
-            size = 0 if piece.bad else _braced(block, piece.begin, piece.end)
-            if size and size == len(piece.rows):
-                for number, row in enumerate(piece.rows, before + 1):  # each line is one object
+            if piece.is_even:
+                size = len(piece.rows)
+                for number, row in enumerate(piece.rows, before + 1):
                     reading.hear(number, row)
             else:
                 lines = block[piece.begin : piece.end].removesuffix(b"\n").split(b"\n")
@@ -88,21 +88,6 @@ def loadable(path: Path, name: str = "") -> list[str]:
                 size = len(lines)
             before += size
     return reading.problems(name or path.stem) if before else ["it is empty"]
-
-
-def _braced(block: bytes, begin: int, end: int) -> int:
-    """How many lines there are, where each begins and ends as an object; else 0.
-
-    Where all of them do, none lies in the middle of one.
-    """
-    size = 0
-    while begin < end:
-        behind = block.find(b"\n", begin, end)
-        behind = behind if behind >= 0 else end
-        if not (block.startswith(b"{", begin) and block.endswith(b"}", begin, behind)):
-            return 0
-        size, begin = size + 1, behind + 1
-    return size
 
 
 def _hear_any(reader: Reader[Row], reading: _Reading, number: int, line: bytes) -> None:

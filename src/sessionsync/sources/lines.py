@@ -29,6 +29,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 _STARTS = 64  # places in a torn line where a whole object is looked for
 # Where one may begin that was glued on: an object inside another is preceded by one of these marks.
 _START = re.compile(r'(?<![:,\[\s])\{"')
+_OPENS, _CLOSES = b"{}"
 _SPACE = re.compile(r"[ \t\r\n]*")
 # An escaped half of a surrogate pair, alone: legal in JavaScript, no character anywhere else.
 _ESCAPE = re.compile(
@@ -53,12 +54,18 @@ def _ends(cut: Sequence[bytes], offset: int) -> list[int]:
     return [*ends[1:-1], ends[-1] - 1]
 
 
-def _count(data: bytes, begin: int, end: int) -> int:
-    """How many lines lie there; `bytes.count` takes longer, as it looks at each byte."""
+def _braced(data: bytes, begin: int, end: int) -> int:
+    """How many lines lie there, where each begins and ends as an object; else 0.
+
+    Where all of them do, none lies in the middle of one.
+    """
     size = 0
     while begin < end:
-        begin = data.find(b"\n", begin, end) + 1 or end
-        size += 1
+        behind = data.find(b"\n", begin, end)
+        behind = behind if behind >= 0 else end
+        if data[begin] != _OPENS or data[behind - 1] != _CLOSES:
+            return 0
+        size, begin = size + 1, behind + 1
     return size
 
 
@@ -78,12 +85,16 @@ def is_whole(tail: bytes) -> bool:
 
 
 class Piece(NamedTuple, Generic[T]):
-    """Lines that lie between `begin` and `end` in what is read: their objects, and how many are bad."""
+    """Lines that lie between `begin` and `end` in what is read: their objects, and how many are bad.
+
+    `is_even` where each line is known to be one object.
+    """
 
     rows: list[T]
     bad: int
     begin: int
     end: int
+    is_even: bool
 
 
 class Reader(Generic[T]):
@@ -107,17 +118,18 @@ class Reader(Generic[T]):
                 upto = begin + PIECE_BYTES
                 end = data.rfind(b"\n", begin, upto) + 1 or data.find(b"\n", upto) + 1 or size
             rows, bad = self._read_at_once(view[begin:end]), 0
-            if rows is None or len(rows) < _count(data, begin, end):  # or somebody spread one over lines
+            is_even = 0 < len(rows) == _braced(data, begin, end)
+            if not is_even:  # as where some are glued together, or one is spread over lines
                 rows, bad = self._read_each(data[begin:end])
-            yield Piece(rows, bad, begin, end)
+            yield Piece(rows, bad, begin, end, is_even)
             begin = end
 
-    def _read_at_once(self, data: memoryview) -> list[T] | None:
-        """The objects of all lines; None where some are not whole."""
+    def _read_at_once(self, data: memoryview) -> list[T]:
+        """The objects of all lines; none where some are not whole."""
         try:
             return self._decode_lines(data)
         except UNREADABLE:
-            return None
+            return []
 
     def _read_each(self, data: bytes) -> tuple[list[T], int]:
         """The objects of all lines, one by one, and how many lines are bad."""

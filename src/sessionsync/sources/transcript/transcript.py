@@ -19,7 +19,7 @@ import msgspec
 from sessionsync.model import Mark, Summary, rfc3339, unix_seconds
 from sessionsync.peek import PATH_CHARS
 from sessionsync.sources import prompts, prose
-from sessionsync.sources.lines import Piece, Reader, lines
+from sessionsync.sources.lines import Piece, Reader
 from sessionsync.sources.transcript.plans import HEEDED, ID_CHARS, Plans
 from sessionsync.sources.transcript.rows import (
     ABSENT,
@@ -392,12 +392,18 @@ def _newest_places(data: bytes, key: bytes) -> Iterator[Place]:
 
 def _ends(boundaries: Sequence[Row], data: bytes, piece: Piece[Row]) -> Iterator[int]:
     """Where the lines of these rows end, which were read, in this order, in a piece of data."""
-    left = deque(boundaries)
-    for line, end in lines(data[piece.begin : piece.end], piece.begin) if left else ():
-        for row in _rows.read(line)[0]:
+    left, at = deque(boundaries), piece.begin
+    is_escaped = bool(left) and data.find(b"\\u", at, piece.end) >= 0
+    letters = b"" if is_escaped else b"compact_boundary"  # all lines are looked at where some may be
+    while left and at < piece.end and (found := data.find(letters, at, piece.end)) >= 0:
+        begin, at = (
+            data.rfind(b"\n", at, found) + 1 or at,
+            data.find(b"\n", found, piece.end) + 1 or piece.end,
+        )
+        for row in _rows.read(data[begin:at])[0]:
             if left and row == left[0]:
                 left.popleft()
-                yield end
+                yield at
 
 
 def _first_line(text: str) -> str:
