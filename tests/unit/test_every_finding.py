@@ -765,7 +765,8 @@ def test_a_folder_that_is_closed_is_seen_by_the_next_look_and_captured_when_it_i
         assert not stage.gone(path.name)
     living.app.supervise()
     living.until(lambda: "source_unreadable" not in living.codes())
-    living.until(lambda: living.is_copied(living.write(path)))
+    living.write(path)
+    living.until(lambda: living.is_copied(path))
 
 
 def test_a_transcript_that_is_a_link_is_said_while_it_is_there(stage: Stage, tmp_path: Path) -> None:
