@@ -294,7 +294,7 @@ def test_nor_does_a_full_disk_where_there_is_no_vault_yet(tmp_path: Path, gh: Fa
                 pass
         here.start(scanned=False)
         here.until(lambda: "backup_disk_full" in here.codes())
-        assert here.app.capture.scanning.is_set()
+        here.until(here.app.capture.scanning.is_set)
         filled.unlink()
         here.until(lambda: here.codes() == set())
         here.transcript()
