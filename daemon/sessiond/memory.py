@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import resource
 import sys
 from contextlib import suppress
+
+from sessionsync.libraries import library
 
 # Settings of glibc's malloc; other C libraries do not look there.
 GLIBC = "GLIBC_TUNABLES"
@@ -28,9 +29,8 @@ def keep() -> None:
     is nothing to dump.  What is started from here may be dumped again, but has the limit.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        with suppress(AttributeError, OSError):
-            ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    if sys.platform == "linux" and (libc := library(None, "prctl")) is not None:
+        libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def share_one_heap() -> None:
@@ -55,5 +55,5 @@ def share_one_heap() -> None:
 
 def trim() -> None:
     """Give memory that is free back to the system; the C library keeps it for the next burst of work."""
-    with suppress(AttributeError, OSError):  # glibc's alone
-        ctypes.CDLL(None).malloc_trim(0)
+    if (libc := library(None, "malloc_trim")) is not None:  # glibc's alone
+        libc.malloc_trim(0)

@@ -12,6 +12,8 @@ import functools
 import hashlib
 from typing import TYPE_CHECKING, Protocol, Self
 
+from sessionsync import libraries
+
 if TYPE_CHECKING:
     from ctypes import CDLL
 
@@ -95,19 +97,18 @@ class _Open:
 def _library() -> CDLL | None:
     try:
         import _hashlib  # noqa: PLC0415 - not in every Python
-        import ctypes  # noqa: PLC0415 - a megabyte, for those who put hashes down
-
-        library = ctypes.CDLL(getattr(_hashlib, "__file__", None))
-        library.SHA256_Init.argtypes = [ctypes.c_void_p]
-        library.SHA256_Update.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
-        library.SHA256_Final.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
-    except (
-        OSError,
-        AttributeError,
-        ImportError,
-        MemoryError,
-    ):  # as where a service is hardened
+    except ImportError:
         return None
+    library = libraries.library(
+        getattr(_hashlib, "__file__", None), "SHA256_Init", "SHA256_Update", "SHA256_Final"
+    )
+    if library is None:
+        return None
+    import ctypes  # noqa: PLC0415 - it is there by now
+
+    library.SHA256_Init.argtypes = [ctypes.c_void_p]
+    library.SHA256_Update.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]
+    library.SHA256_Final.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     return library if _is_openssl(library) else None
 
 

@@ -44,7 +44,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Told:
 
 
 def calling(monkeypatch: pytest.MonkeyPatch, call: Callable[[int], int]) -> None:
-    monkeypatch.setattr(disk, "_syncfs", lambda: call)
+    monkeypatch.setattr(disk, "_syncfs", call)
 
 
 def written(vault: Vault, count: int) -> None:

@@ -12,8 +12,9 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
+
+from sessionsync.libraries import library
 
 # Those of Linux whose own code writes to a disk, or that have none.
 _PLAIN = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"})
@@ -49,7 +50,7 @@ class Disk:
         if self._descriptor is None or not self._is_all:
             return False
         try:
-            return _unwritten() <= MOST_BYTES and _syncfs()(self._descriptor) == 0
+            return _unwritten() <= MOST_BYTES and _syncfs(self._descriptor) == 0
         except OSError:
             return False
 
@@ -91,17 +92,6 @@ def is_synced_whole(device: int) -> bool:
     return False
 
 
-@functools.cache
-def _syncfs() -> Callable[[int], int]:
-    try:
-        import ctypes  # noqa: PLC0415 - a megabyte, for those who write a lot at once
-
-        found = ctypes.CDLL(None).syncfs
-    except (
-        OSError,
-        AttributeError,
-        ImportError,
-        MemoryError,
-    ):  # as where a service is hardened
-        return lambda _: -1
-    return lambda descriptor: int(found(descriptor))
+def _syncfs(descriptor: int) -> int:
+    libc = library(None, "syncfs")
+    return -1 if libc is None else int(libc.syncfs(descriptor))
