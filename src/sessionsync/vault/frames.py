@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from sessionsync.vault.folder import read_at
 from sessionsync.vault.journal import Segment
 from sessionsync.vault.pack import Damaged, Unpacker
@@ -30,6 +32,14 @@ class Frames:
             return self.opened(self.packed(segment), segment)
         except OSError:
             return None
+
+    def twin(self, segment: Segment, others: Iterable[Segment]) -> tuple[Segment, bytes] | None:
+        """The first of others that holds a damaged segment's bytes, as it was stored again, and those."""
+        for other in others:
+            data = self.unpack(other) if other is not segment else None
+            if data is not None and segment.is_of(data):
+                return other, data
+        return None
 
     def unproven(self, segment: Segment) -> bytes | None:
         """The bytes in a segment's frame, not compared with its hash; None where it is damaged.

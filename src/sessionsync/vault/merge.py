@@ -255,14 +255,8 @@ def _twins(
         if other not in damaged:
             there[_place(other)].append(other)
 
-    def holds(other: Segment, segment: Segment) -> bool:
-        data = frames.unpack(other)
-        return data is not None and segment.is_of(data)
-
-    return {
-        segment: next((other for other in there[_place(segment)] if holds(other, segment)), None)
-        for segment in damaged
-    }
+    found = {segment: frames.twin(segment, there[_place(segment)]) for segment in damaged}
+    return {segment: None if twin is None else twin[0] for segment, twin in found.items()}
 
 
 def _place(segment: Segment) -> tuple[str, int, int, int]:

@@ -325,12 +325,10 @@ def _segment(
 
 def _twin(frames: Frames, segment: Segment, life: Generation) -> bytes | None:
     """A damaged segment's bytes from where they were stored again."""
-    for other, _ in life.covering(segment.offset):
-        if other is not segment and (other.offset, other.length) == (segment.offset, segment.length):
-            data = frames.unpack(other)
-            if data is not None and segment.is_of(data):
-                return data
-    return None
+    there = (other for other, _ in life.covering(segment.offset))
+    same = (other for other in there if (other.offset, other.length) == (segment.offset, segment.length))
+    twin = frames.twin(segment, same)
+    return None if twin is None else twin[1]
 
 
 def _tail(mirror: Mirror, file: Expected) -> Checked:
