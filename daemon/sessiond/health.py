@@ -254,14 +254,13 @@ class HealthLoop(Loop):
         return BEAT_S
 
     def _to_look_at(self, now: float) -> Iterator[int]:
-        """The sessions with a new checkpoint, and the active ones; none more often than the interval."""
+        """The sessions with a new checkpoint, and the active ones that were not within the interval."""
         every_s = self._app.engine.config.health.interval_seconds
         beat = time.monotonic()
         self._looked = {name: at for name, at in self._looked.items() if beat - at < every_s}
-        names = [self._checkpoints.popleft() for _ in range(len(self._checkpoints))]
-        for name in dict.fromkeys([*names, *self._active(now)]):
-            if name in self._looked:
-                continue
+        new = [self._checkpoints.popleft() for _ in range(len(self._checkpoints))]
+        active = (name for name in self._active(now) if name not in self._looked)
+        for name in dict.fromkeys((*new, *active)):
             with suppress(NoSuchSession):
                 yield self._app.engine.catalog.resolve(name).id
                 self._looked[name] = beat

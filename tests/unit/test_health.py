@@ -162,7 +162,10 @@ def test_a_session_is_looked_at_with_its_checkpoint(tmp_path: Path, monkeypatch:
         first, second = living.transcript(), living.transcript()
         numbers = {living.app.engine.catalog.resolve(path.stem).id for path in (first, second)}
         living.until(lambda: {*looked} == numbers)
-        assert len(looked) == 2  # and then no more often than the interval
+        assert len(looked) == 2  # and then, while they are active, no more often than the interval
+        living.ctl("checkpoint", acts=True, session=living.write(first).stem)
+        living.until(lambda: len(looked) == 3)  # but with each checkpoint
+        assert looked[2] == living.app.engine.catalog.resolve(first.stem).id
 
 
 def test_the_copies_of_a_session_that_is_active_are_looked_at_every_interval(
