@@ -108,12 +108,18 @@ def test_a_purge_that_is_overdue_is_at_once(tmp_path: Path) -> None:
         assert [each.value for each in found or ()] == [0.0]
 
 
+def asked(living: Living) -> Path:
+    """A session in which an agent that runs was asked something."""
+    path = living.transcript("a question")
+    file = living.home.agent / "sessions" / f"{os.getpid()}.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"pid": os.getpid(), "sessionId": path.stem}))
+    return path
+
+
 def test_who_has_not_come_back_for_a_day_is_not_told_of_it_for_ever(tmp_path: Path) -> None:
     with Living(tmp_path) as living:
-        path = living.transcript("a question")
-        file = living.home.agent / "sessions" / f"{os.getpid()}.json"
-        file.parent.mkdir()
-        file.write_text(json.dumps({"pid": os.getpid(), "sessionId": path.stem}))
+        asked(living)
         for age_s, silent in ((2000.0, 1), (2 * 86_400.0, 0)):
             living.app.engine.store.execute("UPDATE sessions SET modified_at = ?", (time.time() - age_s,))
             found = readings.Instruments(living.app).read({}, time.time())["agent_silent"]
@@ -122,10 +128,7 @@ def test_who_has_not_come_back_for_a_day_is_not_told_of_it_for_ever(tmp_path: Pa
 
 def test_an_agent_whose_turn_has_ended_waits_for_its_user_and_is_not_silent(tmp_path: Path) -> None:
     with Living(tmp_path) as living:
-        path = living.transcript("a question")
-        file = living.home.agent / "sessions" / f"{os.getpid()}.json"
-        file.parent.mkdir()
-        file.write_text(json.dumps({"pid": os.getpid(), "sessionId": path.stem}))
+        path = asked(living)
 
         def silent() -> int:
             living.ctl("checkpoint", acts=True, session=path.stem)
