@@ -1116,6 +1116,8 @@ def test_answers_to_the_agents_questions_are_decisions() -> None:
     ("text", "decisions"),
     [
         ("**Decision:** use SQLite", ["use SQLite"]),
+        ("DECISION: use SQLite", ["use SQLite"]),
+        ("## KEY DECISIONS\n\n- one table", ["one table"]),
         ("I looked.\n\nDecision: use **SQLite** for it.\n\nDone.", ["use SQLite for it."]),
         ("- **Decision 2**: keep it", ["keep it"]),
         ("Decided: one table", ["one table"]),

@@ -129,7 +129,8 @@ def decisions(text: str) -> list[str]:
 
 def may_decide(text: str) -> bool:
     """Whether something in `text` may be called a decision: of most a look at its letters is enough."""
-    return "ecision" in text or "ecided" in text
+    lowered = text.lower()
+    return "decision" in lowered or "decided" in lowered
 
 
 def decided(found: Iterable[Section]) -> list[str]:

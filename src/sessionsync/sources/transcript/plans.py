@@ -99,7 +99,7 @@ class Plans:
                 paragraph = found[title].first_paragraph()
                 steps += prose.steps(found[title].items() if title == "next steps" else [paragraph])
         state.steps = steps
-        if prose.may_decide(text.lower()):
+        if prose.may_decide(text):
             for decision in prose.decided(sections):
                 self._decide(decision)
 
