@@ -283,7 +283,8 @@ class App:
             self.capture.finish()
         self.upkeep.join(LOOP_ENDS_S)
         self.health.join(LOOP_ENDS_S)
-        self.health.keep_books()  # what was found last is told after the next start since when it is so
+        if not self.health.is_alive():
+            self.health.keep_books()  # what was found last is told after the next start since when it is so
         self.index.join(LOOP_ENDS_S)
         if not self.index.is_alive():
             self.index.close()
