@@ -103,9 +103,14 @@ class Living:
         return {found.code for found in self.app.health.open(time.time())}
 
     def write(self, path: Path | None = None, text: str = "hello") -> Path:
-        """Let an agent write a message, into a session or a new one."""
+        """Let an agent write a message, into a session or a new one, which is there with it at once.
+
+        One seen while it is still empty would have no project yet, and its copies would move.
+        """
         path = path or self.home.transcript()
-        append(path, line("user", text, self.home.project, session=path.stem))
+        new = path if path.exists() else path.with_suffix(".new")
+        append(new, line("user", text, self.home.project, session=path.stem))
+        new.rename(path)
         return path
 
     def transcript(self, text: str = "hello") -> Path:

@@ -31,6 +31,7 @@ from sessionsync.sources.claude import Claude
 from sessionsync.sources.contexts import Contexts
 from sessionsync.sources.messages import Messages
 from sessionsync.sources.notes import Notes
+from sessionsync.sources.places import Places
 from sessionsync.sources.structured import Structured
 from sessionsync.store import Store
 from sessionsync.vault import Mirror, Vault
@@ -108,12 +109,13 @@ class Rig:
         self._lock = ExitStack()
         self._lock.enter_context(self.vault.lock())
         first_seen = float(self.store.meta("first_seen", lambda: repr(self.vault.first_used(now))))
+        places = Places(self.projects, self.events)
         self.sources: list[Source] = [
             Claude([home.agent], self.events),
-            Notes(self.projects, self.events, [home.agent]),
-            Contexts(self.projects, self.events),
-            Messages(self.projects, self.events),
-            Structured(self.projects, self.events),
+            Notes(places, self.events, [home.agent]),
+            Contexts(places, self.events),
+            Messages(places, self.events),
+            Structured(places, self.events),
         ]
         self.capture = Capture(
             catalog=self.catalog,

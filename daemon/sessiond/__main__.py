@@ -140,18 +140,28 @@ def _debug(arguments: list[str]) -> tuple[list[str], bool]:
     return kept + arguments[end:], len(kept) < end
 
 
+class _Staying:
+    """What is imported stays: looking through it again and again costs a twentieth of it, and more later."""
+
+    def __enter__(self) -> None:
+        import gc  # noqa: PLC0415 - not for what imports little
+
+        gc.disable()
+
+    def __exit__(self, *_: object) -> None:
+        import gc  # noqa: PLC0415 - as above
+
+        gc.freeze()
+        gc.enable()
+
+
 def _daemon(*, debug: bool) -> int:
     """Run the daemon, which has no use for click."""
-    import gc  # noqa: PLC0415 - as in `_any`
-
     from sessiond import memory  # noqa: PLC0415 - only for the daemon
 
     memory.share_one_heap()
-    gc.disable()
-    from sessiond import app  # noqa: PLC0415 - heavy, and only for the daemon
-
-    gc.freeze()  # nor is it looked through later
-    gc.enable()
+    with _Staying():
+        from sessiond import app  # noqa: PLC0415 - heavy, and only for the daemon
     return app.run(os.environ, debug=debug)
 
 
@@ -160,8 +170,8 @@ def _plain(arguments: list[str], *, debug: bool) -> int | None:
     as_json = arguments[-1:] == ["--json"]
     words = arguments[:-1] if as_json else arguments
     if words == ["sync", "--once"]:
-        from sessiond import once  # noqa: PLC0415 - each only where it is asked for
-
+        with _Staying():
+            from sessiond import once  # noqa: PLC0415 - each only where it is asked for
         return once.sync_once(os.environ, as_json=as_json, debug=debug)
     if any(word.startswith("-") for word in words):
         return None
@@ -184,14 +194,10 @@ def _plain(arguments: list[str], *, debug: bool) -> int | None:
 
 
 def _any(arguments: list[str], *, debug: bool) -> int:
-    import gc  # noqa: PLC0415 - as below
+    with _Staying():
+        import click  # noqa: PLC0415 - costs 30 ms
 
-    gc.disable()  # what is imported stays: looking through it again and again costs a twentieth of it
-    import click  # noqa: PLC0415 - costs 30 ms
-
-    from sessiond.cli import commands  # noqa: PLC0415 - imports click
-
-    gc.enable()
+        from sessiond.cli import commands  # noqa: PLC0415 - imports click
     try:
         return commands.parse(arguments, debug=debug)
     except click.exceptions.NoArgsIsHelpError as error:

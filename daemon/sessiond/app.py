@@ -166,7 +166,13 @@ class App:
             self.push = PushLoop(self.engine, self.modes.may_push, self.emit, self._loop_failed)
             self.archive = ArchiveLoop(self.engine, self.modes.may_push, self.emit, self._loop_failed)
             self.capture = CaptureLoop(
-                self.engine, watcher, self.findings, self.emit, self._loop_failed, self._captured
+                self.engine,
+                watcher,
+                self.findings,
+                self.emit,
+                self._loop_failed,
+                on_captured=self._captured,
+                on_items=self._queued,
             )
             background = Budget(BYTES_PER_S)
             self.index = IndexLoop(
@@ -345,11 +351,14 @@ class App:
             loop.bell.ring()
 
     def _captured(self) -> None:
-        """Something was committed: there may be something to push and to index."""
-        self.push.bell.ring()
-        self.archive.bell.ring()
+        """Something was committed: there may be something to index and to count."""
         self.index.bell.ring()
         self.counting.captured()
+
+    def _queued(self) -> None:
+        """Items were queued: there is something to send."""
+        self.push.bell.ring()
+        self.archive.bell.ring()
 
     # --- supervision
 

@@ -112,10 +112,10 @@ class Control:
 
 
 def text(params: Params, name: str, default: str | None = None) -> str:
-    """A parameter that is a text; UsageError where it is missing and has no default."""
+    """A parameter that is a text; UsageError where it is missing, or empty, and has no default."""
     value = params.get(name, default)
     if not isinstance(value, str) or (not value and default is None):
-        raise UsageError(f"The parameter {name!r} is missing, or is no text.")
+        raise UsageError(f"The parameter {name!r} is missing, is empty, or is no text.")
     return value
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +25,14 @@ from sessionsync.paths import home
 from sessionsync.privacy.gate import Gate
 from sessionsync.project_names import Names
 from sessionsync.queue import Queue
-from sessionsync.remote.archive.address import address_of
+from sessionsync.remote.archive.address import Address, address_of
 from sessionsync.remote.archive.ledger import CURRENT
 from sessionsync.sources import Source
 from sessionsync.sources.claude import Claude
 from sessionsync.sources.contexts import Contexts
 from sessionsync.sources.messages import Messages
 from sessionsync.sources.notes import Notes
+from sessionsync.sources.places import Places
 from sessionsync.sources.structured import Structured
 from sessionsync.store import Store, open_or_set_aside
 from sessionsync.vault import Mirror, Vault
@@ -87,13 +88,14 @@ class Engine:
         self._first_seen = self.hold_vault(now, wait_s=LETS_GO_S)
         self.queue.recover(now)
         self.catalog.clamp(now)
+        self.places = Places(self._project_folders, emit)
         self.sources: list[Source] = [
             Claude(config.claude_roots(environ), emit),
             # notes come first: one whose title has a `/` in it lies in a folder, as structured sessions do
-            Notes(self._project_folders, emit, [*config.claude_roots(environ), home(environ) / ".claude"]),
-            Contexts(self._project_folders, emit),
-            Messages(self._project_folders, emit),
-            Structured(self._project_folders, emit),
+            Notes(self.places, emit, [*config.claude_roots(environ), home(environ) / ".claude"]),
+            Contexts(self.places, emit),
+            Messages(self.places, emit),
+            Structured(self.places, emit),
         ]
         names = Names(config.backup.mirror_dir)
         with suppress(CopyError):  # said where the next name is to be written down
@@ -281,7 +283,7 @@ class Engine:
         from sessionsync.elsewhere import Elsewhere  # noqa: PLC0415
         from sessionsync.push import Push  # noqa: PLC0415
 
-        gate = self._gate()
+        gate, address = self._gate(), address_of(self.config)
         return Push(
             catalog=self.catalog,
             queue=self.queue,
@@ -297,7 +299,7 @@ class Engine:
             context=ci_context(self.environ),
             chance=SystemRandom(),
             emit=self._emit,
-            archive=self._open_archive if address_of(self.config) is not None else None,
+            archive=partial(self._open_archive, address) if address is not None else None,
             tells=tells,
         )
 
@@ -347,7 +349,7 @@ class Engine:
         )
         self.archiving.catch_up(time.time())
         self.gather = Gather(
-            archive=self._open_archive,
+            archive=partial(self._open_archive, address),
             name=address.id,
             push=self.judging,
             catalog=self.catalog,
@@ -368,11 +370,12 @@ class Engine:
         return folder is None or folder.exists()
 
     @contextmanager
-    def _open_archive(self) -> Iterator[Reader]:
-        """The archive for reading what others have put there; asked anew each time."""
-        address = address_of(self.config)
-        if address is None:
-            raise ValueError("there is no archive")
+    def _open_archive(self, known: Address) -> Iterator[Reader]:
+        """The archive for reading what others have put there; asked anew each time.
+
+        Where the settings name none any more, as when they were read anew just now, it is the one `known`.
+        """
+        address = address_of(self.config) or known
         from sessionsync.archiving import CACHE, COLD  # noqa: PLC0415 - as above
         from sessionsync.privacy.seal import Unseal  # noqa: PLC0415
         from sessionsync.remote.archive.cache import Cache  # noqa: PLC0415

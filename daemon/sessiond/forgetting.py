@@ -38,7 +38,7 @@ def what_is_there(app: Running, session: Session) -> Json:
         "title": session.summary.title,
         "project": session.project or "",
         "bytes": engine.forget.size(session),
-        "checkpoints": len(engine.catalog.checkpoints(session.id)),
+        "checkpoints": len(engine.catalog.checkpoint_ids(session.id)),
         "comments": [{"issue": issue, "comments": number} for issue, number in issues],
         "archived": session.id in ledger.archived(store),
         "path": str(session.location) if live and live[0] else None,

@@ -110,7 +110,7 @@ class Log:
                 self._write,
             ],
             wrapper_class=structlog.make_filtering_bound_logger(0),
-        )
+        ).bind()  # once, and not for each line
 
     def __call__(self, event: str, **fields: Any) -> None:
         """Write one event; its level is the one it has in `sessionsync.events`."""
@@ -240,9 +240,12 @@ def _is_journal(named: str, stream: TextIO) -> bool:
 _UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
+_encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
+
+
 def _json(_logger: Any, level: str, fields: Fields) -> tuple[str, str]:
     first = {name: fields.pop(name) for name in ("at", "level", "event")}
-    line = json.dumps(first | dict(fields), default=str, ensure_ascii=False)
+    line = _encode(first | dict(fields))
     return level, _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 

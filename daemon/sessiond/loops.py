@@ -206,13 +206,16 @@ class CaptureLoop(Loop):
         findings: Findings,
         emit: Emit,
         on_failure: Failed,
-        on_items: Callable[[], None],
+        on_captured: Callable[[], None] = _nothing,
+        on_items: Callable[[], None] = _nothing,
     ) -> None:
+        """Wire it; it calls `on_captured` when something was committed, `on_items` when items were queued."""
         super().__init__("capture", Bell(), emit, on_failure)
         self._engine = engine
         self._watcher = watcher
         watcher.on_news = self.bell.ring
         self._findings = findings
+        self._on_captured = on_captured
         self._on_items = on_items
         self._commands: deque[tuple[Callable[[float], Any], Future[Any]]] = deque()
         self._backlog: deque[Ref] = deque()
@@ -231,7 +234,7 @@ class CaptureLoop(Loop):
         # of whom something could not be kept: while there is one, capturing has not resumed
         self._troubled: set[Ref] = set()
         self._is_unreadable = self._passes_over = False
-        self._projects_found = 0
+        self._projects_found = self._items_queued = 0
         self.scanning = threading.Event()
         """Set when the first rescan has begun."""
         self.scanned = threading.Event()
@@ -300,7 +303,11 @@ class CaptureLoop(Loop):
         While the state's disk is full what has waited goes on waiting; what changes is tried all the same.
         A full disk under one copy stops nothing: the other copy is made, and this one is tried again.
         """
-        before, now, beat = self._clocks, self.now(), time.monotonic()
+        beat = time.monotonic()
+        # what was just written wakes it, and settles first: that costs a look at nothing else
+        if not self._commands and (at := self._watcher.settles_at(beat)) and self._may_rest_until(at, beat):
+            return max(0.001, at - beat)
+        before, now = self._clocks, self.now()
         self._see_jump(before)
         self._see_how_far()
         self._has_all = False
@@ -308,8 +315,6 @@ class CaptureLoop(Loop):
             work, future = self._commands.popleft()
             self._command(work, future)
         hints = self._watcher.take(beat)
-        if hints.next_at is not None and self._may_rest_until(hints.next_at, beat):
-            return max(0.001, hints.next_at - beat)
         if hints.rescan:
             self.want_rescan("watcher")
         refs = dict.fromkeys(
@@ -336,9 +341,14 @@ class CaptureLoop(Loop):
             due = dict.fromkeys(self._engine.capture.due(now))
             if (failing := self._longest_failing()) is not None:  # nothing else may ask for it
                 due[failing] = None
-            self._due.extend(ref for ref in due if self._failing.get(ref, beat) <= beat)
-        if self._due:
-            self._capture(self._due.popleft())
+            has = self._workers.has
+            self._due.extend(ref for ref in due if self._failing.get(ref, beat) <= beat and not has(ref))
+        # copies of what was never copied come first
+        if self._due and not (self._backlog and self._engine.capture.strangers):
+            if not self._in_trouble:
+                self._workers.share(self._due, 0.0)
+            if self._due:
+                self._capture(self._due.popleft())
         if beat >= self._rescan_at:
             self._rescan(beat)
         elif self._share():
@@ -392,9 +402,9 @@ class CaptureLoop(Loop):
             waits.append(hints_at - beat)
         if not is_stopped and (self._cramped or self._engine.vault_trouble is not None):
             waits.append(self._room_at - beat)
-        if self._flush_at is not None:
+        if self._flush_at is not None:  # who has a time is asked for behind that, sooner than `DUE_S`
             waits.append(self._flush_at - beat)
-        if not is_stopped and (due := self._engine.capture.next_due()) is not None:
+        elif not is_stopped and (due := self._engine.capture.next_due()) is not None:
             waits.append(max(due - now, self._due_at - beat))
         if not is_stopped and (failing := self._longest_failing()) is not None:
             waits.append(max(self._failing[failing], self._due_at) - beat)
@@ -411,6 +421,7 @@ class CaptureLoop(Loop):
             self._settle()
             self._flush(time.monotonic(), force=True)  # what is captured has times of before
             self._engine.clock_set_back(now, by_s)
+            self._on_captured()
             self._on_items()
         if self._captured_until is not None:  # the same moment, by the clock of now
             self._captured_until += by_s
@@ -441,13 +452,15 @@ class CaptureLoop(Loop):
             elif isinstance(error, StoreFull) and (lost := self._engine.capture.lost):
                 self._trouble(error, lost)
             self.want_rescan("command")  # others' positions may have gone back as well
+        self._on_captured()
         self._on_items()
 
     def _rescan(self, beat: float) -> None:
         self.scanning.set()
         self._rescan_at = beat + RESCAN_S
-        self._watcher.refresh()
-        found = self._await(self._survey())
+        with self._engine.places.held():
+            self._watcher.refresh()
+            found = self._await(self._survey())
         self._backlog = deque(dict.fromkeys((*self._troubled, *self._backlog)))
         self.scanned.set()
         self._emit("rescan_completed", reason=self._rescan_reason, differing=found)
@@ -514,20 +527,26 @@ class CaptureLoop(Loop):
             capture.flush(time.time())
         except DiskFull as error:
             self._lacks_room(error, capture.lost)
-            return
         except (CopyError, StoreFull) as error:
             self._trouble(error, capture.lost)
-            return
+        else:
+            self._see_all_kept()
+        self._on_captured()  # also where others than these could not be kept
+        if capture.items_queued != self._items_queued:
+            self._items_queued = capture.items_queued
+            self._on_items()
+
+    def _see_all_kept(self) -> None:
+        """After a flush: whether a trouble is over by now, and whether there are new folders to watch."""
         if self._in_trouble and not self._troubled and self._engine.vault_trouble is None:
             self._in_trouble, self._stopped_until = False, 0.0
             for kind in TROUBLES:
                 self._findings.cleared(kind.code)
             self._emit("capture_resumed")
             self.want_rescan("trouble")
-        if capture.projects_found != self._projects_found:
-            self._projects_found = capture.projects_found
+        if self._engine.capture.projects_found != self._projects_found:
+            self._projects_found = self._engine.capture.projects_found
             self._watcher.refresh()
-        self._on_items()
 
     def _tell_unreadable(self, now: float) -> None:
         unreadable = self._engine.capture.unreadable()

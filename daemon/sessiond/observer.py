@@ -41,7 +41,7 @@ class Observer:
             self._reader.stop()
             self._reader.join()
 
-    def schedule(self, folder: Path, events: Events, *, recursive: bool) -> ObservedWatch:
+    def schedule(self, folder: str, events: Events, *, recursive: bool) -> ObservedWatch:
         """Watch a folder; OSError where that is not possible."""
         wanted = cast("list[type[FileSystemEvent]]", events)
         return self._observer.schedule(_Handler(self._tell), folder, recursive=recursive, event_filter=wanted)

@@ -8,8 +8,9 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +24,16 @@ from sessiond.logs import Log
 from sessiond.modes import Modes
 from sessiond.saves import Saves
 from sessiond.spool import Spool
-from sessiond.workers import Workers
+from sessiond.workers import LONG_SESSIONS, Workers, early
 from sessionsync.capture import FLUSH_SESSIONS
 from sessionsync.config import Config, Paths, load, paths
 from sessionsync.errors import AlreadyRunning, CopyError, DaemonNotRunning, SessiondError
 from sessionsync.events import Emit, silent
+from sessionsync.model import Ref
 from sessionsync.privacy.gate import Gate
 from sessionsync.queue import Lane
 from sessionsync.remote.archive.address import address_of
+from sessionsync.sources.claude import Claude
 
 if TYPE_CHECKING:
     from sessiond.metrics import Metrics
@@ -59,19 +62,26 @@ def sync_once(
     process.expect_a_burst()
     where = paths(environ)
     config = load(environ, where.config_file)
+    is_sent = _leads_anywhere(config)
+
+    def shown(label: str) -> AbstractContextManager[Progress]:
+        return nullcontext(_untold) if debug else progress(label)
+
     try:
-        with _alone(environ, config, where, textfile, debug=debug) as (engine, saves, emit):
-            with nullcontext(_untold) if debug else progress("Copying") as told:
-                problems = _capture(engine, saves, told, emit)
-            counts = _drain(engine, time.monotonic() + timeout_s)
+        with _alone(environ, config, where, textfile, debug=debug) as (engine, saves, workers):
+            with shown("Copying") as told:
+                problems = _capture(engine, saves, workers, told)
+            if not is_sent:  # then this was it, and what is left to do nobody waits for
+                counts = _said(config, _drain(engine, 0.0), as_json=as_json)
+            with shown("Reading") as told:
+                problems += _read(engine, workers, told)
+            if is_sent:
+                counts = _said(config, _drain(engine, time.monotonic() + timeout_s), as_json=as_json)
             if engine.token_problem is not None:
                 problems.append(engine.token_problem)
     except AlreadyRunning as running:
-        counts, problems = _hand_over(where, timeout_s, textfile, running), []
-    if counts["left"] and not _leads_anywhere(config):
-        # waiting for a repository that nobody has named is not being behind
-        counts |= {"due": 0, "left": 0}
-    _say(counts, as_json=as_json)
+        handed, problems = _hand_over(where, timeout_s, textfile, running), []
+        counts = _said(config, handed, as_json=as_json)
     if problems:
         raise problems[0]
     if counts["buried"]:
@@ -98,10 +108,13 @@ def _hand_over(
 @contextmanager
 def _alone(
     environ: Mapping[str, str], config: Config, where: Paths, textfile: Path | None, *, debug: bool
-) -> Iterator[tuple[Engine, Saves, Emit]]:
-    """The engine for this process alone, and what hooks have left for it; events are logged and counted."""
+) -> Iterator[tuple[Engine, Saves, Workers]]:
+    """The engine for this process alone, what hooks have left for it, and others to share its work with.
+
+    Events are logged and counted.
+    """
     process.own(where.state_dir)
-    with process.hold(where.lock):
+    with process.hold(where.lock), early(_unknown(environ, config, where)) as begun:
         metrics = _metrics() if textfile is not None else None
         log = Log(
             environ,
@@ -122,12 +135,21 @@ def _alone(
         try:
             if engine.vault_trouble is not None:
                 raise engine.vault_trouble
-            yield engine, Saves(engine, Spool(where.spool_dir), emit), emit
+            with Workers(engine, emit, begun=begun) as workers:
+                yield engine, Saves(engine, Spool(where.spool_dir), emit), workers
             if textfile is not None and metrics is not None:
                 _tell(metrics, engine, textfile, emit)
         finally:
             engine.close()
             log.close()
+
+
+def _unknown(environ: Mapping[str, str], config: Config, where: Paths) -> int:
+    """How many transcripts there are where no state knows of any; counted no further than it matters."""
+    if where.state_db.exists():
+        return 0
+    found = Claude(config.claude_roots(environ), silent).find()
+    return sum(1 for _ in islice(found, LONG_SESSIONS))
 
 
 def _metrics() -> Metrics:
@@ -156,31 +178,49 @@ def _untold(done: int, total: int) -> None:
     """Where every event is told, nobody needs to see how far it is."""
 
 
-def _capture(engine: Engine, saves: Saves, told: Progress, emit: Emit) -> list[SessiondError]:
+def _capture(engine: Engine, saves: Saves, workers: Workers, told: Progress) -> list[SessiondError]:
     """Make a checkpoint of everything that changed; returns why of some none could be made."""
     saves.take_in(time.time())  # first, so that hooks' events name their checkpoints
     capture = engine.capture
-    problems: list[SessiondError] = []
-    backlog = deque(capture.survey())
-    total = len(backlog)
-    with Workers(engine, emit) as workers:
-        while workers.share(backlog):
-            told(total - len(backlog) - workers.busy + 1, total)
-            ref = backlog.popleft()
-            try:
-                capture.capture(ref, time.time())
-                if (full := capture.is_behind(ref)) is not None:
-                    problems.append(full)
-                if len(capture.unflushed) >= FLUSH_SESSIONS:
-                    capture.flush(time.time())
-            except CopyError as error:
-                problems.append(error)
+    with engine.places.held():
+        backlog = deque(capture.survey())
+    problems = _share(engine, workers, backlog, told)
     try:
         capture.checkpoint_all("once", time.time())
     except CopyError as error:
         problems.append(error)
     for path, reason in capture.unreadable().items():
         problems.append(CopyError(f"{path} cannot be read: {reason}.", hint="Let this user read it."))
+    return problems
+
+
+def _read(engine: Engine, workers: Workers, told: Progress) -> list[SessiondError]:
+    """Read the lines of what was only skimmed, which is due at once; returns why some could not be."""
+    due = deque(engine.capture.due(time.time()))
+    problems = _share(engine, workers, due, told)
+    try:
+        engine.capture.flush(time.time())
+    except CopyError as error:
+        problems.append(error)
+    return problems
+
+
+def _share(engine: Engine, workers: Workers, backlog: deque[Ref], told: Progress) -> list[SessiondError]:
+    """Capture all of a backlog, others some of it; returns why some could not be."""
+    capture = engine.capture
+    problems: list[SessiondError] = []
+    total = len(backlog)
+    while workers.share(backlog):
+        told(total - len(backlog) - workers.busy + 1, total)
+        ref = backlog.popleft()
+        try:
+            capture.capture(ref, time.time())
+            if (full := capture.is_behind(ref)) is not None:
+                problems.append(full)
+            if len(capture.unflushed) >= FLUSH_SESSIONS:
+                capture.flush(time.time())
+        except CopyError as error:
+            problems.append(error)
     return problems
 
 
@@ -294,8 +334,11 @@ def _step(push: Push, until: float) -> bool:
     return False
 
 
-def _say(counts: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(counts) + "\n")
-        return
-    sys.stdout.write("\n".join(sending.synced(counts, time.time(), terminal())) + "\n")
+def _said(config: Config, counts: dict[str, Any], *, as_json: bool) -> dict[str, Any]:
+    """Print the counts; to wait for a repository that nobody has named is not to be behind."""
+    if not _leads_anywhere(config):
+        counts |= {"due": 0, "left": 0}
+    said = json.dumps(counts) if as_json else "\n".join(sending.synced(counts, time.time(), terminal()))
+    sys.stdout.write(f"{said}\n")
+    sys.stdout.flush()
+    return counts

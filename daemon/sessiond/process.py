@@ -42,8 +42,9 @@ def expect_a_burst() -> None:
 
     Cycles are looked for once in so many new objects: at Python's own 700 a first backup spends a twelfth of
     its CPU time on that.  And who comes back from compressing waits for the interpreter half a millisecond at
-    most, not five, before the next piece can be begun.  (Both measured.)
+    most, not five, before the next piece can be begun.  (Both measured.)  What is freed is held for it.
     """
+    memory.hold()
     gc.freeze()
     gc.set_threshold(20_000)
     sys.setswitchinterval(0.0005)

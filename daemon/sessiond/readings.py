@@ -201,8 +201,9 @@ def _purged(engine: Engine, now: float) -> Iterator[Reading]:
         if days is None or days < 1:  # `purge_at_once` is said already
             continue
         for name, modified_at in engine.store.rows(
-            "SELECT source || ':' || key, modified_at FROM sessions WHERE source = 'claude' AND root = ?"
-            " AND modified_at < ? AND (checkpoint IS NULL OR dirty_since IS NOT NULL) AND EXISTS"
+            "SELECT source || ':' || key, modified_at FROM sessions INDEXED BY sessions_unkept"
+            " WHERE (checkpoint IS NULL OR dirty_since IS NOT NULL)"
+            " AND source = 'claude' AND root = ? AND modified_at < ? AND EXISTS"
             " (SELECT 1 FROM files WHERE session = sessions.id AND deleted_at IS NULL)",
             (str(root), now - (days - 3) * DAY_S),
         ):
@@ -262,8 +263,9 @@ def _unproven(app: Measured, now: float) -> Iterator[Reading]:
 
 def _dropped(engine: Engine, now: float) -> Iterator[Reading]:
     """Active sessions one of whose scores is lower than it was."""
+    # with `+` the index by time is asked: few are active, of however many of a source
     for (number,) in engine.store.rows(
-        "SELECT id FROM sessions WHERE modified_at > ? AND source = 'structured'", (now - ACTIVE_S,)
+        "SELECT id FROM sessions WHERE modified_at > ? AND +source = 'structured'", (now - ACTIVE_S,)
     ):
         with suppress(NoSuchSession):
             session = engine.catalog.session(number)

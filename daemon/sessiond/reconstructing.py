@@ -28,6 +28,7 @@ from sessionsync.sources.claude import Claude
 from sessionsync.sources.contexts import Contexts
 from sessionsync.sources.messages import Messages
 from sessionsync.sources.notes import Notes
+from sessionsync.sources.places import Places
 from sessionsync.sources.structured import Structured
 from sessionsync.vault import Mirror, Vault
 from sessionsync.vault.replaced import REPLACED, plain
@@ -135,16 +136,13 @@ def _present(restoring: Restoring, session: Known) -> Sequence[SessionFile]:
     """What the session's own folders still have of it."""
     agents = restoring.config.claude_roots(os.environ)
     project = Path(os.path.realpath(session.folder or "/"))
-
-    def projects() -> list[Path]:
-        return [project]
-
+    places = Places(lambda: [project], silent)
     sources: dict[str, Source] = {
         "claude": Claude(agents, silent),
-        "structured": Structured(projects, silent),
-        "note": Notes(projects, silent, agents),
-        "context": Contexts(projects, silent),
-        "messages": Messages(projects, silent),
+        "structured": Structured(places, silent),
+        "note": Notes(places, silent, agents),
+        "context": Contexts(places, silent),
+        "messages": Messages(places, silent),
     }
     source = sources.get(session.ref.source)
     scope = "" if session.ref.source == "claude" else str(project)

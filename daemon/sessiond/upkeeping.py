@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sessiond import memory
 from sessiond.away import Away
 from sessiond.engine import Engine
 from sessiond.judging import Judging
@@ -305,6 +306,8 @@ class UpkeepLoop(Loop):
         if (rest := self._merges_at - time.monotonic()) > 0:
             return self._pause(rest)
         if (due := self._upkeep.next_to_merge(now)) is None:
+            self._engine.store.shrink()  # to know that, every row was read
+            memory.trim()
             self._merges_at = time.monotonic() + LOOK_S
             return self._pause(LOOK_S)
         if due.id in self._upkeep.crowded():

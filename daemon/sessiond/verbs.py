@@ -426,7 +426,7 @@ class Verbs:
     # --- inside
 
     def _capture_all(self, now: float) -> None:
-        """What `sync --once` does first: everything on disk becomes a checkpoint.
+        """What `sync --once` does first: everything on disk becomes a checkpoint, and can be sent.
 
         Raises:
             CopyError: of some a copy could not be made; the others have theirs.
@@ -442,6 +442,12 @@ class Verbs:
             else:
                 failed = failed or capture.is_behind(ref)
         capture.checkpoint_all("once", now)
+        for ref in capture.due(now):  # what was only skimmed
+            try:
+                capture.capture(ref, now)
+            except CopyError as error:
+                failed = failed or error
+        capture.flush(now)
         if failed is not None:
             raise failed
 

@@ -15,7 +15,7 @@ import stat
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,9 +96,9 @@ class Watcher:
         # guards what is watched; never taken in watchdog's threads, which are waited for with it
         self._watching = threading.Lock()
         self._observer: Observer | None = None
-        self._roots: dict[Path, _Root] = {}
-        self._anchors: dict[Path, ObservedWatch] = {}
-        self._missing: frozenset[Path] = frozenset()
+        self._roots: dict[str, _Root] = {}
+        self._anchors: dict[str, ObservedWatch] = {}
+        self._missing: frozenset[str] = frozenset()
         # guards what has happened
         self._happening = threading.Lock()
         self._paths: set[Path] = set()
@@ -144,8 +144,8 @@ class Watcher:
             if lost:
                 self._stop()
                 self._start()
-                return True
-            changed = self._refresh()
+            # also after that: what the caller is about to compare may be of before the watches
+            changed = lost or self._refresh()
         if changed:
             self._want_rescan()
         return changed
@@ -164,7 +164,7 @@ class Watcher:
     def folders(self) -> list[Path]:
         """The wanted folders that are watched, each with all below it."""
         with self._watching:
-            return list(self._roots)
+            return list(map(Path, self._roots))
 
     def dead(self) -> list[str]:
         """The threads that have ended although they should not: what `restart` is for."""
@@ -172,7 +172,7 @@ class Watcher:
             if self._observer is None:
                 return ["observer"]
             # the emitter of a deleted root ends by itself, and `refresh` lets it go
-            return [name for name in self._observer.dead() if "/" not in name or _identity(Path(name))]
+            return [name for name in self._observer.dead() if "/" not in name or _identity(name)]
 
     def alive(self) -> bool:
         """Whether every thread lives."""
@@ -186,13 +186,21 @@ class Watcher:
             if self._rescan:  # it finds the paths as well
                 self._paths, self._rescan = set(), False
                 return Hints(frozenset(), rescan=True, next_at=None)
-            if not self._paths:
-                return Hints(frozenset(), rescan=False, next_at=None)
-            settled_at = min(self._first_at + LONGEST_SETTLE_S, self._last_at + SETTLE_S)
-            if now < settled_at:
+            if (settled_at := self._settled_at(now)) is not None:
                 return Hints(frozenset(), rescan=False, next_at=settled_at)
             taken, self._paths = frozenset(self._paths), set()
             return Hints(taken, rescan=False, next_at=None)
+
+    def settles_at(self, now: float) -> float | None:
+        """When (monotonic) there will be something to take where all that has happened settles; else None."""
+        with self._happening:
+            return None if self._rescan else self._settled_at(now)
+
+    def _settled_at(self, now: float) -> float | None:
+        if not self._paths:
+            return None
+        settled_at = min(self._first_at + LONGEST_SETTLE_S, self._last_at + SETTLE_S)
+        return settled_at if now < settled_at else None
 
     def heard_until(self, now: float) -> float | None:
         """Until when (monotonic, before `now`) all that happened was taken; None where nobody can tell.
@@ -247,9 +255,9 @@ class Watcher:
 
     def _refresh(self) -> bool:
         assert self._observer is not None  # noqa: S101 - for the type checker
-        wanted = {Path(os.path.realpath(root)) for root in self._wanted()}
+        wanted = {os.path.realpath(root) for root in self._wanted()}
         # a folder below another one is watched with it
-        tops = {root for root in wanted if wanted.isdisjoint(root.parents)}
+        tops = {root for root in wanted if wanted.isdisjoint(_above(root))}
         there = {root: identity for root in tops if (identity := _identity(root))}
         changed = False
         for root in [root for root, held in self._roots.items() if there.get(root) != held.identity]:
@@ -263,16 +271,16 @@ class Watcher:
             changed |= self._refresh()
         return changed
 
-    def _await(self, missing: set[Path]) -> bool:
+    def _await(self, missing: set[str]) -> bool:
         """Watch the nearest folder there is above each missing root for the arrival of the next one.
 
         Returns whether one has arrived meanwhile.
         """
         assert self._observer is not None  # noqa: S101 - for the type checker
         self._missing = frozenset(missing)
+        doors = frozenset({*self._roots, *missing, *(folder for root in missing for folder in _above(root))})
         with self._happening:
-            above = {str(folder) for root in missing for folder in root.parents}
-            self._doors = frozenset({*map(str, self._roots), *map(str, missing), *above})
+            self._doors = doors
         anchors = set(map(_nearest, missing))
         for anchor in self._anchors.keys() - anchors:
             self._observer.forget(self._anchors.pop(anchor))
@@ -282,17 +290,15 @@ class Watcher:
                 self._anchors[anchor] = watch
         return bool(new) and (set(map(_nearest, missing)) != anchors or any(map(_identity, missing)))
 
-    def _schedule(self, folder: Path, events: Events, *, recursive: bool) -> ObservedWatch | None:
+    def _schedule(self, folder: str, events: Events, *, recursive: bool) -> ObservedWatch | None:
         assert self._observer is not None  # noqa: S101 - for the type checker
         try:
             return self._observer.schedule(folder, events, recursive=recursive)
         except OSError as error:
             self._starving |= error.errno == errno.ENOSPC  # inotify's word for no more watches
-            if str(folder) not in self._refused:
-                self._refused.add(str(folder))
-                self._emit(
-                    "watch_refused", path=str(folder), reason=error.strerror or str(error), hint=LIMITED
-                )
+            if folder not in self._refused:
+                self._refused.add(folder)
+                self._emit("watch_refused", path=folder, reason=error.strerror or str(error), hint=LIMITED)
             return None
 
     # --- in watchdog's threads
@@ -335,15 +341,22 @@ class Watcher:
         self.on_news()
 
 
-def _nearest(root: Path) -> Path:
+def _above(folder: str) -> Iterator[str]:
+    """The folders above one, the nearest first."""
+    while (above := os.path.dirname(folder)) != folder:  # noqa: PTH120 - a path of pathlib's takes four times as long
+        folder = above
+        yield folder
+
+
+def _nearest(root: str) -> str:
     """The nearest folder there is above a root."""
-    return next(above for above in root.parents if _identity(above))
+    return next(above for above in _above(root) if _identity(above))
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
+def _identity(folder: str) -> tuple[int, int] | None:
     """What tells a folder from every other one; None where none lies there."""
     try:
-        found = folder.stat()
+        found = os.stat(folder)  # noqa: PTH116 - as above
     except OSError:
         return None
     return (found.st_dev, found.st_ino) if stat.S_ISDIR(found.st_mode) else None

@@ -219,6 +219,16 @@ def _session(row: tuple[Any, ...]) -> Session:
     return Session(number, Ref(source, session_id, scope), *_read_session(rest))
 
 
+_CHECKPOINTS = "SELECT id, at, trigger, size, alias, summary, since FROM checkpoints WHERE session = ?"
+_OLDEST_FIRST = "ORDER BY at, length(id), id"
+
+
+def _checkpoint(row: tuple[Any, ...]) -> Checkpoint:
+    name, at, trigger, size, alias, summary, since = row
+    told = _DECODED["summary"](summary) if summary else None
+    return Checkpoint(name, at, trigger, size, alias, told, since)
+
+
 class Catalog:
     """Sessions, files and checkpoints in the store."""
 
@@ -359,29 +369,36 @@ class Catalog:
         rows = self.store.rows("SELECT DISTINCT session FROM files WHERE size = ?", (REWRITTEN,))
         return {int(row[0]) for row in rows}
 
+    def keys(self) -> set[str]:
+        """What copies and records call every session."""
+        return self.store.made(lambda rows: {key for (key,) in rows}, "SELECT key FROM sessions")
+
     def stored(self) -> set[tuple[str | None, Ref]]:
         """Where the copies of every session are: its project, and what they are kept under."""
-        return {
-            (project, Ref(source, key))
-            for project, source, key in self.store.rows("SELECT project, source, key FROM sessions")
-        }
+        return self.store.made(
+            lambda rows: {
+                (project and sys.intern(project), Ref(sys.intern(source), key))
+                for project, source, key in rows
+            },
+            "SELECT project, source, key FROM sessions",
+        )
 
     def changed(self) -> list[Ref]:
         """The sessions that have changed since their newest checkpoint."""
         rows = self.store.rows(
             "SELECT source, session_id, scope FROM sessions WHERE dirty_since IS NOT NULL"
-            " ORDER BY modified_at DESC, id"
+            " ORDER BY +modified_at DESC, id"  # few have: not one after the other by that index
         )
         return [Ref(*row) for row in rows]
 
     def fingerprints(self) -> dict[Ref, int]:
         """What a rescan compares: the fingerprint of every session."""
-        return {
-            Ref(sys.intern(source), session_id, scope): fingerprint
-            for source, session_id, scope, fingerprint in self.store.rows(
-                "SELECT source, session_id, scope, fingerprint FROM sessions"
-            )
-        }
+        return self.store.made(
+            lambda rows: {
+                Ref(sys.intern(source), *place): fingerprint for source, *place, fingerprint in rows
+            },
+            "SELECT source, session_id, scope, fingerprint FROM sessions",
+        )
 
     def save(self, session: Session) -> None:
         """Insert or update the row; gives a new session its number."""
@@ -440,7 +457,7 @@ class Catalog:
         What was appointed is looked at now, and appointed anew.
         """
         with self.store.transaction():
-            for table, column in _STAMPS:
+            for table, column in self._ahead(now):
                 self.store.execute(
                     f"UPDATE {table} SET {column} = min(?1, {column} + ?2) WHERE {column} > ?1", (now, by_s)
                 )
@@ -449,9 +466,14 @@ class Catalog:
     def clamp(self, now: float) -> None:
         """At a start: nothing was changed in the future, or is appointed for far in it."""
         with self.store.transaction():
-            for table, column in _STAMPS:
+            for table, column in self._ahead(now):
                 self.store.execute(f"UPDATE {table} SET {column} = ?1 WHERE {column} > ?1", (now,))
             self.store.execute("UPDATE sessions SET look_at = ?1 WHERE look_at > ?1 + 60", (now,))
+
+    def _ahead(self, now: float) -> list[tuple[str, str]]:
+        """Which of the stamps are of the future anywhere: seldom one is, and no session is read to know."""
+        ask = "SELECT 1 FROM {} WHERE {} > ? LIMIT 1"
+        return [stamp for stamp in _STAMPS if self.store.row(ask.format(*stamp), (now,)) is not None]
 
     # --- files
 
@@ -487,24 +509,39 @@ class Catalog:
                 ),
             )
 
+    def tell(self, session: Session, summary: Summary) -> None:
+        """Have a session's newest checkpoint tell this instead, where it tells something."""
+        self.store.execute(
+            "UPDATE checkpoints SET summary = ? WHERE session = ? AND id = ? AND summary IS NOT NULL",
+            (_encode(summary), session.id, session.checkpoint),
+        )
+
     def checkpoints(self, session: int) -> list[Checkpoint]:
         """The session's checkpoints, oldest first."""
-        return [
-            Checkpoint(
-                number, at, trigger, size, alias, _DECODED["summary"](summary) if summary else None, since
-            )
-            for number, at, trigger, size, alias, summary, since in self.store.rows(
-                "SELECT id, at, trigger, size, alias, summary, since FROM checkpoints WHERE session = ?"
-                " ORDER BY at, length(id), id",
-                (session,),
-            )
-        ]
+        return list(map(_checkpoint, self.store.rows(f"{_CHECKPOINTS} {_OLDEST_FIRST}", (session,))))
+
+    def checkpoint_ids(self, session: int) -> list[str]:
+        """The ids of the session's checkpoints, oldest first: of each that alone is read."""
+        rows = self.store.rows(f"SELECT id FROM checkpoints WHERE session = ? {_OLDEST_FIRST}", (session,))
+        return [name for (name,) in rows]
+
+    def checkpoint_at(self, session: int, name: str | None) -> float | None:
+        """When the session's checkpoint with this id was made (Unix seconds); None where it has none such."""
+        row = self.store.row("SELECT at FROM checkpoints WHERE session = ? AND id = ?", (session, name))
+        return None if row is None else float(row[0])
+
+    def first_checkpoint(self, session: int, after: float | None) -> Checkpoint | None:
+        """The session's first checkpoint that was made after this (Unix seconds), of all for None."""
+        since = float("-inf") if after is None else after
+        row = self.store.row(f"{_CHECKPOINTS} AND at > ? {_OLDEST_FIRST} LIMIT 1", (session, since))
+        return None if row is None else _checkpoint(row)
 
     def kept(self) -> int:
         """How many sessions both local copies hold: with a checkpoint, and plain copies that are believed."""
         row = self.store.row(
-            "SELECT count(*) FROM sessions WHERE checkpoint IS NOT NULL"
-            " AND id NOT IN (SELECT session FROM files WHERE size = ?)",
+            "SELECT count(*) FROM sessions WHERE id NOT IN ("
+            "SELECT id FROM sessions INDEXED BY sessions_unkept WHERE checkpoint IS NULL"
+            " UNION SELECT session FROM files WHERE size = ?)",
             (REWRITTEN,),
         )
         return int(row[0]) if row is not None else 0
@@ -548,17 +585,22 @@ class Catalog:
         return _session(row) if row else None
 
     def next_to_merge(
-        self, *, quiet_before: float, cold_before: float, again_before: float
+        self, *, quiet_before: float, cold_before: float, again_before: float, many: int
     ) -> Session | None:
-        """The session whose segments should be merged next: a quiet one with something new, or a cold one."""
+        """The session whose segments should be merged next: a quiet one with something new, or a cold one.
+
+        Or one that does not rest, and of which so `many` checkpoints were made since.
+        """
         columns = ", ".join(f"sessions.{column}" for column in _SESSION_COLUMNS.split(", "))
         row = self.store.row(
             f"SELECT {columns} FROM sessions LEFT JOIN merges ON merges.session = sessions.id"
-            " WHERE checkpoint IS NOT NULL AND dirty_since IS NULL AND changed_at <= ? AND ("
-            "  merges.session IS NULL OR (merges.at <= ? AND (merges.upto <> checkpoint"
-            "  OR (merges.cold = 0 AND max(changed_at, checkpoint_at) <= ?))))"
+            " WHERE checkpoint IS NOT NULL AND ((dirty_since IS NULL AND changed_at <= ?1 AND ("
+            "  merges.session IS NULL OR (merges.at <= ?2 AND (merges.upto <> checkpoint"
+            "  OR (merges.cold = 0 AND max(changed_at, checkpoint_at) <= ?3)))))"
+            " OR (changed_at > ?1 AND (SELECT count(*) FROM checkpoints"
+            "  WHERE checkpoints.session = sessions.id AND checkpoints.at > ifnull(merges.at, 0)) >= ?4))"
             " ORDER BY merges.at LIMIT 1",
-            (quiet_before, again_before, cold_before),
+            (quiet_before, again_before, cold_before, many),
         )
         return _session(row) if row else None
 

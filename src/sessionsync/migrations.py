@@ -382,6 +382,16 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE digests ADD COLUMN redactions INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE digests ADD COLUMN state BLOB NOT NULL DEFAULT x'';
     """,
+    # what is asked each five minutes reads no row that is as long as its summary: the rescan, and health
+    """
+    CREATE INDEX sessions_seen ON sessions (source, session_id, scope, fingerprint);
+    CREATE INDEX sessions_unkept ON sessions (id) WHERE checkpoint IS NULL OR dirty_since IS NOT NULL;
+    """,
+    # nor does a start, which asks whether any was changed in the future
+    """
+    DROP INDEX sessions_modified;
+    CREATE INDEX sessions_modified ON sessions (modified_at, captured_bytes, changed_at);
+    """,
 )
 
 

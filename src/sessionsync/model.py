@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 KB = 1024
 ACTIVE_S = 1800.0
@@ -43,8 +43,8 @@ class Role(StrEnum):
     COMPANION = "companion"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Ref:
+# Of each session a rescan makes one of these three: a tuple takes a third of the time of a dataclass.
+class Ref(NamedTuple):
     """A session's identity on this machine: `source` and `session_id`, written `source:id`.
 
     `scope` tells apart sessions that share an id because a person chose it: the folder of its project,
@@ -59,38 +59,45 @@ class Ref:
         return f"{self.source}:{self.session_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class SessionFile:
+class SessionFile(NamedTuple):
     """A file of a session as a source sees it on disk now.
 
     `name` is its path inside the session, with `/`: what the record and `restore --out` show.
-    `path` is where it lies.  The rest is from `stat`.
+    `where` is where it lies, as the source has it; who opens it takes `path`.  The rest is from `stat`.
     """
 
     name: str
-    path: Path
+    where: str | Path
     role: Role
     size: int
     mtime_ns: int
     inode: int
 
+    @property
+    def path(self) -> Path:
+        """Where it lies; made when it is asked for, as that takes longer than to look whether it changed."""
+        return Path(self.where)
 
-@dataclass(frozen=True, slots=True)
-class Found:
+
+class Found(NamedTuple):
     """A session as a source sees it on disk now.
 
     `root` is what `local_path` is relative to: the agent's folder, or the project's.
-    `location` is the main file, or the folder of a structured session; it may be gone while other
-    files of the session are still there.
+    `where` is its `location` as the source has it.
     `stem` is what its name ends with where that is made of the project's: `<source>.<PROJECT>.<stem>`;
     '' where the id itself is the name.
     """
 
     ref: Ref
     root: Path
-    location: Path
+    where: str | Path
     files: tuple[SessionFile, ...]
     stem: str = ""
+
+    @property
+    def location(self) -> Path:
+        """The main file, or the folder of a structured session; it may be gone while others are there."""
+        return Path(self.where)
 
     @property
     def known_as(self) -> str:
@@ -150,7 +157,7 @@ class Summary(msgspec.Struct):
     `cwd` is the first one in the file, for ever; the others follow the newest line.
     `prompts` counts messages a user typed, `turns` finished answers of the agent, `bad_lines`
     lines that could not be parsed.  `scratch` belongs to the source alone: what it must remember
-    between two reads.
+    between two reads.  While it is `skimmed` all of this is a first look: see `Source.skim`.
     """
 
     title: str = ""
@@ -167,6 +174,7 @@ class Summary(msgspec.Struct):
     quality: dict[str, float] = {}
     context: Context = Context()
     scratch: dict[str, str | list[str]] = {}
+    skimmed: bool = False
 
 
 class FileEntry(msgspec.Struct, frozen=True):

@@ -154,6 +154,8 @@ class Pull:
     def _see_to(self, repository: Repository, session: Session) -> None:
         """Have a version from elsewhere weighed: with a push where the session is one to push, else here."""
         if session.commented and session.checkpoint is not None:
+            if session.summary.skimmed:
+                return  # it is pushed once its lines are read
             item = self._queue.get("comment", session.id)
             if item is not None and item.state is State.BURIED:
                 return  # a person looks at that first

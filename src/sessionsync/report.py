@@ -343,10 +343,9 @@ def _is_pushed(session: Session) -> bool:
 
 def _unsafe_since(catalog: Catalog, session: Session) -> float:
     """When the session's first change was made that is not on GitHub, or a little earlier."""
-    known = catalog.checkpoints(session.id)
-    pushed = next((point.at for point in known if point.id == session.pushed_checkpoint), session.pushed_at)
-    first = next((point for point in known if pushed is None or point.at > pushed), None)
-    if first is None:
+    pushed = catalog.checkpoint_at(session.id, session.pushed_checkpoint)
+    pushed = session.pushed_at if pushed is None else pushed
+    if (first := catalog.first_checkpoint(session.id, pushed)) is None:
         return session.changed_at if session.dirty_since is None else session.dirty_since
     return max(pushed or 0.0, first.at - CHECKPOINT_SPAN_S if first.since is None else first.since)
 

@@ -88,9 +88,10 @@ class _Open:
     def hexdigest(self) -> str:
         from ctypes import create_string_buffer  # noqa: PLC0415
 
-        digest = create_string_buffer(_DIGEST_BYTES)
+        # as large as a state: of each size there is a type, made anew where nothing else has that size
+        digest = create_string_buffer(_ROOM_BYTES)
         self._library.SHA256_Final(digest, create_string_buffer(self.state, _ROOM_BYTES))
-        return digest.raw.hex()
+        return digest.raw[:_DIGEST_BYTES].hex()
 
 
 @functools.cache

@@ -16,13 +16,15 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sessionsync import migrations
 from sessionsync.errors import StoreCorrupt, StoreError, StoreFull
+
+T = TypeVar("T")
 
 MEMORY = Path(":memory:")
 """Instead of a file: a state that nobody has written to, and that is gone with the process."""
@@ -78,7 +80,7 @@ class Store:
         run("PRAGMA journal_mode=DELETE")
         run("PRAGMA synchronous=EXTRA")
         run("PRAGMA foreign_keys=ON")
-        run("PRAGMA cache_size=-2000")
+        run("PRAGMA cache_size=-500")
         self.put_aside = migrations.migrate(self._connection, self.file)
 
     def close(self) -> None:
@@ -115,18 +117,31 @@ class Store:
 
     def execute(self, statement: str, parameters: tuple[Any, ...] | dict[str, Any] = ()) -> int:
         """Run one statement, on its own or inside `transaction`; returns the number of rows it changed."""
-        with self.transaction():
-            return self._connection.execute(statement, parameters).rowcount
+        return self._written(statement, parameters).rowcount
 
     def insert(self, statement: str, parameters: tuple[Any, ...] = ()) -> int:
         """Run one INSERT; returns the new row's id."""
-        with self.transaction():
-            return self._connection.execute(statement, parameters).lastrowid or 0
+        return self._written(statement, parameters).lastrowid or 0
+
+    def _written(self, statement: str, parameters: tuple[Any, ...] | dict[str, Any]) -> sqlite3.Cursor:
+        with self._lock, translated(self.file):
+            if self._depth:  # most of them are one of many, and to join costs as much again
+                return self._connection.execute(statement, parameters)
+            with self.transaction():
+                return self._connection.execute(statement, parameters)
 
     def rows(self, statement: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Every row of a query."""
         with self._lock, translated(self.file):
             return self._connection.execute(statement, parameters).fetchall()
+
+    def made(self, make: Callable[[Iterable[tuple[Any, ...]]], T], statement: str) -> T:
+        """What `make` makes of the rows of a query as they come, so that thousands are never held at once.
+
+        Everybody else waits for it.
+        """
+        with self._lock, translated(self.file):
+            return make(self._connection.execute(statement))
 
     def row(self, statement: str, parameters: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
         """The first row of a query."""

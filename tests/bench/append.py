@@ -10,8 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.bench import peers, place
+from tests.bench.backup import APPENDS, GIGABYTE, chosen, grow
 from tests.bench.figures import Beside, Figure, of_rounds, quantile, said
-from tests.bench.place import MB, SETTLED_S, Transcript
+from tests.bench.place import MB, SETTLED_S, Growing, Transcript
 from tests.bench.usage import Used, bytes_read, cpu_s, tree_cpu_s
 from tests.daemon import Daemon
 
@@ -20,7 +21,6 @@ A_SECOND = 5
 # The settling takes 20 ms, in a burst 200; what is on disk for a second must be in a copy.
 SLOW_MS, FIRST_MS, FLUSHED_MS = 250, 1000, 1000
 SMALL_BYTES = 3 * 1024
-APPENDED_TO = 20
 # For so long a daemon is quiet that has looked through all its copies, and not only rests between two of them.
 LONG_REST_S = 30.0
 # What may be read beside what was appended: the first 4 KB and the last 64 KB, and settings and state.
@@ -33,7 +33,7 @@ def measure(*, quick: bool) -> Iterator[Figure]:
         yield said(absent)
     yield from _follows(quick=quick)
     yield from _costs(60 // A_SECOND if quick else 60)
-    yield from _among_many(200 if quick else 2000, 3 if quick else 5)
+    yield from _among_many(*((200, 100 * MB, 3) if quick else (2000, GIGABYTE, 7)))
     yield from _of_long(MB, 10 * MB if quick else 50 * MB, 3 if quick else 7)
 
 
@@ -141,6 +141,7 @@ def _costs(seconds: int) -> Iterator[Figure]:
         session.copied()
         place.rested(home)
         ours = _spent(home.pid, seconds, lambda: session.append(SMALL_BYTES))
+        session.copied(within_s=0)  # else it was not measured what it costs
         yield Figure(
             f"CPU time an append of 3 KB, {A_SECOND} a second for {seconds} s, index included",
             ours,
@@ -151,36 +152,43 @@ def _costs(seconds: int) -> Iterator[Figure]:
         )
 
 
-def _among_many(sessions: int, rounds: int) -> Iterator[Figure]:
-    """Appends to some of many transcripts, beside rsync looking for the same ones, in turns."""
+def _among_many(sessions: int, size: int, rounds: int) -> Iterator[Figure]:
+    """Appends to some of many transcripts, beside rsync looking for the same ones, in turns.
+
+    They are the transcripts that are backed up first by `backup`, and of them the same go on.
+    """
     rsync = next((tool for tool in peers.installed() if tool.name == "rsync"), None)
     if rsync is None:
         yield said(peers.missing("rsync"))
         return
     with ExitStack() as ends:
         home = ends.enter_context(place.daemon(SESSIOND_SOURCES_QUIET_SECONDS="3600"))
-        at = ends.enter_context(peers.at(home.agent / "projects", rsync.name))
-        grow = [
-            Transcript(home, place.UNUSED_SEEDS + n, MB // 10, f"grows{n % 5}") for n in range(APPENDED_TO)
-        ]
-        place.fleet(home, range(sessions - APPENDED_TO))
+        at = ends.enter_context(peers.at(home.agent, rsync.name))
+        grow(home.agent, sessions, size)
         home.start(scanned=False)
         place.rested(home, 1800)
         place.quiet(home.pid, 1800, over_s=LONG_REST_S)  # the copies are looked through after that
+        copies = {copy.name: copy for copy in home.mirror.rglob("*.jsonl")}
+        growing = [
+            Growing(file, copies[file.name], place.UNUSED_SEEDS + number, home.home)
+            for number, file in enumerate(chosen(home.agent))
+        ]
         rsync.backup(at, "first")
         spent: dict[float, list[float]] = {0.0: [], 1 / A_SECOND: []}
         theirs: list[float] = []
         for _ in range(rounds):
             for pause_s, ours in spent.items():
                 before = tree_cpu_s(home.pid)
-                for each in grow:
+                for each in growing:
                     each.append()
                     time.sleep(pause_s)
                 time.sleep(2 * SETTLED_S)
                 ours.append((tree_cpu_s(home.pid) - before) * 1000)
+                for each in growing:
+                    each.copied(within_s=0)  # else it was not measured what it costs
                 theirs.append(rsync.backup(at, "next").cpu_s * 1000)
         peer = Beside("rsync", quantile(theirs, 0.5))
-        name = f"CPU time of {APPENDED_TO} appends of 10 KB among {sessions:,} transcripts"
+        name = f"CPU time of {APPENDS} appends of 10 KB among {sessions:,} transcripts of {size / MB:,.0f} MB"
         for pause_s, ours in spent.items():
             how = f"{A_SECOND} a second" if pause_s else "at once"
             yield of_rounds(f"{name}, {how}", ours, "ms", most=1, peer=peer, times=True)

@@ -1,17 +1,22 @@
 """The same sessions, backed up by this program and by rsync, restic and borg, one after the other in turns.
 
-This program makes two copies of every session, one plain and one in which every checkpoint can be had, and
-reads its lines for title, turns and checkpoints; the others make one copy of a folder.  Times are of the whole
-process and its children, CPU time and memory as the kernel accounts them, memory of the largest process.  What
-is dirty is written before each turn; what is read lies in memory for all of them.
+This program makes two copies of every session, one plain and one in which every checkpoint can be had; the
+others make one copy of a folder.  Then it reads all lines, for titles and turns: its first backup is done when
+it says that everything is on the disk twice, which holds whatever happens to it from there on.  The other times
+are of the whole process and its children, CPU time and memory as the kernel accounts them, memory of the
+largest process.  What is dirty is written before each turn; what is read lies in memory for all of them.
+
+Nothing is removed before the end: ext4 passes over inodes that were freed in the last minutes, so whoever makes
+files after a removal needs longer for it than who was before.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +33,8 @@ PROJECTS = 20
 APPENDS, APPEND_BYTES = 20, 10 * 1024
 LONG_BYTES = 32 * MB
 LONG_AGO = 1_760_000_000
+# What a round leaves, in sizes of the transcripts: of each tool its copies, and what it wrote back.
+LEFT_BY_A_ROUND = 6
 
 All = Mapping[str, Sequence[Used]]
 
@@ -38,32 +45,44 @@ def measure(*, quick: bool) -> Iterator[Figure]:
     tools = [SESSIOND, *peers.installed()]
     if absent := peers.missing(*(tool.name for tool in peers.PEERS)):
         yield said(absent)
-    with TemporaryDirectory(prefix="bench-") as folder:
+    with TemporaryDirectory(prefix="bench-") as folder, ExitStack() as ends:
         tree = Path(folder) / "tree"
+        _check_room(Path(folder), size, rounds)
         size = grow(tree, count, size - long) + _one(tree, count, long)
         yield said(f"{size / MB:.0f} MB in {count + 1:,} transcripts; {rounds} rounds in turns, medians")
         first: dict[str, list[Used]] = {tool.name: [] for tool in tools}
-        kept: dict[str, int] = {}
-        for turn in range(rounds - 1):
-            for tool in tools if turn % 2 == 0 else reversed(tools):
-                with peers.at(tree, tool.name) as at:
-                    tool.begin(at)
-                    first[tool.name].append(tool.backup(at, "first"))
-        with ExitStack() as ends:  # the copies of the last round are read, and get what is new
-            places = {tool.name: ends.enter_context(peers.at(tree, tool.name)) for tool in tools}
-            for tool in tools:
-                tool.begin(places[tool.name])
-                first[tool.name].append(tool.backup(places[tool.name], "first"))
-                kept[tool.name] = peers.size(places[tool.name].store / tool.kept)
-            yield from _first(tools, first, kept)
-            yield from _read_back(tools, places, tree, rounds)
-            yield from _next(tools, places, tree, kept)
+        places: dict[str, Place] = {}  # those of the last round are read, and get what is new
+        for turn in range(rounds):
+            for tool in _turned(tools, turn):
+                at = places[tool.name] = ends.enter_context(peers.at(tree, tool.name))
+                tool.begin(at)
+                first[tool.name].append(tool.backup(at, "first"))
+        kept = {tool.name: peers.size(places[tool.name].store / tool.kept) for tool in tools}
+        yield from _first(tools, first, kept)
+        yield from _read_back(tools, places, tree, rounds)
+        yield from _next(tools, places, tree, kept)
+
+
+def _check_room(folder: Path, size: int, rounds: int) -> None:
+    """Say so at once where not everything would find room until the end."""
+    wanted, free = size + rounds * LEFT_BY_A_ROUND * size, shutil.disk_usage(folder).free
+    if free < wanted:
+        raise SystemExit(
+            f"{folder.parent} has {free / GIGABYTE:.1f} GB free, and nothing is removed before the end, which"
+            f" takes {wanted / GIGABYTE:.1f} GB: set TMPDIR to a folder on a larger disk, or use --quick."
+        )
+
+
+def _turned(tools: Sequence[Tool], turn: int) -> Iterable[Tool]:
+    """The tools in the order of this turn: whoever was last is the first in the next."""
+    return tools if turn % 2 == 0 else reversed(tools)
 
 
 def _first(tools: Sequence[Tool], used: All, kept: Mapping[str, int]) -> Iterator[Figure]:
     for peer, most in (("borg", 0.6), ("restic", 0.5)):
-        yield _beside(f"first backup, beside {peer}", used, "wall_s", "s", [peer], most)
-    yield _beside("first backup, CPU time", used, "cpu_s", "s", ["restic", "borg"], None)
+        yield _beside(f"first backup, beside {peer}", used, "said_s", "s", [peer], most)
+    yield _beside("the same, and all lines read", used, "wall_s", "s", ["restic", "borg"], None)
+    yield _beside("the same, CPU time", used, "cpu_s", "s", ["restic", "borg"], None)
     yield _beside("first backup, memory", used, "mib", "MiB", ["restic", "borg"], None)
     borg = Beside("borg", kept["borg"] / MB) if "borg" in kept else None
     yield Figure("stored, the plain copy aside", kept["sessiond"] / MB, "MB", most=1, peer=borg, times=True)
@@ -105,11 +124,11 @@ def _in_turns(
 ) -> dict[str, list[Used]]:
     used: dict[str, list[Used]] = {}
     for turn in range(rounds):
-        for tool in tools if turn % 2 == 0 else reversed(tools):
-            if (took := work(tool, places[tool.name])) is not None:
+        for tool in _turned(tools, turn):
+            at = places[tool.name]
+            if (took := work(tool, at)) is not None:
                 used.setdefault(tool.name, []).append(took)
-            for out in ("out", "one"):
-                peers.remove(places[tool.name].store / out)
+            at.set_aside(turn)
     return used
 
 
@@ -117,8 +136,7 @@ def _next(
     tools: Sequence[Tool], places: Mapping[str, Place], tree: Path, kept: Mapping[str, int]
 ) -> Iterator[Figure]:
     yield said(f"{APPENDS} sessions grow by {APPEND_BYTES // 1024} KB, the next backup of everything")
-    files = random.Random(1).sample(sorted(tree.rglob("*.jsonl")), APPENDS)
-    for number, file in enumerate(files):
+    for number, file in enumerate(chosen(tree)):
         _append(file, number)
     used = {tool.name: [tool.backup(places[tool.name], "next")] for tool in tools}
     added = {tool.name: peers.size(places[tool.name].store / tool.kept) - kept[tool.name] for tool in tools}
@@ -136,6 +154,11 @@ def grow(tree: Path, count: int, size: int) -> int:
     parts = [chance.lognormvariate(0, 1.2) for _ in range(count)]
     sizes = [max(5000, int(part / sum(parts) * size)) for part in parts]
     return sum(_one(tree, number, each) for number, each in enumerate(sizes))
+
+
+def chosen(tree: Path) -> list[Path]:
+    """Those of its transcripts that go on."""
+    return random.Random(1).sample(sorted(tree.rglob("*.jsonl")), APPENDS)
 
 
 def _one(tree: Path, number: int, size: int) -> int:

@@ -24,6 +24,8 @@ from tests.ports import free_port
 
 LAUNCH = Path(__file__).with_name("launch.py")
 WATCHING_S = 300.0
+# Where all files, and one, are written back to, in a place's store.
+ALL, ONE = "out", "one"
 # What lsyncd waits after an event; nothing under a second can be had.
 LSYNCD_DELAY_S = 1
 
@@ -58,8 +60,14 @@ class Place(NamedTuple):
             if ended.returncode:
                 out.seek(max(0, out.tell() - 2000))
                 raise subprocess.CalledProcessError(ended.returncode, command, out.read())
-        wall_s, cpu_s, kib, read, wrote = map(float, took.read_text().split())
-        return Used(wall_s, cpu_s, kib / 1024, int(read), int(wrote))
+        said_s, wall_s, cpu_s, kib, read, wrote = map(float, took.read_text().split())
+        return Used(said_s, wall_s, cpu_s, kib / 1024, int(read), int(wrote))
+
+    def set_aside(self, turn: int) -> None:
+        """Give what was written back in this turn another name, so that the next one writes it anew."""
+        for out in (self.store / ALL, self.store / ONE):
+            if out.exists():
+                out.rename(out.with_name(f"{out.name}-{turn}"))
 
 
 @contextmanager
@@ -110,12 +118,10 @@ SESSIOND = Tool(
     backup=lambda at, _: at.run(sys.executable, "-m", "sessiond", "sync", "--once"),
     kept=VAULT,
     check=lambda at: at.run(sys.executable, "-m", "tests.bench.reading", at.store / VAULT),
-    restore=lambda at: at.run(
-        sys.executable, "-m", "tests.bench.reading", at.store / VAULT, at.store / "out"
-    ),
+    restore=lambda at: at.run(sys.executable, "-m", "tests.bench.reading", at.store / VAULT, at.store / ALL),
     restore_one=lambda at, file: at.run(
         *(sys.executable, "-m", "sessiond", "restore", file.stem, "--from", "vault"),
-        *("--out", at.store / "one"),
+        *("--out", at.store / ONE),
     ),
 )
 PEERS = (
@@ -132,9 +138,9 @@ PEERS = (
         backup=lambda at, _: at.run("restic", "-q", "backup", at.tree),
         kept="repo",
         check=lambda at: at.run("restic", "-q", "check", "--read-data"),
-        restore=lambda at: at.run("restic", "-q", "restore", "latest", "--target", "out"),
+        restore=lambda at: at.run("restic", "-q", "restore", "latest", "--target", ALL),
         restore_one=lambda at, file: at.run(
-            "restic", "-q", "restore", "latest", "--include", file, "--target", "one"
+            "restic", "-q", "restore", "latest", "--include", file, "--target", ONE
         ),
     ),
     Tool(
@@ -144,8 +150,8 @@ PEERS = (
         backup=lambda at, name: at.run("borg", "create", "-C", "zstd", f"repo::{name}", at.tree),
         kept="repo",
         check=lambda at: at.run("borg", "check", "--verify-data", "repo"),
-        restore=lambda at: at.run("borg", "extract", "../repo::first", inside="out"),
-        restore_one=lambda at, file: at.run("borg", "extract", "../repo::first", _below(file), inside="one"),
+        restore=lambda at: at.run("borg", "extract", "../repo::first", inside=ALL),
+        restore_one=lambda at, file: at.run("borg", "extract", "../repo::first", _below(file), inside=ONE),
     ),
 )
 
@@ -159,12 +165,6 @@ def missing(*names: str) -> str:
     """What of these is not installed, in words; '' where all are."""
     absent = [name for name in names if shutil.which(name) is None]
     return f"not installed, left out: {', '.join(absent)}; `make bench-peers` installs it" if absent else ""
-
-
-def remove(path: Path) -> None:
-    """Remove a folder, if it is there; what a peer wrote may be read-only."""
-    if path.exists():
-        shutil.rmtree(path)
 
 
 def size(folder: Path) -> int:

@@ -52,23 +52,12 @@ def online(made: GitHubProcess, repo: str) -> dict[str, str]:
     }
 
 
-class Transcript:
-    """A session of `size` bytes, last changed yesterday, and where its plain copy will be."""
+class Growing:
+    """A transcript that goes on as its `seed` says, and where its plain copy will be."""
 
-    def __init__(self, home: Daemon, seed: int, size: int, project: str) -> None:
-        self.id = str(uuid.UUID(int=seed + 1, version=4))
-        self.cwd = home.home / "work" / project
-        folder = home.agent / "projects" / str(self.cwd).replace("/", "-")
-        folder.mkdir(parents=True, exist_ok=True)
-        self.file = folder / f"{self.id}.jsonl"
-        self.copy = home.mirror / project / self.file.name
-        block = session_bytes(seed, min(size, MB), session_id=self.id, cwd=str(self.cwd))
-        with self.file.open("wb") as file:
-            for _ in range(max(1, size // len(block)) if size else 0):
-                file.write(block)
-        yesterday = time.time() - 86_400 - seed
-        os.utime(self.file, (yesterday, yesterday))
-        self._more = _lines(seed, self.id, str(self.cwd))
+    def __init__(self, file: Path, copy: Path, seed: int, cwd: Path) -> None:
+        self.file, self.copy = file, copy
+        self._more = _lines(seed, file.stem, str(cwd))
 
     @property
     def size(self) -> int:
@@ -91,6 +80,24 @@ class Transcript:
                 raise TimeoutError(f"{self.copy} does not follow")
             time.sleep(every_s)
         return time.monotonic() - began
+
+
+class Transcript(Growing):
+    """A new one of `size` bytes, last changed yesterday."""
+
+    def __init__(self, home: Daemon, seed: int, size: int, project: str) -> None:
+        self.id = str(uuid.UUID(int=seed + 1, version=4))
+        self.cwd = home.home / "work" / project
+        folder = home.agent / "projects" / str(self.cwd).replace("/", "-")
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / f"{self.id}.jsonl"
+        super().__init__(file, home.mirror / project / file.name, seed, self.cwd)
+        block = session_bytes(seed, min(size, MB), session_id=self.id, cwd=str(self.cwd))
+        with self.file.open("wb") as begun:
+            for _ in range(max(1, size // len(block)) if size else 0):
+                begun.write(block)
+        yesterday = time.time() - 86_400 - seed
+        os.utime(self.file, (yesterday, yesterday))
 
 
 def _lines(seed: int, session: str, cwd: str) -> Iterator[bytes]:

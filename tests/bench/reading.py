@@ -15,6 +15,7 @@ from sessionsync.vault import Mirror, Root, SessionVault, Vault, verify
 
 # Sessions that are read at once, and threads that unpack long ones ahead: those of the engine.
 AT_ONCE, HANDS = 2, 2
+NO_MIRROR = Mirror(Path("none"))
 
 
 def main(vault: Path, out: Path | None = None) -> None:
@@ -33,7 +34,7 @@ def _session(vault: Vault, out: Path | None, known: tuple[str, Ref]) -> int:
 
 def _proven(session: SessionVault) -> int:
     size = 0
-    for checked in verify.roots(session, Mirror(Path("none")), []):
+    for checked in verify.everything(session, NO_MIRROR, []):
         if checked.bad is not None:
             raise SystemExit(f"{session.ref}: {checked.bad.where} {checked.bad.what}")
         size += checked.size

@@ -10,8 +10,11 @@ from typing import NamedTuple
 
 
 class Used(NamedTuple):
-    """What a command took: seconds on the clock and of CPU, MiB of the largest process, bytes read and written."""
+    """What a command took: seconds on the clock, until its first word (or its end) and in all, and of CPU,
+    MiB of the largest process, bytes read and written.
+    """
 
+    said_s: float
     wall_s: float
     cpu_s: float
     mib: float

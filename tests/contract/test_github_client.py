@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -887,3 +889,29 @@ def test_github_s_own_description_finds_no_fault_with_the_client(rig: Rig, prism
     finally:
         hub.close()
         prism.stop(gh.url)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [None, faults.server_error(500), faults.rule("drop"), faults.rule("truncate", status=200, effect=True)],
+    ids=["success", "failure", "no answer", "half an answer"],
+)
+def test_an_answer_leaves_no_cycle_behind(rig: Rig, fault: faults.Fault | None) -> None:
+    """What only a cycle holds stays until somebody looks: with each request as much as its answer.
+
+    With one that failed it is also all that was to be sent, which those hold who have asked.
+    """
+    if fault is not None:
+        rig.gh.fault(fault)
+    left = []
+    gc.collect()
+    gc.disable()
+    try:
+        for number in (10, 20):
+            for _ in range(number):
+                with suppress(RemoteError):
+                    rig.hub.repository()
+            left.append(gc.collect())
+    finally:
+        gc.enable()
+    assert left[1] - left[0] < 10, left

@@ -57,9 +57,11 @@ def tell(folder: Path, acknowledge: crashes.Acknowledge) -> None:
             merge = vault.merge("app", REF, {"a": 0, "b": turns}, force=True)
             for _ in merge.prepare():
                 pass
+            grow(vault, turns, turns + 1)  # which is taken over
+            acknowledge(f"grown-{turns + 1}")
             assert vault.commit(merge), merge.why
             acknowledge("merged")
-            grow(vault, turns, turns + TURNS)
+            grow(vault, turns + 1, turns + TURNS)
             acknowledge(f"grown-{turns + TURNS}")
 
 

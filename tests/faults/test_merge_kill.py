@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from sessionsync.vault import Vault
+from sessionsync.vault.journal import pack_name
 from tests.faults import merges
 from tests.faults.crashes import REF
 
@@ -65,5 +66,5 @@ def test_killed_at_random_while_merging_all_the_time(tmp_path: Path) -> None:
         for orphan in vault.orphans(float("inf")):
             vault.remove(orphan)
     left = {path.name for path in (tmp_path / "app" / "claude.s").iterdir()}
-    assert left == {"journal", f"pack-{vault.open('app', REF).fold().pack}"}
+    assert left == {"journal", pack_name(vault.open("app", REF).fold().pack)}
     merges.look(Vault(tmp_path), merges.TURNS, 0, honest=True)

@@ -47,6 +47,7 @@ from sessionsync.sources.cleanup import cleanup_days
 from sessionsync.sources.contexts import Contexts
 from sessionsync.sources.messages import Messages
 from sessionsync.sources.notes import Notes
+from sessionsync.sources.places import Places
 from sessionsync.sources.roles import role_of
 from sessionsync.sources.structured import Structured
 from sessionsync.vault import journal
@@ -138,19 +139,21 @@ def companions(data: bytes) -> None:
 
 
 def note(data: bytes) -> None:
-    _concludes(Notes(list, silent), ["note.md"], data)
+    _concludes(Notes(Places(list, silent), silent), ["note.md"], data)
 
 
 def context(data: bytes) -> None:
-    _concludes(Contexts(list, silent), ["12.md"], data)
+    _concludes(Contexts(Places(list, silent), silent), ["12.md"], data)
 
 
 def messages(data: bytes) -> None:
-    _concludes(Messages(list, silent), ["store.json"], data)
+    _concludes(Messages(Places(list, silent), silent), ["store.json"], data)
 
 
 def structured(data: bytes) -> None:
-    _concludes(Structured(list, silent), ["context.json", "metrics.json", "checkpoints/1.json"], data)
+    _concludes(
+        Structured(Places(list, silent), silent), ["context.json", "metrics.json", "checkpoints/1.json"], data
+    )
 
 
 def remote_url(data: bytes) -> None:
@@ -159,7 +162,7 @@ def remote_url(data: bytes) -> None:
 
 
 def query(data: bytes) -> None:
-    words(data.decode("utf-8", "replace"))
+    words([data.decode("utf-8", "replace")])
     expression(data.decode("utf-8", "replace"))
 
 

@@ -41,7 +41,7 @@ class Idling:
         for line in self.process.stdout:
             self.lines.put(json.loads(line))
 
-    def next(self, wanted: Callable[[dict[str, Any]], object], timeout_s: float = 20) -> dict[str, Any]:
+    def next(self, wanted: Callable[[dict[str, Any]], object], timeout_s: float = 60) -> dict[str, Any]:
         """The next line that is wanted."""
         until = time.monotonic() + timeout_s
         while True:
@@ -96,8 +96,14 @@ def test_what_happened_while_it_was_frozen_ends_in_a_rescan(
     overflow = {"event": "watch_overflowed", "queue": "kernel"}
     ears.next(lambda _: overflow in ears.seen and any(line.get("watches") == 2 for line in ears.seen))
     assert any(line.get("rescan") for line in ears.seen)
-    (root / "late" / "after").touch()
-    assert ears.next(lambda line: "after" in line.get("names", []))["alive"]
+    # watching anew asks for one more rescan, which finds by itself what it would else be told of
+    for number in range(5):
+        (root / "late" / f"after{number}").touch()
+        heard = ears.next(lambda line: line.get("rescan") or line.get("names"))
+        if heard["names"]:
+            break
+    assert f"after{number}" in heard["names"]
+    assert heard["alive"]
 
 
 @linux_only
@@ -109,7 +115,7 @@ def test_nothing_wakes_while_nothing_happens(
     ears = idle(tmp_path / "projects")
     assert ears.ready["watches"] == 51
     assert client.request(socket_dir / "ctl.sock", "ping") == {"pong": True}
-    with urllib.request.urlopen(f"http://127.0.0.1:{ears.ready['port']}/healthz", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{ears.ready['port']}/healthz", timeout=40) as answer:
         assert answer.status == 200
     before: list[int] = []
 

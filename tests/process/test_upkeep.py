@@ -23,6 +23,8 @@ from tests.fakes.github import FakeGitHub
 from tests.keeper import flip
 from tests.rig import append, line
 
+LOOKS = 'sessiond_integrity_checks_total{result="ok",store="mirror"}'
+
 
 @pytest.fixture
 def daemon(socket_dir: Path) -> Iterator[Daemon]:
@@ -49,15 +51,17 @@ def a_session(daemon: Daemon, *texts: str) -> tuple[Path, Path, Path]:
     """A transcript with two checkpoints, its plain copy and its pack."""
     path = daemon.agent / "projects" / "-work-app" / f"{uuid.uuid4()}.jsonl"
     path.parent.mkdir(parents=True)
+    looked = 0.0
     for text in texts or ("first", "second"):
         append(path, line("user", text * 200, daemon.home, session=path.stem))
         append(path, line("assistant", text * 900, daemon.home, session=path.stem))
         poll(lambda: daemon.ctl("sessions")["sessions"])
         assert daemon.ctl("checkpoint", acts=True, session=path.stem)["checkpoint"]
+        # the daemon looks by itself at each checkpoint: what is hurt after that it does not find
+        poll(lambda looked=looked: daemon.metrics()[LOOKS] > looked)  # type: ignore[misc]
+        looked = daemon.metrics()[LOOKS]
     (copy,) = daemon.mirror.glob(f"*/{path.name}")
     (pack,) = daemon.vault.glob("*/*/pack")
-    # the daemon looks by itself at what is new, once in five minutes: what is hurt from now on it does not find
-    poll(lambda: daemon.metrics()['sessiond_integrity_checks_total{result="ok",store="mirror"}'] > 0)
     return path, copy, pack
 
 

@@ -224,7 +224,7 @@ def test_started_while_a_command_holds_the_state_it_is_up_when_that_has_ended(wa
     assert shown("NRestarts") == "0"
 
 
-def test_reload_comes_back_when_it_is_done_and_says_what_was_refused() -> None:
+def test_reload_comes_back_when_it_is_done_and_says_what_was_refused(wait_until: Wait) -> None:
     was = pid()
     (STATE / "config.toml").write_text("[sources]\nquiet_seconds = 7\n")
     for _ in range(3):
@@ -232,7 +232,8 @@ def test_reload_comes_back_when_it_is_done_and_says_what_was_refused() -> None:
     assert "config_reloaded" in journal()
     (STATE / "config.toml").write_text("[github]\nrepo = 7\n")
     systemctl("reload", "sessiond")
-    assert shown("StatusText").startswith("The settings were refused, the old ones stay:")
+    # what it says of itself follows the answer
+    wait_until(lambda: shown("StatusText").startswith("The settings were refused, the old ones stay:"))
     assert (pid(), shown("ActiveState")) == (was, "active")
 
 

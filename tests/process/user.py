@@ -69,7 +69,7 @@ class User(Daemon):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=40,
+            timeout=100,
             check=False,
         )
 

@@ -67,10 +67,16 @@ class Merging(Model):
         merge = self._begin(cold=False, force=True)
         for _ in merge.prepare():
             pass
-        self.append("s.jsonl", b"meanwhile")
+        file, name = self.place / "journal", "s.jsonl"
+        is_torn = file.exists() and not file.read_bytes().endswith(b"\n")
+        is_known = name in self.committed
+        self.append(name, b"meanwhile")
         if flushed:
             self.flush_and_commit()
-        assert not self.vault.commit(merge)
+        done = self.vault.commit(merge)
+        assert not done or flushed
+        if flushed and is_known and not is_torn:
+            assert done == (not merge.why)
         assert self._files() <= {"journal", "pack", journal.pack_name(self.session.fold().pack)}
 
     @precondition(lambda self: self.safe)

@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionsync.model import Mark, Summary
+from sessionsync.sources import claude as source
 from sessionsync.sources import lines
 from sessionsync.sources.claude import Claude
 from tests.conftest import samples
@@ -20,6 +22,7 @@ from tests.fakes.agent import SESSION, Agent
 
 MAIN = f"{SESSION}.jsonl"
 claude = Claude([], lambda event, **fields: None)
+Reads = Callable[[Summary, str, bytes, int], list[Mark]]
 
 
 def at_once(data: bytes, name: str = MAIN) -> tuple[Summary, list[Mark]]:
@@ -28,14 +31,14 @@ def at_once(data: bytes, name: str = MAIN) -> tuple[Summary, list[Mark]]:
 
 
 def in_pieces(
-    data: bytes, cuts: list[int], name: str = MAIN, *, restart: bool = True
+    data: bytes, cuts: list[int], name: str = MAIN, *, restart: bool = True, reads: Reads = claude.follow
 ) -> tuple[Summary, list[Mark]]:
     """Read it in pieces that end where lines end, as a daemon that is restarted between any two of them."""
     ends = [n + 1 for n, byte in enumerate(data) if byte == 0x0A]
     places = sorted({0, len(data), *(ends[cut % len(ends)] for cut in cuts if ends)})
     summary, marks = Summary(), []
     for begin, end in itertools.pairwise(places):
-        marks += claude.follow(summary, name, data[begin:end], begin)
+        marks += reads(summary, name, data[begin:end], begin)
         if restart:
             summary = msgspec.json.decode(msgspec.json.encode(summary), type=Summary)
     return summary, marks
@@ -200,11 +203,33 @@ def test_a_subagents_lines_do_not_depend_on_cuts_either(plan: list[tuple[str, An
     assert in_pieces(data, cuts, name) == at_once(data, name)
 
 
+@given(
+    plan=steps,
+    cuts=st.lists(st.integers(0, 1000), max_size=10),
+    modern=st.booleans(),
+    glance=st.integers(0, 3000),
+)
+def test_who_skims_finds_the_same_marks_and_places(
+    plan: list[tuple[str, Any]], cuts: list[int], modern: bool, glance: int
+) -> None:
+    data = session(plan, modern=modern).replace(b"\\u005f", b"_")  # as no agent spells it
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source, "SKIM_BYTES", glance)
+        summary, marks = in_pieces(data, cuts, reads=claude.skim)
+    followed, expected = in_pieces(data, cuts)
+    assert marks == expected
+    assert summary.skimmed or summary == followed
+    said = (summary.cwd, summary.branch, summary.agent_version)
+    assert said == (followed.cwd, followed.branch, followed.agent_version)
+
+
 @given(data=st.binary(max_size=400) | st.lists(junk).map(b"".join), offset=st.integers(0, 2**50))
 def test_no_bytes_raise(data: bytes, offset: int) -> None:
     for name in (MAIN, f"{SESSION}/subagents/agent-1.jsonl"):
         summary = Summary()
         claude.follow(summary, name, data, offset)
+        claude.skim(summary, name, data, offset)
+        claude.skim(Summary(skimmed=True), name, data, 0)
         assert msgspec.json.decode(msgspec.json.encode(summary), type=Summary) == summary
 
 

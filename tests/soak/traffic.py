@@ -55,7 +55,8 @@ TROUBLES: tuple[Fault | str, ...] = (*FAULTS[:4], CALM, *FAULTS[4:9], OUTAGE, CA
 class Traffic:
     """A daemon, its sessions and its GitHub, all below `folder`; all that is chance comes from `seed`.
 
-    `trouble_turns` is how long a trouble of GitHub's lasts; `pause_s` is what there is between two turns.
+    `trouble_turns` is how long a trouble of GitHub's lasts; `pause_s` is what there is between two turns, and
+    may be changed.
     `leaks` makes it a mutant; that, or `hasty`, is started with `launch.py`.
     """
 
@@ -73,7 +74,7 @@ class Traffic:
         self.folder = folder
         self.chance = random.Random(seed)
         self.counts: Counter[str] = Counter()
-        self._pause_s, self._trouble_turns = pause_s, trouble_turns
+        self.pause_s, self._trouble_turns = pause_s, trouble_turns
         self._troubles: Iterator[Fault | str] = cycle(TROUBLES)
         self._number = sessions
         self._turns = 0
@@ -134,7 +135,7 @@ class Traffic:
             self._cut()
         if self._turns % REWRITE == 0:
             self._rewrite()
-        time.sleep(self._pause_s)
+        time.sleep(self.pause_s)
 
     def _fire(self, session: Transcript) -> None:
         event = {"session_id": session.id, "transcript_path": str(session.file), "cwd": str(session.cwd)}

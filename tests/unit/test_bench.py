@@ -2,6 +2,7 @@
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,22 @@ def test_a_command_that_fails_is_no_figure(tmp_path: Path) -> None:
     assert 100_000 <= place.run("cat", tmp_path / "data").read < 200_000
     with pytest.raises(Exception, match="returned non-zero exit status 3"):
         place.run("sh", "-c", "exit 3")
+
+
+def test_what_a_turn_wrote_back_stays_and_the_next_writes_anew(tmp_path: Path) -> None:
+    place = peers.Place(tmp_path, tmp_path / "store", {"PATH": "/usr/bin:/bin"})
+    place.store.mkdir()
+    for turn in range(2):
+        place.run("mkdir", "made", inside=peers.ALL)  # which would fail where it is there
+        place.set_aside(turn)
+    assert {path.name for path in place.store.iterdir()} == {"out-0", "out-1"}
+
+
+def test_too_small_a_disk_is_told_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(backup, "LEFT_BY_A_ROUND", 10**9)
+    with pytest.raises(SystemExit, match="set TMPDIR to a folder on a larger disk"):
+        list(backup.measure(quick=True))
+    assert not list(tmp_path.glob("bench-*"))

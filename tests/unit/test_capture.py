@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from sessionsync.capture.capture import MANY_NEW
+from sessionsync.catalog import REWRITTEN
 from sessionsync.errors import CopyError, NoSuchSession
 from sessionsync.model import Ref, Tier
 from sessionsync.vault import Root
@@ -66,6 +67,7 @@ def test_every_later_append_makes_one_more_checkpoint_and_old_ones_stay_readable
         checkpoint = rig.session().checkpoint
         assert checkpoint is not None
         versions[checkpoint] = path.read_bytes()
+    assert rig.catalog.checkpoint_ids(rig.session().id) == [*versions]
     assert len(versions) == 5
     for checkpoint, data in versions.items():
         assert rig.restored(rig.session(), checkpoint) == {path.name: data}
@@ -658,3 +660,29 @@ def counted(counts: Counter[str], name: str, call: Callable[..., Any]) -> Callab
         return call(*arguments, **named)
 
     return one
+
+
+def test_both_copies_have_what_has_a_checkpoint_and_plain_copies_that_are_believed(rig: Rig) -> None:
+    paths = [rig.home.transcript() for _ in range(3)]
+    for path in paths:
+        append(path, line("user", "hello", rig.home.project, session=path.stem))
+    rig.scan()
+    assert rig.catalog.kept() == 0
+    rig.wait(300)
+    append(rig.home.transcript(), line("user", "hello", rig.home.project))
+    rig.scan()
+    assert rig.catalog.kept() == 3
+    session = rig.catalog.resolve(paths[0].stem)
+    (file,) = rig.catalog.files(session.id).values()
+    file.size = REWRITTEN
+    rig.catalog.save_file(session.id, file)
+    assert rig.catalog.kept() == 2
+
+
+def test_what_has_changed_is_named_the_newest_first(rig: Rig) -> None:
+    paths = [rig.home.transcript() for _ in range(3)]
+    for path, age_s in zip(paths, (20, 10, 30), strict=True):
+        append(path, line("user", "hello", rig.home.project, session=path.stem))
+        os.utime(path, (rig.now - age_s, rig.now - age_s))
+    rig.scan()
+    assert [ref.session_id for ref in rig.catalog.changed()] == [paths[n].stem for n in (1, 0, 2)]

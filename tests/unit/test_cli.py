@@ -919,6 +919,66 @@ def test_what_is_typed_often_imports_little(daemon: Daemon, verb: str) -> None:
     assert imported("ctl", verb) == {*ASKING, *LIGHT, f"sessiond.cli.{verb}"}
 
 
+def test_to_begin_compiles_no_expression_that_can_wait() -> None:
+    script = (
+        "import gc; from sessiond import once; from sessionsync.pattern import Pattern;"
+        "patterns = [each for each in gc.get_objects() if isinstance(each, Pattern)];"
+        "print(len(patterns), sum('compiled' in vars(each) for each in patterns))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+    )
+    patterns, compiled = map(int, done.stdout.split())
+    assert patterns > 100
+    assert compiled == 0
+
+
+LOOKS_FOR_CYCLES = """
+import gc, json, sys
+
+missing, sys.argv = sys.argv[1], ["sessiond", *sys.argv[2:]]
+
+class Looks:
+    seen = {}
+
+    def find_spec(self, name, *_):
+        self.seen[name] = gc.isenabled()
+        if name == missing:
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Looks())
+from sessiond.__main__ import main
+code = main()
+print()
+print(json.dumps([code, Looks.seen, gc.isenabled(), gc.get_freeze_count() > 0]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "imports"),
+    [(("sync", "--once"), "sessiond.engine"), (("--version",), "click.core")],
+    ids=["once", "any"],
+)
+@pytest.mark.parametrize("is_missing", [False, True])
+def test_no_cycles_are_looked_for_while_it_imports_and_then_they_are(
+    tmp_path: Path, arguments: tuple[str, ...], imports: str, is_missing: bool
+) -> None:
+    """Also where that failed; and nothing that was imported is looked through again."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOOKS_FOR_CYCLES, imports if is_missing else "", *arguments],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "SESSIOND_HOME": str(tmp_path / "s")},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    code, seen, is_enabled, is_frozen = json.loads(done.stdout.splitlines()[-1])
+    assert code == (70 if is_missing else 0), done.stderr
+    assert not seen[imports]
+    assert (is_enabled, is_frozen) == (True, True)
+
+
 @pytest.mark.parametrize("arguments", [("list",), ("search", "quokka"), ("search", "idle", "connections")])
 def test_what_people_type_without_options_needs_no_click(daemon: Daemon, arguments: tuple[str, ...]) -> None:
     daemon.answers["sessions"] = {"sessions": [a_session()]}

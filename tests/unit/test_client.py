@@ -36,7 +36,7 @@ def serve(socket_dir: Path) -> Iterator[Serve]:
 
     yield start
     for thread in threads:
-        thread.join(5)
+        thread.join(40)
     listener.close()
 
 

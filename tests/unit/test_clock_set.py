@@ -109,6 +109,29 @@ def test_what_waits_in_the_queue_is_due_and_none_of_it_of_the_future(rig: Rig, b
     assert {item.enqueued_at for item in rig.queue.items()} == {rig.now}
 
 
+@pytest.mark.parametrize("is_start", [False, True])
+def test_nothing_was_changed_or_left_unstored_in_the_future(rig: Rig, is_start: bool) -> None:
+    path = rig.home.transcript()
+    for _ in range(2):
+        append(path, line_of("user", "hello", rig.home.project))
+        rig.scan()
+        rig.now += 10.0
+
+    def stamps() -> list[float | None]:
+        session = rig.session()
+        file = rig.catalog.files(session.id)[path.name]
+        return [session.changed_at, session.dirty_since, file.changed_at, file.unstored_since]
+
+    was, now = stamps(), rig.now - 3600.0
+    if is_start:
+        rig.catalog.clamp(now)
+        assert stamps() == [now] * 4
+    else:
+        rig.catalog.clock_set_back(now, -3600.0)
+        assert stamps() == [at and at - 3600.0 for at in was]
+        assert None not in was
+
+
 @pytest.mark.parametrize("by_s", JUMPS)
 def test_a_pause_and_a_probe_end_when_they_would_have(line: Line, by_s: float) -> None:
     rig, uplink = line.rig, line.push.uplink

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from sessionsync.capture.work import Hashed
-from sessionsync.vault import Root
+from sessionsync.vault import Root, verify
 from tests.bench.corpus import session_bytes
+from tests.keeper import done, upkeep_of
 from tests.rig import START, Home, Rig, append, line
 
 KB = 1024
@@ -84,8 +87,12 @@ def grown(home: Home, size: int) -> tuple[Rig, Path, bytes]:
     path = home.transcript()
     data = session_bytes(1, size + 8 * APPENDED, session_id=path.stem, cwd=str(home.project))
     cut = data.rfind(b"\n", 0, size) + 1
-    # how long the lines are depends on the folder's path, and a compaction is stored at once
-    while b"compact_boundary" in (more := data[cut : data.find(b"\n", cut + APPENDED) + 1]):
+    # how long the lines are depends on the folder's path, and a compaction is stored at once: neither what
+    # comes next has one, nor is one the last line, behind which nothing would wait for a quiet moment
+    while True:
+        more = data[cut : data.find(b"\n", cut + APPENDED) + 1]
+        if b"compact_boundary" not in data[data.rfind(b"\n", 0, cut - 1) : cut] + more:
+            break
         cut += len(more)
     path.write_bytes(data[:cut])
     rig = Rig(home)
@@ -145,6 +152,48 @@ def test_each_byte_of_a_new_session_is_hashed_once(tmp_path: Path, monkeypatch: 
     triggers = {checkpoint.trigger for checkpoint in rig.catalog.checkpoints(session.id)}
     assert triggers == {"compaction", "quiet"}
     assert rig.restored(session) == {path.name: path.read_bytes()}
+    rig.close()
+
+
+def test_however_many_checkpoints_are_verified_the_vault_is_opened_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, path, more = grown(Home(tmp_path / "h"), MB)
+    appended(rig, path, more, monkeypatch)
+    path.write_bytes(path.read_bytes()[: MB // 2])  # from where another generation begins
+    rig.scan()
+    rig.wait(300)
+    session = rig.session()
+    vault = rig.vault.open(session.project or "", session.stored_as)
+    assert len({file.generation for each in vault.snapshots() for file in each.files}) > 1
+    with counted(rig, monkeypatch) as counts:
+        assert not [checked for checked in verify.roots(vault, rig.mirror, ()) if checked.bad]
+    assert counts["opened"] == 5, "the folders down to it, the journal and the pack"
+    rig.close()
+
+
+def test_of_sound_copies_each_byte_is_read_and_hashed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, path, more = grown(Home(tmp_path / "h"), MB)
+    appended(rig, path, more, monkeypatch)
+    rig.wait(300)
+    session = rig.session()
+    vault = rig.vault.open(session.project or "", session.stored_as)
+    pack = sum(segment.packed for segment, _ in vault.fold().stored)
+    upkeep, size, hashed = upkeep_of(rig), path.stat().st_size, 0
+    update = Root.update
+
+    def counted_update(root: Root, data: bytes | bytearray | memoryview) -> None:
+        nonlocal hashed
+        hashed += len(data)
+        update(root, data)
+
+    monkeypatch.setattr(Root, "update", counted_update)
+    with counted(rig, monkeypatch) as counts:
+        assert done(upkeep.verify(session, deep=True)).bad == []
+    assert hashed == size, "for the checkpoints, and no more for each segment and the plain copy"
+    assert counts["read"] <= pack + size + TAIL + 16 * KB, "the pack, the plain copy, its end, the journal"
     rig.close()
 
 
@@ -229,3 +278,23 @@ def test_of_a_file_that_grows_one_end_is_remembered(tmp_path: Path) -> None:
     ends = set(rig.capture._stored.tails._pieces.values())
     assert ends == {path.read_bytes() for path in paths}
     rig.close()
+
+
+SINGLE_RUN = """
+import os
+from sessiond.once import sync_once
+from sessionsync.catalog import Catalog
+looks, roots = [], Catalog.project_roots
+Catalog.project_roots = lambda catalog: looks.append(catalog) or roots(catalog)
+assert sync_once(os.environ) == 0
+print(len(looks))
+"""
+
+
+def test_a_single_run_looks_once_for_projects(tmp_path: Path) -> None:
+    """Each kind of session, and of note, lies in them."""
+    home = Home(tmp_path)
+    append(home.transcript(), line("user", "hello", home.project))
+    environ = os.environ | {"CLAUDE_CONFIG_DIR": str(home.agent)}
+    done = subprocess.run([sys.executable, "-c", SINGLE_RUN], env=environ, stdout=subprocess.PIPE, check=True)
+    assert done.stdout.split()[-1] == b"1"

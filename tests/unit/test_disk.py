@@ -78,6 +78,30 @@ def test_many_copies_cost_one_call(tmp_path: Path, told: Told) -> None:
     assert told == ["copy"] * MANY + ["syncfs"]
 
 
+def test_the_disk_begins_at_once_with_what_is_long(
+    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = disk._beginning()
+    assert begin is not None
+
+    def beginning(descriptor: int, offset: int, size: int, how: int) -> int:
+        assert begin(descriptor, offset, size, how) == 0
+        told.append(f"begun {size} from {offset}")
+        return 0
+
+    monkeypatch.setattr(disk, "_beginning", lambda: beginning)
+    mirror, vault, ref = Mirror(tmp_path / "mirror"), Vault(tmp_path / "vault"), Ref("claude", "s")
+    long = os.urandom(disk.LONG_BYTES)  # which nothing packs
+    with vault.lock():
+        told.clear()
+        copy = mirror.path_of("p", ref, "s.jsonl")
+        mirror.write(copy, 0, long[:-1])
+        mirror.write(copy, len(long) - 1, long)
+        vault.open("p", ref).append("a", 0, 0, long)
+    assert told[:3] == ["copy", "copy", f"begun {len(long)} from {len(long) - 1}"]
+    assert [each.split()[0] for each in told[3:5]] == ["pack", "begun"]
+
+
 def test_a_few_are_made_durable_alone(tmp_path: Path, told: Told) -> None:
     vault = Vault(tmp_path)
     with vault.lock():

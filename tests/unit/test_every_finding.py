@@ -30,6 +30,7 @@ from sessionsync.reliability import recovery
 from sessionsync.reliability.findings import FINDINGS, Findings
 from sessionsync.reliability.indicators import DAY_S, settle
 from sessionsync.vault import Vault
+from tests.conftest import PATIENCE_S
 from tests.fakes.faults import Fault
 from tests.fakes.git_host import Fault as HostFault
 from tests.fakes.git_host import GitHost
@@ -797,7 +798,8 @@ def test_a_vault_that_another_process_has_taken_meanwhile_is_left_to_it(stage: S
         session = living.app.engine.vault.open("app", Ref("claude", "new"))
         with pytest.raises(CopyError, match="Another sessiond writes to the vault"):
             session.append("a", 0, 0, b"abc")
-    living.app.engine.hold_vault(time.time())
+    # a process that was begun just now has the lock as well, until it is another program
+    living.app.engine.hold_vault(time.time(), wait_s=PATIENCE_S)
     living.app.exit_code = 0
 
 

@@ -21,6 +21,7 @@ from sessionsync.errors import CopyError, DiskFull, StoreFull
 from sessionsync.model import Ref
 from sessionsync.reliability.findings import Findings
 from sessionsync.search import Index, Indexer
+from sessionsync.sources.places import Places
 from tests.full import full_below
 from tests.keeper import done, upkeep_of
 from tests.rig import Home, Rig, append, boundary, line
@@ -246,7 +247,8 @@ def test_without_room_in_the_vault_every_plain_copy_is_made_to_its_end(home: Hom
 
 
 def loop_of(rig: Rig) -> CaptureLoop:
-    engine = SimpleNamespace(capture=rig.capture, vault_trouble=None)
+    places = Places(rig.projects, rig.events)
+    engine = SimpleNamespace(capture=rig.capture, vault_trouble=None, places=places)
     return CaptureLoop(
         cast("Engine", engine),
         Watcher(list, rig.events),

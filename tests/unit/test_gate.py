@@ -17,9 +17,10 @@ from typing import Any, cast
 import pytest
 
 from sessionsync.errors import ConfigError, RedactionFailed
+from sessionsync.pattern import Pattern
 from sessionsync.privacy.gate import BLOCK_BYTES, Gate
 from sessionsync.privacy.hints import Hints
-from sessionsync.privacy.rules import KINDS, RULES, RUN, Pattern, Rule, runs
+from sessionsync.privacy.rules import KINDS, RULES, RUN, Rule, runs
 from sessionsync.restore import loadable
 from tests.conftest import samples
 from tests.planted import ALNUM, HEX, PLANTED
@@ -603,7 +604,7 @@ def test_words_in_a_value_without_end_are_not_each_tried_to_the_longest() -> Non
     word = b"password="
     text, counted = word * 60_000, Counted()
     assert [
-        *replace(rule, pattern=cast("Pattern", counted)).matches(text, range(0, len(text), len(word)))
+        *replace(rule, pattern=cast("Pattern[bytes]", counted)).matches(text, range(0, len(text), len(word)))
     ] == []
     assert 0 < counted.times <= rule.reach // len(word) + 1
 

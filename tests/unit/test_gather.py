@@ -187,7 +187,10 @@ def test_while_much_is_read_for_it_the_loop_that_pushes_is_not_taken_for_stuck(
             assert loop.progress_age_s < 100
             return done
 
-        with engine._open_archive() as reader:
+        assert engine.gather is not None
+        # who is at it goes on also where the settings name no archive any more
+        engine.config = load(os.environ, where.config_file)
+        with engine.gather._archive() as reader:
             (head, *_) = reader.heads(0.0)
             lives(lambda: reader.fetch([head], 0.0))
             version = reader.newest(head)

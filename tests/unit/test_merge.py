@@ -1,7 +1,7 @@
 """What a merge makes of a session's vault, and who may look on meanwhile."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from sessionsync.errors import CopyError
-from sessionsync.vault import Vault
+from sessionsync.vault import SessionVault, Vault
 from sessionsync.vault.merge import Merge
 from tests.bench.corpus import session_bytes
 from tests.keeper import done, flip
@@ -306,3 +306,259 @@ def test_a_disk_that_fails_leaves_the_old_pair(
             done(work)
     assert sorted(path.name for path in place.iterdir()) == ["journal", "pack"]
     assert at_snapshot(session, "1") == {"a": b"abc"}
+
+
+def prepared(vault: Vault, besides: dict[str, int] | None = None) -> Merge:
+    vault.flush()
+    merge = vault.merge("app", REF, besides or {}, force=True)
+    done(merge.prepare())
+    assert merge.why == ""
+    return merge
+
+
+def test_what_is_written_while_it_is_prepared_is_taken_over(vault: Vault, place: Path) -> None:
+    session = vault.open("app", REF)
+    for n, one in enumerate(b"abc"):
+        session.append("a", 0, n, bytes([one]))
+        snap(session, str(n), stated(b"abc"[: n + 1], "a"))
+    merge = prepared(vault)
+    session.append("a", 0, 3, b"d")
+    snap(session, "3", stated(b"abcd", "a"))
+    session.fork("a", 1, 0, 2)
+    session.append("a", 1, 2, b"X")
+    session.append("b", 0, 0, b"new")
+    session.forget(["0"], 2.0)
+    snap(session, "4", stated(b"abX", "a", generation=1), stated(b"new", "b"))
+    session.remove("b", 3.0)
+    vault.flush()
+    assert vault.commit(merge)
+    session.append("a", 1, 3, b"Y")
+    snap(session, "5", stated(b"abXY", "a", generation=1))
+    vault.flush()
+    assert sorted(path.name for path in place.iterdir()) == ["journal", "pack-1"]
+    again = vault.open("app", REF)
+    assert [snapshot.id for snapshot in again.snapshots()] == ["1", "2", "3", "4", "5"]
+    assert at_snapshot(again, "1") == {"a": b"ab"}
+    assert at_snapshot(again, "3") == {"a": b"abcd"}
+    assert at_snapshot(again, "4") == {"a": b"abX", "b": b"new"}
+    assert at_snapshot(again, "5")["a"] == b"abXY"
+    assert again.files()["b"].deleted_at == 3.0
+    assert again.damaged_lines() == 0
+
+
+def test_a_session_that_is_written_to_at_each_merge_keeps_a_short_journal(vault: Vault, place: Path) -> None:
+    """It never rests; whoever reads its journal reads all of it, so that may not grow with what was said."""
+    session = vault.open("app", REF)
+    data, lengths = b"", []
+    for round_ in range(3):
+        for n in range(30):
+            session.append("a", 0, len(data), b"%02d" % n)
+            data += b"%02d" % n
+            snap(session, f"{round_}.{n}", stated(data, "a"))
+        session.forget([f"{round_}.{n}" for n in range(29)], 1.0)
+        merge = prepared(vault)
+        session.append("a", 0, len(data), b"!")
+        data += b"!"
+        snap(session, f"{round_}.end", stated(data, "a"))
+        vault.flush()
+        assert vault.commit(merge)
+        lengths.append(len(lines_of(place)))
+    assert lengths[2] <= lengths[1] + 3
+    assert b"".join(vault.open("app", REF).read("a", 0, len(data))) == data
+
+
+def test_a_journal_that_was_cut_and_written_again_is_another(vault: Vault, place: Path) -> None:
+    session = vault.open("app", REF)
+    session.append("a", 0, 0, b"abc")
+    snap(session, "1", stated(b"abc", "a"))
+    vault.flush()
+    before = (place / "journal").stat().st_size
+    snap(session, "2", stated(b"abc", "a"))
+    merge = prepared(vault)
+    with (place / "journal").open("r+b") as journal:
+        journal.truncate(before)
+    session = vault.open("app", REF)
+    snap(session, "3", stated(b"abc", "a"))
+    snap(session, "4", stated(b"abc", "a"))
+    vault.flush()
+    assert not vault.commit(merge)
+    assert [snapshot.id for snapshot in vault.open("app", REF).snapshots()] == ["1", "3", "4"]
+    assert sorted(path.name for path in place.iterdir()) == ["journal", "pack"]
+
+
+def fork(session: SessionVault) -> None:
+    session.fork("a", 2, 0, 3)
+    snap(session, "2", stated(b"abc", "a", generation=2))
+
+
+def append(session: SessionVault) -> None:
+    session.append("a", 0, 3, b"d")
+
+
+def state(session: SessionVault) -> None:
+    snap(session, "2", stated(b"abc", "a"))
+
+
+@pytest.mark.parametrize("kept", [b"", b"ab"])
+@pytest.mark.parametrize("goes_on", [fork, append, state])
+def test_nothing_goes_on_from_what_the_merge_left_out(
+    vault: Vault, place: Path, goes_on: Callable[[SessionVault], None], kept: bytes
+) -> None:
+    session = vault.open("app", REF)
+    session.append("a", 0, 0, kept)
+    session.append("a", 0, len(kept), b"abc"[len(kept) :])
+    snap(session, "0", stated(kept, "a"))
+    session.fork("a", 1, 0, 0)
+    session.append("a", 1, 0, b"xyz")
+    snap(session, "1", stated(b"xyz", "a", generation=1))
+    merge = prepared(vault)
+    goes_on(session)
+    vault.flush()
+    assert not vault.commit(merge)
+    assert b"".join(vault.open("app", REF).read("a", 0, 3)) == b"abc"
+    assert at_snapshot(vault.open("app", REF), "0") == {"a": kept}
+
+
+def test_what_the_merge_left_out_may_begin_anew(vault: Vault) -> None:
+    session = vault.open("app", REF)
+    session.append("a", 0, 0, b"abc")
+    session.fork("a", 1, 0, 0)
+    session.append("a", 1, 0, b"no more")
+    session.append("b", 0, 0, b"b")
+    session.fork("a", 2, 0, 3)
+    snap(session, "1", stated(b"abc", "a", generation=2))
+    merge = prepared(vault)
+    session.fork("a", 1, 2, 1)
+    session.append("a", 1, 1, b"new")
+    snap(session, "2", stated(b"anew", "a", generation=1))
+    vault.flush()
+    assert vault.commit(merge)
+    assert at_snapshot(vault.open("app", REF), "1") == {"a": b"abc"}
+    assert at_snapshot(vault.open("app", REF), "2") == {"a": b"anew"}
+
+
+@pytest.mark.parametrize("where", [-20, -1])
+def test_a_line_that_is_damaged_while_it_is_prepared_is_kept_to_be_mended(
+    vault: Vault, place: Path, where: int
+) -> None:
+    session = vault.open("app", REF)
+    session.append("a", 0, 0, b"abc")
+    merge = prepared(vault)
+    snap(session, "1", stated(b"abc", "a"))
+    vault.flush()
+    journal = place / "journal"
+    flip(journal, journal.stat().st_size + where)
+    damaged = journal.read_bytes()
+    assert not vault.commit(merge)
+    assert journal.read_bytes() == damaged
+    vault.mend("app", REF, 1.0)
+    assert at_snapshot(vault.open("app", REF), "1") == {"a": b"abc"}
+
+
+@pytest.mark.parametrize("tail", [b"torn", b"\n"])
+def test_what_is_written_behind_a_line_without_an_end_is_not_taken_over(
+    vault: Vault, place: Path, tail: bytes
+) -> None:
+    session = vault.open("app", REF)
+    session.append("a", 0, 0, b"abc")
+    snap(session, "1", stated(b"abc", "a"))
+    vault.flush()
+    journal = place / "journal"
+    journal.write_bytes(journal.read_bytes()[: -(tail == b"\n") or None] + tail.strip())
+    merge = prepared(vault)
+    session = vault.open("app", REF)
+    snap(session, "2", stated(b"abc", "a"))
+    vault.flush()
+    assert not vault.commit(merge)
+    assert [snapshot.id for snapshot in vault.open("app", REF).snapshots()] == ["1", "2"]
+
+
+def test_nothing_is_taken_over_behind_a_journal_that_lost_lines(vault: Vault, place: Path) -> None:
+    """What the lost ones said of files is not known: what follows stays marked, until it is merged with that."""
+    session = vault.open("app", REF)
+    session.append("a", 0, 0, b"abc")
+    snap(session, "1", stated(b"abc", "a"))
+    snap(session, "lost", stated(b"abc", "a"))
+    vault.flush()
+    journal = place / "journal"
+    journal.write_bytes(journal.read_bytes()[:-20] + b"?" * 19 + b"\n")
+    merge = vault.merge("app", REF, {}, kept_as="now")
+    done(merge.prepare())
+    assert not merge.why
+    session = vault.open("app", REF)
+    snap(session, "2", stated(b"abc", "a"))
+    vault.flush()
+    assert not vault.commit(merge)
+    assert [(each.id, each.doubtful) for each in vault.open("app", REF).snapshots()] == [
+        ("1", False),
+        ("2", True),
+    ]
+
+
+def test_what_is_damaged_while_it_is_prepared_is_not_taken_over(vault: Vault, place: Path) -> None:
+    session = vault.open("app", REF)
+    session.append("a", 0, 0, b"abc")
+    snap(session, "1", stated(b"abc", "a"))
+    merge = prepared(vault)
+    there = (place / "pack").stat().st_size
+    session.append("a", 0, 3, b"d")
+    vault.flush()
+    flip(place / "pack", there + 2)
+    assert not vault.commit(merge)
+    assert sorted(path.name for path in place.iterdir()) == ["journal", "pack"]
+
+
+def test_what_there_is_no_room_for_when_it_is_taken_over_leaves_the_old_pair(
+    vault: Vault, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = vault.open("app", REF)
+    session.append("a", 0, 0, b"abc")
+    merge = prepared(vault)
+    session.append("a", 0, 3, b"d")
+    snap(session, "1", stated(b"abcd", "a"))
+    vault.flush()
+    with monkeypatch.context() as patch:
+
+        def full(*_: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        patch.setattr("os.pwrite", full)
+        with pytest.raises(CopyError):
+            vault.commit(merge)
+    assert sorted(path.name for path in place.iterdir()) == ["journal", "pack"]
+    assert merged(vault).frames == (2, 1)
+    assert at_snapshot(vault.open("app", REF), "1") == {"a": b"abcd"}
+
+
+def test_of_two_merges_of_a_session_one_is_done(vault: Vault, place: Path) -> None:
+    """Both would write the same files, and what one discards would be the other's."""
+    session = vault.open("app", REF)
+    session.append("a", 0, 0, b"abc")
+    snap(session, "1", stated(b"abc", "a"))
+    first = prepared(vault)
+    second = vault.merge("app", REF, {}, force=True)
+    done(second.prepare())
+    assert second.why == "it is being merged already"
+    assert not vault.commit(second)
+    assert vault.commit(first)
+    assert not vault.commit(first)
+    assert not vault.commit(second)
+    assert sorted(path.name for path in place.iterdir()) == ["journal", "pack-1"]
+    assert at_snapshot(vault.open("app", REF), "1") == {"a": b"abc"}
+
+
+def test_a_merge_that_nobody_goes_on_with_keeps_no_other_from_its_turn(vault: Vault, place: Path) -> None:
+    session = vault.open("app", REF)
+    session.append("a", 0, 0, b"abc")
+    prepared(vault)  # and let go
+    refused = vault.merge("app", REF, {})
+    done(refused.prepare())
+    assert refused.why == "there is nothing to merge"
+    prepared(vault)
+    half = vault.merge("app", REF, {}, force=True)
+    work = half.prepare()
+    next(work)
+    work.close()
+    last = prepared(vault)  # also while those before are still there
+    assert vault.commit(last)
+    assert sorted(path.name for path in place.iterdir()) == ["journal", "pack-1"]

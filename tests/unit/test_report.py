@@ -1,5 +1,6 @@
 """What the commands tell, from a real state file; the shapes are the contract's."""
 
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -152,6 +153,34 @@ def test_an_unpushed_checkpoint_holds_at_most_its_span_of_changes(state: State) 
 def test_a_new_session_is_not_safe_since_its_first_change(state: State) -> None:
     state.add(dirty_since=NOW - 30, captured_bytes=10)
     assert safe(state.status())[1:] == (1, rfc3339(NOW - 30))
+
+
+def test_when_a_checkpoint_was_made_is_that_of_its_session_however_others_are_called(state: State) -> None:
+    """An id has whole seconds: two sessions that rest at once have the same."""
+    times = (NOW - 50.0, NOW - 49.5)
+    first, second = (state.add(f"s{n}", checkpoints=[at]) for n, at in enumerate(times))
+    assert first.checkpoint == second.checkpoint
+    told = [state.catalog.checkpoint_at(each.id, each.checkpoint) for each in (first, second)]
+    assert told == [*times]
+    assert state.catalog.checkpoint_at(first.id, None) is None
+    behind = [state.catalog.first_checkpoint(each.id, NOW - 50.0) for each in (first, second)]
+    assert [each and each.at for each in behind] == [None, NOW - 49.5]
+
+
+def test_what_a_status_holds_does_not_grow_with_the_checkpoints(state: State) -> None:
+    """It is asked all day, and sessions have hundreds: two of each are read."""
+    held = []
+    for number in (100, 200):
+        made = [NOW - 10 * MINUTE + n for n in range(number)]
+        state.add(f"of {number}", checkpoints=made, pushed=made[number // 2], changed_at=made[-1])
+        session = state.catalog.find(Ref("claude", f"of {number}"))
+        assert session is not None
+        report._unsafe_since(state.catalog, session)  # what is prepared once
+        tracemalloc.start()
+        report._unsafe_since(state.catalog, session)
+        held.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert held[1] < held[0] + 1000
 
 
 def test_what_goes_nowhere_is_not_waited_for(state: State) -> None:

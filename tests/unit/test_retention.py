@@ -9,6 +9,7 @@ import pytest
 from sessionsync.catalog import Session
 from sessionsync.errors import NoSuchCheckpoint
 from sessionsync.upkeep import COLD_S, GRACE_S, QUIET_S
+from sessionsync.upkeep.merge import MANY_CHECKPOINTS
 from sessionsync.vault.retention import DAY_S, kept
 from tests.bench.corpus import session_bytes
 from tests.keeper import done, flip, pack_of, place_of, upkeep_of
@@ -194,6 +195,27 @@ def test_small_segments_become_one(rig: Rig) -> None:
 
     more = grow(rig, path, 2)
     assert rig.restored(more)[path.name] == path.read_bytes()
+
+
+def test_a_session_that_never_rests_is_merged_after_so_many_checkpoints(rig: Rig) -> None:
+    path, upkeep = rig.home.transcript(), upkeep_of(rig, keep=10)
+    for _ in range(2):
+        assert upkeep.next_to_merge(rig.now) is None
+        grow(rig, path, MANY_CHECKPOINTS - 1)
+        assert upkeep.next_to_merge(rig.now) is None
+        session = grow(rig, path, 1)
+        append(path, line("user", "More", rig.home.project))
+        rig.scan()  # it goes on
+        due = upkeep.next_to_merge(rig.now)
+        assert due is not None
+        assert due.dirty_since is not None
+        upkeep.forget(due)
+        before = place_of(rig, session).joinpath("journal").read_bytes().count(b"\n")
+        assert done(upkeep.merge(due, rig.now))
+        assert place_of(rig, session).joinpath("journal").read_bytes().count(b"\n") < before / 2
+        rig.now += 1
+    grow(rig, path, 1)
+    assert rig.restored(rig.session())[path.name] == path.read_bytes()
 
 
 def test_a_cold_session_is_compressed_further_once(rig: Rig) -> None:

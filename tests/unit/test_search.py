@@ -15,7 +15,9 @@ from sessionsync import report
 from sessionsync.errors import IndexBroken, QueryInvalid
 from sessionsync.model import rfc3339
 from sessionsync.search import Hit, Index, Indexer, expression, passage_of, snippet, words
-from sessionsync.sources.passages import Passage
+from sessionsync.search.said import said
+from sessionsync.search.words import JOINED
+from sessionsync.sources.passages import Passage, of_transcript
 from tests.rig import Rig, append, line, write
 
 WIDE = "\uff21\uff22\uff23"  # ABC, each as wide as a Chinese character
@@ -169,6 +171,10 @@ def test_words_phrases_and_prefixes_are_found_newest_first(rig: Rig, searching: 
         (f"{WIDE} 全角", "abc"),
         ("first\0second", "second"),
         ("🚀 launched", "🚀 launched"),
+        ("open the index", '"open the in"*'),
+        ("the the in", '"the in"'),
+        ("thé, IN", "the-in"),
+        ("call theIn here", '"the in"'),
     ],
 )
 def test_code_and_other_scripts_are_found(rig: Rig, searching: Searching, text: str, query: str) -> None:
@@ -573,5 +579,108 @@ def test_the_index_is_much_smaller_than_what_is_indexed(
 
 
 def test_words_are_split_alike_in_texts_and_queries() -> None:
-    assert words("getUserName").split() == ["getUserName", "get", "User", "Name"]
+    assert words(["getUserName"])[0].split() == ["getUserName", "get", "User", "Name"]
     assert expression("getUserName*") == '("getUserName" * OR "get User Name" *)'
+
+
+def test_texts_are_cut_alike_together_and_each_by_itself() -> None:
+    """Nothing goes from one to the next: no end of an identifier, of data, or of what is said behind `the`."""
+    data = 50 * "a"
+    around = [
+        "",
+        "get",
+        "User",
+        "HTTP",
+        "Server",
+        "the",
+        "in",
+        " in",
+        "the in é",
+        "日",
+        "本",
+        "é",
+        "\ud800",
+        data,
+        data + "B",
+    ]
+    texts = [f"{one}{two}" for one in around for two in around] + around
+    together = words(texts)
+    assert together == [each for text in texts for each in words([text])]
+    assert any(JOINED[b"in"] in each for each in together)
+    assert "get User" in " ".join(together)
+    assert not any(2 * data in each for each in together)
+
+
+def test_a_phrase_that_nobody_says_is_not_looked_for_in_all_that_has_its_words(tmp_path: Path) -> None:
+    """FTS5 goes through the places of its words together: here in all texts, and in none beside each other."""
+    index = Index(tmp_path / "index.db", "x")
+    texts = [
+        60 * text for text in ("the cache is in use, ", "in all of the tests ", "and so the queue is ")
+    ] * 1_000
+    index.add(1, "a", 0, 1, [_passage(text, n, 100.0 + n) for n, text in enumerate(texts)])
+    index.tidy()
+    steps = {query: _steps(index, query) for query in ('"the in"', '"in the"', '"the is"*')}
+    index.close()
+    assert 2 * steps['"the in"'] < steps['"in the"']
+    assert 2 * steps['"the in"'] < steps['"the is"*'], "of a word that may go on nothing is known"
+
+
+def _steps(index: Index, query: str) -> int:
+    """How many steps of the database a search takes: each page that FTS5 reads is one or more."""
+    taken = 0
+
+    def step() -> int:
+        nonlocal taken
+        taken += 1
+        return 0
+
+    index._connection.set_progress_handler(step, 1)
+    assert index.search(query) == []
+    index._connection.set_progress_handler(None, 1)
+    return taken
+
+
+def test_whatever_sqlite_finds_right_behind_the_is_asked_for() -> None:
+    """Every letter, accent and sign there is, in a word and between two."""
+    around = (
+        "The{}in",
+        "the {}in",
+        "the{} in",
+        "th{}e in",
+        "the i{}n",
+        "x{}the in",
+        "the in{}x",
+        "the{}- {}in",
+    )
+    signs = [chr(n) for n in (*range(0x20, 0x3100), *range(0xA640, 0xAC00), *range(0xF900, 0x10000))]
+    beside = _right_behind_the([each.format(sign, sign) for sign in signs for each in around])
+    assert beside[b"in"] > 10_000
+
+
+def test_whatever_people_said_right_behind_the_is_asked_for(transcripts: list[Path]) -> None:
+    of_people = (p.text for path in transcripts for p in of_transcript(path.read_bytes(), 0))
+    assert any(_right_behind_the([text[:200] for text in of_people]).values())
+
+
+def _right_behind_the(texts: list[str]) -> dict[bytes, int]:
+    """In how many texts each word is behind `the`, as SQLite sees it; all of them have it as one word as well."""
+    counts: dict[bytes, int] = {}
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.execute('CREATE VIRTUAL TABLE t USING fts5 (text, tokenize="unicode61 remove_diacritics 2")')
+        db.executemany("INSERT INTO t (rowid, text) VALUES (?, ?)", enumerate(words(texts)))
+        for word, joined in JOINED.items():
+            beside = {
+                row
+                for (row,) in db.execute("SELECT rowid FROM t WHERE t MATCH ?", (f'"the {word.decode()}"',))
+            }
+            found = {row for (row,) in db.execute("SELECT rowid FROM t WHERE t MATCH ?", (f'"{joined}"',))}
+            assert beside <= found, [texts[row] for row in beside - found][:5]
+            counts[word] = len(beside)
+    return counts
+
+
+def test_what_the_index_still_knows_of_a_text_has_no_word_that_nobody_said(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index.db", "x")
+    index.add(1, "a", 0, 1, [_passage("Is the in-memory cache the one?", 0, 100.0)])
+    assert [text for _, text in said(index, 1)] == ["is the in memory cache the one"]
+    index.close()

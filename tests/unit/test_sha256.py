@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
+import importlib
+import ssl
 from itertools import pairwise
 from typing import Any, cast
 
@@ -16,6 +19,22 @@ from sessionsync import sha256
 has_library = pytest.mark.skipif(
     sha256._library() is None, reason="this Python does not show OpenSSL's older functions"
 )
+
+
+def shows_openssl() -> bool:
+    """Whether Python's own module shows these functions, and OpenSSL's they are."""
+    try:
+        shown = ctypes.CDLL(importlib.import_module("_hashlib").__file__)
+    except (ImportError, OSError):
+        return False
+    names = ("SHA256_Init", "SHA256_Update", "SHA256_Final")
+    return ssl.OPENSSL_VERSION.startswith("OpenSSL ") and all(hasattr(shown, name) for name in names)
+
+
+@pytest.mark.skipif(not shows_openssl(), reason="this Python does not show OpenSSL's older functions")
+def test_they_are_used_where_python_shows_them() -> None:
+    """Else every other test here is skipped, and each file is hashed anew after a restart."""
+    assert sha256._library() is not None
 
 
 def hashed(data: bytes) -> sha256.Sha256:
@@ -89,3 +108,16 @@ class Larger:
 
 def test_a_library_that_keeps_more_in_a_state_is_not_used_and_overruns_nothing() -> None:
     assert not sha256._is_openssl(cast("ctypes.CDLL", Larger()))
+
+
+def test_a_digest_leaves_nothing_behind_that_must_be_looked_for() -> None:
+    running = sha256.begun()
+    running.update(b"abc")
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            running.hexdigest()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

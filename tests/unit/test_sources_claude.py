@@ -145,6 +145,34 @@ def test_a_subagent_of_the_old_layout_survives_alone(root: Path, claude: Claude)
     assert found == only(claude)
 
 
+def test_what_lies_beside_in_another_root_than_the_session_is_found_as_it_is_looked_at(
+    home: Path, root: Path
+) -> None:
+    """Else each rescan would find it changed."""
+    other = home / "other"
+    put(other / "projects" / "-home-me-app" / MAIN)
+    put(root / "todos" / f"{SESSION}-agent-{SESSION}.json", b"[]")
+    put(root / "tasks" / SESSION / "1.json")
+    for roots in ([root, other], [other, root]):
+        found = only(Claude(roots, lambda event, **fields: None))
+        assert names(found) == [
+            MAIN,
+            f"tasks/{SESSION}/1.json",
+            f"todos/{SESSION}-agent-{SESSION}.json",
+        ]
+
+
+def test_todos_that_are_a_link_are_told_and_left_alone(
+    root: Path, claude: Claude, told: list[tuple[str, dict[str, Any]]]
+) -> None:
+    put(root / "projects" / "-home-me-app" / MAIN)
+    todo = root / "todos" / f"{SESSION}-agent-{SESSION}.json"
+    todo.parent.mkdir()
+    todo.symlink_to("/etc/hostname")
+    assert names(only(claude)) == [MAIN]
+    assert [(event, fields["path"]) for event, fields in told] == [("file_skipped", str(todo))]
+
+
 def test_an_empty_folder_or_old_todos_are_no_session(root: Path, claude: Claude) -> None:
     (root / "projects" / "p" / SESSION / "subagents").mkdir(parents=True)
     put(root / "todos" / f"{SESSION}-agent-{SESSION}.json")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sessionsync.events import silent
 from sessionsync.model import Found, Ref, Role, Summary
 from sessionsync.sources import Source
 from sessionsync.sources.contexts import Contexts
@@ -17,6 +18,7 @@ from sessionsync.sources.messages import Messages
 from sessionsync.sources.notes import Notes
 from sessionsync.sources.papers import issue_of
 from sessionsync.sources.passages import Passage
+from sessionsync.sources.places import Places
 from sessionsync.sources.structured import Structured
 
 Told = list[tuple[str, dict[str, Any]]]
@@ -48,10 +50,11 @@ def sources(project: Path, agent: Path, told: Told) -> dict[str, Source]:
     def emit(event: str, **fields: Any) -> None:
         told.append((event, fields))
 
+    places = Places(lambda: [project], emit)
     made: list[Source] = [
-        Notes(lambda: [project], emit, [agent]),
-        Contexts(lambda: [project], emit),
-        Messages(lambda: [project], emit),
+        Notes(places, emit, [agent]),
+        Contexts(places, emit),
+        Messages(places, emit),
     ]
     return {source.name: source for source in made}
 
@@ -167,7 +170,7 @@ def test_a_home_folder_that_is_a_project_has_each_note_once(tmp_path: Path) -> N
     home = tmp_path / "home"
     put(home, ".claude/sessions/2026-01-02-x.tmp")
     put(home, ".claude/sessions/topic.md")
-    source = Notes(lambda: [home], lambda event, **fields: None, [home / ".claude"])
+    source = Notes(Places(lambda: [home], silent), silent, [home / ".claude"])
     refs = {each.ref for each in source.find()}
     assert refs == {
         Ref("note", "sessions/2026-01-02-x.tmp", str(home / ".claude")),
@@ -198,7 +201,7 @@ def test_a_structured_session_is_no_note_whatever_it_holds(sources: dict[str, So
         assert [source.locate(path) for source in sources.values()] == [None] * 3
     put(project, ".claude/sessions/sub/notes.md")  # no title that began with a date
     assert not any(found(sources).values())
-    structured = Structured(lambda: [project], lambda event, **fields: None)
+    structured = Structured(Places(lambda: [project], silent), silent)
     assert {each.ref.session_id for each in structured.find()} == {"demo", "2026-01-02-demo"}
 
 

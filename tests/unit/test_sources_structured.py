@@ -3,14 +3,17 @@
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from sessionsync.events import silent
 from sessionsync.model import CheckpointEntry, Context, Found, Ref, Role, Summary
 from sessionsync.sources import Source
+from sessionsync.sources.places import Places
 from sessionsync.sources.structured import Structured
 
 Told = list[tuple[str, dict[str, Any]]]
@@ -30,7 +33,10 @@ def told() -> Told:
 
 @pytest.fixture
 def source(project: Path, told: Told) -> Structured:
-    return Structured(lambda: [project], lambda event, **fields: told.append((event, fields)))
+    def emit(event: str, **fields: Any) -> None:
+        told.append((event, fields))
+
+    return Structured(Places(lambda: [project], emit), emit)
 
 
 def put(folder: Path, name: str, content: Any = b"x") -> Path:
@@ -127,7 +133,7 @@ def test_two_projects_may_have_a_session_of_one_name(tmp_path: Path) -> None:
     projects = [tmp_path / "a", tmp_path / "b", tmp_path / "a", tmp_path / "gone"]
     for folder in projects[:2]:
         put(session(folder), "context.json", b"{}")
-    source = Structured(lambda: projects, lambda event, **fields: None)
+    source = Structured(Places(lambda: projects, silent), silent)
     found = list(source.find())
     assert [one.ref.scope for one in found] == [str(tmp_path / "a"), str(tmp_path / "b")]
     assert [source.look(one.ref) for one in found] == found
@@ -183,7 +189,7 @@ def test_a_link_that_takes_the_folders_place_later_is_no_way_out_either(
 
 def test_a_project_that_comes_later(tmp_path: Path) -> None:
     projects: list[Path] = []
-    source = Structured(lambda: projects, lambda event, **fields: None)
+    source = Structured(Places(lambda: projects, silent), silent)
     assert source.roots() == []
     path = put(session(tmp_path / "new"), "context.json", b"{}")
     assert source.locate(path) is None
@@ -192,11 +198,25 @@ def test_a_project_that_comes_later(tmp_path: Path) -> None:
     assert only(source).location == path.parent
 
 
+def test_projects_are_looked_for_once_for_all_who_ask_within_and_anew_after_that(tmp_path: Path) -> None:
+    projects = [tmp_path / "old", tmp_path / "new"]
+    places = Places(lambda: projects, silent)
+    new, folder = projects[1], projects[1] / ".claude" / "sessions"
+    with places.held():
+        folder.mkdir(parents=True)
+        assert folder in places.awaited()
+        assert new not in places.survey()
+        with ThreadPoolExecutor(1) as another:  # as of a person who asks for what has just come
+            assert another.submit(places.survey).result() == {new: folder}
+    assert folder not in places.awaited()
+    assert places.survey() == {new: folder}
+
+
 def test_links_in_a_circle_lead_nowhere(tmp_path: Path, project: Path) -> None:
     (project / ".claude").symlink_to(project / ".claude")
     (tmp_path / "one").symlink_to(tmp_path / "two")
     (tmp_path / "two").symlink_to(tmp_path / "one")
-    source = Structured(lambda: [project, tmp_path / "one"], lambda event, **fields: None)
+    source = Structured(Places(lambda: [project, tmp_path / "one"], silent), silent)
     assert source.roots() == []
     assert list(source.find()) == []
 
@@ -205,7 +225,7 @@ def test_links_inside_the_project_and_to_it_are_followed(tmp_path: Path) -> None
     put(tmp_path / "real" / "state" / "sessions" / "demo", "context.json", b"{}")
     (tmp_path / "real" / ".claude").symlink_to("state")
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    source = Structured(lambda: [tmp_path / "link", tmp_path / "real"], lambda event, **fields: None)
+    source = Structured(Places(lambda: [tmp_path / "link", tmp_path / "real"], silent), silent)
     found = only(source)
     assert found.location.relative_to(found.root) == Path(".claude/sessions/demo")
     assert source.roots() == [tmp_path / "real" / "state" / "sessions"]

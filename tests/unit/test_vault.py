@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,18 @@ from sessionsync.errors import AlreadyRunning, CopyError, CopyMismatch, NoSuchCh
 from sessionsync.model import Ref
 from sessionsync.vault import Mirror, Root, SessionVault, StoredFile, Vault, verify
 from sessionsync.vault import journal as journal_module
+from sessionsync.vault.folder import Folder
 from sessionsync.vault.journal import Segment
-from sessionsync.vault.pack import ALONE_BYTES, DICTIONARY, LEVEL, Packer, dictionary
+from sessionsync.vault.pack import (
+    ALONE_BYTES,
+    DICTIONARY,
+    LEVEL,
+    LONG_BYTES,
+    Dictionaries,
+    Packer,
+    Unpacker,
+    dictionary,
+)
 from tests.bench.corpus import session_bytes
 from tests.unit.test_mirror import few_descriptors
 
@@ -568,6 +578,16 @@ def test_a_long_frame_does_without_the_dictionary() -> None:
     assert ids == [dictionary().dict_id(), 0]
 
 
+def test_whatever_its_length_a_frame_is_about_as_short_as_zstd_makes_it() -> None:
+    data = session_bytes(7, 2 * LONG_BYTES)
+    for size in (ALONE_BYTES - 1, ALONE_BYTES, LONG_BYTES - 1, LONG_BYTES):
+        piece, usual = data[:size], zstandard.ZstdCompressor(LEVEL)
+        frame = Packer().pack(piece)
+        assert zstandard.get_frame_parameters(frame).content_size == size
+        assert len(frame) < 1.05 * len(usual.compress(piece))
+        assert Unpacker(Dictionaries(Folder(Path("/none")), Path("/none"))).unpack(frame, size) == piece
+
+
 def test_a_dictionary_of_another_version_is_found_in_the_vault(
     vault: Vault, session: SessionVault, place: Path, folder: Path
 ) -> None:
@@ -621,10 +641,15 @@ def test_what_is_not_proven_is_told_by_its_root(vault: Vault, session: SessionVa
 def test_what_is_damaged_is_not_given_out(vault: Vault, session: SessionVault, place: Path) -> None:
     data = session_bytes(8, 30_000)
     session.append("a", 0, 0, data)
+    snap(session, "one", stated(data, "a"))
     vault.flush()
     with (place / "pack").open("r+b") as pack:
         pack.seek(500)
         pack.write(b"\0\0")
+    with pytest.raises(CopyMismatch, match="from 0 are damaged"):
+        read(session, stated(data, "a"))
+    with (place / "pack").open("r+b") as pack:
+        pack.write(b"\0\0")  # what is no frame any more
     with pytest.raises(CopyMismatch, match="from 0 are damaged"):
         list(session.unproven("a", 0, len(data), root=root_of(data)))
     with pytest.raises(CopyMismatch, match="from 0 are not there"):
@@ -650,6 +675,112 @@ def test_each_byte_is_hashed_once_to_prove_them_all(
     assert sum(each.size for each in checked) == len(data)
     assert not [each for each in checked if each.bad]
     assert hashed == [], "its root has proven it"
+
+
+def test_what_no_checkpoint_speaks_of_is_looked_at_as_well(
+    vault: Vault, session: SessionVault, place: Path
+) -> None:
+    data = session_bytes(8, 60_000)
+    session.append("a", 0, 0, data[:30_000])
+    snap(session, "one", stated(data[:30_000], "a"))
+    session.append("a", 0, 30_000, data[30_000:])
+    vault.flush()
+    none = Mirror(place / "none")
+    assert not [each.bad for each in verify.everything(session, none, []) if each.bad]
+    with (place / "pack").open("r+b") as pack:
+        pack.seek(-4, os.SEEK_END)  # the last frame's end
+        pack.write(b"\0\0\0\0")
+    assert not [each.bad for each in verify.roots(session, none, []) if each.bad]
+    bads = [each.bad for each in verify.everything(session, none, []) if each.bad]
+    assert [(bad.name, bad.start, bad.end) for bad in bads] == [("a", 30_000, len(data))]
+
+
+def test_the_end_of_a_segment_that_a_checkpoint_names_the_beginning_of_is_looked_at_as_well(
+    vault: Vault, session: SessionVault, tmp_path: Path
+) -> None:
+    """As after a merge, which makes one segment over the ends of checkpoints."""
+    data = bytearray(session_bytes(8, 60_000))
+    session.append("a", 0, 0, bytes(data))
+    snap(session, "one", stated(bytes(data[:30_000]), "a"))
+    vault.flush()
+    mirror = Mirror(tmp_path / "mirror")
+    expected = [copied(mirror, "a", bytes(data))]
+    data[45_000] ^= 1
+    expected[0].path.write_bytes(data)
+    assert (verify.MIRROR, 0, len(data), "") in bads_of(verify.everything(session, mirror, expected))
+
+
+def test_a_plain_copy_is_looked_at_also_where_the_vault_reads_what_was_stored_again(
+    vault: Vault, session: SessionVault, place: Path, tmp_path: Path
+) -> None:
+    data = bytearray(session_bytes(8, 60_000))
+    session.append("a", 0, 0, bytes(data))
+    session.append("a", 0, 0, bytes(data))
+    snap(session, "one", stated(bytes(data), "a"))
+    vault.flush()
+    mirror = Mirror(tmp_path / "mirror")
+    expected = [copied(mirror, "a", bytes(data))]
+    with (place / "pack").open("r+b") as pack:
+        pack.seek(-4, os.SEEK_END)  # that of the one that is read first
+        pack.write(b"\0\0\0\0")
+    assert not bads_of(verify.everything(session, mirror, expected))
+    data[30_000] ^= 1
+    expected[0].path.write_bytes(data)
+    assert (verify.MIRROR, 0, len(data), "") in bads_of(verify.everything(session, mirror, expected))
+
+
+def test_a_plain_copy_that_is_as_the_vault_has_it_still_has_to_be_what_was_captured(
+    vault: Vault, session: SessionVault, tmp_path: Path
+) -> None:
+    captured = session_bytes(8, 200_000)
+    other = b" " + captured[1:]
+    mirror = Mirror(tmp_path / "mirror")
+    expected = [copied(mirror, "a", captured)]
+    expected[0].path.write_bytes(other)
+    root = (verify.MIRROR, 0, len(captured), verify.ROOT)
+
+    session.append("a", 0, 0, other)
+    snap(session, "one", stated(other, "a"))
+    vault.flush()
+    assert root in bads_of(verify.everything(session, mirror, expected))
+
+    session.append("a", 0, 0, captured)
+    snap(session, "two", stated(captured, "a"))
+    session.append("a", 0, 0, other)  # the checkpoint has what was captured, and the copy what is there now
+    vault.flush()
+    assert root in bads_of(verify.everything(session, mirror, expected))
+
+
+def test_the_end_of_a_plain_copy_that_the_vault_does_not_have_yet_is_looked_at_as_well(
+    vault: Vault, session: SessionVault, tmp_path: Path
+) -> None:
+    data = bytearray(session_bytes(8, 30_000))
+    session.append("a", 0, 0, bytes(data[:10_000]))
+    snap(session, "one", stated(bytes(data[:10_000]), "a"))
+    vault.flush()
+    mirror = Mirror(tmp_path / "mirror")
+    expected = [copied(mirror, "a", bytes(data))]
+    assert not bads_of(verify.everything(session, mirror, expected))
+    data[20_000] ^= 1
+    expected[0].path.write_bytes(data)
+    assert bads_of(verify.everything(session, mirror, expected)) == {
+        (verify.MIRROR, 0, len(data), verify.TAIL)
+    }
+
+
+def copied(mirror: Mirror, name: str, data: bytes) -> verify.Expected:
+    """A plain copy of a file, and what the state knows of it."""
+    path, root = mirror.folder / name, Root()
+    root.update(data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    tail = hashlib.sha256(data[-verify.TAIL_BYTES :]).hexdigest()
+    return verify.Expected(name, path, 0, len(data), len(data), tail, tuple(root.peaks))
+
+
+def bads_of(checked: Iterable[verify.Checked]) -> set[tuple[str, int, int, str]]:
+    """Which bytes are bad in which copy, and what has found that."""
+    return {(bad.store, bad.start, bad.end, bad.by) for bad in (each.bad for each in checked) if bad}
 
 
 def test_a_damaged_dictionary_in_the_vault_is_mended(folder: Path) -> None:

@@ -23,7 +23,7 @@ from sessionsync.project_names import Names, ProjectIdentity
 from sessionsync.sources.claude import Claude
 from sessionsync.sources.note_reading import HEAD_BYTES
 from sessionsync.sources.notes import Notes
-from sessionsync.sources.places import SESSIONS
+from sessionsync.sources.places import SESSIONS, Places
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _config() -> Config:
 def _notes_in(project: Path) -> Iterator[tuple[str, str, Path]]:
     """Every note in a project's own folder: as it is shown, its path in that folder, and where it lies."""
     root = Path(projects.identify(str(project.absolute())).root)
-    for found in Notes(lambda: [root], silent).find():
+    for found in Notes(Places(lambda: [root], silent), silent).find():
         yield found.ref.session_id, _name(found), found.location
 
 
@@ -97,7 +97,7 @@ def _name(found: Found) -> str:
 def _papers(here: ProjectIdentity, config: Config) -> Iterator[Paper]:
     """The notes of a project: in its folder, in the agent's, and copies of those that were swept away."""
     root = Path(here.root)
-    source = Notes(lambda: [root], silent, config.claude_roots(os.environ))
+    source = Notes(Places(lambda: [root], silent), silent, config.claude_roots(os.environ))
     names = set()
     for found in source.find():
         cwd = Path(source.peek_cwd(found, HEAD_BYTES) or "/")

@@ -21,6 +21,7 @@ from sessionsync.sources.claude import Claude
 from sessionsync.sources.contexts import Contexts
 from sessionsync.sources.messages import Messages
 from sessionsync.sources.notes import Notes
+from sessionsync.sources.places import Places
 from sessionsync.sources.structured import Structured
 from sessionsync.store import Store
 from sessionsync.vault import Mirror, Vault
@@ -38,12 +39,13 @@ class Searching:
         self.catalog = Catalog(self.store)
         self.mirror = Mirror(config.backup.mirror_dir)
         self.vault = Vault(config.backup.vault_dir)
+        nowhere = Places(list, silent)
         self.sources: dict[str, Source] = {
             "claude": Claude((), silent),
-            "structured": Structured(lambda: (), silent),
-            "note": Notes(lambda: (), silent),
-            "context": Contexts(lambda: (), silent),
-            "messages": Messages(lambda: (), silent),
+            "structured": Structured(nowhere, silent),
+            "note": Notes(nowhere, silent),
+            "context": Contexts(nowhere, silent),
+            "messages": Messages(nowhere, silent),
         }
 
     def index(self, *, read_only: bool, draft: bool = False) -> Index:

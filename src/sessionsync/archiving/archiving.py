@@ -147,11 +147,16 @@ class Archiving:
         self._renamed_at = float("-inf")
 
     def catch_up(self, now: float) -> int:
-        """Queue every session whose newest checkpoint the archive lacks; returns how many were added."""
+        """Queue every session whose newest checkpoint the archive lacks; returns how many were added.
+
+        But what was only skimmed, which is queued when its lines are read.
+        """
         added = 0
         with self._store.transaction():
             for session, checkpoint in self._means.ledger.behind():
-                if self._queue.get(ARCHIVE, session) is None:
+                if self._queue.get(ARCHIVE, session) is not None:
+                    continue
+                if not self._means.catalog.session(session).summary.skimmed:
                     self._queue.enqueue(ARCHIVE, session, checkpoint, now)
                     added += 1
         return added

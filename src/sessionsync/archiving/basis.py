@@ -76,8 +76,8 @@ class Basis:
         if not base.pushed:
             self._means.ledger.forget(base.session)
             return None
-        points = self._means.catalog.checkpoints(base.session)
-        at = next((point.at for point in points if point.id == base.pushed_checkpoint), base.pushed_at or 0.0)
+        at = self._means.catalog.checkpoint_at(base.session, base.pushed_checkpoint)
+        at = (base.pushed_at or 0.0) if at is None else at
         base = replace(base, tip=base.pushed, checkpoint=base.pushed_checkpoint, checkpoint_at=at)
         self._means.ledger.save(base, anew=True)  # where its files went on was after that
         return base

@@ -10,7 +10,7 @@ from sessionsync.capture.appointments import Appointments
 from sessionsync.capture.commit import Commit
 from sessionsync.capture.files import Files, Unread
 from sessionsync.capture.homes import Homes
-from sessionsync.capture.recall import recall
+from sessionsync.capture.recall import as_captured, recall
 from sessionsync.capture.stored import Stored
 from sessionsync.capture.work import (
     FLUSH_SESSIONS,
@@ -44,7 +44,9 @@ class Capture:
     """Watches nothing, waits for nothing: captures what it is told to look at.
 
     Call it from one thread.  `everything_new` is for runners that start without history: what lies
-    there counts as changed after the first start.
+    there counts as changed after the first start.  Whoever `skims` makes copies of what is new first, and
+    checkpoints of it, and reads all of its lines at the next look, which is due at once: so it is done where
+    very many are new.
     """
 
     def __init__(
@@ -60,9 +62,11 @@ class Capture:
         first_seen: float,
         emit: Emit,
         everything_new: bool = False,
+        skims: bool = False,
         hands: Hands = map,
     ) -> None:
         self.config = config
+        self._skims = skims
         self._catalog = catalog
         self._mirror = mirror
         self._vault = vault
@@ -78,6 +82,8 @@ class Capture:
         self.strangers: dict[Ref, int] = {}
         """How many bytes they have of what the last `survey` named that the state knows nothing of, and whose
         ids are theirs alone, none longer than a turn: another process may capture these, see `take_over`."""
+        self.skimmed: dict[Ref, int] = {}
+        """The same of sessions that were only skimmed: another process may read these, see `lend`."""
         self.lost: set[Ref] = set()
         """The sessions whose positions went back with the last `flush`."""
         self._stored = Stored(catalog, mirror, vault, names, self._sources)
@@ -90,6 +96,16 @@ class Capture:
     def projects_found(self) -> int:
         """How many sessions were given their project: with each there may be folders to watch."""
         return self._homes.found
+
+    @property
+    def items_queued(self) -> int:
+        """How many items for GitHub and the archive were queued: with each there is something to send."""
+        return self._commit.queued
+
+    @property
+    def started(self) -> dict[Ref, str]:
+        """The folders that new sessions were started in, as far as that is known, from the last `survey`."""
+        return self._homes.started
 
     # --- what to look at
 
@@ -116,7 +132,9 @@ class Capture:
                 size = sum(file.size for file in found.files)
                 if size <= TURN_BYTES and not found.ref.scope:
                     self.strangers[found.ref] = size
-        if len(new) >= MANY_NEW:
+        self._skims = len(new) >= MANY_NEW
+        self._homes.started.clear()
+        if self._skims:
             self._homes.expect(new)
         nothing = fingerprint(None)
         gone = [ref for ref, was in known.items() if was != nothing and ref.source in self._sources]
@@ -188,6 +206,7 @@ class Capture:
         """
         self._unfinished.discard(ref)
         self.strangers.pop(ref, None)
+        self.skimmed.pop(ref, None)
         try:
             return self._capture(ref, now, at_most, by_time=by_time)
         except BaseException:
@@ -243,6 +262,7 @@ class Capture:
         """
         self.flush(now)
         self._forget(ref)
+        self.skimmed.pop(ref, None)
         self._unread.pop(ref, None)
         self._unfinished.discard(ref)
         self._behind.pop(ref, None)
@@ -360,6 +380,9 @@ class Capture:
         in_step -= lost
         self._stored.in_step = in_step if len(in_step) <= IN_STEP else in_step & batch.keys()
         for work in batch.values():
+            session = work.session
+            if session.summary.skimmed and session.dirty_since is None and session.size <= TURN_BYTES:
+                self.skimmed[session.ref] = session.size
             news, work.news = work.news, []
             for event, fields in news:
                 self._emit(event, **fields)
@@ -401,7 +424,19 @@ class Capture:
         """Have the next `flush` commit what another process has captured, which nobody here has begun."""
         for work in works:
             self._work[work.session.ref] = work
-            self._homes.found += work.session.project_key is not None
+            self._homes.found += work.told is None and work.session.project_key is not None
+
+    def lend(self, ref: Ref) -> Work | None:
+        """What another process needs to `read` a session that was only skimmed; None where none is known."""
+        return self._load(ref)
+
+    def read(self, work: Work) -> None:
+        """Prove the packed copy of a session that another process has lent, and read its lines.
+
+        Raises:
+            CopyError: its copies cannot be read, or are not what was captured: who has lent it captures anew.
+        """
+        self._read_up(self._sources[work.session.ref.source], work, set())
 
     def _make_durable(self) -> tuple[dict[Ref, Work], dict[str, CopyError]]:
         """All that waits for `flush`, and of which sessions, by name, the vault could not be made durable.
@@ -450,15 +485,19 @@ class Capture:
     def _capture(self, ref: Ref, now: float, at_most: int | None, *, by_time: bool) -> int:
         source = self._sources[ref.source]
         found = source.look(ref)
-        work = self._load(ref)
-        if work is None:
+        if (work := self._load(ref)) is not None:
+            work.full, work.skims = None, False
+        else:
             if found is None or self._is_forgotten(ref):
                 return 0
             work = self._homes.begin(source, found, now)
-        else:
-            work.full = None
+            is_short = sum(file.size for file in found.files) <= TURN_BYTES
+            work.skims = self._skims and by_time and is_short  # else somebody waits for this one
+        there = {file.name for file in found.files} if found is not None else set()
+        if not work.skims and work.session.summary.skimmed:
+            self._read_up(source, work, there)
         before = work.session.captured_bytes
-        self._files.regain(source, work, {file.name for file in found.files} if found is not None else ())
+        self._files.regain(source, work, there)
         if found is None or not found.files:
             if source.unreadable or is_hidden(work.session.location):
                 return 0  # it may be where nobody can look now
@@ -468,6 +507,8 @@ class Capture:
             if ref not in self._unfinished:
                 quiet_s = self.config.sources.quiet_seconds
                 self._appointments.keep(source, work, found, now, quiet_s=quiet_s, by_time=by_time)
+        if work.session.summary.skimmed:
+            work.appoint(0.0)  # at once, however the clock is set
         self._files.fill(work, now)
         self._work[ref] = work
         if work.full is None:
@@ -476,6 +517,21 @@ class Capture:
             self._behind[ref] = work.full
             work.session.fingerprint = 0  # the next survey names it again, also after a restart
         return work.session.captured_bytes - before
+
+    def _read_up(self, source: Source, work: Work, there: AbstractSet[str]) -> None:
+        """Prove the packed copy of a session that was only skimmed, and read its lines.
+
+        That counts also where nobody can look at its files now.
+        """
+        session = work.session
+        self._files.read_up(source, work, there)
+        was = as_captured(session, work.files.values())
+        source.conclude(session.summary, was, lambda name: self._stored.captured(work, name))
+        work.told, session.look_at = self._stored.frozen(work), None
+        for checkpoint in work.checkpoints[-1:]:
+            if checkpoint.summary is not None:
+                checkpoint.summary = work.told
+        self._work[session.ref] = work
 
     def _keys(self) -> set[str]:
         return {work.session.key for work in self._work.values()}
@@ -573,4 +629,4 @@ class Capture:
         """Commit what there is of a session in the middle of its capture."""
         self._work[work.session.ref] = work
         self.flush(now)
-        work.checkpoints, work.changed, work.captured_bytes = [], set(), 0
+        work.checkpoints, work.changed, work.captured_bytes, work.told = [], set(), 0, None

@@ -13,6 +13,8 @@ class Commit:
     """Writes within the caller's transaction."""
 
     def __init__(self, catalog: Catalog, queue: Queue, emit: Emit) -> None:
+        self.queued = 0
+        """How many items were queued, also where the transaction came to nothing."""
         self._catalog = catalog
         self._queue = queue
         self._emit = emit
@@ -29,25 +31,28 @@ class Commit:
             self._catalog.save_file(session.id, work.files[name])
         for checkpoint in work.checkpoints:
             self._catalog.add_checkpoint(session.id, checkpoint)
-        if work.checkpoints:
+        if work.told is not None and not work.checkpoints:
+            self._catalog.tell(session, work.told)
+        if work.checkpoints or work.told is not None:
             self.enqueue(session, now)
-            if has_archive:
+            if has_archive and not session.summary.skimmed:
                 self._archive(session, now)
 
     def _archive(self, session: Session, now: float) -> None:
         if session.checkpoint is not None:
-            self._queue.enqueue(ARCHIVE, session.id, session.checkpoint, now)
-            self._emit(
-                "item_enqueued", session=session.name, operation=ARCHIVE, checkpoint=session.checkpoint
-            )
+            self._enqueue(ARCHIVE, session, session.checkpoint, now)
 
     def enqueue(self, session: Session, now: float) -> None:
         """Queue a session's newest checkpoint for its comment, where it is to have one."""
+        if session.summary.skimmed:
+            return  # once its lines are read
         if session.commented and session.checkpoint is not None and self._speaks(session, session.summary):
-            self._queue.enqueue("comment", session.id, session.checkpoint, now)
-            self._emit(
-                "item_enqueued", session=session.name, operation="comment", checkpoint=session.checkpoint
-            )
+            self._enqueue("comment", session, session.checkpoint, now)
+
+    def _enqueue(self, operation: str, session: Session, checkpoint: str, now: float) -> None:
+        self._queue.enqueue(operation, session.id, checkpoint, now)
+        self._emit("item_enqueued", session=session.name, operation=operation, checkpoint=checkpoint)
+        self.queued += 1
 
     def _speaks(self, session: Session, summary: Summary) -> bool:
         """A transcript without a user's message gets no comment; one that it already has stays up to date."""

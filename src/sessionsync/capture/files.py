@@ -144,13 +144,17 @@ class Files:
         cut = [file for file in waiting if self._is_cut(work, file, is_there=file.name in there)]
         for file in cut:
             self._emit("copy_cut", session=work.session.name, file=file.name, offset=file.stored)
-            file.length, file.size, file.unstored_since = file.stored, REWRITTEN, None
-            file.read_to = min(file.read_to, file.length)
-            self._remember(work, file)
-            work.changed.add(file.name)
+            self._go_back(work, file)
         if cut:
-            work.session.fingerprint = 0
             self._read_again(source, work)
+
+    def _go_back(self, work: Work, file: File) -> None:
+        """Go back to the bytes of a file that the vault has; what follows is read from the file again."""
+        file.length, file.size, file.unstored_since = file.stored, REWRITTEN, None
+        file.read_to = min(file.read_to, file.length)
+        self._remember(work, file)
+        work.changed.add(file.name)
+        work.session.fingerprint = 0
 
     def _is_cut(self, work: Work, file: File, *, is_there: bool) -> bool:
         end = self._stored.end_of_copy(work, file)
@@ -296,7 +300,9 @@ class Files:
         """Each block is written to the plain copy, hashed and read, in this order."""
         begin = file.length
         root = self._stored.root(work, file, edges.tail)
-        lines = Lines(source, work.session.summary, file) if source.append_only(file.name) else None
+        lines = None
+        if source.append_only(file.name):
+            lines = Lines(source, work.session.summary, file, skims=work.skims)
         if lines is not None and file.read_to < begin:
             lines.begin(self._reader(work, file, plain)(file.read_to, begin))
         failed: DiskFull | None = None
@@ -361,7 +367,8 @@ class Files:
             if plain is not None and not file.is_rewritten:
                 self._where_room(work, file, lambda: plain.write(offset, data))
 
-        hands = map if len(block) < LEAST_SHARED_BYTES or lines is None else self._hands
+        is_short = len(block) < LEAST_SHARED_BYTES or lines is None or work.skims
+        hands = map if is_short else self._hands
         writing = iter(hands(write, [block]))
         try:
             return [] if lines is None else lines.feed(block)
@@ -375,6 +382,29 @@ class Files:
             root.update(read(start, min(start + BLOCK_BYTES, file.length)))
         work.roots[file.name], file.peaks = root, root.peaks
         Edges.of(read, file.length).keep(file, self._stored.tails)
+
+    def read_up(self, source: Source, work: Work, there: Container[str]) -> None:
+        """Prove what the vault has of a session that was only skimmed, and read all lines that are captured.
+
+        A file that is `there` and of which no copy is what was captured is captured from its beginning again.
+
+        Raises:
+            CopyError: its copies cannot be read, or are not what was captured.
+        """
+        for file in work.files.values():
+            if self._stored.prove(work, file):
+                continue
+            if file.name not in there:
+                raise CopyMismatch(
+                    f"No copy of {file.name} of {work.session.name} is what was captured, and it is gone.",
+                    hint=f"`sessiond ctl repair {work.session.ref.session_id}` mends what can be mended.",
+                )
+            file.stored = 0
+            self._go_back(work, file)
+        self._read_again(source, work)
+        if work.session.dirty_since is None:  # its newest checkpoint is of all of it
+            for file in work.files.values():
+                self._stored.read_tail(source, work, file)
 
     def _read_again(self, source: Source, work: Work) -> None:
         """Read the whole session anew for its summary; the folder it was started in stays."""

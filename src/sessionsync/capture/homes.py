@@ -42,6 +42,8 @@ class Homes:
         self._settle = settle
         # of folders asked about since the last flush: at first, many sessions have few of them
         self._identities: dict[str, ProjectIdentity] = {}
+        self.started: dict[Ref, str] = {}
+        """The folders that new sessions were started in, of which that was just seen."""
 
     def rest(self) -> None:
         """Ask again what folders are: it may change."""
@@ -52,7 +54,9 @@ class Homes:
 
         What cannot be written down is said where the first of its sessions is captured.
         """
-        known = (self._identity(source, found) for source, found in new)
+        new = list(new)
+        self.started = {found.ref: source.peek_cwd(found, PEEK_BYTES) for source, found in new}
+        known = [self._identified(found, self.started[found.ref]) for _, found in new]
         with suppress(CopyError):
             self._names.name_all({each.key: each.name_hint for each in known if each is not None})
 
@@ -178,7 +182,10 @@ class Homes:
 
     def _identity(self, source: Source, found: Found) -> ProjectIdentity | None:
         """The project that a session's lines name; None until they do."""
-        cwd = source.peek_cwd(found, PEEK_BYTES)
+        cwd = self.started.pop(found.ref, "") or source.peek_cwd(found, PEEK_BYTES)
+        return self._identified(found, cwd)
+
+    def _identified(self, found: Found, cwd: str) -> ProjectIdentity | None:
         return (self._names.home(found.known_as, cwd) or self._identify(cwd)) if cwd else None
 
     def _identify(self, cwd: str) -> ProjectIdentity:

@@ -10,10 +10,13 @@ from sessionsync.sources.lines import LINE_BYTES
 
 
 class Lines:
-    """Cuts appended blocks into whole lines for the source, and moves `file.read_to` behind them."""
+    """Cuts appended blocks into whole lines for the source, and moves `file.read_to` behind them.
 
-    def __init__(self, source: Source, summary: Summary, file: File) -> None:
-        self._source = source
+    They are followed, or only skimmed.
+    """
+
+    def __init__(self, source: Source, summary: Summary, file: File, *, skims: bool = False) -> None:
+        self._read = source.skim if skims else source.follow
         self._summary = summary
         self._file = file
         self._cut = Linewise()
@@ -37,4 +40,4 @@ class Lines:
         if not whole:
             return []
         start, self._file.read_to = self._file.read_to, self._file.read_to + len(whole)
-        return self._source.follow(self._summary, self._file.name, whole, start)
+        return self._read(self._summary, self._file.name, whole, start)

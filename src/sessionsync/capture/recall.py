@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from sessionsync.capture.lines import Lines
@@ -53,7 +53,7 @@ def recall(vault: SessionVault, source: Source) -> Generator[int, None, Work | N
         yield from _read(vault, source, session.summary, file, small)
     session.captured_bytes = sum(file.length for file in work.files.values())
     there = [work.files[name] for name, stored in kept.items() if stored.deleted_at is None]
-    found = Found(ref, root, location, tuple(_as_found(file, location) for file in there))
+    found = as_captured(session, there)
     session.size = found.size
     if there:
         source.conclude(session.summary, found, small.get)
@@ -101,6 +101,12 @@ def _place(ref: Ref, said: Description) -> tuple[Ref, Path, Path]:
     is_paper = ref.source in PAPERS and location.is_relative_to(root)
     name = location.relative_to(root).as_posix() if is_paper else location.name
     return Ref(ref.source, name, str(root)), root, location
+
+
+def as_captured(session: Session, files: Iterable[File]) -> Found:
+    """A session as its source saw it when these files of it were captured."""
+    seen = tuple(_as_found(file, session.location) for file in files)
+    return Found(session.ref, session.root, session.location, seen)
 
 
 def _as_found(file: File, location: Path) -> SessionFile:

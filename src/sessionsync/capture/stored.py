@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -173,10 +174,58 @@ class Stored:
                 )
             if end < upto and (newline := data.rfind(b"\n")) >= 0:
                 data, root = data[: newline + 1], ""
-            vault.append(file.name, file.generation, file.stored, data, root=root)
+            proves = not work.session.summary.skimmed  # else all of it is proven when its lines are read
+            vault.append(file.name, file.generation, file.stored, data, root=root, proves=proves)
             file.stored += len(data)
         if file.stored >= file.length:
             file.unstored_since = None
+
+    def prove(self, work: Work, file: File) -> bool:
+        """See that the vault has the bytes that it was given of a file; what it has not is packed anew.
+
+        Returns whether it has them now: where it has not, the plain copy is not what was captured either.
+
+        Raises:
+            CopyError: a copy cannot be read, or not be made.
+        """
+        vault = self.vault_of(work)
+        upto = file.stored
+        if self._is_proven(work, file):
+            return True
+        from sessionsync.vault.verify import MIRROR, VAULT  # noqa: PLC0415 - nearly never
+
+        where = f"{VAULT}: {file.name}, bytes 0 to {upto}"
+        work.tell("damage_found", where=[where], count=1)
+        if not self._is_whole(work, file):
+            return False
+        file.stored = 0
+        self.store(work, file, upto)
+        for _ in vault.read(file.name, file.generation, upto):
+            pass
+        work.tell("damage_healed", bytes=upto, bits=0, sources=[MIRROR])
+        return True
+
+    def _is_proven(self, work: Work, file: File) -> bool:
+        """Whether the vault has the bytes that it was given of a file."""
+        upto, vault, read = file.stored, self.vault_of(work), Root()
+        with suppress(CopyMismatch):
+            if upto < file.length:  # only the plain copy would tell their root: each segment has one
+                for _ in vault.read(file.name, file.generation, upto):
+                    pass
+                return True
+            root = self.root(work, file).hexdigest()
+            for block in vault.unproven(file.name, file.generation, upto, root=root):
+                read.update(block)
+            return read.size == upto and read.hexdigest() == root
+        return False
+
+    def _is_whole(self, work: Work, file: File) -> bool:
+        """Whether a file's plain copy is what was captured of it."""
+        copy, read = self.path(work, file.name), Root()
+        for start in range(0, file.length, BLOCK_BYTES):
+            read.update(self._mirror.read(copy, start, min(start + BLOCK_BYTES, file.length)))
+        is_same = read.size == file.length and read.peaks == file.peaks
+        return is_same and self.tails.holds(self.end_of_copy(work, file), file.tail)
 
     @staticmethod
     def _fresh(work: Work, file: File, end: int) -> tuple[bytes, str]:
@@ -235,7 +284,7 @@ class Stored:
         self.in_step.add(session.ref)
         taken = {checkpoint.id for checkpoint in work.checkpoints}
         if session.id:
-            taken |= {checkpoint.id for checkpoint in self._catalog.checkpoints(session.id)}
+            taken |= set(self._catalog.checkpoint_ids(session.id))
         name = checkpoint_id(now, taken)
         summary = session.summary
         self.vault_of(work).snapshot(
@@ -252,13 +301,17 @@ class Stored:
                 "at": rfc3339(now),
             },
         )
-        frozen = msgspec.convert(msgspec.to_builtins(summary), Summary)
         for checkpoint in work.checkpoints:
             checkpoint.summary = None
         since = min(now, session.dirty_since or now)
-        work.checkpoints.append(Checkpoint(name, now, trigger, size, alias, frozen, since))
+        work.checkpoints.append(Checkpoint(name, now, trigger, size, alias, self.frozen(work), since))
         session.checkpoint, session.checkpoint_at = name, now
         session.dirty_since = now if partial else None
+
+    @staticmethod
+    def frozen(work: Work) -> Summary:
+        """The session's summary as it is now, for a checkpoint to tell."""
+        return msgspec.convert(msgspec.to_builtins(work.session.summary), Summary)
 
     def _strays(self, work: Work, now: float) -> list[StoredFile]:
         """What only the vault says is in the session: it was dropped while the state was behind, or lost."""

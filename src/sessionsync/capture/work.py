@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from sessionsync.catalog import Checkpoint, File, Session
 from sessionsync.errors import DiskFull
-from sessionsync.model import Found
+from sessionsync.model import Found, Summary
 from sessionsync.vault import Root, SessionVault
 
 # What is compared at each capture to see whether what was read before is still there.
@@ -112,6 +112,10 @@ class Work:
     vault: SessionVault | None = None
     is_first: bool = False
     """Whether its vault was begun just now: there is nothing in it to be asked for."""
+    skims: bool = False
+    """Whether what is new is only skimmed, see `Source.skim`."""
+    told: Summary | None = None
+    """What its newest checkpoint is to tell instead: its lines were skimmed then, and are read by now."""
     fresh: tuple[str, int, bytes] | None = None
     """The block that was read last: of which file, from where on; so that nobody reads it again."""
     full: DiskFull | None = None
@@ -140,8 +144,8 @@ class Work:
 
 def fingerprint(found: Found | None) -> int:
     """One number for what `stat` says of all files of a session; differs when any of them changed."""
-    files = found.files if found is not None else ()
-    text = repr(sorted((f.name, f.size, f.mtime_ns, f.inode) for f in files)).encode("utf-8", "surrogatepass")
+    said = [(f.name, f.size, f.mtime_ns, f.inode) for f in found.files] if found is not None else []
+    text = repr(sorted(said)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from sessionsync.pattern import Pattern
 from sessionsync.privacy.rules import Span
 
 KIND, RANK = "private_key", 0
@@ -13,25 +13,25 @@ KEY_BYTES = 32 * 1024
 """The longest text between BEGIN and END that is still one key; 16,384-bit RSA has 12,700 bytes."""
 
 _HINT = b"PRIVATE KEY"
-_BEGIN = re.compile(rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
-_END = re.compile(rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
-_ENDS_STRING = re.compile(rb'(?<!\\)(?:\\\\)*"|\n')
-_ESCAPE = re.compile(rb"\\+(?:u[0-9A-Fa-f]{4}|[nrt])")
+_BEGIN = Pattern(rb"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_END = Pattern(rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
+_ENDS_STRING = Pattern(rb'(?<!\\)(?:\\\\)*"|\n')
+_ESCAPE = Pattern(rb"\\+(?:u[0-9A-Fa-f]{4}|[nrt])")
 # A key is base64 and what tools put beside its lines; where more stands, as in code that builds or looks
 # for a key, only a run that no name is as long as counts.
-_PURE = re.compile(rb"[\sA-Za-z0-9+/=:,|>\xe2\x86\x92-]*+")
-_SHORT_RUN = re.compile(rb"[A-Za-z0-9+/=]{8}")
-_RUN = re.compile(rb"[A-Za-z0-9+/=]{32}")
+_PURE = Pattern(rb"[\sA-Za-z0-9+/=:,|>\xe2\x86\x92-]*+")
+_SHORT_RUN = Pattern(rb"[A-Za-z0-9+/=]{8}")
+_RUN = Pattern(rb"[A-Za-z0-9+/=]{32}")
 # What is left of a key whose END was cut off: lines of base64, numbered or quoted as tools show them.
 _BETWEEN = rb"(?:\\+[nrt]|\\u[0-9A-Fa-f]{4}|[ \t0-9:|>+-]|\xe2\x86\x92)"
-_CUT_OFF = re.compile(
+_CUT_OFF = Pattern(
     rb"(?:(?:\\+[nrt])+[A-Za-z-]+: [^\"\\\n]{0,120})*"
     rb"(?:%b{0,24}[A-Za-z0-9+/=]{16,}+)+"
     rb"(?:%b{1,24}[A-Za-z0-9+/=]{1,15}(?![A-Za-z0-9]))?(?:%b{0,24}-{1,5}[A-Z ]*)?" % ((_BETWEEN,) * 3)
 )
 _MARGIN = rb"[ \t>|+-]*(?:\d{1,6}(?:\xe2\x86\x92|[\t:|-])[ \t]*)?"
-_BODY = re.compile(_MARGIN + rb"(?P<body>[A-Za-z0-9+/=]{1,128})[ \t\r]*")
-_HEADER = re.compile(_MARGIN + rb"(?:[A-Za-z-]+: .*)?\r?")
+_BODY = Pattern(_MARGIN + rb"(?P<body>[A-Za-z0-9+/=]{1,128})[ \t\r]*")
+_HEADER = Pattern(_MARGIN + rb"(?:[A-Za-z-]+: .*)?\r?")
 _LONG = 16
 """A line of fewer characters is part of a key only as its last line."""
 _LINES = 400
@@ -45,10 +45,10 @@ def in_strings(data: bytes) -> Iterator[Span]:
     string = last = tried = 0
     while at >= 0:
         end = None
-        if begin := _BEGIN.match(data, at):
+        if begin := _BEGIN.compiled.match(data, at):
             start = begin.end()
             if string < start:  # this, and `last`, are the same for every BEGIN before them
-                found = _ENDS_STRING.search(data, start)
+                found = _ENDS_STRING.compiled.search(data, start)
                 string = found.start() if found else len(data)
             if last < start:
                 last, tried = data.find(b"-----END ", start, string), 0
@@ -62,12 +62,12 @@ def in_strings(data: bytes) -> Iterator[Span]:
 
 def _end_of_key(data: bytes, start: int, at: int) -> int | None:
     """Where the key ends whose text begins at `start`, given the END in its string that may be its own."""
-    end = _END.match(data, at) if at <= start + KEY_BYTES - len(b"-----END ") else None
+    end = _END.compiled.match(data, at) if at <= start + KEY_BYTES - len(b"-----END ") else None
     if end:
-        text = _ESCAPE.sub(b" ", data[start:at])
-        pure = _PURE.fullmatch(text) and _SHORT_RUN.search(text)
-        return end.end() if pure or _RUN.search(text) else None
-    rest = _CUT_OFF.match(data, start, start + KEY_BYTES)
+        text = _ESCAPE.compiled.sub(b" ", data[start:at])
+        pure = _PURE.compiled.fullmatch(text) and _SHORT_RUN.compiled.search(text)
+        return end.end() if pure or _RUN.compiled.search(text) else None
+    rest = _CUT_OFF.compiled.match(data, start, start + KEY_BYTES)
     return rest.end() if rest else None
 
 
@@ -80,12 +80,12 @@ def in_lines(data: bytes) -> Iterator[Span]:
     if _HINT not in data:
         return
     seen = -1  # a line is looked at once, whatever stands in it
-    for begin in _BEGIN.finditer(data):
+    for begin in _BEGIN.compiled.finditer(data):
         if begin.end() > seen:
             seen = _behind(data, begin.end())
             yield from _below(data, seen)
     seen = -1
-    for end in _END.finditer(data):
+    for end in _END.compiled.finditer(data):
         if seen < 0 or data.find(b"\n", seen, end.start()) >= 0:
             yield from _above(data, data.rfind(b"\n", 0, end.start()))
         seen = end.start()
@@ -101,13 +101,13 @@ def _below(data: bytes, at: int) -> Iterator[Span]:
     seen = False
     for _ in range(_LINES):
         line = data[at : (end := _behind(data, at, newline=False))]
-        body = _BODY.fullmatch(line)
+        body = _BODY.compiled.fullmatch(line)
         if body and (seen or len(body["body"]) >= _LONG):
             seen = True
             yield Span(at + body.start("body"), at + body.end("body"), RANK, KIND)
             if len(body["body"]) < _LONG:
                 return
-        elif seen or not _HEADER.fullmatch(line):
+        elif seen or not _HEADER.compiled.fullmatch(line):
             return
         at = end + 1
         if at >= len(data):
@@ -119,7 +119,7 @@ def _above(data: bytes, end: int) -> Iterator[Span]:
         if end <= 0:
             return
         start = data.rfind(b"\n", 0, end) + 1
-        body = _BODY.fullmatch(data, start, end)
+        body = _BODY.compiled.fullmatch(data, start, end)
         if not body or (count and len(body["body"]) < _LONG):
             return
         yield Span(body.start("body"), body.end("body"), RANK, KIND)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from sessionsync.pattern import Pattern
 from sessionsync.privacy.hints import Hints
 
 RULES_VERSION = 3
@@ -48,19 +49,6 @@ def secret(match: re.Match[bytes]) -> bytes:
     return match[match.lastgroup or 0]
 
 
-class Pattern:
-    """A regular expression, compiled when it is first tried: to compile all takes a tenth of a start."""
-
-    def __init__(self, text: bytes, flags: int = 0) -> None:
-        self.text = text
-        self._flags = flags
-
-    @cached_property
-    def compiled(self) -> re.Pattern[bytes]:
-        """The expression, to be tried."""
-        return re.compile(self.text, self._flags)
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One kind of secret: `pattern` is tried where a hint stands.
@@ -73,7 +61,7 @@ class Rule:
 
     kind: str
     hints: tuple[bytes, ...]
-    pattern: Pattern
+    pattern: Pattern[bytes]
     plausible: Callable[[re.Match[bytes]], bool] = bool
     folded: bool = False
     certain: bool = True
@@ -87,7 +75,7 @@ class Rule:
         pattern, least, end = self.pattern.compiled, self.back, -1
         for at in places:
             if self.reach and at > end:  # looked for once, however many hints stand before it
-                ends = _ENDS_VALUE.search(text, at)
+                ends = _ENDS_VALUE.compiled.search(text, at)
                 end = ends.start() if ends else len(text)
             if at < least or (self.reach and end - at > self.reach):
                 continue
@@ -97,7 +85,7 @@ class Rule:
                 least = match.end()
 
 
-_ENDS_VALUE = re.compile(rb"[\s\"'`\\,;&<>(){}\[\]|]")
+_ENDS_VALUE = Pattern(rb"[\s\"'`\\,;&<>(){}\[\]|]")
 RUN = 20
 """So many signs in a row may hold a token: those of base64, of JWT and of URLs."""
 _SIGNS = bytes(
@@ -167,19 +155,19 @@ class _Search:
 
 
 # What stands where a secret would, in templates, manuals and code.
-_PLACEHOLDER = re.compile(
+_PLACEHOLDER = Pattern(
     rb"required|optional|nullable|string|invalid|incorrect|missing|[<$%{*]|\.{3}|\xe2\x80\xa6|\[REDACTED:|x{4}|(?:your|my|the|some)[_-]|example|change-?me|placeholder"
     rb"|process\.env|os\.environ|(?:env|self|this|config|settings|secrets?)\.",
     re.IGNORECASE,
 )
 # Words with a few figures, as names, files and slugs have them: `access_token_v2`, `my-app-2024`.
-_WORDS = re.compile(rb"(?:[A-Za-z]*\d{0,4}[^A-Za-z0-9]+)*[A-Za-z]*\d{0,3}")
-_REFERENCE = re.compile(rb"[A-Za-z_]\w*(?:(?:\.|->|::)[A-Za-z_]\w*)+")
-_NUMBER = re.compile(rb"[+-]\d+|0x[0-9A-Fa-f]+|\d+\.\d+")
-_TOKEN = re.compile(rb"[A-Za-z0-9_+/=.~:%-]+")
-_HEX = re.compile(rb"[0-9A-Fa-f]+")
-_OPTION = re.compile(rb"--[\w-]*\Z")
-_LITERAL = re.compile(rb"(?:--|[?&])[\w-]*\Z")
+_WORDS = Pattern(rb"(?:[A-Za-z]*\d{0,4}[^A-Za-z0-9]+)*[A-Za-z]*\d{0,3}")
+_REFERENCE = Pattern(rb"[A-Za-z_]\w*(?:(?:\.|->|::)[A-Za-z_]\w*)+")
+_NUMBER = Pattern(rb"[+-]\d+|0x[0-9A-Fa-f]+|\d+\.\d+")
+_TOKEN = Pattern(rb"[A-Za-z0-9_+/=.~:%-]+")
+_HEX = Pattern(rb"[0-9A-Fa-f]+")
+_OPTION = Pattern(rb"--[\w-]*\Z")
+_LITERAL = Pattern(rb"(?:--|[?&])[\w-]*\Z")
 _PATH = (b"/", b"./", b"../", b"~/", b"http:", b"https:", b"file:")
 _DIGITS = b"0123456789"
 _SYMBOLS = b"!@#$%^&*?+~"
@@ -190,7 +178,7 @@ def _count(value: bytes, among: bytes) -> int:
 
 
 def _is_filled_in(match: re.Match[bytes]) -> bool:
-    return not _PLACEHOLDER.match(secret(match))
+    return not _PLACEHOLDER.compiled.match(secret(match))
 
 
 def _has_digit(match: re.Match[bytes]) -> bool:
@@ -201,7 +189,7 @@ def _is_credential(match: re.Match[bytes]) -> bool:
     """`Bearer authentication` is none, `Bearer 3f9ac1…` is."""
     value = secret(match)
     mixed = _has_digit(match) or not (value.islower() or value.isupper())
-    return mixed and _is_filled_in(match) and not _WORDS.fullmatch(value.rstrip(b"="))
+    return mixed and _is_filled_in(match) and not _WORDS.compiled.fullmatch(value.rstrip(b"="))
 
 
 def _is_password(match: re.Match[bytes]) -> bool:
@@ -220,12 +208,12 @@ def _is_password(match: re.Match[bytes]) -> bool:
 
 def _is_random(match: re.Match[bytes]) -> bool:
     value = secret(match)
-    if not _is_value(match) or not _TOKEN.fullmatch(value) or value.isdigit():
+    if not _is_value(match) or not _TOKEN.compiled.fullmatch(value) or value.isdigit():
         return False
     digits = _count(value, _DIGITS)
     if _is_literal(match):
         return len(value) >= 8 and digits >= 1
-    if _WORDS.fullmatch(value):
+    if _WORDS.compiled.fullmatch(value):
         return False
     if match.lastgroup == "bare":
         return (digits >= 3 and len(value) >= 16) or (digits >= 1 and len(value) >= 32)
@@ -235,11 +223,13 @@ def _is_random(match: re.Match[bytes]) -> bool:
 def _is_value(match: re.Match[bytes]) -> bool:
     """No template, path, name of something in code, number of JSON, or prose."""
     value, bare = secret(match), match.lastgroup == "bare"
-    if _PLACEHOLDER.match(value) or value.startswith(_PATH):
+    if _PLACEHOLDER.compiled.match(value) or value.startswith(_PATH):
         return False
     if match["sep"].isspace() and not _is_behind(_OPTION, match):
         return False
-    return not (bare and (match["close"] or _REFERENCE.fullmatch(value) or _NUMBER.fullmatch(value)))
+    return not (
+        bare and (match["close"] or _REFERENCE.compiled.fullmatch(value) or _NUMBER.compiled.fullmatch(value))
+    )
 
 
 def _is_literal(match: re.Match[bytes]) -> bool:
@@ -247,8 +237,8 @@ def _is_literal(match: re.Match[bytes]) -> bool:
     return match["sep"] == b"=" and (match["key"].isupper() or _is_behind(_LITERAL, match))
 
 
-def _is_behind(sign: re.Pattern[bytes], match: re.Match[bytes]) -> bool:
-    return bool(sign.search(match.string, max(0, match.start() - 40), match.start()))
+def _is_behind(sign: Pattern[bytes], match: re.Match[bytes]) -> bool:
+    return bool(sign.compiled.search(match.string, max(0, match.start() - 40), match.start()))
 
 
 def _entropy(value: bytes) -> float:
@@ -262,7 +252,7 @@ def _is_entropic(match: re.Match[bytes]) -> bool:
     value = secret(match)
     if len(value) < 16 or not _is_random(match):
         return False
-    return _entropy(value) >= (2.5 if _HEX.fullmatch(value) else 3.2)
+    return _entropy(value) >= (2.5 if _HEX.compiled.fullmatch(value) else 3.2)
 
 
 def _is_login(match: re.Match[bytes]) -> bool:
@@ -273,9 +263,9 @@ def _is_login(match: re.Match[bytes]) -> bool:
 def _is_env_value(match: re.Match[bytes]) -> bool:
     """`SENTRY_AUTH=…` in a `.env`: a value, and neither a path, a template nor a word of few letters."""
     value = secret(match)
-    if _PLACEHOLDER.match(value) or value.startswith(_PATH) or value.isdigit():
+    if _PLACEHOLDER.compiled.match(value) or value.startswith(_PATH) or value.isdigit():
         return False
-    return _count(value, _DIGITS) >= 1 and not _WORDS.fullmatch(value) and len(value) >= 8
+    return _count(value, _DIGITS) >= 1 and not _WORDS.compiled.fullmatch(value) and len(value) >= 8
 
 
 # Where a token may begin: not inside a word, but behind what only looks like a letter: an escape of JSON

@@ -149,7 +149,10 @@ class Api:
             self._learn(call, answer)
             if error := self._judge(call, answer.without(secret)):
                 outcome = _outcome(error)
-                raise error
+                try:
+                    raise error
+                finally:  # it knows this frame and those above: named here, it would hold all that they hold
+                    del error
             value = _decoded(call, decode, answer)
             outcome = "success"
             tag = answer.headers.get("etag")

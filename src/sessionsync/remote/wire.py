@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
@@ -58,7 +58,7 @@ class Wire:
         try:
             if self._line.was_cut:
                 raise NoAnswer("closed")
-            with self._client.stream(method, url, headers=dict(headers), content=content) as answer:
+            with self._exchange(method, url, headers, content) as answer:
                 for piece in answer.iter_bytes():
                     body += piece
                     if len(body) > self._bounds.answer_bytes:
@@ -76,6 +76,23 @@ class Wire:
             if self._line.was_cut:
                 self._client.close()
 
+    @contextmanager
+    def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+    ) -> Iterator[httpx.Response]:
+        """An answer to be read, all of which is given back at the end.
+
+        httpx ties each answer and its stream to each other: what they hold would stay until somebody looks
+        for cycles, which is once a minute, and by then small pieces that last lie among it.
+        """
+        answer: httpx.Response | None = None
+        try:
+            with self._client.stream(method, url, headers=dict(headers), content=content) as answer:
+                yield answer
+        finally:
+            if answer is not None:
+                answer.stream = _NOTHING
+
     def cut(self) -> None:
         """End the request that is running, and every later one, at once.  A connect may last `connect_s`."""
         self._line.cut()
@@ -83,6 +100,7 @@ class Wire:
             self._client.close()
 
 
+_NOTHING = httpx.ByteStream(b"")
 _BROKEN = (
     httpcore.NetworkError,
     httpcore.ProtocolError,

@@ -106,7 +106,7 @@ class Cupboard:
             project.name
             for folder, name in places
             for project in _entries(folder)
-            if not project.name.startswith(".") and Path(project.path, name).exists()
+            if not project.name.startswith(".") and os.path.exists(f"{project.path}/{name}")  # noqa: PTH110
         ]
         return list(dict.fromkeys(found))
 

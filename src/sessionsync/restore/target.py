@@ -277,10 +277,12 @@ class ProjectTarget:
 
     def present(self) -> list[SessionFile]:
         """What lies in the folder."""
-        from sessionsync.sources.structured import Structured  # noqa: PLC0415 - as above
+        from sessionsync.sources.places import Places  # noqa: PLC0415 - as above
+        from sessionsync.sources.structured import Structured  # noqa: PLC0415
 
+        places = Places(lambda: [self.home], silent)
         ref = Ref("structured", self._session_id, str(self.home))
-        found: Found | None = Structured(lambda: [self.home], silent).look(ref)
+        found: Found | None = Structured(places, silent).look(ref)
         return [] if found is None else list(found.files)
 
     def in_the_way(

@@ -24,7 +24,7 @@ from sessionsync.model import unix_seconds
 from sessionsync.search.words import QUERY_HINT, beside_prefixes, expression, words
 from sessionsync.sources.passages import Passage
 
-VERSION = 3
+VERSION = 4
 ROLES = ("user", "assistant", "tool", "title", "note")
 # Larger ones take longer to merge, and to gather a prefix from: `t*` 17 ms.  Of smaller ones there are more
 # to look for a rare word in: 0.4 ms in a million passages.  (Both measured.)
@@ -136,8 +136,9 @@ class Index:
             self._connection.execute(f"PRAGMA synchronous={synchronous}")  # a lost tail is indexed again
             self._connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # of a new file
             self._connection.execute(f"PRAGMA journal_mode={mode}")
-        # a reader comes to each page once, and the fewer it keeps the nearer they are to the processor
-        self._connection.execute(f"PRAGMA cache_size={-1000 if read_only else -4000}")
+        # a reader comes to each page once, and the fewer it keeps the nearer they are to the processor; what
+        # is said now goes into the newest shard, and only who makes all of them anew has a use for more
+        self._connection.execute(f"PRAGMA cache_size={-4000 if self._is_draft else -1000}")
 
     def _look(self) -> None:
         """Open it for reading, also where nothing can be written beside it."""
@@ -333,7 +334,7 @@ class Index:
             )
             many(
                 f"INSERT INTO passages_{shard.id} (rowid, text) VALUES (?, ?)",
-                [(number, words(text)) for number, (_, text) in enumerate(part, first)],
+                [*enumerate(words([text for _, text in part]), first)],
             )
             run(
                 "UPDATE shards SET first = ?, upto = ?, oldest = min(oldest, ?), newest = max(newest, ?),"
@@ -383,7 +384,7 @@ class Index:
                     self._connection.execute(
                         f"INSERT INTO passages_{shard} (passages_{shard}, rowid, text)"
                         " VALUES ('delete', ?, ?)",
-                        (row, words(text)),
+                        (row, *words([text])),
                     )
                 self._connection.execute("DELETE FROM places WHERE id = ?", (number,))
                 self._connection.execute("UPDATE shards SET untidy = 1 WHERE id = ?", (shard,))

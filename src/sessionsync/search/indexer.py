@@ -52,7 +52,9 @@ class Indexer:
 
     def gone(self) -> list[int]:
         """Sessions in the index that are known no longer: somebody had them forgotten."""
-        known = {number for (number,) in self._catalog.store.rows("SELECT id FROM sessions")}
+        known = self._catalog.store.made(
+            lambda rows: {number for (number,) in rows}, "SELECT id FROM sessions"
+        )
         return [number for number in self._index.seen() if number not in known]
 
     def index(self, number: int) -> int:

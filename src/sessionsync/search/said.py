@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from sessionsync.search.index import ROLES, SHARD_BITS, SHARD_ROWS, Hit, Index
 from sessionsync.search.words import _CJK as CJK
+from sessionsync.search.words import JOINED
 
 
 def said(index: Index, session: int) -> Iterator[tuple[Hit, str]]:
@@ -22,6 +23,7 @@ def said(index: Index, session: int) -> Iterator[tuple[Hit, str]]:
         IndexBroken: the index cannot be read.
     """
     ask = index._rows  # noqa: SLF001 - of one package
+    joined = frozenset(JOINED.values())
     for (shard,) in ask("SELECT shard FROM members WHERE session = ? ORDER BY shard", (session,)):
         base = shard << SHARD_BITS
         rows = ask(
@@ -38,7 +40,8 @@ def said(index: Index, session: int) -> Iterator[tuple[Hit, str]]:
         )
         ask("DROP TABLE temp.spoken")
         for number, _, word in sorted(found):
-            texts[number].append(word)
+            if word not in joined:
+                texts[number].append(word)
         for number, name, generation, offset, length, nth, role, at in rows:
             hit = Hit(session, name, generation, offset, length, nth, ROLES[role], at)
             yield hit, unpaired(texts[number - base])

@@ -63,6 +63,13 @@ class Source(Protocol):
         no difference to the summary or the marks.
         """
 
+    def skim(self, summary: Summary, name: str, data: bytes, offset: int) -> list[Mark]:
+        """As `follow`, but of long lines only what must not wait: the marks, and a first look at the rest.
+
+        Says so in the summary where it has left something out; whoever skims follows later, from the
+        beginning and with an empty summary, and has the marks already.
+        """
+
     def passages(self, name: str, data: bytes, offset: int) -> Iterator[Passage]:
         """What can be searched of whole lines of a transcript at `offset`, or of a whole small file."""
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Nearly every transcript names its folder within its first lines.
 GLANCE_BYTES = 16 * 1024
+# What of its first and last lines is read by who skims it: to read more takes more time than all else there.
+SKIM_BYTES = 4 * 1024
 TASKS = 200  # task files that are read of one session
 
 
@@ -95,7 +97,7 @@ class Claude:
 
     def follow(self, summary: Summary, name: str, data: bytes, offset: int) -> list[Mark]:
         """Read the main file's lines; of subagents only time and place, of others nothing."""
-        is_main = "/" not in name and not name.startswith("agent-")
+        is_main = _is_main(name)
         is_part = not is_main and ("/subagents/" in name or "/" not in name)
         if not (is_main or is_part) or not data:
             return []
@@ -105,6 +107,18 @@ class Claude:
             marks = reading.read_main(data, offset)
         else:
             reading.read_part(data)
+        reading.store()
+        return marks
+
+    def skim(self, summary: Summary, name: str, data: bytes, offset: int) -> list[Mark]:
+        """Read of a long main file's lines the compactions, and what the first and the last ones say."""
+        if not summary.skimmed and offset + len(data) <= 2 * SKIM_BYTES:
+            return self.follow(summary, name, data, offset)
+        summary.skimmed = True
+        if not _is_main(name):
+            return []
+        reading = Transcript(summary)
+        marks = reading.skim_main(data, offset, SKIM_BYTES)
         reading.store()
         return marks
 
@@ -144,6 +158,10 @@ def _json(data: bytes | None) -> object:
         return None if data is None else document(data)
     except ValueError:
         return None
+
+
+def _is_main(name: str) -> bool:
+    return "/" not in name and not name.startswith("agent-")
 
 
 def _is_task(name: str) -> bool:

@@ -18,7 +18,7 @@ MOST_TOLD = 10_000
 
 
 class Stat(NamedTuple):
-    """What of its stat tells whether a file changed; a rescan holds one a file, the rest is 500 bytes."""
+    """What of its stat tells whether a file changed."""
 
     size: int
     mtime_ns: int
@@ -78,14 +78,18 @@ class Folders:
 
     def regular(self, entry: os.DirEntry[str]) -> Stat | None:
         """The stat of a regular file, None for everything else and for what is gone."""
+        return regular(entry.path) if self.is_file(entry) else None
+
+    def is_file(self, entry: os.DirEntry[str]) -> bool:
+        """Whether it is a regular file, as the listing says; of a link it is told once."""
         try:
+            if entry.is_file(follow_symlinks=False):
+                return True
             if entry.is_symlink():
                 self.skip(entry.path, LINK)
-                return None
-            status = entry.stat(follow_symlinks=False)
         except OSError:
-            return None
-        return _stat(status)
+            return False
+        return False
 
     def pass_over(self, path: str) -> None:
         """Tell once of a link where a session is looked for, and remember it: behind it nothing is copied."""
@@ -176,10 +180,6 @@ def regular(path: str) -> Stat | None:
         status = os.lstat(path)
     except OSError:
         return None
-    return _stat(status)
-
-
-def _stat(status: os.stat_result) -> Stat | None:
     is_file = stat.S_ISREG(status.st_mode)
     return Stat(status.st_size, status.st_mtime_ns, status.st_ino) if is_file else None
 
@@ -208,7 +208,6 @@ def head(path: Path, limit_bytes: int) -> bytes:
 
 def session_file(name: str, path: Path | str, role: Role, status: Stat) -> SessionFile:
     """A file of a session from what was found of it."""
-    path = path if isinstance(path, Path) else Path(path)
     return SessionFile(name, path, role, *status)
 
 

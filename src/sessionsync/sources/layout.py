@@ -13,8 +13,6 @@ the other folders is kept under `projects/<folder>/`.
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,11 +46,17 @@ _ORDER = {Role.MAIN: 0, Role.PART: 1, Role.COMPANION: 2}
 _Beside = tuple[str, str, Stat]  # a file's name, path and stat
 
 
-class _Seat(NamedTuple):
-    """A project folder in which something of a session lies: main file, own folder, old subagents."""
+class _Place(NamedTuple):
+    """A project folder below one of the agent's."""
 
     root: Path
-    place: Path
+    folder: str
+
+
+class _Seat(NamedTuple):
+    """What of a session lies in a project folder: main file, own folder, old subagents."""
+
+    place: _Place
     main: Stat | None
     own: bool
     agents: Sequence[_Beside]
@@ -61,19 +65,20 @@ class _Seat(NamedTuple):
 class _Known(NamedTuple):
     """Where something of a session was seen, so that looking at it needs no listing of everything.
 
-    Most sessions have one seat and nothing else: all of a folder then share one of these.
+    Most sessions are one file and nothing else, `alone` in a place: all of a folder then share one of these.
     """
 
-    seats: frozenset[tuple[Path, str]] = frozenset()
+    places: frozenset[_Place] = frozenset()
     agents: frozenset[str] = frozenset()
     todos: frozenset[str] = frozenset()
+    alone: _Place | None = None
 
     def also(self, other: _Known) -> _Known:
         """What both have seen; itself where the other has seen nothing new."""
-        if other is self:
+        is_same = self.alone is None or self.alone == other.alone
+        if is_same and all(theirs <= ours for ours, theirs in zip(self[:3], other[:3], strict=True)):
             return self
-        both = _Known(self.seats | other.seats, self.agents | other.agents, self.todos | other.todos)
-        return self if both == self else both
+        return _Known(self.places | other.places, self.agents | other.agents, self.todos | other.todos)
 
 
 class Layout:
@@ -110,10 +115,13 @@ class Layout:
         return self._folders.links
 
     def find(self) -> Iterator[Found]:
-        """Every session of which the main file, or something in its own folder, is there."""
-        seats, beside = self._survey()
-        for session, its in seats.items():
-            if (found := self._found(session, its, beside.get(session, ()))) is not None:
+        """Every session of which the main file, or something in its own folder, is there.
+
+        What is listed is names: who holds what `stat` says of each takes more memory than all the rest.
+        """
+        for session, known in self._survey().items():
+            found = self._alone(session, known.alone) if known.alone else self._found(session, known)
+            if found is not None:
                 yield found
 
     def look(self, ref: Ref) -> Found | None:
@@ -124,10 +132,7 @@ class Layout:
         if session not in self._known and self._is_somewhere(session):
             self._survey()  # once a new session: it may lie in several folders
         known = self._known.get(session)
-        if known is None:
-            return None
-        seats = [self._seat(root, folder, session, known.agents) for root, folder in known.seats]
-        return self._found(session, seats, list(self._beside_one(session, known.todos)))
+        return None if known is None else self._found(session, known)
 
     def locate(self, path: Path) -> Ref | None:
         """The session by the path alone; a subagent of the old layout is opened for it."""
@@ -147,29 +152,24 @@ class Layout:
         """The same, as they were then."""
         return self._real or self._resolved()
 
-    def _survey(self) -> tuple[dict[str, list[_Seat]], dict[str, list[SessionFile]]]:
-        """List everything once; returns what lies in project folders and what lies beside, by session."""
-        seats: dict[str, list[_Seat]] = {}
-        beside: dict[str, list[SessionFile]] = {}
+    def _survey(self) -> dict[str, _Known]:
+        """List everything once; returns where something lies of each session."""
         known: dict[str, _Known] = {}
         for root in self._resolved():
             for folder in self._project_folders(root):
-                alone = _Known(frozenset({(root, folder)}))
-                for session, seat in self._seats_in(root, folder):
-                    seats.setdefault(session, []).append(seat)
-                    its = known.get(session, alone).also(alone)
-                    agents = frozenset(path for _, path, _ in seat.agents)
-                    known[session] = its.also(_Known(agents=agents)) if agents else its
+                self._list(_Place(root, f"{root}/projects/{folder}"), known)
+        for root in self._real:  # of what lies in any of them
             for kind in SIDE_FOLDERS:
                 for entry in self._folders.entries(root / kind):
                     session = entry.name[:ID_CHARS]
-                    if session in known:
-                        beside.setdefault(session, []).extend(self._side_files(session, kind, entry))
-                        if kind == "todos":
-                            its = _Known(todos=frozenset({entry.path}))
-                            known[session] = known[session].also(its)
+                    if session not in known:
+                        continue
+                    if kind != "todos":
+                        known[session] = known[session].also(_Known())
+                    elif self._folders.is_file(entry):
+                        known[session] = known[session].also(_Known(todos=frozenset({entry.path})))
         self._known = known
-        return seats, beside
+        return known
 
     def _project_folders(self, root: Path) -> Iterator[str]:
         """The folders in `projects`.  Of links, those are told that do not lead to another of them."""
@@ -192,97 +192,94 @@ class Layout:
             owner == session for _, owner, _ in self._agents.values()
         )
 
-    def _seats_in(self, root: Path, folder: str) -> Iterator[tuple[str, _Seat]]:
-        """Every session in one project folder."""
-        main: dict[str, Stat] = {}
-        own: set[str] = set()
-        agents: dict[str, list[_Beside]] = {}
-        place = root / "projects" / folder  # one for all: to make it takes longer than to look
-        for entry in self._folders.entries(place):
-            name = entry.name
+    def _list(self, place: _Place, known: dict[str, _Known]) -> None:
+        """Add what lies in one project folder."""
+        here = frozenset({place})
+        alone, more = _Known(here, alone=place), _Known(here)
+        for entry in self._folders.entries(place.folder):
+            name, its = entry.name, more
             if name.endswith(".jsonl"):
-                is_session = is_session_id(name[:-6])
-                if not is_session and not name.startswith("agent-"):
+                session = name[:-6]
+                if self._is_session(session):
+                    its = alone
+                elif not name.startswith("agent-"):
                     continue
-                if (status := self._folders.regular(entry)) is None:
-                    if is_session and entry.is_symlink():
+                if not self._folders.is_file(entry):
+                    if its is alone and entry.is_symlink():
                         self._folders.pass_over(entry.path)
                     continue
-                if is_session:
-                    main[name[:-6]] = status
-                elif session := self._session_of_agent(entry.path, status):
-                    agents.setdefault(session, []).append((name, entry.path, status))
-            elif is_session_id(name) and is_folder(entry):
-                own.add(name)
-        for session in {**main, **dict.fromkeys(own), **agents}:
-            yield session, _Seat(root, place, main.get(session), session in own, agents.get(session, ()))
+                if its is more:
+                    session = self._session_of_agent(entry.path, regular(entry.path))
+                    its = _Known(here, agents=frozenset({entry.path}))
+            else:
+                session = name if self._is_session(name) and is_folder(entry) else ""
+            if session:
+                known[session] = known[session].also(its) if session in known else its
 
-    def _seat(self, root: Path, folder: str, session: str, agents: Iterable[str]) -> _Seat:
-        """What of one session lies in one project folder now."""
-        place = root / "projects" / folder
-        there = [
-            (path[len(str(place)) + 1 :], path, status)
-            for path in agents
-            if path.startswith(f"{place}/") and (status := regular(path)) is not None
-        ]
-        return _Seat(
-            root, place, regular(f"{place}/{session}.jsonl"), is_real_folder(f"{place}/{session}"), there
-        )
+    def _is_session(self, name: str) -> bool:
+        """Whether it is a session's id; of one that was seen before it is known."""
+        return name in self._known or is_session_id(name)
 
-    def _found(self, session: str, seats: list[_Seat], beside: Sequence[SessionFile]) -> Found | None:
-        home = max(seats, key=_newest) if len(seats) > 1 else seats[0]
-        name = f"{session}.jsonl"
-        location = home.place / name
-        if home.main and not (len(seats) > 1 or home.own or home.agents or beside):  # as nearly all are
-            alone = session_file(name, location, Role.MAIN, home.main)
-            return Found(Ref(self._source, session), home.root, location, (alone,))
+    def _alone(self, session: str, place: _Place) -> Found | None:
+        """A session that is but one file."""
+        where = f"{place.folder}/{session}.jsonl"
+        if (status := regular(where)) is None:
+            return None
+        files = (session_file(f"{session}.jsonl", where, Role.MAIN, status),)
+        return Found(Ref(self._source, session), place.root, where, files)
+
+    def _found(self, session: str, known: _Known) -> Found | None:
+        """A session as it lies in the places where something of it was seen."""
+        seats = [self._seat(place, session, known.agents) for place in known.places]
+        home = max(seats, key=_newest)
         files: dict[str, SessionFile] = {}
         for seat in sorted(seats, key=lambda seat: (seat is not home, seat.place)):
-            for file in self._files(session, seat, location if seat is home else None):
+            for file in self._files(session, seat, is_home=seat is home):
                 while file.name in files:  # a folder of the same name below a second root
-                    file = dataclasses.replace(file, name=f"{file.name}~")  # noqa: PLW2901 - the same file
+                    file = file._replace(name=f"{file.name}~")  # noqa: PLW2901 - the same file
                 files[file.name] = file
         if not files:
             return None
-        files.update((file.name, file) for file in beside)
+        files.update((file.name, file) for file in self._beside(session, known.todos))
         ordered = tuple(sorted(files.values(), key=lambda file: (_ORDER[file.role], file.name)))
-        return Found(Ref(self._source, session), home.root, location, ordered)
+        where = f"{home.place.folder}/{session}.jsonl"
+        return Found(Ref(self._source, session), home.place.root, where, ordered)
 
-    def _files(self, session: str, seat: _Seat, location: Path | None) -> Iterator[SessionFile]:
-        """The files of one seat; `location` is the main file where this is the session's home."""
-        prefix = f"projects/{seat.place.name}/" if location is None else ""
+    def _seat(self, place: _Place, session: str, agents: Iterable[str]) -> _Seat:
+        """What of one session lies in one project folder now."""
+        own = f"{place.folder}/{session}"
+        there = [
+            (path[len(place.folder) + 1 :], path, status)
+            for path in agents
+            if path.startswith(f"{place.folder}/") and (status := regular(path)) is not None
+        ]
+        return _Seat(place, regular(f"{own}.jsonl"), is_real_folder(own), there)
+
+    def _files(self, session: str, seat: _Seat, *, is_home: bool) -> Iterator[SessionFile]:
+        """The files of one seat."""
+        folder = seat.place.folder
+        prefix = "" if is_home else f"projects/{Path(folder).name}/"
         if seat.main is not None:
-            role = Role.COMPANION if location is None else Role.MAIN
-            main = location or seat.place / f"{session}.jsonl"
-            yield session_file(f"{prefix}{session}.jsonl", main, role, seat.main)
+            role = Role.MAIN if is_home else Role.COMPANION
+            yield session_file(f"{prefix}{session}.jsonl", f"{folder}/{session}.jsonl", role, seat.main)
         for name, path, status in seat.agents:
             yield session_file(prefix + readable(name), path, Role.PART, status)
         if seat.own:
             subagents = f"{prefix}{session}/subagents/"
-            for name, path, status in self._folders.files(f"{seat.place}/{session}", f"{prefix}{session}/"):
+            for name, path, status in self._folders.files(f"{folder}/{session}", f"{prefix}{session}/"):
                 role = Role.PART if name.startswith(subagents) else Role.COMPANION
                 yield session_file(name, path, role, status)
 
-    def _side_files(self, session: str, kind: str, entry: os.DirEntry[str]) -> Iterator[SessionFile]:
-        """What one entry of `todos`, `tasks` or `file-history` holds of a session."""
-        if kind == "todos":
-            if (status := self._folders.regular(entry)) is not None:
-                yield session_file(f"todos/{readable(entry.name)}", entry.path, Role.COMPANION, status)
-        elif entry.name == session and is_folder(entry):
-            yield from self._side_folder(entry.path, f"{kind}/{session}/")
-
-    def _side_folder(self, path: str, prefix: str) -> Iterator[SessionFile]:
-        for name, file, status in self._folders.files(path, prefix):
-            yield session_file(name, file, Role.COMPANION, status)
-
-    def _beside_one(self, session: str, todos: Iterable[str]) -> Iterator[SessionFile]:
-        for path in todos:
+    def _beside(self, session: str, todos: Iterable[str]) -> Iterator[SessionFile]:
+        """What lies of it in the side folders now."""
+        for path in sorted(todos):  # of one name the same one each time
             if (status := regular(path)) is not None:
                 yield session_file(f"todos/{readable(Path(path).name)}", path, Role.COMPANION, status)
         for root in self._roots():
             for kind in SIDE_FOLDERS[1:]:
                 if is_real_folder(path := f"{root}/{kind}/{session}"):
-                    yield from self._side_folder(path, f"{kind}/{session}/")
+                    for name, file, status in self._folders.files(path, f"{kind}/{session}/"):
+                        yield session_file(name, file, Role.COMPANION, status)
 
     def _session_of(self, root: Path, kind: str, parts: Sequence[str]) -> str:
         """The session of a path below `projects` or a side folder; '' for nobody's."""
@@ -304,7 +301,7 @@ class Layout:
                 return ""
             session = self._session_of_agent(path, regular(path))
             self._note(session, _Known(agents=frozenset({path})))
-        self._note(session, _Known(frozenset({(root, parts[0])})))
+        self._note(session, _Known(frozenset({_Place(root, f"{place}/{parts[0]}")})))
         return session
 
     def _note(self, session: str, seen: _Known) -> None:
@@ -327,5 +324,5 @@ class Layout:
         return session
 
 
-def _newest(seat: _Seat) -> tuple[bool, int, Path]:
-    return seat.main is not None, seat.main.mtime_ns if seat.main else 0, seat.place
+def _newest(seat: _Seat) -> tuple[bool, int, str]:
+    return seat.main is not None, seat.main.mtime_ns if seat.main else 0, seat.place.folder

@@ -8,7 +8,7 @@ What is half written is kept as it is, and read as far as it was read before.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,6 +22,7 @@ from sessionsync.sources.lines import UNREADABLE, document
 from sessionsync.sources.objects import TIMES, alike, take, text_of, time_of
 from sessionsync.sources.papers import STAMP, Papers
 from sessionsync.sources.passages import INPUT_CHARS, TEXT_CHARS, Passage, of_text, strings
+from sessionsync.sources.places import Places
 from sessionsync.sources.prose import TITLE_CHARS, clip
 
 PEEK_BYTES = 64 * 1024
@@ -49,8 +50,8 @@ class Messages(Papers):
 
     name = "messages"
 
-    def __init__(self, projects: Callable[[], Iterable[Path]], emit: Emit) -> None:
-        super().__init__(projects, emit)
+    def __init__(self, places: Places, emit: Emit) -> None:
+        super().__init__(places, emit)
         self._known: dict[str, Stat] = {}
         self._others: dict[str, Stat] = {}
 

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
@@ -47,11 +47,9 @@ class Papers:
     nested = False
     """Whether files count that lie deeper because their title had a `/` in it."""
 
-    def __init__(
-        self, projects: Callable[[], Iterable[Path]], emit: Emit, agents: Sequence[Path] = ()
-    ) -> None:
+    def __init__(self, places: Places, emit: Emit, agents: Sequence[Path] = ()) -> None:
         self._folders = Folders(emit)
-        self._places = Places(projects, self._folders)
+        self._places = places
         self._agents = list(agents)
 
     def takes(self, name: str, *, of_agent: bool) -> bool:
@@ -141,6 +139,8 @@ class Papers:
         """Nothing: they have no lines."""
         del summary, name, data, offset
         return []
+
+    skim = follow  # it is short
 
     def checkpoint_files(self, found: Found) -> list[SessionFile]:
         """None: the file itself says when something was reached, see `stamp`."""

@@ -6,6 +6,7 @@ import re
 
 import msgspec
 
+from sessionsync.pattern import Pattern
 from sessionsync.sources import prose
 
 
@@ -16,11 +17,11 @@ class Origin(msgspec.Struct):
 
 
 # Elements that programs put around or into the user's words; no HTML element has such a name.
-_WRAPPER = re.compile(r"\s*<([a-z][a-z0-9]*[-_][a-z0-9_-]*)(?:\s[^<>]*)?>.*?</\1>\s*", re.DOTALL)
+_WRAPPER = Pattern(r"\s*<([a-z][a-z0-9]*[-_][a-z0-9_-]*)(?:\s[^<>]*)?>.*?</\1>\s*", re.DOTALL)
 _REMINDER, _REMINDER_END = "<system-reminder>", "</system-reminder>"
 _WRAPPERS = 64  # around one prompt
-_COMMAND = re.compile(r"\s*<command-message>.*?<command-name>\s*(?P<name>.*?)\s*</command-name>", re.DOTALL)
-_ARGUMENTS = re.compile(r"<command-args>\s*(.*?)\s*</command-args>", re.DOTALL)
+_COMMAND = Pattern(r"\s*<command-message>.*?<command-name>\s*(?P<name>.*?)\s*</command-name>", re.DOTALL)
+_ARGUMENTS = Pattern(r"<command-args>\s*(.*?)\s*</command-args>", re.DOTALL)
 INTERRUPTED = "[Request interrupted by user"
 CONTINUED = "This session is being continued from a previous conversation"
 NOT_TYPED = (
@@ -49,10 +50,10 @@ def command(text: str) -> str:
     if "<" not in text:
         return ""
     text = text[:_COMMAND_CHARS]
-    match = _COMMAND.match(text)
+    match = _COMMAND.compiled.match(text)
     if match is None:
         return ""
-    arguments = _ARGUMENTS.search(text)
+    arguments = _ARGUMENTS.compiled.search(text)
     return f"/{match['name'].lstrip('/')} {arguments[1] if arguments else ''}".strip()
 
 
@@ -63,7 +64,7 @@ def unwrapped(text: str) -> str:
         return text.strip()
     text = _without_reminders(text)
     for _ in range(_WRAPPERS):
-        if (match := _WRAPPER.match(text)) is None:
+        if (match := _WRAPPER.compiled.match(text)) is None:
             break
         text = text[match.end() :]
     return text.strip()

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from sessionsync.pattern import Pattern
+
 TEXT_CHARS = 500  # the record's limit for one string
 TITLE_CHARS = 120
 SEARCHED_CHARS = 200_000  # no summary, plan or answer is longer; what is, is something else
@@ -18,9 +20,9 @@ ITEM_CHARS = 2000  # what is looked at of one entry of a list
 STEPS = 20  # of one text
 
 # What would move the cursor, or turn the text around, where it is shown.
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
-_FENCE = re.compile(r"\s*(```|~~~)")
-_HEADING = re.compile(
+_CONTROL = Pattern("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]+")
+_FENCE = Pattern(r"\s*(```|~~~)")
+_HEADING = Pattern(
     r"""
       \s{0,3}\#{1,6}\s+(?P<hashes>.+?)\s*\#*\s*$                   # ## Current Work
     | (?:\d{1,2}[.)]\s+)\*\*(?P<strong>[^*]{3,80}?):?\*\*:?\s*$    # 8. **Current Work:**
@@ -31,11 +33,11 @@ _HEADING = re.compile(
     re.VERBOSE,
 )
 _ENDS = frozenset(":* \t\xa0\u3000")  # of a heading without hashes, and of any with a blank behind it
-_PLAN = re.compile(r"^#*\s*(?:(?:implementation\s+)?plan\s*[:—-]\s*)?", re.IGNORECASE)
-_NUMBER = re.compile(r"^(?:(?:step|phase)\s+)?\d{1,2}[.):]?\s+", re.IGNORECASE)
-_ITEM = re.compile(r"(?P<indent>\s*)(?:[-*•+]|\d{1,3}[.)])\s+(?P<text>\S.*)$")
-_BOX = re.compile(r"^\[(?P<mark>[ xX])\]\s+")
-_DECISION = re.compile(
+_PLAN = Pattern(r"^#*\s*(?:(?:implementation\s+)?plan\s*[:—-]\s*)?", re.IGNORECASE)
+_NUMBER = Pattern(r"^(?:(?:step|phase)\s+)?\d{1,2}[.):]?\s+", re.IGNORECASE)
+_ITEM = Pattern(r"(?P<indent>\s*)(?:[-*•+]|\d{1,3}[.)])\s+(?P<text>\S.*)$")
+_BOX = Pattern(r"^\[(?P<mark>[ xX])\]\s+")
+_DECISION = Pattern(
     r"""^\s*(?:(?:[-*•+]|\d{1,3}[.)]|\#{1,6}|>)\s+)?             # a list's, heading's or quotation's mark
         (?:\*\*|__)?(?:(?:key|final|design|architecture|architectural)\s+)?
         (?:decision|decided)(?:\s+\#?\d+)?
@@ -43,13 +45,13 @@ _DECISION = re.compile(
         (?P<text>\S.*)$""",
     re.IGNORECASE | re.VERBOSE,
 )
-_DECISIONS = re.compile(
+_DECISIONS = Pattern(
     r"(?:\d+[.)]\s+)?(?:(?:the|key|main|final|important)\s+)*decisions?"
     r"(?:\s+(?:already\s+)?(?:made|taken|so far|log)\b.*|\s*[(:—-].*)?",
     re.IGNORECASE,
 )
-_UNDECIDED = re.compile(r"\?|\b(?:open|pending|needed|required|to (?:be )?ma[dk]e)\b", re.IGNORECASE)
-_NOTHING = re.compile(
+_UNDECIDED = Pattern(r"\?|\b(?:open|pending|needed|required|to (?:be )?ma[dk]e)\b", re.IGNORECASE)
+_NOTHING = Pattern(
     r"\W*(?:none|nothing|n/a|no (?:explicit(?:ly)? )?(?:pending|further|remaining|outstanding|open|next))\b",
     re.IGNORECASE,
 )
@@ -65,7 +67,7 @@ def clip(text: str, chars: int = TEXT_CHARS) -> str:
         return text.strip()
     if len(text) > 8 * chars:
         text = text[: 8 * chars]
-    clean = text if text.isprintable() else _CONTROL.sub(" ", text)
+    clean = text if text.isprintable() else _CONTROL.compiled.sub(" ", text)
     line = " ".join(clean.split())
     return line if len(line) <= chars else line[: chars - 1].rstrip() + "…"
 
@@ -89,7 +91,7 @@ class Section(NamedTuple):
         found: list[str] = []
         outer: int | None = None
         for line in self.lines:
-            item = _ITEM.match(line)
+            item = _ITEM.compiled.match(line)
             if item is not None and (outer is None or len(item["indent"]) <= outer):
                 outer = len(item["indent"])
                 found.append(item["text"][:ITEM_CHARS])
@@ -115,7 +117,7 @@ def sections(text: str) -> Iterator[Section]:
     # a heading begins or ends as one: of most lines a look at that is enough
     for number in [n for n, line in enumerate(lines) if line[-1:] in _ENDS or "#" in line[:4]]:
         line = lines[number]
-        if len(line) <= LINE_CHARS and (heading := _HEADING.match(line)):
+        if len(line) <= LINE_CHARS and (heading := _HEADING.compiled.match(line)):
             yield Section(title, lines[begin:number])
             title = plain(next(group for group in heading.groups() if group is not None), TITLE_CHARS)
             begin = number + 1
@@ -140,24 +142,24 @@ def decided(found: Iterable[Section]) -> list[str]:
         if _is_decisions(section.title):
             entries += section.items()
         for line in section.lines:
-            if match := _DECISION.match(line):
+            if match := _DECISION.compiled.match(line):
                 entries.append(match["text"][:ITEM_CHARS])
-        if match := _DECISION.match(section.title):
+        if match := _DECISION.compiled.match(section.title):
             entries.append(match["text"])
     return [text for text in (plain(entry) for entry in entries) if text and not text.endswith("?")]
 
 
 def _is_decisions(title: str) -> bool:
-    return _DECISIONS.fullmatch(title) is not None and _UNDECIDED.search(title) is None
+    return _DECISIONS.compiled.fullmatch(title) is not None and _UNDECIDED.compiled.search(title) is None
 
 
 def steps(items: list[str]) -> list[str]:
     """Return the open ones of a list of steps, clipped; ticked ones and `None` are left out."""
     found = []
     for item in items:
-        box = _BOX.match(item)
+        box = _BOX.compiled.match(item)
         step = plain(item[box.end() :] if box else item)
-        if step and not _NOTHING.match(step) and (box is None or box["mark"] == " "):
+        if step and not _NOTHING.compiled.match(step) and (box is None or box["mark"] == " "):
             found.append(step)
     return found[:STEPS]
 
@@ -166,16 +168,16 @@ def plan_title(plan: str) -> str:
     """Return the first heading of a plan, else its first line."""
     for line in plan[:SEARCHED_CHARS].splitlines():
         if line.strip():
-            return plain(_PLAN.sub("", line.strip()), TITLE_CHARS)
+            return plain(_PLAN.compiled.sub("", line.strip()), TITLE_CHARS)
     return ""
 
 
 def plan_steps(plan: str) -> list[str]:
     """Return the numbered headings of a plan, else the list below its heading `Steps`, else nothing."""
     found = list(sections(plan))
-    numbered = [s.title for s in found if _NUMBER.match(s.title)]
+    numbered = [s.title for s in found if _NUMBER.compiled.match(s.title)]
     if len(numbered) > 1:
-        return steps([_NUMBER.sub("", title) for title in numbered])
+        return steps([_NUMBER.compiled.sub("", title) for title in numbered])
     for section in found:
         if section.title.lower() in {"steps", "implementation", "implementation steps", "tasks", "plan"}:
             return steps(section.items())
@@ -188,7 +190,7 @@ def _unfenced(text: str) -> list[str]:
         return lines
     kept, fence = [], ""
     for line in lines:
-        if ("```" in line or "~~~" in line) and (mark := _FENCE.match(line)):
+        if ("```" in line or "~~~" in line) and (mark := _FENCE.compiled.match(line)):
             if not fence:
                 fence = mark[1]
             elif mark[1] == fence:

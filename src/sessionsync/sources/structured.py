@@ -15,7 +15,7 @@ A file that does not parse is counted and changes nothing: what was read last st
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +45,14 @@ _HEIGHTS = "heights"
 
 
 class Structured:
-    """The session folders of the projects that `projects` gives, which are asked for every time."""
+    """The session folders of the projects."""
 
     name = "structured"
     prunes = False
 
-    def __init__(self, projects: Callable[[], Iterable[Path]], emit: Emit) -> None:
+    def __init__(self, places: Places, emit: Emit) -> None:
         self._folders = Folders(emit)
-        self._places = Places(projects, self._folders)
+        self._places = places
 
     @property
     def unreadable(self) -> Mapping[str, str]:
@@ -123,6 +123,8 @@ class Structured:
         """Nothing: no line of these sessions has a known meaning."""
         del summary, name, data, offset
         return []
+
+    skim = follow  # it is short
 
     def conclude(self, summary: Summary, found: Found, read: Read) -> None:
         """Read `context.json`, the newest 50 checkpoints and `metrics.json`."""

@@ -39,13 +39,13 @@ class Counter:
     def behind(self) -> list[int]:
         """Sessions of which captured lines are not counted yet, the newest first."""
         seen = self._numbers.seen()
-        rows = self._catalog.store.rows(
+        return self._catalog.store.made(
+            lambda rows: [number for number, name, *said in rows if seen.get(name) != tuple(said)],
             "SELECT sessions.id, source || ':' || key, coalesce(sum(read_to), 0),"
             " coalesce(sum(generation), 0)"
             " FROM sessions LEFT JOIN files ON files.session = sessions.id"
-            " GROUP BY sessions.id ORDER BY modified_at DESC"
+            " GROUP BY sessions.id ORDER BY modified_at DESC",
         )
-        return [number for number, name, *said in rows if seen.get(name) != tuple(said)]
 
     def catch_up(self) -> Iterator[int]:
         """Count everything that is behind; yields after each piece the bytes that were read, committed.

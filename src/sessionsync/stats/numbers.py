@@ -83,7 +83,7 @@ class Numbers:
         run = self._connection.execute
         run("PRAGMA synchronous=NORMAL")  # a lost tail is read again
         run("PRAGMA journal_mode=WAL")
-        run("PRAGMA cache_size=-4000")
+        run("PRAGMA cache_size=-500")
         run("BEGIN IMMEDIATE")  # somebody else may be making it as well
         version = run("PRAGMA user_version").fetchone()[0]
         if version not in {0, VERSION}:
@@ -136,10 +136,11 @@ class Numbers:
 
     def seen(self) -> dict[str, Seen]:
         """How much of each session, by its name, was read."""
-        return {
-            name: Seen(lines, generations)
-            for name, lines, generations in self.rows("SELECT name, lines, generations FROM sessions")
-        }
+        query = "SELECT name, lines, generations FROM sessions"
+        try:  # a row after the other: there may be thousands
+            return {name: Seen(*said) for name, *said in self._connection.execute(query)}
+        except sqlite3.Error as error:
+            raise _broken(self.file, error) from error
 
     def session(self, name: str, source: str, project: str) -> int:
         """The number of a session here, in whatever project it is now; inside a transaction."""

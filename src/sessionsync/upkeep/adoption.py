@@ -31,12 +31,16 @@ class Adopting:
         is; of several files of one session the longest is taken.  Returns how many were taken in.
         """
         found: dict[str, Stray] = {}
+        known = self._means.catalog.keys()
         for folder, depth in folders.items():
             for stray in strays(folder, depth=depth):
                 yield JOURNAL_BYTES
+                if stray.session_id in known:  # as nearly all are: of those nothing is held
+                    continue
                 if stray.size > (found[stray.session_id].size if stray.session_id in found else 0):
                     found[stray.session_id] = stray
-        known = {ref.session_id for _, ref in self._means.catalog.stored()}
+        if found:
+            known = self._means.catalog.keys()  # some may have been captured meanwhile
         adopted, tombstones = 0, Tombstones(self._means.mirror.folder)
         for stray in found.values():
             if stray.session_id in known or tombstones.holds("claude", stray.session_id):

@@ -18,6 +18,8 @@ QUIET_S = 600.0
 COLD_S = 7 * 86_400.0
 # The same session is not looked at more often than this.
 AGAIN_S = 3600.0
+# One that never rests is merged after so many checkpoints: whoever reads its journal reads all of it.
+MANY_CHECKPOINTS = 100
 # What a killed merge left, or mending, is removed when it is so old.
 GRACE_S = 86_400.0
 
@@ -31,7 +33,10 @@ class Merging:
     def next(self, now: float) -> Session | None:
         """The session that has waited longest for a merge to be thought about."""
         return self._means.catalog.next_to_merge(
-            quiet_before=now - QUIET_S, cold_before=now - COLD_S, again_before=now - AGAIN_S
+            quiet_before=now - QUIET_S,
+            cold_before=now - COLD_S,
+            again_before=now - AGAIN_S,
+            many=MANY_CHECKPOINTS,
         )
 
     def merge(self, session: Session, now: float, *, force: bool = False) -> Paced[bool]:

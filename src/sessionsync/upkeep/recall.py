@@ -21,8 +21,8 @@ class Recalling:
         One whose file is there is captured by the home that watches it, be it this one or another.
         """
         recalled = 0
-        known = {ref for _, ref in self._means.catalog.stored()}
-        for project, ref in list(self._means.vault.sessions(known)):
+        strange = self._means.vault.sessions(ref for _, ref in self._means.catalog.stored())
+        for project, ref in list(strange):
             yield JOURNAL_BYTES
             try:
                 recalled += yield from self._recall(project, ref)

@@ -97,7 +97,7 @@ class Repairing:
         if self._verifying.unsaid(self._means.catalog.session(session.id), vault):
             self._means.write(lambda now: self._means.store_anew(session.ref, now))
         there = {snapshot.id for snapshot in self._means.open(session).snapshots()}
-        known = {checkpoint.id for checkpoint in self._means.catalog.checkpoints(session.id)}
+        known = set(self._means.catalog.checkpoint_ids(session.id))
         newest = self._means.catalog.session(session.id).checkpoint or ""
         self._means.catalog.forget_checkpoints(session.id, known - there - {newest})
 

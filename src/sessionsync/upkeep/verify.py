@@ -56,7 +56,7 @@ class Verifying:
         for bad in real:
             verdict.count(Checked(bad.store, 0, bad))
         verdict.bad = [(session.name, bad) for bad in real]
-        known = [checkpoint.id for checkpoint in self._means.catalog.checkpoints(session.id)]
+        known = self._means.catalog.checkpoint_ids(session.id)
         verdict.references = references(expected, known, real)
         if not tell:
             return verdict
@@ -75,12 +75,11 @@ class Verifying:
         *,
         deep: bool,
     ) -> Iterable[Checked]:
-        known = [checkpoint.id for checkpoint in self._means.catalog.checkpoints(session.id)]
+        known = self._means.catalog.checkpoint_ids(session.id)
         yield from checks.structure(vault, self._means.mirror, expected, known)
         yield Checked(VAULT, 0, self.unsaid(session, vault))
         if deep:
-            yield from checks.content(vault, self._means.mirror, expected)
-            yield from checks.roots(vault, self._means.mirror, expected)
+            yield from checks.everything(vault, self._means.mirror, expected)
             yield from checks.asides(vault, self._means.mirror, expected)
         elif isinstance(part, Newest):
             ends = {file.name: (file.generation, file.length) for file in expected}
@@ -94,7 +93,7 @@ class Verifying:
     def _again(self, session: Session, found: list[Bad]) -> list[Bad]:
         """What of it is still bad now that nobody writes."""
         fresh = self._means.catalog.session(session.id)
-        known = [checkpoint.id for checkpoint in self._means.catalog.checkpoints(session.id)]
+        known = self._means.catalog.checkpoint_ids(session.id)
         vault = self._means.open(fresh)
         looks = checks.again(vault, self._means.mirror, self._means.expected(fresh), found, known)
         still: dict[tuple[str, str, int, int, int, str], Bad] = {}
@@ -127,10 +126,7 @@ class Verifying:
         verdict = Verdict(checked=1)
         looks = [checks.structure(vault, self._means.mirror, ())]
         if deep:
-            looks += [
-                checks.content(vault, self._means.mirror, ()),
-                checks.roots(vault, self._means.mirror, ()),
-            ]
+            looks.append(checks.everything(vault, self._means.mirror, ()))
         elif part is not None:
             looks.append(checks.content(vault, self._means.mirror, (), partial(part.holds, name)))
         found: list[Bad] = []

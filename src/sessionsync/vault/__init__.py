@@ -43,8 +43,7 @@ What was damaged is kept in files named `damaged-…`, or `….damaged` beside a
 was mended altogether goes after a day.
 
 What protects what: CRC-32 each line, the root each segment (of the unpacked bytes; in the format 1 their
-SHA-256) and each file in a snapshot, zstd's own checksum each frame.  A damaged line or frame costs what it
-said, nothing else.
+SHA-256) and each file in a snapshot.  A damaged line or frame costs what it said, nothing else.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -105,10 +106,13 @@ class Batch:
         offset: int,
         parts: Sequence[bytes],
         root: str = "",
+        *,
+        proves: bool = True,
     ) -> None:
         """Have the `parts` of a file's generation from `offset` on stored, a segment each.
 
-        Of a single one the caller may know the `root` already.
+        Of a single one the caller may know the `root` already.  If this `proves` it, each frame is seen to
+        unpack to the same bytes.
 
         What is worth it other hands do, meanwhile: no more than so much at a time, what was begun first is
         then waited for.
@@ -122,7 +126,7 @@ class Batch:
             raise pending.failed
         lengths = [len(part) for part in parts]
         hands = map if sum(lengths) < LEAST_SHARED_BYTES else self._hands
-        step = partial(self._framed, folder, root=root if len(parts) == 1 else "")
+        step = partial(self._framed, folder, root=root if len(parts) == 1 else "", proves=proves)
         framed = iter(hands(step, parts))
         packing = Packing(file, generation, offset, lengths, framed)
         if hands is map:
@@ -185,6 +189,7 @@ class Batch:
             at = os.fstat(descriptor).st_size
             try:
                 write_at(descriptor, at, frames)  # it reads them back and compares
+                self._disk.has_changed(descriptor, at, len(frames))
             except BaseException:
                 with contextlib.suppress(OSError):  # what no line names does no harm
                     os.ftruncate(descriptor, at)
@@ -247,11 +252,11 @@ class Batch:
         if not self.locked and self.refusal is not None:
             raise self.refusal
 
-    def _framed(self, folder: Path, data: bytes, *, root: str) -> Framed:
+    def _framed(self, folder: Path, data: bytes, *, root: str, proves: bool) -> Framed:
         """`data` as a frame that unpacks to it again, and its root.  Any thread."""
         frame = self._packer.pack(data)
         with contextlib.suppress(Damaged):
-            if self._unpacker.unpack(frame, len(data)) == data:
+            if not proves or self._unpacker.unpack(frame, len(data)) == data:
                 return Framed(frame, root or root_of(data))
         raise CopyMismatch(
             f"What was packed for {folder} does not unpack to the same bytes.",
@@ -351,10 +356,11 @@ def pack_number_in(name: str) -> int | None:
     return number if head == "pack" and name == journal.pack_name(number) else None
 
 
-def lines(descriptor: int) -> Iterator[bytes]:
-    """The journal's lines without their newlines; a torn last one is left out."""
+def lines(descriptor: int, size: int | None = None) -> Iterator[bytes]:
+    """The journal's lines without their newlines, of its first `size` bytes; a torn last one is left out."""
     cut, position = Linewise(), 0
-    while block := read_at(descriptor, position, position + BLOCK_BYTES):
+    end = sys.maxsize if size is None else size
+    while block := read_at(descriptor, position, min(position + BLOCK_BYTES, end)):
         position += len(block)
         yield from cut.feed(block).split(b"\n")[:-1]
     rest = cut.rest()

@@ -98,16 +98,24 @@ def opened(folder: str, names: tuple[str, ...]) -> int:
 
 
 class Copy:
-    """A plain copy that is open, as `path` and `descriptor`; `will_change` is told before it is written.
+    """A plain copy that is open, as `path` and `descriptor`.
 
-    Made by `Mirror.open`, or of what `opened` hands back; `with` closes it.  What it raises is what `Mirror`
-    raises.
+    `will_change` is told before it is written; `has_changed` afterwards, with the descriptor, the offset and
+    how many bytes.  Made by `Mirror.open`, or of what `opened` hands back; `with` closes it.  What it raises
+    is what `Mirror` raises.
     """
 
-    def __init__(self, path: str | Path, descriptor: int, will_change: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        descriptor: int,
+        will_change: Callable[[], object],
+        has_changed: Callable[[int, int, int], object] | None = None,
+    ) -> None:
         self._path = path
         self._descriptor = descriptor
         self._will_change = will_change
+        self._has_changed = has_changed
 
     def __enter__(self) -> Self:
         return self
@@ -150,7 +158,10 @@ class Copy:
         self._will_change()
         if not data.rstrip(b"\0"):  # zeros, as a power cut leaves them: a hole stays a hole
             new = new[-1:]
-        write_at(self._descriptor, offset + len(data) - len(new), new)
+        begin = offset + len(data) - len(new)
+        write_at(self._descriptor, begin, new)
+        if self._has_changed is not None:
+            self._has_changed(self._descriptor, begin, len(new))
 
 
 def agree(one: int, other: int, start: int) -> int:

@@ -3,6 +3,9 @@
 `syncfs(2)` is Linux's, and tells of what could not be written since the descriptor was opened from 5.8 on.
 Where that cannot be had, or is not known to reach the disk, as with file systems in user space, or where
 much that others have written would be waited for as well, the caller flushes file by file.
+
+The disk begins with what is long as soon as it is written, while the caller goes on, so that less is left to
+be waited for; the kernel by itself lets it lie for seconds.
 """
 
 from __future__ import annotations
@@ -13,8 +16,12 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sessionsync.libraries import library
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Those of Linux whose own code writes to a disk, or that have none.
 _PLAIN = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"})
@@ -23,6 +30,10 @@ _MOUNTS = Path("/proc/self/mountinfo")
 _MEMORY = Path("/proc/meminfo")
 # What others have written, and the disk has not, would be waited for as well: up to so much that is seconds.
 MOST_BYTES = 1024**3
+# Less is not worth a call of its own.
+LONG_BYTES = 64 * 1024
+# `SYNC_FILE_RANGE_WRITE` of sync_file_range(2): begin, and wait for nothing.
+_BEGIN = 2
 
 
 class Disk:
@@ -41,6 +52,11 @@ class Disk:
             self._descriptor = _opened(self._folder)
             self._device = device
         self._is_all = self._is_all and self._descriptor is not None and device == self._device
+
+    def has_changed(self, descriptor: int, offset: int, size: int) -> None:
+        """Say that so much of it was written; nothing is durable by that."""
+        if size >= LONG_BYTES and self._descriptor is not None and (begin := _beginning()) is not None:
+            begin(descriptor, offset, size, _BEGIN)
 
     def sync(self) -> bool:
         """Make all that has changed since the last time durable; False where that is not sure.
@@ -90,6 +106,16 @@ def is_synced_whole(device: int) -> bool:
         if fields[2] == number:
             return fields[fields.index("-") + 1] in _PLAIN
     return False
+
+
+@functools.cache
+def _beginning() -> Callable[[int, int, int, int], int] | None:
+    if (libc := library(None, "sync_file_range")) is None:
+        return None
+    import ctypes  # noqa: PLC0415 - it is there by now
+
+    libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    return libc.sync_file_range
 
 
 def _syncfs(descriptor: int) -> int:

@@ -143,9 +143,10 @@ class Folder:
         """
         try:
             with self.directory(path) as descriptor, os.scandir(descriptor) as entries:
-                return sorted(path / entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             return []
+        return [path / name for name in sorted(names)]
 
     def files(self, path: Path) -> dict[str, os.stat_result]:
         """The regular files in `path` with what stat says of them, sorted; none where it is not there.

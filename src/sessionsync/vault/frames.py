@@ -42,9 +42,9 @@ class Frames:
         return None
 
     def unproven(self, segment: Segment) -> bytes | None:
-        """The bytes in a segment's frame, not compared with its hash; None where it is damaged.
+        """The bytes in a segment's frame, not compared with its hash; None where they cannot be unpacked.
 
-        A frame has a checksum of its own, of 32 bits: whoever takes them proves them by a larger one.
+        They may be others: whoever takes them has to prove them.
         """
         try:
             return self._unpacker.unpack(self.packed(segment), segment.length)

@@ -304,8 +304,9 @@ class Fold:
             case Fork() as fork:
                 self._fork(fork)
             case Snapshot() as snapshot:
+                is_as_told = snapshot.doubtful or not self.damaged
                 self.changes.append(
-                    msgspec.structs.replace(snapshot, doubtful=snapshot.doubtful or bool(self.damaged))
+                    snapshot if is_as_told else msgspec.structs.replace(snapshot, doubtful=True)
                 )
                 for file in snapshot.files:
                     self._state(file)

@@ -139,7 +139,8 @@ class Mirror:
 
     def open(self, path: Path) -> Copy:
         """The copy held open for reading and writing, made where it is missing; `with` closes it."""
-        return Copy(path, self._opened(path), partial(self._unsynced.setdefault, path))
+        will_change = partial(self._unsynced.setdefault, path)
+        return Copy(path, self._opened(path), will_change, self._disk.has_changed)
 
     def write(self, path: Path, offset: int, data: bytes) -> None:
         """Put `data` at `offset`, read it back and compare.  What is there already must be the same.

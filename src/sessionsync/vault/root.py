@@ -63,11 +63,11 @@ class Root:
 
     def update(self, data: bytes | bytearray | memoryview) -> None:
         """Take in the next bytes."""
-        view = memoryview(data)
-        while view:
-            part = view[: self.LEAF_BYTES - self.size % self.LEAF_BYTES]
+        view, at = memoryview(data), 0
+        while at < len(view):
+            part = view[at : at + self.LEAF_BYTES - self.size % self.LEAF_BYTES]
             self.size += len(part)
-            view = view[len(part) :]
+            at += len(part)
             if self._behind:
                 self._behind += part
             else:
@@ -100,11 +100,10 @@ class Root:
 
     def _close_leaf(self) -> None:
         # like a carry in binary: two subtrees of the same height become one
-        whole = self.size // self.LEAF_BYTES
-        merging = (whole & -whole).bit_length() - 1
-        subtrees = self._peaks[len(self._peaks) - merging :]
-        del self._peaks[len(self._peaks) - merging :]
-        self._peaks.append(_joined([*subtrees, self._digest()]))
+        root, whole = self._digest(), self.size // self.LEAF_BYTES
+        while whole % 2 == 0:
+            root, whole = _node(self._peaks.pop(), root), whole // 2
+        self._peaks.append(root)
         self._leaf = _LEAF.copy()
 
 
@@ -119,5 +118,9 @@ def _joined(subtrees: Sequence[bytes]) -> bytes:
     """The root above subtrees of falling height."""
     *others, root = subtrees
     for left in reversed(others):
-        root = hashlib.sha256(b"\1" + left + root).digest()
+        root = _node(left, root)
     return root
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\1" + left + right).digest()

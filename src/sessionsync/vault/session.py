@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,9 @@ AHEAD = 2
 LEAST_SHARED_BYTES = FRAME_BYTES
 # How often a reader looks again because the writer has just flushed.
 _LOOKS = 100
+
+Opened = tuple[Fold, Frames]
+"""What the journal says, and the frames of the pack that it speaks of, while that is open."""
 
 
 class SessionVault:
@@ -82,10 +85,13 @@ class SessionVault:
             )
         )
 
-    def append(self, name: str, generation: int, offset: int, data: bytes, *, root: str = "") -> None:
+    def append(
+        self, name: str, generation: int, offset: int, data: bytes, *, root: str = "", proves: bool = True
+    ) -> None:
         """Store `data`, the bytes of a file's generation from `offset` on, as one segment.
 
-        Who knows the `root` of `data` gives it, so that nothing is hashed twice.
+        Who knows the `root` of `data` gives it, so that nothing is hashed twice.  Each frame is unpacked and
+        compared, if this `proves` it; else that has to be done later, see `unproven`.
         More than `FRAME_BYTES` become several, cut behind a line where there is one.  The cost is that of
         `data`, whatever is stored already; what is stored already may be stored again.
 
@@ -96,7 +102,9 @@ class SessionVault:
         """
         self._is_writer = True
         if data:
-            self._batch.pack(self._folder, str(self.ref), name, generation, offset, _parts(data), root)
+            self._batch.pack(
+                self._folder, str(self.ref), name, generation, offset, _parts(data), root, proves=proves
+            )
 
     def fork(self, name: str, generation: int, parent: int, shared: int) -> None:
         """Begin a generation of a file: its first `shared` bytes are those of the generation `parent`."""
@@ -174,18 +182,26 @@ class SessionVault:
         return self.fold().damaged
 
     def read(
-        self, name: str, generation: int, length: int, start: int = 0, *, root: str = ""
+        self,
+        name: str,
+        generation: int,
+        length: int,
+        start: int = 0,
+        *,
+        root: str = "",
+        opened: Opened | None = None,
     ) -> Iterator[bytes]:
         """Bytes [start, length) of a generation, as they were when a snapshot stated them, else as they are.
 
         Each segment is checked before it is given out, and the whole, where it is read from its start,
         against the root in the snapshot.  `root` chooses between snapshots that state the same length.
+        Who reads several times opens once (`frames`), and has all of it as it was `opened`.
 
         Raises:
             CopyMismatch: what is stored is not what was; the message names session, file and offset.
         """
         position, whole = start, Root()
-        with self.frames() as (fold, frames):
+        with self._opened(opened) as (fold, frames):
             life, line, root = fold.as_stated(name, generation, length, root)
             pieces = list(_pieces(life, length, line, start))
             with closing(self._unpacked(frames.unpack, pieces)) as unpacked:
@@ -202,18 +218,20 @@ class SessionVault:
         if root and not start and whole.hexdigest() != root:
             raise self._mismatch(name, 0, f"up to {length} are not those of the checkpoint")
 
-    def unproven(self, name: str, generation: int, length: int, *, root: str) -> Iterator[bytes]:
+    def unproven(
+        self, name: str, generation: int, length: int, *, root: str, opened: Opened | None = None
+    ) -> Iterator[bytes]:
         """The first `length` bytes of a generation, as they were when a snapshot stated that `root` of them.
 
         No segment is compared with its hash: what proves all of them, in one pass, is their root, which who
         takes them has to compute and compare before anything of it counts.  Where it is another one, `read`
-        says what is damaged, and takes that from where it was stored again.
+        says what is damaged, and takes that from where it was stored again.  `opened` as there.
 
         Raises:
-            CopyMismatch: some are not there, or a frame is damaged.
+            CopyMismatch: some are not there, or a frame cannot be unpacked.
         """
         position = 0
-        with self.frames() as (fold, frames):
+        with self._opened(opened) as (fold, frames):
             life, line, _ = fold.as_stated(name, generation, length, root)
             pieces = list(_pieces(life, length, line, 0))
             with closing(self._unpacked(frames.unproven, pieces)) as unpacked:
@@ -232,8 +250,11 @@ class SessionVault:
             return None if piece[1] is None else unpack(piece[1])
 
         size = sum(segment.length for _, segment in pieces if segment is not None)
-        hands = self._hands if len(pieces) > 1 and size >= LEAST_SHARED_BYTES else map
-        with closing(ahead(hands, step, pieces, AHEAD)) as unpacked:
+        if len(pieces) < 2 or size < LEAST_SHARED_BYTES:
+            for piece in pieces:
+                yield *piece, step(piece)
+            return
+        with closing(ahead(self._hands, step, pieces, AHEAD)) as unpacked:
             for (end, segment), raw in zip(pieces, unpacked, strict=True):
                 yield end, segment, raw
 
@@ -257,7 +278,7 @@ class SessionVault:
             return self._look(held)[0]
 
     @contextmanager
-    def frames(self) -> Iterator[tuple[Fold, Frames]]:
+    def frames(self) -> Iterator[Opened]:
         """What the journal says, and the frames of the pack that it speaks of, to read many of them.
 
         Raises:
@@ -266,6 +287,9 @@ class SessionVault:
         with ExitStack() as held:
             fold, pack = self._look(held)
             yield fold, Frames(pack, self._unpacker)
+
+    def _opened(self, opened: Opened | None) -> AbstractContextManager[Opened]:
+        return self.frames() if opened is None else nullcontext(opened)
 
     def _look(self, held: ExitStack) -> tuple[Fold, int | None]:
         """What the journal says, and the pack that it speaks of: open as long as `held` is."""

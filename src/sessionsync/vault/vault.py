@@ -21,6 +21,7 @@ from sessionsync.vault.folder import Folder, component, read_at, sync, translate
 from sessionsync.vault.journal import Description
 from sessionsync.vault.pack import Dictionaries
 from sessionsync.vault.session import SessionVault
+from sessionsync.vault.turns import Turns
 
 if TYPE_CHECKING:  # upkeep's part is imported where there is some: the most that is done here is to write
     from sessionsync.vault.merge import Merge
@@ -42,6 +43,7 @@ class Vault:
         self._batch = Batch(self._tree, self._dictionaries, emit, hands)
         self._hands = hands
         self._lock: int | None = None
+        self._merges: Turns[Path, Merge] = Turns()
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -205,10 +207,13 @@ class Vault:
         # a tree of its own: the batch's belongs to the writer
         tree = Folder(self._tree.path)
         folder = self._folder_of(project, ref)
-        return Merge(folder, tree, self._dictionaries, besides, cold=cold, force=force, kept_as=kept_as)
+        turns, known = self._merges, self._dictionaries
+        return Merge(folder, tree, known, turns, besides, cold=cold, force=force, kept_as=kept_as)
 
     def commit(self, merge: Merge) -> bool:
-        """Put what a merge has prepared in its place; False where the session went on meanwhile.
+        """Put what a merge has prepared in its place, with what was flushed meanwhile; it must be flushed.
+
+        False where it cannot be: the session was moved or mended, or there was nothing to merge.
 
         Raises:
             CopyError: it could not be done.
@@ -216,7 +221,7 @@ class Vault:
         if not self._batch.locked:
             raise RuntimeError("the vault is written without its lock")
         if self._batch.pending(merge.folder) is not None:
-            merge.why = merge.why or "it was written to meanwhile"
+            merge.why = merge.why or "it is being written to"
         return merge.commit()
 
     def mend(self, project: str, ref: Ref, at: float) -> int:
@@ -298,8 +303,7 @@ class Vault:
         return [project / name for project in projects if os.path.lexists(project / name)]
 
     def _folder_of(self, project: str, ref: Ref) -> Path:
-        above = component(project) if project != OWN else component(OWN, ending="~")
-        return self._tree.path / above / component(f"{ref.source}.{ref.session_id}")
+        return self._tree.path.joinpath(*_names(project, ref))
 
     def flush(self) -> int:
         """Commit what was written since the last flush; returns the number of sessions.
@@ -387,8 +391,14 @@ class Vault:
             entry = journal.decode(line)
             is_one = is_one or entry is not None
             if isinstance(entry, Description):
-                ref = Ref(entry.source, entry.session_id)
-                stayed = self._folder_of(entry.project, ref) == folder
-                return entry.project if stayed else folder.parent.name, ref
+                ref, above = Ref(entry.source, entry.session_id), folder.parent.name
+                stayed = _names(entry.project, ref) == (above, folder.name)
+                return entry.project if stayed else above, ref
         source, _, session_id = folder.name.partition(".")
         return (folder.parent.name, Ref(source, session_id)) if is_one and session_id else None
+
+
+def _names(project: str, ref: Ref) -> tuple[str, str]:
+    """What leads to a session: the name of its project's folder, and that of its own in there."""
+    above = component(project) if project != OWN else component(OWN, ending="~")
+    return above, component(f"{ref.source}.{ref.session_id}")

@@ -2,8 +2,8 @@
 
 Structure: every line of the journal says what was written, and everything that can be asked for has
 its bytes in the pack.  Bytes: each segment has its SHA-256, the plain copy is the same as the newest
-generation, its end is what was captured last; `deep` also computes every root anew, those of all kept
-checkpoints and of the plain copies.
+generation, its end is what was captured last.  `everything` also computes every root anew, those of all
+kept checkpoints and of the plain copies.
 
 A look that meets somebody writing may see damage where there is none: what is found counts when it
 is found again in the writer's thread.
@@ -14,8 +14,9 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +27,7 @@ from sessionsync.vault.journal import Extent, Fold, Generation, Segment
 from sessionsync.vault.mirror import Mirror
 from sessionsync.vault.plan import ALL, Statement, answer, statements
 from sessionsync.vault.root import Root
-from sessionsync.vault.session import SessionVault
+from sessionsync.vault.session import Opened, SessionVault
 
 MIRROR = "mirror"
 VAULT = "vault"
@@ -166,14 +167,38 @@ def content(
     chosen: Callable[[Segment], bool] | None = None,
 ) -> Iterator[Checked]:
     """Whether the bytes, all or those of the chosen segments, are what was stored, in both copies."""
-    with vault.frames() as (fold, frames):
+    with vault.frames() as opened:
+        yield from _segments(opened, mirror, expected, chosen)
+    yield from _tails(mirror, expected)
+
+
+def everything(vault: SessionVault, mirror: Mirror, expected: Sequence[Expected]) -> Iterator[Checked]:
+    """All that `content` and `roots` look at; what is sound is read, unpacked and hashed once.
+
+    What has a checkpoint's root needs no look at each segment, and a plain copy that is the same as what has
+    that root has it as well.
+    """
+    proven: set[Segment] = set()
+    known: set[tuple[str, int, int, tuple[str, ...]]] = set()
+    with vault.frames() as opened:
+        fold = opened[0]
         copies = _copies(fold, expected)
-        for segment, life in _needed(fold, expected):
-            if chosen is None or chosen(segment):
-                yield from _segment(frames, mirror, segment, life, copies.get(id(segment), ()))
+        copied = {(file.name, file.generation) for file in expected if file.copied}
+        for stated, extents in _together(fold):
+            name, generation, length, _ = stated[-1]
+            beside = partial(_beside, mirror, copies, iter(extents))
+            if (root := (yield from _stated(vault, opened, stated, beside))) is not None:
+                proven |= {extent.segment for extent in extents if _is_whole(extent)}
+                if (name, generation) not in copied:
+                    continue
+                if _cut(answer(fold, (name, generation, ALL, ""))[1], length) == extents:  # as it is now
+                    known.add((name, generation, length, tuple(root.peaks)))
+        if not proven.issuperset(segment for segment, _ in fold.stored):
+            yield from _segments(opened, mirror, expected, lambda segment: segment not in proven)
+    yield from _tails(mirror, expected)
     for file in expected:
-        if file.copied and file.length:
-            yield _tail(mirror, file)
+        if file.copied and (file.name, file.generation, file.length, file.peaks) not in known:
+            yield from _root(mirror, file)
 
 
 def asides(
@@ -230,9 +255,10 @@ def roots(
 
     `names` are the files to look at; None for all.
     """
-    for length, stated in _together(vault.fold()):
-        if names is None or stated[-1][0] in names:
-            yield from _stated(vault, length, stated)
+    with vault.frames() as opened:
+        for stated, _ in _together(opened[0]):
+            if names is None or stated[-1][0] in names:
+                yield from _stated(vault, opened, stated)
     for file in expected:
         if file.copied:
             yield from _root(mirror, file)
@@ -295,6 +321,19 @@ def _copies(fold: Fold, expected: Sequence[Expected]) -> dict[int, list[tuple[Ex
     return found
 
 
+def _segments(
+    opened: Opened,
+    mirror: Mirror,
+    expected: Sequence[Expected],
+    chosen: Callable[[Segment], bool] | None = None,
+) -> Iterator[Checked]:
+    fold, frames = opened
+    copies = _copies(fold, expected)
+    for segment, life in _needed(fold, expected):
+        if chosen is None or chosen(segment):
+            yield from _segment(frames, mirror, segment, life, copies.get(id(segment), ()))
+
+
 def _segment(
     frames: Frames,
     mirror: Mirror,
@@ -309,6 +348,13 @@ def _segment(
         span = segment.file, segment.generation, segment.offset, segment.end
         bad = Bad(VAULT, *span, "mismatch", what, segment)
     yield Checked(VAULT, segment.packed, bad)
+    yield from _mirrored(mirror, segment, data, copies)
+
+
+def _mirrored(
+    mirror: Mirror, segment: Segment, data: bytes | None, copies: Iterable[tuple[Expected, Extent]]
+) -> Iterator[Checked]:
+    """Whether the plain copies are the same as a segment, of which the bytes are None where it is damaged."""
     for file, extent in copies:
         copy = mirror.read(file.path, extent.start, extent.end)
         same = True  # that the copy is short is said of its structure
@@ -323,12 +369,32 @@ def _segment(
         )
 
 
+def _beside(
+    mirror: Mirror,
+    copies: Mapping[int, Sequence[tuple[Expected, Extent]]],
+    extents: Iterator[Extent],
+    data: bytes,
+) -> Iterator[Checked]:
+    """Compare the plain copies with what was read of the next extent, where that is all of a segment."""
+    extent = next(extents)
+    if _is_whole(extent):
+        yield from _mirrored(mirror, extent.segment, data, copies.get(id(extent.segment), ()))
+
+
+def _is_whole(extent: Extent) -> bool:
+    return (extent.start, extent.end) == (extent.segment.offset, extent.segment.end)
+
+
 def _twin(frames: Frames, segment: Segment, life: Generation) -> bytes | None:
     """A damaged segment's bytes from where they were stored again."""
     there = (other for other, _ in life.covering(segment.offset))
     same = (other for other in there if (other.offset, other.length) == (segment.offset, segment.length))
     twin = frames.twin(segment, same)
     return None if twin is None else twin[1]
+
+
+def _tails(mirror: Mirror, expected: Iterable[Expected]) -> Iterator[Checked]:
+    return (_tail(mirror, file) for file in expected if file.copied and file.length)
 
 
 def _tail(mirror: Mirror, file: Expected) -> Checked:
@@ -368,8 +434,8 @@ def _aside(vault: SessionVault, mirror: Mirror, aside: Aside, size: int) -> Bad 
     return Bad(MIRROR, aside.path.name, aside.generation, *span, "mismatch", what, by=ASIDE, aside=aside)
 
 
-def _together(fold: Fold) -> Iterator[tuple[int, list[Statement]]]:
-    """Statements of which one is the beginning of the next, the longest last, with its length."""
+def _together(fold: Fold) -> Iterator[tuple[list[Statement], list[Extent]]]:
+    """Statements of which one is the beginning of the next, the longest last, and where its bytes lie."""
     groups: dict[int, list[tuple[Statement, list[Extent]]]] = defaultdict(list)
     for asked in statements(fold, {}):
         if asked[2] != ALL:
@@ -377,52 +443,63 @@ def _together(fold: Fold) -> Iterator[tuple[int, list[Statement]]]:
             groups[id(life)].append((asked, extents))
     for group in groups.values():
         group.sort(key=lambda each: each[0][2])
-        (longest, whole) = group[-1]
-        alone = [asked for asked, extents in group if _cut(whole, asked[2]) != extents]
-        yield longest[2], [asked for asked, _ in group if asked not in alone]
-        for asked in alone:
-            yield asked[2], [asked]
+        _, whole = group[-1]
+        alone = [each for each in group[:-1] if _cut(whole, each[0][2]) != each[1]]
+        yield [each[0] for each in group if each not in alone], whole
+        for asked, extents in alone:
+            yield [asked], extents
 
 
 def _cut(extents: Iterable[Extent], end: int) -> list[Extent]:
     return [extent._replace(end=min(extent.end, end)) for extent in extents if extent.start < end]
 
 
-def _stated(vault: SessionVault, length: int, stated: list[Statement]) -> Iterator[Checked]:
+def _stated(
+    vault: SessionVault,
+    opened: Opened,
+    stated: list[Statement],
+    beside: Callable[[bytes], Iterable[Checked]] = lambda _: (),
+) -> Generator[Checked, None, Root | None]:
     """Read once what several checkpoints say of a file, and compare with each where it ends.
 
-    The longest one's root proves every byte.  Only where it does not each segment is looked at, and what was
-    stored again counts.
+    The longest one's root proves every byte, and is returned; then it counts what `beside` said of the bytes.
+    Only where it does not each segment is looked at, and what was stored again counts; None is returned.
     """
     if stated[-1][3]:
-        verdicts = []
-        for checked in _compared(vault.unproven, length, stated):
-            if checked.size:
+        root, verdicts = Root(), list[Checked]()
+        for checked in _compared(partial(vault.unproven, opened=opened), stated, root, beside):
+            if checked.size and checked.bad is None:
                 yield checked
             else:
                 verdicts.append(checked)
-        if not any(verdict.bad for verdict in verdicts):
+        if not any(verdict.bad for verdict in verdicts if verdict.store == VAULT):
             yield from verdicts
-            return
-    yield from _compared(vault.read, length, stated)
+            return root
+    yield from _compared(partial(vault.read, opened=opened), stated, Root())
+    return None
 
 
 def _compared(
-    read: Callable[..., Iterator[bytes]], length: int, stated: Sequence[Statement]
+    read: Callable[..., Iterator[bytes]],
+    stated: Sequence[Statement],
+    root: Root,
+    beside: Callable[[bytes], Iterable[Checked]] = lambda _: (),
 ) -> Iterator[Checked]:
-    name, generation, _, last = stated[-1]
-    root, waiting = Root(), list(stated)
+    """Read a file from its first byte on into `root`, and compare it with what is stated where each ends."""
+    name, generation, length, last = stated[-1]
+    waiting = list(stated)
     try:
         for data in read(name, generation, length, root=last):
-            begin = root.size
+            begin, view = root.size, memoryview(data)
             for asked in list(waiting):
                 if asked[2] >= begin + len(data):
                     break
-                root.update(data[root.size - begin : asked[2] - begin])
+                root.update(view[root.size - begin : asked[2] - begin])
                 yield _against(asked, root)
                 waiting.remove(asked)
-            root.update(data[root.size - begin :])
+            root.update(view[root.size - begin :])
             yield Checked(VAULT, len(data))
+            yield from beside(data)
     except CopyError:
         what = "is not what the checkpoint had"
         bad = Bad(VAULT, name, generation, root.size, length, "mismatch", what, by=ROOT)
@@ -434,8 +511,10 @@ def _compared(
 
 def _against(asked: Statement, root: Root) -> Checked:
     name, generation, length, expected = asked
-    bad = Bad(VAULT, name, generation, 0, length, "mismatch", "is not what the checkpoint had", by=ROOT)
-    return Checked(VAULT, 0, None if expected in {"", root.hexdigest()} else bad)
+    if not expected or expected == root.hexdigest():
+        return Checked(VAULT, 0)
+    what = "is not what the checkpoint had"
+    return Checked(VAULT, 0, Bad(VAULT, name, generation, 0, length, "mismatch", what, by=ROOT))
 
 
 def _root(mirror: Mirror, file: Expected) -> Iterator[Checked]:

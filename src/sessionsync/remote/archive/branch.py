@@ -132,7 +132,7 @@ class Branches:
 
     def _missing(self, session: Session, vault: SessionVault, branch: Branch) -> list[Snapshot]:
         """The checkpoints behind the branch's, in order; of those committed in the catalog."""
-        known = {checkpoint.id for checkpoint in self._catalog.checkpoints(session.id)}
+        known = set(self._catalog.checkpoint_ids(session.id))
         kept = [snapshot for snapshot in vault.snapshots() if snapshot.id in known]
         ids = [snapshot.id for snapshot in kept]
         if branch.tip and branch.checkpoint in ids:

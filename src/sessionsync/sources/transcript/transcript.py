@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from sessionsync.memmem import find
 from sessionsync.model import Mark, Summary, rfc3339, unix_seconds
 from sessionsync.peek import PATH_CHARS
 from sessionsync.sources import prompts, prose
@@ -51,6 +52,7 @@ _WORKING = frozenset({"tool_use", "pause_turn"})
 _SPEAKERS = frozenset({"user", "assistant"})
 _SILENT = frozenset({"progress", "file-history-snapshot", "queue-operation", None})
 _SYNTHETIC = "<synthetic>"
+_BOUNDARY = b"compact_boundary"
 
 
 class Transcript:
@@ -72,6 +74,29 @@ class Transcript:
         for piece in _rows.pieces(data):
             boundaries = self._read_piece(piece)
             marks += [Mark(offset + end, "compaction") for end in _ends(boundaries, data, piece)]
+        self._note_places(data)
+        return marks
+
+    def skim_main(self, data: bytes, offset: int, glance: int) -> list[Mark]:
+        """Read of the main file's lines what must not wait; returns the places just behind compactions.
+
+        That is where they were written, what the first ones say where these begin the file, and the titles in
+        the last ones, of about so many bytes each.
+        """
+        marks: list[Mark] = []
+        for rows, end in _spelled(_BOUNDARY, data, 0, len(data)):
+            self._rows, self._noted = rows, 0
+            for self._at, row in enumerate(rows):
+                if row.type == "system" and not row.is_sidechain and self._take_system(row):
+                    marks.append(Mark(offset + end, "compaction"))
+        self._rows = ()
+        if not offset:
+            for piece in _rows.pieces(data[: data.find(b"\n", glance) + 1 or len(data)]):
+                self._read_piece(piece)
+        for piece in _rows.pieces(data[data.rfind(b"\n", 0, max(0, len(data) - glance)) + 1 :]):
+            for row in piece.rows:
+                if row.type in _TITLE_ROWS:
+                    self._take_label(row)
         self._note_places(data)
         return marks
 
@@ -392,18 +417,25 @@ def _newest_places(data: bytes, key: bytes) -> Iterator[Place]:
 
 def _ends(boundaries: Sequence[Row], data: bytes, piece: Piece[Row]) -> Iterator[int]:
     """Where the lines of these rows end, which were read, in this order, in a piece of data."""
-    left, at = deque(boundaries), piece.begin
-    is_escaped = bool(left) and data.find(b"\\u", at, piece.end) >= 0
-    letters = b"" if is_escaped else b"compact_boundary"  # all lines are looked at where some may be
-    while left and at < piece.end and (found := data.find(letters, at, piece.end)) >= 0:
-        begin, at = (
-            data.rfind(b"\n", at, found) + 1 or at,
-            data.find(b"\n", found, piece.end) + 1 or piece.end,
-        )
-        for row in _rows.read(data[begin:at])[0]:
-            if left and row == left[0]:
+    if not boundaries:
+        return
+    left = deque(boundaries)
+    is_escaped = data.find(b"\\u", piece.begin, piece.end) >= 0
+    # all lines are looked at where some may be
+    for rows, end in _spelled(b"" if is_escaped else _BOUNDARY, data, piece.begin, piece.end):
+        for row in rows:
+            if row == left[0]:
                 left.popleft()
-                yield at
+                yield end
+                if not left:
+                    return
+
+
+def _spelled(letters: bytes, data: bytes, at: int, upto: int) -> Iterator[tuple[Sequence[Row], int]]:
+    """The lines of data between two ends of lines that have these letters: what each holds, where it ends."""
+    while at < upto and (found := find(data, letters, at, upto)) >= 0:
+        begin, at = data.rfind(b"\n", at, found) + 1 or at, data.find(b"\n", found, upto) + 1 or upto
+        yield _rows.read(data[begin:at])[0], at
 
 
 def _first_line(text: str) -> str:
