@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from watchdog.events import FileSystemEvent
 from watchdog.utils import BaseThread
 
 from sessiond.watcher import HEARD_S, LONGEST_SETTLE_S, SETTLE_S, Watcher
+from tests.conftest import PATIENCE_S
 
 Wait = Callable[..., None]
 
@@ -89,7 +91,7 @@ def test_a_change_is_hinted_at_once_it_has_settled(
     file = root / "a.jsonl"
     began = time.monotonic()
     file.write_bytes(b"{}\n")
-    assert watched.news.wait(40)
+    assert watched.news.wait(PATIENCE_S)
     wait_until(lambda: watched.watcher.counts.get("created"))
     hints = watched.watcher.take(0.0)  # long before anything has settled
     assert not hints.paths
@@ -178,9 +180,9 @@ def test_all_roots_share_their_threads(
     roots = [tmp_path / f"{number}" / "sessions" for number in range(100)]
     for root in roots:
         root.parent.mkdir()
-    before = threading.active_count()
+    before = {*threading.enumerate()}  # of which those of earlier tests may end meanwhile
     watched = watch(*roots)  # of which none is there yet
-    assert threading.active_count() == before + 2
+    assert len({*threading.enumerate()} - before) == 2
     for root in roots:
         root.mkdir()
     wait_until(watched.rescanned)
@@ -188,7 +190,7 @@ def test_all_roots_share_their_threads(
     for file in files:
         file.touch()
     wait_until(lambda: watched.saw(*files))
-    assert threading.active_count() == before + 2
+    assert len({*threading.enumerate()} - before) == 2
 
 
 def test_two_thousand_folders_made_while_running_are_watched(
@@ -309,7 +311,7 @@ def test_a_dead_emitter_is_noticed_and_replaced(
     assert watched.watcher.alive()
     (emitter,) = watched.watcher._observer._observer.emitters  # type: ignore[union-attr]
     emitter.stop()
-    emitter.join(40)
+    emitter.join(PATIENCE_S)
     assert watched.watcher.dead() == [str(root)]
     (root / "missed").touch()
     watched.news.clear()
@@ -470,15 +472,25 @@ def test_roots_come_and_go_while_running(
     wait_until(lambda: watched.watcher.watches == 1)
 
 
+def opened() -> set[tuple[str, str]]:
+    """This process's descriptors, each with what it is of, but for the one that looks."""
+    found = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.add((entry.name, str(entry.readlink())))
+    return found
+
+
 def test_stopping_is_prompt_and_leaves_no_thread_and_no_descriptor(root: Path) -> None:
-    descriptors = Path("/proc/self/fd")
-    before = (threading.active_count(), len([*descriptors.iterdir()]))
+    threads, descriptors = {*threading.enumerate()}, opened()  # those of earlier tests may end meanwhile
     watched = Watched(root)
     watched.watcher.start()
+    assert opened() - descriptors
     started = time.monotonic()
     watched.watcher.stop()
     watched.watcher.stop()
-    assert time.monotonic() - started < 20
-    assert (threading.active_count(), len([*descriptors.iterdir()])) == before
+    assert time.monotonic() - started < PATIENCE_S
+    assert {*threading.enumerate()} <= threads
+    assert opened() <= descriptors
     assert not watched.watcher.alive()
     assert not watched.watcher.refresh()
