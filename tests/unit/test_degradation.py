@@ -20,6 +20,7 @@ from sessionsync.errors import DaemonError, StoreFull
 from sessionsync.model import Ref
 from sessionsync.reliability.findings import CRITICAL
 from sessionsync.reliability.ledger import Incident
+from tests.conftest import PATIENCE_S
 from tests.fakes.github import FakeGitHub
 from tests.full import full_below
 from tests.living import Living
@@ -63,7 +64,7 @@ def test_github_away_lets_local_go_on_and_is_caught_up_with(tmp_path: Path, gh: 
         here.until(lambda: here.app.push.waits_until > time.monotonic())  # no try is under way
         last_s, accepted_s = (push.uplink.reach.failed_at or 0.0) - since, time.time() - since
         gh.accept()
-        assert here.ctl("sync", acts=True, wait=30)["left"] == 0
+        assert here.ctl("sync", acts=True, wait=PATIENCE_S)["left"] == 0
         assert len(gh.all_comments()) == len(names)
         here.until(lambda: not ledger.incidents(still_open=True))
         (outage,) = [each for each in ledger.incidents() if each.code == "github_unreachable"]
@@ -116,6 +117,7 @@ def test_a_command_that_a_full_disk_refuses_has_seen_that_it_is(
 def test_a_state_that_two_found_full_is_so_until_both_can_write(tmp_path: Path, gh: FakeGitHub) -> None:
     with living(tmp_path, gh) as here:
         findings, push = here.app.findings, here.app.push
+        here.until(lambda: here.app.health.is_checked)  # before that nothing goes into the books
         here.ctl("pause", acts=True)
         now = push.call(lambda now: now)  # it is past its last try
 
@@ -176,7 +178,7 @@ def test_a_full_disk_under_one_copy_does_not_stop_the_other(
         assert not here.told("capture_resumed")
     here.until(lambda: here.codes() == set())
     assert all(map(here.is_copied, there))
-    assert here.app.capture.waiting == 0
+    here.until(lambda: here.app.capture.waiting == 0)  # it looks once more at everything
     here.stop()
 
 
@@ -243,7 +245,8 @@ def test_what_it_calls_copied_is(tmp_path: Path, gh: FakeGitHub) -> None:
         assert here.app.capture.captured_until == stands
         here.copy_of(path).with_name(blocked.name).rmdir()
         here.write(blocked)
-        here.until(lambda: (here.app.capture.captured_until or 0) > (stands or 0))
+        written = time.time()
+        here.until(lambda: (here.app.capture.captured_until or 0) > written)
         assert here.is_copied(blocked)
 
 
@@ -280,7 +283,7 @@ def test_a_read_only_vault_does_not_keep_the_daemon_from_starting(tmp_path: Path
         here.until(gh.all_comments)  # what was captured before goes out
         subprocess.run(["mount", "-o", "remount,rw", str(vault)], check=True)
         here.until(lambda: here.codes() == set())
-        assert here.ctl("sync", acts=True, capture=True, wait=30)["left"] == 0
+        assert here.ctl("sync", acts=True, capture=True, wait=PATIENCE_S)["left"] == 0
         assert len(gh.all_comments()) == 3
         here.stop()
 
@@ -314,7 +317,7 @@ def test_a_broken_index_keeps_nothing_else_from_going_on(tmp_path: Path, gh: Fak
         broken.execute("SELECT * FROM sqlite_master")
     with here:
         here.transcript()
-        assert here.ctl("sync", acts=True, wait=30)["left"] == 0
+        assert here.ctl("sync", acts=True, wait=PATIENCE_S)["left"] == 0
         assert len(gh.all_comments()) == 2
         here.until(lambda: "index_broken" not in here.codes())  # it is made anew by itself
 

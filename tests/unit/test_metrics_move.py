@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from sessionsync.reliability.findings import CRITICAL
 from tests import arrived
+from tests.conftest import PATIENCE_S
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
 from tests.living import Living
@@ -61,7 +62,7 @@ def test_a_checkpoint_on_its_way_to_github(living: Living, gh: FakeGitHub) -> No
         assert waiting["queue_bytes{}"] > 0
         assert waiting["sync_divergence_bytes{local}"] > 0
         rises(living, "queue_retries_total{comment,github_unreachable}", "incidents_total{connection}")
-    living.ctl("sync", acts=True, wait=20)
+    living.ctl("sync", acts=True, wait=PATIENCE_S)
     assert arrived.records(gh)
     rises(
         living,
@@ -94,7 +95,7 @@ def test_a_checkpoint_on_its_way_to_github(living: Living, gh: FakeGitHub) -> No
 def test_what_github_refuses_for_good(living: Living, gh: FakeGitHub) -> None:
     gh.fault(rule("status", method="POST", path=r"/comments$", status=422))
     living.transcript()
-    living.ctl("sync", acts=True, wait=20)
+    living.ctl("sync", acts=True, wait=PATIENCE_S)
     rises(
         living,
         "queue_buried_items{}",
@@ -137,7 +138,7 @@ def test_a_session_that_outgrows_its_tier(living: Living) -> None:
 
 def test_a_secret_that_is_taken_out(living: Living, gh: FakeGitHub) -> None:
     living.transcript("the key is AKIA" + "QWERTYUIOPASDFGH")
-    living.ctl("sync", acts=True, wait=20)
+    living.ctl("sync", acts=True, wait=PATIENCE_S)
     living.until(lambda: sum(v for n, v in scraped(living).items() if n.startswith("redactions_total")) > 0)
 
 
@@ -168,6 +169,7 @@ def test_health_time_and_disks(living: Living) -> None:
 def test_bytes_on_the_disk(living: Living) -> None:
     living.transcript()
     rises(living, "health_check_runs_total{live,ok}")
+    living.until(living.app.engine.paths.index_db.exists)
     living.app.health._instruments._measured_at = None  # it measures once an hour
     living.app.health.want()
     rises(living, *(f"storage_bytes{{{area}}}" for area in ("live", "mirror", "vault", "index")))
