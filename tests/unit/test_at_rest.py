@@ -36,6 +36,7 @@ from sessionsync.reliability.findings import Findings
 from sessionsync.sources.layout import Layout
 from sessionsync.sources.places import Places
 from sessionsync.store import MEMORY, Store
+from tests.conftest import PATIENCE_S
 from tests.crowd import fill
 from tests.living import Living
 from tests.rig import START, Rig, append, line
@@ -541,7 +542,7 @@ class Holding(Loop):
         self.held = threading.Event()
 
     def turn(self) -> float:
-        self.held.wait(20)
+        self.held.wait(PATIENCE_S)
         return 10 * LOOK_S
 
 
@@ -555,7 +556,7 @@ def test_a_loop_that_waits_is_told_from_one_that_is_stuck(wait_until: Wait) -> N
     assert loop.progress_age_s == 0
     assert loop.waits_until - time.monotonic() <= LOOK_S
     loop.stop()
-    loop.join(10)
+    loop.join(PATIENCE_S)
     assert not loop.is_alive()
 
 
@@ -569,7 +570,7 @@ def test_the_daemon_is_put_into_one_heap_once_and_what_it_starts_is_not() -> Non
     with subprocess.Popen(
         [sys.executable, "-c", said], env=environ, stdout=subprocess.PIPE, text=True
     ) as made:
-        out, _ = made.communicate(timeout=30)
+        out, _ = made.communicate(timeout=PATIENCE_S)
         assert out.split() == [str(made.pid), "None", "1"]
     kept = subprocess.run(
         [sys.executable, "-c", said],
@@ -600,7 +601,12 @@ print(libc.mallinfo2().hblkhd - before >= 2 * memory.SLACK_BYTES)
 """
     environ = {name: value for name, value in os.environ.items() if name != memory.GLIBC}
     done = subprocess.run(
-        [sys.executable, "-c", said], env=environ, capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", said],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
     )
     assert done.stdout == "True\n"
 
@@ -619,6 +625,11 @@ def test_a_daemon_whose_settings_of_the_heap_are_dropped_runs_all_the_same(tmp_p
     )
     environ = {name: value for name, value in os.environ.items() if name != memory.GLIBC}
     done = subprocess.run(
-        [sys.executable, "-c", said], env=environ, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", said],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
     )
     assert (done.returncode, done.stdout, begun.read_text()) == (0, "False\n", "\n")

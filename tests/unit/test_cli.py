@@ -50,6 +50,7 @@ from sessionsync.errors import NoSuchSession
 from sessionsync.model import Ref, Summary, rfc3339
 from sessionsync.store import Store
 from tests.archive import run_git
+from tests.conftest import PATIENCE_S
 from tests.fakes.agent import Agent
 
 ROOT = Path(__file__).parents[2]
@@ -146,7 +147,7 @@ def daemon(short_home: Path) -> Iterator[Daemon]:
         yield daemon
         if closing.ident is None:
             closing.start()
-        closing.join(10)
+        closing.join(PATIENCE_S)
 
 
 def a_status(**changes: Any) -> Json:
@@ -526,7 +527,9 @@ def test_the_daemons_error_is_the_commands(daemon: Daemon, sessiond: Run) -> Non
     assert len(err.splitlines()) == 2
 
 
-def test_events_are_followed_until_interrupted(daemon: Daemon, short_home: Path) -> None:
+def test_events_are_followed_until_interrupted(
+    daemon: Daemon, short_home: Path, wait_until: Callable[..., None]
+) -> None:
     daemon.answers["events"] = {
         "events": [{"at": rfc3339(NOW), "event": "push_completed", "session": "s", "number": 7}]
     }
@@ -535,11 +538,9 @@ def test_events_are_followed_until_interrupted(daemon: Daemon, short_home: Path)
         assert following.stdout is not None
         assert json.loads(following.stdout.readline())["number"] == 7
         daemon.answers["events"] = {"events": []}
-        until = time.monotonic() + 10
-        while len(daemon.asked) < 2 and time.monotonic() < until:
-            time.sleep(0.02)
+        wait_until(lambda: len(daemon.asked) >= 2)
         following.send_signal(signal.SIGINT)
-        assert following.wait(10) == 130
+        assert following.wait(PATIENCE_S) == 130
     assert [params for _, params in daemon.asked][:2] == [{"limit": "50"}, {"limit": "50", "after": "7"}]
 
 
@@ -840,7 +841,7 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
 
 
@@ -861,7 +862,12 @@ def test_the_tab_key_completes_commands(typed: str, offered: str) -> None:
     ]
     environ = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
-        [bash, "-c", "\n".join(script)], env=environ, capture_output=True, text=True, check=True, timeout=30
+        [bash, "-c", "\n".join(script)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_S,
     )
     assert offered in done.stdout.splitlines(), done
 
@@ -888,7 +894,7 @@ def imported(*arguments: str) -> set[str]:
         "print(); print(code, *sorted({*sys.modules} - before))"
     )
     command = [sys.executable, "-c", script, *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     code, *modules = done.stdout.splitlines()[-1].split()
     assert code == "0", done
     return set(modules)
@@ -926,7 +932,12 @@ def test_to_begin_compiles_no_expression_that_can_wait() -> None:
         "print(len(patterns), sum('compiled' in vars(each) for each in patterns))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=PATIENCE_S,
     )
     patterns, compiled = map(int, done.stdout.split())
     assert patterns > 100
@@ -971,7 +982,7 @@ def test_no_cycles_are_looked_for_while_it_imports_and_then_they_are(
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     code, seen, is_enabled, is_frozen = json.loads(done.stdout.splitlines()[-1])
     assert code == (70 if is_missing else 0), done.stderr
@@ -1040,7 +1051,7 @@ def test_a_reader_who_has_seen_enough_is_no_error(daemon: Daemon) -> None:
     daemon.answers["sessions"] = {"sessions": [a_session(id=f"s{n}", title="x" * 50) for n in range(5000)]}
     command = f"{sys.executable} -m sessiond list | head -1"
     done = subprocess.run(
-        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30
+        ["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     assert done.stdout.startswith("ID")
     assert done.stderr == ""
@@ -1061,7 +1072,7 @@ def on_a_terminal(*arguments: str, **environ: str) -> str:
             if not block:
                 break
             text += block
-        started.wait(10)
+        started.wait(PATIENCE_S)
     os.close(ours)
     return text.decode()
 
@@ -1181,7 +1192,7 @@ def test_a_search_goes_to_the_disk_where_somebody_else_listens(sessiond: Run, sh
     with socket.socket(socket.AF_UNIX) as there:
         there.bind(str(short_home / "run" / "ctl.sock"))
         there.listen()
-        there.settimeout(10)
+        there.settimeout(PATIENCE_S)
 
         def answer() -> None:
             connection, _ = there.accept()
@@ -1191,7 +1202,7 @@ def test_a_search_goes_to_the_disk_where_somebody_else_listens(sessiond: Run, sh
         other = threading.Thread(target=answer, daemon=True)
         other.start()
         code, _, err = sessiond("search", "quokka")
-        other.join(10)
+        other.join(PATIENCE_S)
     assert (code, "index_broken: Nothing has been captured here yet" in err) == (1, True)
 
 

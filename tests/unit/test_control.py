@@ -22,6 +22,7 @@ from sessionsync.errors import (
     Unreachable,
     UsageError,
 )
+from tests.conftest import PATIENCE_S
 
 Handler = Callable[[Params], Answer | Iterator[Answer]]
 
@@ -59,7 +60,7 @@ class Daemon:
         return {"mode": "paused"}
 
     def wait(self, params: Params) -> Answer:
-        assert self.release.wait(10)
+        assert self.release.wait(PATIENCE_S)
         return {"waited": True}
 
     def count(self, params: Params) -> Iterator[Answer]:
@@ -96,7 +97,7 @@ def daemon(socket_dir: Path) -> Iterator[Daemon]:
 
 def by_hand(path: Path, data: bytes) -> tuple[int, dict[str, str], bytes]:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE_S)
         connection.connect(str(path))
         connection.sendall(data)
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -202,11 +203,11 @@ def test_who_waits_holds_up_nobody(daemon: Daemon) -> None:
     ]
     for thread in waiting:
         thread.start()
-    assert client.request(daemon.path, "status", timeout_s=40)["status"] == "ok"
+    assert client.request(daemon.path, "status", timeout_s=PATIENCE_S)["status"] == "ok"
     assert answers == []
     daemon.release.set()
     for thread in waiting:
-        thread.join(10)
+        thread.join(PATIENCE_S)
     assert answers == [{"waited": True}] * 3
 
 
@@ -223,8 +224,8 @@ def test_an_answer_under_way_is_finished_before_the_socket_closes(socket_dir: Pa
         closing = threading.Thread(target=server.close)
         closing.start()
         daemon.release.set()
-        closing.join(40)
-        asking.join(40)
+        closing.join(PATIENCE_S)
+        asking.join(PATIENCE_S)
     assert answers == [{"waited": True}]
     with pytest.raises(DaemonNotRunning):
         client.request(daemon.path, "status")

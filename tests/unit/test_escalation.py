@@ -43,7 +43,7 @@ class Bell:
         return found
 
 
-def called(command: str, environ: dict[str, str], limit_s: float = 20.0) -> Events:
+def called(command: str, environ: dict[str, str], limit_s: float = PATIENCE_S) -> Events:
     events = Events()
     escalation = Escalation(environ, events, limit_s)
     escalation.call(command, HEALTH, Gate())

@@ -9,6 +9,7 @@ import pytest
 
 from sessiond.faces import Faces, open_faces
 from sessiond.metrics import Metrics, catalogue
+from tests.conftest import PATIENCE_S
 
 Ask = Callable[..., tuple[int, dict[str, str], str]]
 
@@ -46,7 +47,7 @@ def ask(world: World) -> Iterator[Ask]:
     server, port = opened
 
     def ask(path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], str]:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         body = answer.read().decode()
@@ -136,7 +137,7 @@ def test_the_newer_loopback(world: World) -> None:
     if opened is None:
         pytest.skip("no ::1 here")
     server, port = opened
-    connection = http.client.HTTPConnection("::1", port, timeout=10)
+    connection = http.client.HTTPConnection("::1", port, timeout=PATIENCE_S)
     connection.request("GET", "/healthz")
     assert connection.getresponse().status == 200
     connection.close()

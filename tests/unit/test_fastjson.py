@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionsync import fastjson
+from tests.conftest import PATIENCE_S
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -67,7 +68,7 @@ def test_what_is_nested_without_end_is_refused(data: str) -> None:
 def test_what_is_refused_before_json_was_ever_imported(text: str) -> None:
     code = "import sys; from sessionsync import fastjson as f\ntry: f.loads(sys.argv[1])\nexcept ValueError: print('refused')"
     done = subprocess.run(
-        [sys.executable, "-c", code, text], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code, text], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     assert done.stdout == "refused\n"
 
@@ -75,7 +76,7 @@ def test_what_is_refused_before_json_was_ever_imported(text: str) -> None:
 def test_it_costs_no_import() -> None:
     code = "import sys; from sessionsync import fastjson as f; f.loads(f.dumps({'a': [1]})); print('re' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     assert done.stdout == "False\n"
 
@@ -86,6 +87,6 @@ def test_without_the_half_in_c_it_is_json() -> None:
         "print(f.dumps({'a': [1]}), f.loads(' [1] '), f.in_c)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     assert done.stdout == '{"a": [1]} [1] None\n'

@@ -12,6 +12,7 @@ from sessionsync.errors import CopyError
 from sessionsync.vault import SessionVault, Vault
 from sessionsync.vault.merge import Merge
 from tests.bench.corpus import session_bytes
+from tests.conftest import PATIENCE_S
 from tests.keeper import done, flip
 from tests.unit.test_vault import REF, at_snapshot, in_format_1, lines_of, snap, stated
 
@@ -245,7 +246,7 @@ def test_readers_go_on_while_it_is_merged(vault: Vault, folder: Path) -> None:
         merged(vault)
     ended.set()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert failures == []
     assert reads > 10
 

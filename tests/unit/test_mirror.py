@@ -14,6 +14,7 @@ import pytest
 from sessionsync.errors import CopyError, CopyMismatch
 from sessionsync.model import Ref
 from sessionsync.vault.mirror import Mirror
+from tests.conftest import PATIENCE_S
 
 SID = "0b6e2f6e-64f1-4c39-9df5-3f0d6d8f5a11"
 CLAUDE = Ref("claude", SID)
@@ -258,7 +259,7 @@ mirror.flush()
         process.stdin.write(b"\n")
         process.stdin.flush()
     for process in both:
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE_S)
     assert [process.returncode for process in both] == [0, 0]
     path = mirror.path_of("app", Ref("claude", "s"), "s.jsonl")
     assert mirror.common_prefix(path, live) == len(data) == mirror.size(path)
@@ -525,6 +526,6 @@ assert Mirror.__name__ == "Mirror"
 print([name for name in ("zstandard", "msgspec", "sqlite3", "json", "shutil", "ctypes") if name in sys.modules])
 """
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     assert done.stdout == "[]\n"

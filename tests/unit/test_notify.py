@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from sessiond.notify import STATUS_LETTERS, Notify
+from tests.conftest import PATIENCE_S
 
 
 @pytest.fixture
 def ear(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
         made.bind(str(tmp_path / "notify"))
-        made.settimeout(5)
+        made.settimeout(PATIENCE_S)
         yield made
 
 
@@ -62,7 +63,7 @@ def test_a_status_is_one_line_of_bounded_length_and_said_once(ear: socket.socket
     assert heard(ear) == ["STATUS=one READY=1 two"]
     notify.status("one\nREADY=1\n two")
     assert silent(ear)
-    ear.settimeout(5)
+    ear.settimeout(PATIENCE_S)
     notify.status("x" * 9999)
     assert heard(ear) == ["STATUS=" + "x" * STATUS_LETTERS]
 
@@ -70,7 +71,7 @@ def test_a_status_is_one_line_of_bounded_length_and_said_once(ear: socket.socket
 def test_an_address_without_a_file() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(f"\0sessiond-test-{os.getpid()}")
-        ear.settimeout(5)
+        ear.settimeout(PATIENCE_S)
         Notify({"NOTIFY_SOCKET": f"@sessiond-test-{os.getpid()}"}).ready("here")
         assert heard(ear)[0] == "READY=1"
 
@@ -113,7 +114,7 @@ def test_what_was_not_heard_is_said_again(ear: socket.socket) -> None:
     while not silent(ear):
         pass
     notify.status("busy")
-    ear.settimeout(5)
+    ear.settimeout(PATIENCE_S)
     assert heard(ear) == ["STATUS=busy"]
 
 
@@ -125,5 +126,5 @@ def test_a_busy_manager_hears_that_it_is_ready(ear: socket.socket) -> None:
     speaking.start()
     while (words := heard(ear)) == ["WATCHDOG=1"]:
         pass
-    speaking.join(10)
+    speaking.join(PATIENCE_S)
     assert words[0] == "READY=1"

@@ -12,6 +12,7 @@ import pytest
 from sessionsync.errors import CopyError
 from sessionsync.project_names import Names, ProjectIdentity, folder_name
 from sessionsync.projects import identify, normalise, watchable
+from tests.conftest import PATIENCE_S
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -409,7 +410,7 @@ def test_processes_that_name_at_once_agree_and_lose_nothing(tmp_path: Path) -> N
         for n in range(4)
     ]
     start.touch()
-    said = [process.communicate(timeout=30)[0].split() for process in running]
+    said = [process.communicate(timeout=PATIENCE_S)[0].split() for process in running]
     assert all(process.returncode == 0 for process in running)
     known = Names(mirror).known()
     assert len(known) == 20 + 4 * 20

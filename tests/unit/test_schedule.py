@@ -12,6 +12,7 @@ from apscheduler.schedulers import base
 
 from sessiond import schedule as counted
 from sessiond.schedule import Job, Schedule
+from tests.conftest import PATIENCE_S
 
 
 @contextmanager
@@ -45,7 +46,7 @@ def test_a_job_that_hangs_keeps_none_that_takes_no_turn() -> None:
 
     def hang() -> None:
         hangs.set()
-        hung.wait(20)
+        hung.wait(PATIENCE_S)
 
     def beat() -> None:
         if hangs.is_set():
@@ -55,7 +56,7 @@ def test_a_job_that_hangs_keeps_none_that_takes_no_turn() -> None:
     schedule = Schedule(jobs, lambda *_: None)
     schedule.start()
     try:
-        assert beats.wait(10)
+        assert beats.wait(PATIENCE_S)
     finally:
         hung.set()
         schedule.stop()
@@ -76,14 +77,14 @@ def test_a_clock_that_is_set_back_keeps_no_job_waiting(monkeypatch: pytest.Monke
     schedule = Schedule([Job("beat", 0.05, ran.set, turn=False)], lambda *_: None)
     schedule.start()
     try:
-        assert ran.wait(10)
+        assert ran.wait(PATIENCE_S)
         back = timedelta(hours=1)
         ran.clear()
-        assert ran.wait(10)  # it may have been about to
+        assert ran.wait(PATIENCE_S)  # it may have been about to
         ran.clear()
-        assert ran.wait(10)
+        assert ran.wait(PATIENCE_S)
         schedule.pace("beat", 0.06)
         ran.clear()
-        assert ran.wait(10)
+        assert ran.wait(PATIENCE_S)
     finally:
         schedule.stop()

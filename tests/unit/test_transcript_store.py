@@ -19,6 +19,7 @@ from sessionsync.conversations import TranscriptStore
 from sessionsync.conversations import transcripts as store_of
 from sessionsync.conversations.transcripts import Transcripts
 from sessionsync.errors import ConversationError, UsageError
+from tests.conftest import PATIENCE_S
 from tests.fakes.agent import SESSION
 from tests.machine import Machine
 
@@ -124,7 +125,7 @@ def test_it_waits_for_whoever_adds_at_this_moment(store: Transcripts) -> None:
         adding.join(0.2)
         assert adding.is_alive()
         assert file.read().count(b"\n") == 1
-    adding.join(10)
+    adding.join(PATIENCE_S)
     assert store.load(KEY) == said("a", "b")
 
 

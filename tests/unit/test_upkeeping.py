@@ -22,6 +22,7 @@ from sessionsync.errors import DiskFull
 from sessionsync.reliability.findings import CRITICAL, Findings
 from sessionsync.upkeep import Healing, outcome
 from sessionsync.vault.verify import Bad
+from tests.conftest import PATIENCE_S
 from tests.keeper import flip, pack_of, upkeep_of
 from tests.rig import Rig, append, line, no_loop_fails
 
@@ -139,7 +140,7 @@ def test_two_repairs_of_one_session_heal_it_once(
         monkeypatch.setattr(loop, "_pace", pace)
         loop.heal(session)
         loop.turn()
-        assert asked[0].result(20).healed == {}
+        assert asked[0].result(PATIENCE_S).healed == {}
     assert len(rig.events.named("damage_healed")) == 1
 
 
