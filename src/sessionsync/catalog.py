@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from typing import Any
 import msgspec
 
 from sessionsync.errors import AmbiguousSession, NoSuchCheckpoint, NoSuchSession
-from sessionsync.model import Ref, Role, Summary, Tier, unix_seconds
+from sessionsync.model import Ref, Role, Summary, Tier, as_path, unix_seconds
 from sessionsync.store import Store
 
 # What stands for a file's size while its plain copy is being rewritten; no file has it.
@@ -175,8 +174,8 @@ _ENCODED: dict[str, Callable[[Any], Any]] = {
 _DECODED: dict[str, Callable[[Any], Any]] = {
     "summary": msgspec.json.Decoder(Summary).decode,
     "peaks": msgspec.json.Decoder(list[str]).decode,
-    "root": lru_cache(maxsize=64)(Path),  # the agents' few folders, named by every session
-    "location": Path,
+    "root": as_path,
+    "location": as_path,
     "commented": bool,
     "role": Role,
     "tier": lambda tier: Tier(tier) if tier else None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,6 +42,13 @@ class Role(StrEnum):
     MAIN = "main"
     PART = "part"
     COMPANION = "companion"
+
+
+# An append asks for those of its session several times, and reading one takes as long as a read of the file.
+@lru_cache(maxsize=128)
+def as_path(where: str | Path) -> Path:
+    """The path that a source or the state holds as text; those that were asked for last are remembered."""
+    return Path(where)
 
 
 # Of each session a rescan makes one of these three: a tuple takes a third of the time of a dataclass.
@@ -76,7 +84,7 @@ class SessionFile(NamedTuple):
     @property
     def path(self) -> Path:
         """Where it lies; made when it is asked for, as that takes longer than to look whether it changed."""
-        return Path(self.where)
+        return as_path(self.where)
 
 
 class Found(NamedTuple):
@@ -97,7 +105,7 @@ class Found(NamedTuple):
     @property
     def location(self) -> Path:
         """The main file, or the folder of a structured session; it may be gone while others are there."""
-        return Path(self.where)
+        return as_path(self.where)
 
     @property
     def known_as(self) -> str:

@@ -67,7 +67,7 @@ class Files:
         if file is not None and file.deleted_at is None and (file.size, file.mtime_ns, file.inode) == known:
             return True
         try:
-            descriptor = _open_regular(seen.path)
+            descriptor = _open_regular(seen.where)
         except FileNotFoundError:
             return True
         except OSError as error:
@@ -419,7 +419,7 @@ class Files:
             work.changed.add(file.name)
 
 
-def _open_regular(path: Path) -> int:
+def _open_regular(path: str | Path) -> int:
     """Open a file for reading that is a regular one and no link; never blocks."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
