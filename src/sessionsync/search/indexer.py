@@ -52,6 +52,8 @@ class Indexer:
 
     def gone(self) -> list[int]:
         """Sessions in the index that are known no longer: somebody had them forgotten."""
+        if _is_same(self._index, self._catalog):
+            return []
         known = self._catalog.store.made(
             lambda rows: {number for (number,) in rows}, "SELECT id FROM sessions"
         )
@@ -194,13 +196,21 @@ class Indexer:
 
 def behind(index: Index, catalog: Catalog, since: float = 0.0) -> list[int]:
     """Sessions of which captured bytes are not in the index yet, the newest first."""
-    if not since and index.sums() == catalog.sums():
-        return []  # as nearly always, and to compare thousands costs more than a search
+    if not since and _is_same(index, catalog):
+        return []
     rows = catalog.store.rows(
         "SELECT id, captured_bytes FROM sessions WHERE modified_at >= ? ORDER BY modified_at DESC", (since,)
     )
     seen = index.seen([number for number, _ in rows] if since else None)  # few, of what may be many
     return [number for number, captured in rows if seen.get(number) != captured]
+
+
+def _is_same(index: Index, catalog: Catalog) -> bool:
+    """Whether all that is captured is in the index and nothing else, as nearly always.
+
+    To compare thousands one by one costs more than a search.
+    """
+    return index.sums() == catalog.sums()
 
 
 def _lengths(places: Iterable[Row | Passage]) -> dict[int, list[int]]:
