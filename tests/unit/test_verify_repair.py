@@ -324,6 +324,28 @@ def test_the_daily_scan_reads_each_byte_once_a_week_and_goes_on_where_it_was(rig
     assert sum(event["bad"] for event in ended) == found
 
 
+def test_where_a_scan_is_costs_a_commit_a_second_and_none_a_session(rig: Rig, upkeep: Upkeep) -> None:
+    for number in range(20):
+        append(rig.home.transcript(), line("user", f"question {number}", rig.home.project))
+    rig.scan()
+    rig.wait(300)
+    heard: list[str] = []
+    rig.store._connection.set_trace_callback(heard.append)
+    for number in range(20):
+        done(upkeep.scan(rig.now + 0.1 * number))
+    rig.store._connection.set_trace_callback(None)
+    assert heard.count("COMMIT") == 2
+    told = len(rig.events.named("integrity_checked"))
+    killed = upkeep_of(rig)  # what was looked at in the last second is looked at again
+    done(killed.scan(rig.now + 2))
+    assert len(rig.events.named("integrity_checked")) > told
+    assert killed.next_scan() <= rig.now
+    for _ in range(20):
+        done(killed.scan(rig.now + 2))
+    (ended,) = rig.events.named("integrity_scanned")
+    assert ended["sessions"] == 20
+
+
 def test_a_vault_that_nobody_knows_is_looked_at_too(rig: Rig, upkeep: Upkeep) -> None:
     _, session = a_transcript(rig)
     pack = pack_of(rig, session)

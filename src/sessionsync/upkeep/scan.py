@@ -14,6 +14,8 @@ from sessionsync.vault.verify import Part
 # A scan a day, each of a seventh of all bytes.
 SCAN_S = 86_400.0
 SCANS = 7
+# So often it is written where a scan is: a commit for each session would cost more than to look at it.
+KEPT_S = 1.0
 
 
 class Scan(msgspec.Struct):
@@ -37,12 +39,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Scanning:
-    """Goes through all sessions; where it is survives a restart."""
+    """Goes through all sessions; where it is survives a restart, but for the last second."""
 
     def __init__(self, means: Means, verifying: Verifying, others: Others) -> None:
         self._means = means
         self._verifying = verifying
         self._others = others
+        self._at: Scan | None = None
+        self._kept_at = float("-inf")
 
     def next_at(self) -> float:
         """When the next look at everything is due (Unix seconds); a begun one is."""
@@ -61,7 +65,7 @@ class Scanning:
         """Look at the next session of the daily scan, or begin one, or end it.
 
         A scan looks at the structure of everything and at the bytes of one of seven parts, so that each
-        byte is read once a week.  Where it is survives a restart.
+        byte is read once a week.
         """
         scan = self._scan()
         if scan.after < 0:
@@ -83,7 +87,7 @@ class Scanning:
             scan.size += verdict.size
             scan.checked += verdict.checked
             scan.bad += len(verdict.bad)
-            self._means.catalog.store.set_meta("scan", _encode(scan).decode())
+            self._keep(scan, now)
         if scan.after < 0:
             self._means.emit(
                 "integrity_scanned",
@@ -94,8 +98,17 @@ class Scanning:
             )
         return verdict
 
+    def _keep(self, scan: Scan, now: float) -> None:
+        """Remember where it is, the end of it at once."""
+        self._at = scan
+        if scan.after < 0 or abs(now - self._kept_at) >= KEPT_S:
+            self._means.catalog.store.set_meta("scan", _encode(scan).decode())
+            self._kept_at = now
+
     def _scan(self) -> Scan:
-        try:
-            return msgspec.json.decode(self._means.catalog.store.meta("scan"), type=Scan)
-        except msgspec.DecodeError:
-            return Scan()
+        if self._at is None:
+            try:
+                self._at = msgspec.json.decode(self._means.catalog.store.meta("scan"), type=Scan)
+            except msgspec.DecodeError:
+                self._at = Scan()
+        return self._at
