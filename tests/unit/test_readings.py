@@ -167,7 +167,8 @@ def test_a_long_walk_through_a_slow_disk_is_progress(tmp_path: Path, monkeypatch
         def slow(place: Path, **how: Any) -> Iterator[tuple[str, list[str], list[str]]]:
             is_measured = threading.current_thread() is loop  # who watches new folders walks as well
             for found in walk(place, **how):
-                loop.progressed_at -= 500 * is_measured
+                if is_measured:
+                    loop.progressed_at = loop.waits_until = time.monotonic() - 500
                 yield found
                 if is_measured and loop.progress_age_s < 100:
                     folders.append(found[0])
