@@ -26,6 +26,7 @@ from sessionsync.restore.drill import Last
 from sessionsync.store import Store
 from sessionsync.upkeep import Scan
 from tests.fakes.github import FakeGitHub
+from tests.ports import free_port
 from tests.process.user import User
 
 NOW = 1_800_000_000.0
@@ -95,9 +96,7 @@ def github(machine: Machine) -> Iterator[FakeGitHub]:
 
 
 def test_a_machine_that_is_well(machine: Machine, github: FakeGitHub) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        machine.environ["SESSIOND_HTTP_LISTEN"] = f"127.0.0.1:{free.getsockname()[1]}"
+    machine.environ["SESSIOND_HTTP_LISTEN"] = f"127.0.0.1:{free_port()}"
     not_here = {"service", "hooks", "daemon", "version"}
     checks = doctor.examine(Here(machine.environ, time.time()))
     assert [each.name for each in checks] == [*CHECKS]
@@ -423,10 +422,7 @@ SECRETS = (
 
 
 def test_beside_a_daemon_and_into_a_bundle(tmp_path: Path, socket_dir: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with User(socket_dir, SESSIOND_HTTP_LISTEN=f"127.0.0.1:{port}") as user:
+    with User(socket_dir, SESSIOND_HTTP_LISTEN=f"127.0.0.1:{free_port()}") as user:
         user.say(f"{SECRETS[2]}: the password is {SECRETS[1]}")
         notes = user.project / ".claude" / "sessions"
         notes.mkdir(parents=True)
