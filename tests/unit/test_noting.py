@@ -18,8 +18,12 @@ from sessionsync.sources.note_reading import read
 from tests.conftest import samples
 from tests.machine import Machine
 
-TODAY = time.strftime("%Y-%m-%d")
 FOLDER = ".claude/sessions"
+
+
+def today() -> str:
+    """The day of now: a run of all tests may last beyond midnight."""
+    return time.strftime("%Y-%m-%d")
 
 
 def paper(name: str, text: str = "", **more: Any) -> Paper:
@@ -88,7 +92,7 @@ def test_what_the_name_of_a_note_says(name: str, day: date | None, topic: str) -
 def test_a_new_note_is_clean_and_says_all_it_can(machine: Machine, kind: str) -> None:
     done = machine("note", "new", "Add a cache", "--kind", kind, "--json")
     assert done.code == 0
-    path = machine.home.project / FOLDER / f"{TODAY}-add-a-cache.tmp"
+    path = machine.home.project / FOLDER / f"{today()}-add-a-cache.tmp"
     assert done.json == {"file": str(path), "kind": kind, "session": "", "previous": ""}
     note = read(path.read_bytes())
     assert (note.title, note.status) == ("Add a cache", "in_progress")
@@ -144,7 +148,7 @@ def test_it_is_linked_to_the_topics_note_before(machine: Machine) -> None:
 
 
 def test_nothing_is_written_over(machine: Machine) -> None:
-    path = put(machine, f"{TODAY}-add-a-cache.tmp", "mine\n")
+    path = put(machine, f"{today()}-add-a-cache.tmp", "mine\n")
     done = machine("note", "new", "add a cache")
     assert (done.code, path.read_text()) == (1, "mine\n")
     said, hint = done.err.splitlines()
@@ -183,7 +187,7 @@ def test_it_lies_in_the_work_trees_root_whereever_one_stands(machine: Machine) -
     below.mkdir(parents=True)
     machine.here = below
     machine("note", "new", "cache")
-    assert [path.name for path in (machine.home.project / FOLDER).iterdir()] == [f"{TODAY}-cache.tmp"]
+    assert [path.name for path in (machine.home.project / FOLDER).iterdir()] == [f"{today()}-cache.tmp"]
     machine.here = machine.home.folder
     assert machine("note", "new", "other", "--project", str(below)).code == 0
     assert len(list((machine.home.project / FOLDER).iterdir())) == 2
@@ -193,7 +197,7 @@ def test_the_daemon_takes_it_as_a_session(machine: Machine) -> None:
     machine("note", "new", "Add a cache")
     machine.settle()
     session = machine.rig.session()
-    assert session.name == f"note:note.app.{TODAY}-add-a-cache"
+    assert session.name == f"note:note.app.{today()}-add-a-cache"
     assert (session.summary.title, session.summary.status) == ("Add a cache", "in_progress")
     assert len(session.summary.critical.next_steps) == 3
 
@@ -243,7 +247,7 @@ def test_lint_of_all_notes_of_a_project(machine: Machine) -> None:
 
 def test_hints_alone_are_no_failure(machine: Machine) -> None:
     machine("note", "new", "cache")
-    path = machine.home.project / FOLDER / f"{TODAY}-cache.tmp"
+    path = machine.home.project / FOLDER / f"{today()}-cache.tmp"
     path.write_text(path.read_text().replace("## Failed", "- An index on the name\n\n## Failed"))
     done = machine("note", "lint")
     assert (done.code, done.out.splitlines()[-1]) == (0, "1 note looked at: nothing is wrong, 2 hints.")
