@@ -13,18 +13,23 @@ from typing import cast
 
 import pytest
 
+from sessiond import indexing
 from sessiond.engine import Engine
 from sessiond.indexing import ALL_S, IndexLoop
 from sessionsync.budget import Budget
 from sessionsync.reliability.findings import Findings
 from sessionsync.search import Index
+from tests.conftest import PATIENCE_S
 from tests.rig import Rig, append, line, no_loop_fails
 
 DAY_S = 86_400.0
 
 
 @pytest.fixture
-def loop(rig: Rig) -> Iterator[IndexLoop]:
+def loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[IndexLoop]:
+    monkeypatch.setattr(
+        indexing, "TURN_S", PATIENCE_S
+    )  # what is new takes one turn, however busy the machine
     rig.home.state.mkdir(parents=True, exist_ok=True)
     engine = SimpleNamespace(
         catalog=rig.catalog,
