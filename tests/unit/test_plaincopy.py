@@ -23,9 +23,17 @@ from sessionsync.peek import first_cwd
 from sessionsync.project_names import Names
 from sessionsync.tombstones import Tombstones
 from sessionsync.vault import Copy
+from tests.conftest import PATIENCE_S
 from tests.rig import Events, Home, Rig, append, line
 
 SID = "3f2a9c1e-58d7-4cf4-9f3f-6a6f5c9c1a11"
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook keeps nobody waiting: on a busy machine git would be given up."""
+    monkeypatch.setattr(plaincopy, "GIT_S", PATIENCE_S)
+    monkeypatch.setattr(plaincopy, "NAME_S", PATIENCE_S)
 
 
 @pytest.fixture
@@ -329,7 +337,9 @@ def test_subagents_lie_where_the_daemon_puts_them(rig: Rig, place: Home) -> None
     assert after == before
 
 
-def test_a_name_that_another_process_holds_back_is_not_waited_for(place: Home) -> None:
+def test_a_name_that_another_process_holds_back_is_not_waited_for(
+    place: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import fcntl
 
     transcript = place.transcript(SID)
@@ -338,7 +348,8 @@ def test_a_name_that_another_process_holds_back_is_not_waited_for(place: Home) -
     held = os.open(place.mirror / ".projects.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(held, fcntl.LOCK_EX)
     try:
-        with pytest.raises(CopyError, match="not found within"):
+        with monkeypatch.context() as patch, pytest.raises(CopyError, match="not found within"):
+            patch.setattr(plaincopy, "NAME_S", 0.1)
             hook(place, transcript)
     finally:
         os.close(held)
