@@ -54,9 +54,17 @@ def running() -> list[int]:
     found = []
     for pid in children(os.getpid()):
         with suppress(OSError):  # it may have ended since
-            if b"sessiond.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"sessiond.worker" in runs(pid):
                 found.append(pid)
     return found
+
+
+def runs(pid: int) -> bytes:
+    """What a process runs; one that has just begun says so a moment after its `Popen` is there."""
+    while not (said := Path(f"/proc/{pid}/cmdline").read_bytes()):
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":  # nor will it ever
+            break
+    return said
 
 
 def converse(agent: Path, count: int = SESSIONS) -> list[Path]:
