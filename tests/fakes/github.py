@@ -328,12 +328,13 @@ class _Line(BaseHTTPRequestHandler):
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         target = self.path.removeprefix(fake.prefix) if self.path.startswith(fake.prefix) else "/nowhere"
+        hangs = fake._hangs  # who sees that this one hangs lets it go, even before it waits
         answer, fault = fake.serve(Call(self.command, target, headers, body), arrived_s)
         kind = fault.kind if fault else ""
         if fault is not None and kind == "refuse":
             fake.refuse(fault.delay_s)
         if fault is not None and kind in {"hang", "slow"}:
-            fake._hangs.wait(fault.delay_s)
+            hangs.wait(fault.delay_s)
         if answer is None:
             self._cut(reset=fault is not None and fault.reset)
             return
