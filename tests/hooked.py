@@ -10,10 +10,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from sessiond.handover import BETWEEN_S, TRIES, TRY_S
+from tests.conftest import PATIENCE_S
 from tests.daemon import Daemon
 from tests.rig import append, line
 
 Json = dict[str, Any]
+# Longer than a hook asks, and whoever waits for what became of that.
+ENDS_S = TRIES * TRY_S + BETWEEN_S + 2 * PATIENCE_S
 SID = "3f2a9c1e-58d7-4cf4-9f3f-6a6f5c9c1a11"
 
 
@@ -98,7 +102,7 @@ class answering:  # noqa: N801 - reads as a sentence
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind(str(path))
         self._listener.listen()
-        self._listener.settimeout(30)
+        self._listener.settimeout(ENDS_S)
         self._asked = asked
         self._answers = answers
         self._release = threading.Event()
@@ -110,7 +114,7 @@ class answering:  # noqa: N801 - reads as a sentence
 
     def __exit__(self, *_: object) -> None:
         self._release.set()
-        self._thread.join(30)
+        self._thread.join(ENDS_S)
         self._listener.close()
 
     def _serve(self) -> None:
@@ -119,10 +123,10 @@ class answering:  # noqa: N801 - reads as a sentence
             answer = answers.pop(0)
             connection, _ = self._listener.accept()
             with connection:
-                connection.settimeout(30)
+                connection.settimeout(ENDS_S)
                 self._asked.append(connection.recv(65536))
                 if answer is None:
-                    assert self._release.wait(30)
+                    assert self._release.wait(ENDS_S)
                     answer = answers.pop(0)
                 if answer:
                     assert answer is not None

@@ -26,13 +26,13 @@ import pytest
 from sessiond.handover import BETWEEN_S, TRIES, TRY_S
 from sessiond.hook import COPY_S
 from sessionsync.peek import UNKNOWN
-from tests.conftest import poll
+from tests.conftest import PATIENCE_S, poll
 from tests.daemon import Daemon
 from tests.hooked import SID, Agent, answering, logged, run
 from tests.rig import append, boundary, line
 
 Wait = Callable[..., None]
-WAITS_S = TRIES * TRY_S + BETWEEN_S + 20
+WAITS_S = TRIES * TRY_S + BETWEEN_S + PATIENCE_S
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_retry(slow: Slow) -> None:
         ("session_saved", 2),
     ]
     (timed_out,) = agent.log("session_save_timed_out")
-    assert TRY_S <= timed_out["seconds"] < TRY_S + 5
+    assert TRY_S <= timed_out["seconds"] < TRY_S + PATIENCE_S
     assert agent.triggers() == ["pre-compact"]  # what was asked twice was done once
     assert agent.copy.read_bytes() == agent.transcript.read_bytes()
     assert not agent.spool.exists()
@@ -234,7 +234,7 @@ def test_save_times_out(slow: Slow, who: str, wait_until: Wait) -> None:
         ("session_save_failed", 2),
         ("session_save_fell_back", 0),
     ]
-    assert all(TRY_S <= each["seconds"] < TRY_S + 5 for each in agent.log("session_save_timed_out"))
+    assert all(TRY_S <= each["seconds"] < TRY_S + PATIENCE_S for each in agent.log("session_save_timed_out"))
     assert {each["level"] for each in agent.log("session_save_failed", "session_save_fell_back")} == {
         "warning"
     }
@@ -357,7 +357,7 @@ def test_what_there_was_no_time_for_is_copied_behind_the_agents_back(agent: Agen
     wait_until(lambda: time.monotonic() > until)
     os.write(pipe, event[-1:])
     hook.send_signal(signal.SIGCONT)
-    hook.communicate(timeout=30)
+    hook.communicate(timeout=PATIENCE_S)
     assert hook.returncode == 0
     wait_until(lambda: agent.log("session_save_fell_back"))
     first, second = agent.log("session_copied")
