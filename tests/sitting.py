@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.conftest import PATIENCE_S
+
 ASKS = b"]: "
 
 
@@ -27,7 +29,7 @@ def sit(command: Sequence[str], *answers: str, environ: Mapping[str, str], cwd: 
         os.close(theirs)
         screen = b""
         try:
-            while select.select([ours], [], [], 20)[0] and (block := os.read(ours, 65536)):
+            while select.select([ours], [], [], PATIENCE_S)[0] and (block := os.read(ours, 65536)):
                 screen += block
                 if screen.endswith(ASKS):
                     if not left:
@@ -37,6 +39,6 @@ def sit(command: Sequence[str], *answers: str, environ: Mapping[str, str], cwd: 
         except OSError:  # Linux says EIO where the other end has gone
             pass
         os.close(ours)
-        code = process.wait(20)
+        code = process.wait(PATIENCE_S)
     assert not left, screen.decode()
     return code, screen.decode().replace("\r\n", "\n")

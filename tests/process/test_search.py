@@ -17,8 +17,6 @@ from tests.bench.corpus import session_bytes
 from tests.process.user import User
 from tests.rig import append, line
 
-# How long what was said may take to be found on a busy machine; the goal is 2 s.
-FOUND_S = 15
 # The next version, whose state has one more table.
 NEWER = """
 import sys
@@ -55,9 +53,9 @@ def test_what_was_said_is_found_at_once_and_stays_when_the_agent_deletes_it(
 ) -> None:
     user.start()
     path = user.say("the first quokka")
-    wait_until(lambda: found(user, "quokka") == ["the first **quokka**"], FOUND_S)
+    wait_until(lambda: found(user, "quokka") == ["the first **quokka**"])
     user.say("the second quokka", path)
-    wait_until(lambda: len(found(user, "quokka")) == 2, FOUND_S)
+    wait_until(lambda: len(found(user, "quokka")) == 2)
     path.unlink()
     user.until(lambda status: user.ctl("show", session=path.stem)["state"] == "deleted")
     assert len(found(user, "quokka")) == 2
@@ -68,7 +66,7 @@ def test_what_was_said_is_found_at_once_and_stays_when_the_agent_deletes_it(
 def test_hits_say_where_by_whom_and_when(user: User, wait_until: Callable[..., None]) -> None:
     user.start()
     path = user.say("**bold** words, \x1b[31mred\x1b[0m and \u202eturned\u202c, then the quokka")
-    wait_until(lambda: hits(user, "quokka"), FOUND_S)
+    wait_until(lambda: hits(user, "quokka"))
     (hit,) = hits(user, "quokka")
     assert {key: hit[key] for key in ("session", "source", "project", "role", "at")} == {
         "session": path.stem,
@@ -92,7 +90,7 @@ def test_filters_keep_what_fits(user: User, wait_until: Callable[..., None]) -> 
     user.start()
     path = user.say("a quokka of today")
     append(path, line("assistant", "an old quokka", user.project, at="2020-01-01T00:00:00Z"))
-    wait_until(lambda: len(hits(user, "quokka")) == 2, FOUND_S)
+    wait_until(lambda: len(hits(user, "quokka")) == 2)
     assert found(user, "quokka", "--role", "assistant") == ["an old **quokka**"]
     for since in ("2026-01-01", "2026-09-21T09:00:00Z", "2026-09-21T12:00:00+02:00", "99999w"):
         assert len(hits(user, "quokka", "--since", since)) == (2 if since == "99999w" else 1), since
@@ -110,7 +108,7 @@ def test_without_an_index_it_says_what_to_do(user: User, wait_until: Callable[..
     assert (code, "index_broken" in said, "sessiond run" in hint) == (1, True, True)
     user.start()
     user.say("the quokka")
-    wait_until(lambda: hits(user, "quokka"), FOUND_S)
+    wait_until(lambda: hits(user, "quokka"))
     user.stop()
     index_of(user).write_bytes(b"no index" * 1000)
     assert "--rebuild" in user.fails("search", "quokka")[2]
@@ -118,7 +116,7 @@ def test_without_an_index_it_says_what_to_do(user: User, wait_until: Callable[..
     assert found(user, "quokka") == ["the **quokka**"]
     index_of(user).write_bytes(b"no index" * 1000)
     user.start()
-    wait_until(lambda: hits(user, "quokka"), FOUND_S)
+    wait_until(lambda: hits(user, "quokka"))
 
 
 def test_what_a_run_without_a_daemon_has_captured_is_found(user: User) -> None:
@@ -133,7 +131,7 @@ def test_what_a_run_without_a_daemon_has_captured_is_found(user: User) -> None:
 def test_a_state_that_can_only_be_read_is_searched(user: User, wait_until: Callable[..., None]) -> None:
     user.start()
     path = user.say("the quokka")
-    wait_until(lambda: hits(user, "quokka"), FOUND_S)
+    wait_until(lambda: hits(user, "quokka"))
     user.stop()
     for file in user.state.parent.iterdir():
         if file.is_file():
@@ -154,20 +152,20 @@ def test_a_rebuild_that_is_killed_changes_nothing(user: User, wait_until: Callab
         path.write_bytes(session_bytes(seed, 1_000_000, session_id=path.stem, cwd=str(user.project)))
     user.say("the quokka")
     user.start()
-    wait_until(lambda: hits(user, "quokka"), FOUND_S)
+    wait_until(lambda: hits(user, "quokka"))
     user.stop()
     draft = index_of(user).with_name("index.db.new")
     command = [sys.executable, "-m", "sessiond", "search", "--rebuild"]
     heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it
     interrupted = subprocess.Popen(command, env=user.environ, stderr=subprocess.DEVNULL)
     signal.signal(signal.SIGINT, heard)
-    wait_until(lambda: draft.exists() or interrupted.poll() is not None, FOUND_S)
+    wait_until(lambda: draft.exists() or interrupted.poll() is not None)
     interrupted.send_signal(signal.SIGINT)
     assert interrupted.wait() in {0, 130}
     assert not draft.exists()
     assert found(user, "quokka") == ["the **quokka**"]
     rebuilding = subprocess.Popen(command, env=user.environ, stderr=subprocess.DEVNULL)
-    wait_until(lambda: draft.exists() or rebuilding.poll() is not None, FOUND_S)
+    wait_until(lambda: draft.exists() or rebuilding.poll() is not None)
     rebuilding.send_signal(signal.SIGSTOP)
     assert found(user, "quokka") == ["the **quokka**"]
     second = user.type("search", "--rebuild")
@@ -203,7 +201,7 @@ def test_searches_find_everything_while_the_daemon_rebuilds(
         path.write_bytes(session_bytes(seed, 500_000, session_id=path.stem, cwd=str(user.project)))
     path = user.say("the quokka")
     user.start()
-    wait_until(lambda: hits(user, "quokka"), FOUND_S)
+    wait_until(lambda: hits(user, "quokka"))
     command = [*user.before, sys.executable, "-m", "sessiond", "search", "--rebuild"]
     both = [subprocess.Popen(command, env=user.environ, stderr=subprocess.DEVNULL) for _ in range(2)]
     seen = []
@@ -213,4 +211,4 @@ def test_searches_find_everything_while_the_daemon_rebuilds(
     assert [each.returncode for each in both] == [0, 0]
     assert all(each == ["the **quokka**"] for each in seen)
     user.say("another quokka", path)
-    wait_until(lambda: len(hits(user, "quokka")) == 2, FOUND_S)
+    wait_until(lambda: len(hits(user, "quokka")) == 2)
