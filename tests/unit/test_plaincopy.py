@@ -348,9 +348,10 @@ def test_a_name_that_another_process_holds_back_is_not_waited_for(
     held = os.open(place.mirror / ".projects.lock", os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(held, fcntl.LOCK_EX)
     try:
-        with monkeypatch.context() as patch, pytest.raises(CopyError, match="not found within"):
+        with monkeypatch.context() as patch:
             patch.setattr(plaincopy, "NAME_S", 0.1)
-            hook(place, transcript)
+            with pytest.raises(CopyError, match="not found within"):
+                hook(place, transcript)
     finally:
         os.close(held)
     assert hook(place, transcript).complete
