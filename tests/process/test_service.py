@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -58,11 +60,43 @@ def test_with_the_real_systemd(shared: Path) -> None:
 def ear(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
         made.bind(str(tmp_path / "notify"))
-        made.settimeout(20)
+        made.settimeout(PATIENCE_S)
         yield made
 
 
-def hear(ear: socket.socket, word: str) -> None:
+class Manager:
+    """Hears each word as it is said: the kernel keeps some ten of them, and what follows is lost."""
+
+    def __init__(self, ear: socket.socket) -> None:
+        self._ear = ear
+        self._words = queue.SimpleQueue[bytes]()
+        self._thread = threading.Thread(target=self._listen)
+        ear.settimeout(None)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rest()
+
+    def recv(self, _size: int) -> bytes:
+        return self._words.get(timeout=PATIENCE_S)
+
+    def rest(self) -> list[bytes]:
+        """What else was said until now; no more is heard."""
+        if self._thread.is_alive():
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as speaker:
+                speaker.sendto(b"", self._ear.getsockname())
+            self._thread.join()
+        return [self._words.get() for _ in range(self._words.qsize())]
+
+    def _listen(self) -> None:
+        while word := self._ear.recv(4096):
+            self._words.put(word)
+
+
+def hear(ear: socket.socket | Manager, word: str) -> None:
     """Listen until something is said that begins so."""
     until = time.monotonic() + PATIENCE_S
     while not (said := ear.recv(4096).decode()).startswith(word):
@@ -71,29 +105,27 @@ def hear(ear: socket.socket, word: str) -> None:
 
 def test_what_a_manager_hears_from_start_to_end(tmp_path: Path, ear: socket.socket) -> None:
     name = str(tmp_path / "notify")
-    with Daemon(tmp_path / "d", NOTIFY_SOCKET=name, WATCHDOG_USEC="400000") as daemon:
+    with (
+        Manager(ear) as manager,
+        Daemon(tmp_path / "d", NOTIFY_SOCKET=name, WATCHDOG_USEC="400000") as daemon,
+    ):
         daemon.launch()
         # by then it may have said that it is alive
-        hear(ear, "READY=1\nSTATUS=Backing up on this disk; nothing goes to GitHub")
+        hear(manager, "READY=1\nSTATUS=Backing up on this disk; nothing goes to GitHub")
         assert daemon.ctl("status")["pid"] == daemon.pid  # it answers, as was said
-        heard = [ear.recv(4096).decode() for _ in range(3)]
-        assert "WATCHDOG=1" in heard
+        hear(manager, "WATCHDOG=1")
         daemon.ctl("reload", acts=True)
-        hear(ear, "RELOADING=1\nMONOTONIC_USEC=")
-        hear(ear, "READY=1")  # the reload was done
+        hear(manager, "RELOADING=1\nMONOTONIC_USEC=")
+        hear(manager, "READY=1")  # the reload was done
         (daemon.folder / "s" / "config.toml").write_text("[github]\nrepo = 7\n")
         with pytest.raises(DaemonError, match=r"github\.repo"):
             daemon.ctl("reload", acts=True)
-        hear(ear, "READY=1\nSTATUS=The settings were refused, the old ones stay: ")
-        assert {ear.recv(4096) for _ in range(3)} == {b"WATCHDOG=1"}, "and it is said for as long as it is so"
+        hear(manager, "READY=1\nSTATUS=The settings were refused, the old ones stay: ")
+        assert {manager.recv(4096) for _ in range(3)} == {b"WATCHDOG=1"}, (
+            "and it is said for as long as it is so"
+        )
         daemon.stop()
-        ear.setblocking(False)
-        rest = []
-        while True:
-            try:
-                rest.append(ear.recv(4096).decode().splitlines()[0])
-            except BlockingIOError:
-                break
+        rest = [word.decode().splitlines()[0] for word in manager.rest()]
         assert [word for word in rest if word != "WATCHDOG=1"][-1] == "STOPPING=1"
 
 
