@@ -17,6 +17,7 @@ import httpx
 import msgspec
 import pytest
 
+from tests.conftest import PATIENCE_S
 from tests.fakes.faults import Fault, Plan, accept_then_drop, limited, rule, server_error
 from tests.fakes.github import CONTROLS, FakeGitHub
 from tests.fakes.process import ROOT, GitHubProcess
@@ -38,7 +39,7 @@ def gh() -> Iterator[FakeGitHub]:
 
 @pytest.fixture
 def api(gh: FakeGitHub) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gh.url, headers=HEADERS, timeout=5, trust_env=False) as client:
+    with httpx.Client(base_url=gh.url, headers=HEADERS, timeout=PATIENCE_S, trust_env=False) as client:
         yield client
 
 
@@ -130,11 +131,13 @@ def test_a_slow_answer(api: httpx.Client, gh: FakeGitHub, wait_until: Wait) -> N
 
 @pytest.mark.parametrize("effect", [False, True])
 def test_a_hang_ends_when_released(gh: FakeGitHub, wait_until: Wait, effect: bool) -> None:
-    gh.fault(rule("hang", effect=effect, delay_s=30))
+    gh.fault(rule("hang", effect=effect, delay_s=2 * PATIENCE_S))
     failed: list[Exception] = []
 
     def ask() -> None:
-        with httpx.Client(base_url=gh.url, headers=HEADERS, timeout=30, trust_env=False) as client:
+        with httpx.Client(
+            base_url=gh.url, headers=HEADERS, timeout=2 * PATIENCE_S, trust_env=False
+        ) as client:
             try:
                 post(client)
             except httpx.HTTPError as error:
@@ -145,7 +148,7 @@ def test_a_hang_ends_when_released(gh: FakeGitHub, wait_until: Wait, effect: boo
     wait_until(lambda: gh.requests("POST"))
     assert asking.is_alive()
     gh.clear_faults()
-    asking.join(10)
+    asking.join(PATIENCE_S)
     assert not asking.is_alive()
     assert [type(error) for error in failed] == [httpx.RemoteProtocolError]
     assert bodies(gh) == (["x"] if effect else [])
@@ -314,7 +317,7 @@ def process(tmp_path: Path) -> Iterator[GitHubProcess]:
 
 
 def client(process: GitHubProcess) -> httpx.Client:
-    return httpx.Client(base_url=process.url, headers=HEADERS, timeout=10, trust_env=False)
+    return httpx.Client(base_url=process.url, headers=HEADERS, timeout=PATIENCE_S, trust_env=False)
 
 
 def test_nothing_acknowledged_is_lost_by_a_kill(process: GitHubProcess) -> None:
@@ -336,10 +339,10 @@ def test_nothing_acknowledged_is_lost_by_a_kill(process: GitHubProcess) -> None:
     process.call("behave", content_per_minute=10**9, content_per_hour=10**9, points_per_minute=10**9)
     writing = threading.Thread(target=write)
     writing.start()
-    assert started.wait(20)
+    assert started.wait(PATIENCE_S)
     url = process.url
     process.kill()
-    writing.join(20)
+    writing.join(PATIENCE_S)
     process.start()
     assert process.url == url
     kept = [comment["body"] for comment in process.call("comments", full_name=REPO, number=1)]
@@ -407,7 +410,7 @@ def test_the_process_ends_at_once_and_quietly(tmp_path: Path) -> None:
         with httpx.Client(base_url=hello["url"], headers=HEADERS, trust_env=False) as api:
             assert api.get(f"/repos/{REPO}").status_code == 200
             os.kill(process.pid, signal.SIGTERM)
-            _, errors = process.communicate(timeout=10)
+            _, errors = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, errors) == (0, "")
     with sqlite3.connect(tmp_path / "s.db") as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)

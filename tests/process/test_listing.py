@@ -69,7 +69,7 @@ def test_what_only_a_copy_tells_of_is_listed_beside_what_the_state_knows(tmp_pat
     assert (found["id"], found["copies"]) == (known.stem, ["archive"])
     with other:
         other.start()
-        poll(lambda: json.loads(other.type("list", "--json").stdout)["sessions"], 30)
+        poll(lambda: json.loads(other.type("list", "--json").stdout)["sessions"])
         (found,) = json.loads(other.type("list", "--json").stdout)["sessions"]
         assert (found["id"], found["copies"]) == (known.stem, ["archive"])
 

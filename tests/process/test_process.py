@@ -15,6 +15,7 @@ import pytest
 
 from sessiond import client, process
 from sessionsync.errors import AlreadyRunning, ConfigError, DaemonNotRunning, NotAllowed
+from tests.conftest import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +44,7 @@ def holder(lock: Path, name: Path) -> Iterator[subprocess.Popen[str]]:
     finally:
         other.send_signal(signal.SIGCONT)
         other.kill()
-        other.wait(10)
+        other.wait(PATIENCE_S)
         assert other.stdout is not None
         other.stdout.close()
 
@@ -56,7 +57,7 @@ def test_the_lock_names_who_holds_it_and_ends_with_its_holder(socket_dir: Path) 
         assert refused.value.exit_code == 75
         assert refused.value.hint
         other.kill()  # no time to tidy up
-        other.wait(10)
+        other.wait(PATIENCE_S)
         with process.hold(lock):
             assert lock.read_text() == f"{os.getpid()}\n"
     with process.hold(lock), pytest.raises(AlreadyRunning), process.hold(lock):
@@ -72,7 +73,7 @@ def test_a_living_socket_is_left_alone_and_a_dead_ones_place_is_taken(socket_dir
         with pytest.raises(AlreadyRunning), process.bound(name):
             pytest.fail("two listen")
         other.send_signal(signal.SIGKILL)
-        other.wait(10)
+        other.wait(PATIENCE_S)
         assert name.is_socket()
         with pytest.raises(DaemonNotRunning):
             client.request(name, "status")
@@ -89,7 +90,7 @@ def test_a_clean_end_takes_the_sockets_name_with_it(socket_dir: Path) -> None:
     name = socket_dir / "run" / "ctl.sock"
     with holder(socket_dir / "lock", name) as other:
         other.terminate()
-        other.wait(10)
+        other.wait(PATIENCE_S)
         assert not name.exists()
 
 

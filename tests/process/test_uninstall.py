@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sessionsync.privacy.seal import make_identity
+from tests.conftest import PATIENCE_S
 from tests.hooked import run
 from tests.process.user import User
 from tests.sitting import sit
@@ -102,7 +103,7 @@ def test_step_by_step_everything_goes_and_only_what_was_said(user: Leaver, wait_
 
     assert user.uninstall("--yes")["removed"]
     assert user._process is not None
-    assert user._process.wait(20) == 0
+    assert user._process.wait(PATIENCE_S) == 0
     assert user.settings.read_text() == SETTINGS
     assert not (user.project / ".claude").exists()
     assert [*(user.home / ".config").rglob("sessiond*")] == []

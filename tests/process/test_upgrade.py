@@ -20,6 +20,7 @@ from sessionsync.errors import DaemonNotRunning
 from sessionsync.paths import paths
 from sessionsync.vault.journal import FORMAT
 from tests import arrived
+from tests.conftest import PATIENCE_S
 from tests.fakes.faults import rule
 from tests.fakes.github import FakeGitHub
 from tests.process.user import User, codes
@@ -67,7 +68,7 @@ def test_it_ends_with_nothing_lost_and_goes_on_as_the_new_version_in_the_same_pr
 ) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
         ear.bind(str(tmp_path / "ear"))
-        ear.settimeout(30)
+        ear.settimeout(PATIENCE_S)
         user.start()
         assert user.status()["version"] == "1.0.0"
         pid, start = user.pid, began(user.pid)
@@ -160,7 +161,7 @@ def test_a_stop_that_comes_as_another_version_takes_over_is_obeyed(
     wait_until(is_giving_way)
     assert user._process is not None
     os.kill(user.pid, signal.SIGTERM)
-    assert user._process.wait(30) == 0
+    assert user._process.wait(PATIENCE_S) == 0
     assert user.logged("daemon_stopped")
 
 
