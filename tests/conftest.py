@@ -2,6 +2,7 @@
 
 import csv
 import gc
+import json
 import os
 import tempfile
 import time
@@ -180,6 +181,12 @@ def poll(predicate: Callable[[], object], timeout_s: float = PATIENCE_S, interva
     while not (answer := predicate()):
         assert time.monotonic() < end, f"still {answer!r} after {timeout_s} s"
         time.sleep(interval_s)
+
+
+def lines_of(log: Path) -> list[dict[str, Any]]:
+    """What a log says so far; a line that is being written is not read."""
+    written = log.read_bytes() if log.exists() else b""
+    return [json.loads(line) for line in written[: written.rfind(b"\n") + 1].splitlines()]
 
 
 @pytest.fixture

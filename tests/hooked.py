@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sessiond.handover import BETWEEN_S, TRIES, TRY_S
-from tests.conftest import PATIENCE_S
+from tests.conftest import PATIENCE_S, lines_of
 from tests.daemon import Daemon
 from tests.rig import append, line
 
@@ -53,9 +53,7 @@ class Agent:
 
     def log(self, *events: str) -> list[Json]:
         """What hooks have logged, or of that these events."""
-        text = self.log_file.read_text() if self.log_file.exists() else ""
-        lines = [json.loads(each) for each in text.splitlines()]
-        return [each for each in lines if not events or each["event"] in events]
+        return [each for each in lines_of(self.log_file) if not events or each["event"] in events]
 
     def told(self) -> list[tuple[str, int]]:
         """The outcomes of the calls to the daemon, with their attempts."""
@@ -90,8 +88,7 @@ def run(
 
 def logged(daemon: Daemon, event: str) -> list[Json]:
     """What the daemon has logged of an event."""
-    text = daemon.log.read_text() if daemon.log.exists() else ""
-    return [line for line in map(json.loads, text.splitlines()) if line["event"] == event]
+    return [line for line in lines_of(daemon.log) if line["event"] == event]
 
 
 class answering:  # noqa: N801 - reads as a sentence

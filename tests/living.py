@@ -13,7 +13,7 @@ from sessiond.app import App
 from sessiond.logs import Log
 from sessiond.notify import Notify
 from sessionsync.config import load, paths
-from tests.conftest import poll
+from tests.conftest import lines_of, poll
 from tests.rig import Home, append, line
 
 
@@ -79,10 +79,9 @@ class Living:
         """How many events of this name are in the log."""
         return len(self.lines(event))
 
-    def lines(self, event: str) -> list[str]:
+    def lines(self, event: str) -> list[dict[str, Any]]:
         """What the log says of events of this name."""
-        log = (self.app.paths.log_dir / "sessiond.log").read_text()
-        return [line for line in log.splitlines() if json.loads(line)["event"] == event]
+        return [line for line in lines_of(self.app.paths.log_dir / "sessiond.log") if line["event"] == event]
 
     def copy_of(self, path: Path) -> Path:
         """Where the plain copy of a transcript is."""

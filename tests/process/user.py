@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sessionsync.vault import Vault
-from tests.conftest import PATIENCE_S, poll
+from tests.conftest import PATIENCE_S, lines_of, poll
 from tests.daemon import Daemon
 from tests.fakes.github import FakeGitHub
 from tests.rig import append, line
@@ -113,8 +113,7 @@ class User(Daemon):
 
     def logged(self, event: str) -> list[Json]:
         """What was logged of an event, over all starts."""
-        lines = [json.loads(text) for text in self.log.read_text().splitlines()]
-        return [found for found in lines if found["event"] == event]
+        return [found for found in lines_of(self.log) if found["event"] == event]
 
     # --- what is kept
 

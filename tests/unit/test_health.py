@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import threading
@@ -188,7 +187,7 @@ def test_a_consequence_is_treated_when_its_cause_is_gone_and_not_before(tmp_path
     with Living(tmp_path) as living:
 
         def treated() -> set[str]:
-            return {json.loads(line)["code"] for line in living.lines("recovery_started")}
+            return {line["code"] for line in living.lines("recovery_started")}
 
         living.app.findings.raised("backup_disk_full", CRITICAL, "Full.", "Make room.", time.time())
         living.app.findings.raised("copy_failed", CRITICAL, "No copy.", "See.", time.time(), "claude:s")
