@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -82,6 +83,21 @@ class Living:
     def lines(self, event: str) -> list[dict[str, Any]]:
         """What the log says of events of this name."""
         return [line for line in lines_of(self.app.paths.log_dir / "sessiond.log") if line["event"] == event]
+
+    @contextmanager
+    def heard(self, tell: Callable[[str], object]) -> Iterator[None]:
+        """Have `tell` told of each statement of the state, whichever thread runs it.
+
+        SQLite lets nobody change that while a statement runs, and who waits for it keeps what `tell` needs.
+        """
+        store = self.app.engine.store
+        with store._lock:
+            store._connection.set_trace_callback(tell)
+        try:
+            yield
+        finally:
+            with store._lock:
+                store._connection.set_trace_callback(None)
 
     def copy_of(self, path: Path) -> Path:
         """Where the plain copy of a transcript is."""

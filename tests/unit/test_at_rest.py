@@ -286,7 +286,6 @@ def test_while_nothing_happens_the_ledger_is_not_written(living: Living) -> None
     app = living.app
     asked: list[str] = []
     living.until(lambda: all(loop.waits_until - time.monotonic() > TICK_S for loop in app.loops()))
-    app.engine.store._connection.set_trace_callback(asked.append)
 
     def is_nothing_written() -> bool:
         """Unless something has happened since the last beat."""
@@ -294,8 +293,8 @@ def test_while_nothing_happens_the_ledger_is_not_written(living: Living) -> None
         app.health.keep_books(beat=True)
         return "COMMIT" not in asked
 
-    living.until(is_nothing_written)
-    app.engine.store._connection.set_trace_callback(None)
+    with living.heard(asked.append):
+        living.until(is_nothing_written)
 
 
 def test_where_there_was_no_burst_of_work_no_memory_is_asked_back(
@@ -363,13 +362,14 @@ def test_what_is_asked_each_five_minutes_reads_no_row_of_a_session_at_rest(livin
     asked: set[str] = set()
     living.until(lambda: app.capture.captured_until)
     compared, settled_at = living.told("rescan_completed"), app.health.settled_at
-    store._connection.set_trace_callback(asked.add)
-    app.capture.want_rescan("timer")
-    app.health.want()
-    living.until(
-        lambda: living.told("rescan_completed") > compared and app.health.settled_at not in {0.0, settled_at}
-    )
-    store._connection.set_trace_callback(None)
+    with living.heard(asked.add):
+        app.capture.want_rescan("timer")
+        app.health.want()
+        living.until(
+            lambda: (
+                living.told("rescan_completed") > compared and app.health.settled_at not in {0.0, settled_at}
+            )
+        )
     check_rows_of_few(store, asked)
 
 
@@ -420,9 +420,6 @@ def test_looking_after_it_asks_the_state_nothing(living: Living) -> None:
     app = living.app
     asked: list[str] = []
     living.until(lambda: app.capture.rested.is_set() and app.index.waits_until > time.monotonic() + TICK_S)
-    app.engine.store._connection.set_trace_callback(
-        lambda said: asked.append(said) if threading.current_thread() is threading.main_thread() else None
-    )
 
     def is_nothing_asked() -> bool:
         """Unless something has happened since the last look."""
@@ -432,8 +429,9 @@ def test_looking_after_it_asks_the_state_nothing(living: Living) -> None:
         app.counting.run()
         return asked == []
 
-    living.until(is_nothing_asked)
-    app.engine.store._connection.set_trace_callback(None)
+    here = threading.current_thread()
+    with living.heard(lambda said: asked.append(said) if threading.current_thread() is here else None):
+        living.until(is_nothing_asked)
 
 
 def test_what_merging_the_index_needed_of_memory_is_given_back(living: Living) -> None:
@@ -455,11 +453,10 @@ def test_what_looking_for_something_to_merge_needed_of_memory_is_given_back(livi
     app = living.app
     asked: list[str] = []
     living.until(lambda: app.capture.captured_until and not app.index.is_behind)
-    app.engine.store._connection.set_trace_callback(asked.append)
-    app.upkeep._rests_until = 0.0
-    app.upkeep.bell.ring()
-    living.until(lambda: "PRAGMA shrink_memory" in asked)
-    app.engine.store._connection.set_trace_callback(None)
+    with living.heard(asked.append):
+        app.upkeep._rests_until = 0.0
+        app.upkeep.bell.ring()
+        living.until(lambda: "PRAGMA shrink_memory" in asked)
     looked = [place for place, said in enumerate(asked) if "LEFT JOIN merges" in said]
     assert looked
     assert max(looked) < asked.index("PRAGMA shrink_memory")

@@ -131,16 +131,14 @@ def test_who_looks_where_nothing_has_changed_waits_for_no_disk(tmp_path: Path) -
     with Living(tmp_path) as living:
         living.until(lambda: living.ctl("health")["checked_at"])
         living.ctl("health")
-        connection = living.app.engine.store._connection
         written: list[str] = []
-        connection.set_trace_callback(lambda said: written.append(said) if LEDGER.match(said) else None)
-        for _ in range(3):
-            assert living.ctl("health")["reliability"]["1h"]["score"] == 1.0
-        assert written == []
-        living.app.findings.changed = lambda: None  # the loop does not hear of it
-        living.app.findings.raised("archive_too_new", WARNING, "Too new.", "Update.", time.time())
-        assert living.ctl("health")["findings"]
-        connection.set_trace_callback(None)
+        with living.heard(lambda said: written.append(said) if LEDGER.match(said) else None):
+            for _ in range(3):
+                assert living.ctl("health")["reliability"]["1h"]["score"] == 1.0
+            assert written == []
+            living.app.findings.changed = lambda: None  # the loop does not hear of it
+            living.app.findings.raised("archive_too_new", WARNING, "Too new.", "Update.", time.time())
+            assert living.ctl("health")["findings"]
         assert written
 
 
