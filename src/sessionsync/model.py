@@ -44,7 +44,7 @@ class Role(StrEnum):
     COMPANION = "companion"
 
 
-# An append asks for those of its session several times, and reading one takes as long as a read of the file.
+# An append asks for those of its session several times, and each takes longer to be made than to be used.
 @lru_cache(maxsize=128)
 def as_path(where: str | Path) -> Path:
     """The path that a source or the state holds as text; those that were asked for last are remembered."""

@@ -6,11 +6,12 @@ import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from sessionsync.catalog import Session
-from sessionsync.errors import NoSuchSession
+from sessionsync.errors import NoSuchSession, StoreFull
 from sessionsync.model import Ref
 from sessionsync.project_names import Names
 from sessionsync.tombstones import Tombstones
@@ -344,6 +345,23 @@ def test_where_a_scan_is_costs_a_commit_a_second_and_none_a_session(rig: Rig, up
         done(killed.scan(rig.now + 2))
     (ended,) = rig.events.named("integrity_scanned")
     assert ended["sessions"] == 20
+
+
+def test_a_scan_whose_end_cannot_be_written_is_not_at_its_end(
+    rig: Rig, upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(rig.home.transcript(), line("user", "question", rig.home.project))
+    rig.scan()
+    rig.wait(300)
+    done(upkeep.scan(rig.now))
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.store, "set_meta", Mock(side_effect=StoreFull("The disk is full.")))
+        with pytest.raises(StoreFull):
+            done(upkeep.scan(rig.now))
+    assert upkeep.next_scan() <= rig.now
+    assert not rig.events.named("integrity_scanned")
+    done(upkeep.scan(rig.now))
+    assert len(rig.events.named("integrity_scanned")) == 1
 
 
 def test_a_vault_that_nobody_knows_is_looked_at_too(rig: Rig, upkeep: Upkeep) -> None:

@@ -100,10 +100,11 @@ class Scanning:
 
     def _keep(self, scan: Scan, now: float) -> None:
         """Remember where it is, the end of it at once."""
-        self._at = scan
+        self._at = None  # where it cannot be written it is where it was written last
         if scan.after < 0 or abs(now - self._kept_at) >= KEPT_S:
             self._means.catalog.store.set_meta("scan", _encode(scan).decode())
             self._kept_at = now
+        self._at = scan
 
     def _scan(self) -> Scan:
         if self._at is None:
